@@ -1,0 +1,147 @@
+"""What every denoiser shares: the call `D(x, sigma, label=None)` and the checks of its arguments."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+Label = int | Tensor | np.ndarray | None
+
+
+class DenoiserLike(Protocol):
+    """Anything callable as `D(x, sigma, label=None)`: users bring their own."""
+
+    def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any: ...
+
+
+def check_images(x: object, argument: str = "x") -> Tensor:
+    """A (B, C, H, W) floating tensor of finite values; NumPy arrays are taken without a copy.
+
+    Raises:
+        TypeError: not an array, or not floating point.
+        ValueError: not four axes, an empty axis, NaN or infinity.
+    """
+    if isinstance(x, np.ndarray):
+        if x.dtype not in (np.float32, np.float64, np.float16):
+            raise TypeError(f"{argument} must be floating point, got {x.dtype}: images are floats in [-1, 1]")
+        x = torch.from_numpy(np.ascontiguousarray(x))
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{argument} must be a torch tensor or NumPy array, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"{argument} must be floating point, got {x.dtype}: images are floats in [-1, 1]")
+    if x.ndim != 4 or 0 in x.shape:
+        raise ValueError(f"{argument} must be (B, C, H, W) with no empty axis, got shape {tuple(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{argument} has NaN or infinite values: check the step that made it")
+    return x
+
+
+def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
+    """Noise levels as a float64 (B,) tensor on the device of `like`.
+
+    Raises:
+        TypeError: not a number or array of numbers.
+        ValueError: wrong length, zero, negative, NaN or infinite.
+    """
+    try:
+        # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
+        levels = torch.as_tensor(sigma, dtype=torch.float64, device=like.device)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"sigma must be a number or a ({batch},) array, got {type(sigma).__name__}") from error
+    if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, batch)):
+        raise ValueError(
+            f"sigma must be a number or have one value for each of {batch} images, got {tuple(levels.shape)}"
+        )
+    bad = levels[~(torch.isfinite(levels) & (levels > 0))]
+    if bad.numel():
+        raise ValueError(f"sigma must be positive and finite, got {float(bad.flatten()[0])}")
+    return levels.expand(batch).contiguous() if levels.ndim < 2 else levels
+
+
+def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tensor | None:
+    """Class labels as an int64 (B,) tensor, or None.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: the owner has no classes, wrong length, or a label out of range.
+    """
+    if label is None:
+        return None
+    if not num_classes:
+        raise ValueError(f"label={_brief(label)} was given but {owner} has no classes: leave label out")
+    values = torch.as_tensor(label)
+    if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
+        raise TypeError(f"label must be an integer or an integer array, got {_brief(label)}")
+    if values.ndim > 1 or (values.ndim == 1 and len(values) not in (1, batch)):
+        raise ValueError(
+            f"label must be an integer or have one value for each of {batch} images, got {tuple(values.shape)}"
+        )
+    outside = values[(values < 0) | (values >= num_classes)]
+    if outside.numel():
+        raise ValueError(f"label must be in 0..{num_classes - 1}, got {int(outside.flatten()[0])}")
+    return values.to(torch.int64).expand(batch).contiguous()
+
+
+def _brief(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+class Denoiser(ABC):
+    """A posterior mean `x0hat = D(x, sigma)` of images in [-1, 1], where x = x0 + sigma * noise.
+
+    Subclasses say which images they know (`channels`, `num_classes`, optionally `size`) and fill in `predict`;
+    the call itself, its checks and the conversions are the same for all.
+    """
+
+    channels: int
+    num_classes: int = 0
+    size: tuple[int, int] | None = None
+
+    def __call__(self, x: Array, sigma: float | Tensor | np.ndarray, label: Label = None) -> Array:
+        """Posterior mean of x0.
+
+        Args:
+            x: noisy images (B, C, H, W), torch or NumPy, floating point.
+            sigma: noise level, one number or (B,), positive.
+            label: class for all images or (B,), or None for every class together.
+
+        Returns:
+            x0hat, same type, dtype, shape and device as x.
+
+        Raises:
+            TypeError: x, sigma or label of the wrong kind.
+            ValueError: wrong shape, NaN, sigma not positive, label out of range.
+        """
+        images = check_images(x)
+        batch, channels, height, width = images.shape
+        if channels != self.channels:
+            raise ValueError(f"x has {channels} channels, {self!r} was made for {self.channels}")
+        if self.size is not None and (height, width) != self.size:
+            raise ValueError(
+                f"x is {height}x{width} pixels, {self!r} was made for {self.size[0]}x{self.size[1]}: resize first"
+            )
+        levels = check_sigma(sigma, batch, images)
+        labels = check_label(label, batch, self.num_classes, repr(self))
+        x0 = self.predict(images, levels, labels).to(images.dtype)
+        if isinstance(x, Tensor):
+            return x0.to(x.device)
+        return x0.cpu().numpy()
+
+    @abstractmethod
+    def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
+        """x0hat for checked arguments: x (B, C, H, W), sigma float64 (B,), label int64 (B,) or None."""
+
+
+def score(denoiser: DenoiserLike, x: Tensor, sigma: float, label: Label = None) -> Tensor:
+    """Score of the noisy density, (D(x, sigma) - x) / sigma^2 (Tweedie)."""
+    if not math.isfinite(sigma) or sigma <= 0:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}")
+    x0: Tensor = denoiser(x, sigma, label)
+    return (x0 - x) / sigma**2

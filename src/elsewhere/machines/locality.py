@@ -1,0 +1,90 @@
+"""Locality: which window a machine looks through at each noise level."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elsewhere.files import write_text
+
+FORMAT = "elsewhere.locality/1"
+
+
+def check_window(window: object) -> int:
+    """An odd positive window side in pixels.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: even or not positive.
+    """
+    if isinstance(window, bool) or not isinstance(window, int):
+        raise TypeError(f"window must be an odd integer or a LocalitySchedule, got {type(window).__name__} {window!r}")
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window must be odd and positive (3, 5, 7, ...), got {window}")
+    return window
+
+
+@dataclass(frozen=True)
+class LocalitySchedule:
+    """A window side for each noise level; the machine looks through the window of the nearest level in log sigma.
+
+    Attributes:
+        sigmas: noise levels, strictly decreasing, all positive.
+        windows: odd window sides in pixels, one a level.
+        details: how it was found (scores of every window tried, network, seeds), kept in the file.
+
+    Raises:
+        TypeError, ValueError: lengths differ, sigmas not decreasing or not positive, windows not odd and positive.
+    """
+
+    sigmas: tuple[float, ...]
+    windows: tuple[int, ...]
+    details: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        sigmas, windows = tuple(float(s) for s in self.sigmas), tuple(check_window(w) for w in self.windows)
+        object.__setattr__(self, "sigmas", sigmas)
+        object.__setattr__(self, "windows", windows)
+        if not sigmas or len(sigmas) != len(windows):
+            raise ValueError(f"need one window for each sigma, got {len(sigmas)} sigmas and {len(windows)} windows")
+        if not all(math.isfinite(s) and s > 0 for s in sigmas):
+            raise ValueError(f"sigmas must be positive and finite, got {sigmas}")
+        if any(a <= b for a, b in zip(sigmas, sigmas[1:], strict=False)):
+            raise ValueError(f"sigmas must decrease strictly, got {sigmas}")
+
+    def __call__(self, sigma: float) -> int:
+        """Window side at a noise level."""
+        distances = [abs(math.log(level / sigma)) for level in self.sigmas]
+        return self.windows[distances.index(min(distances))]
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        content = {
+            "format": FORMAT,
+            "sigmas": list(self.sigmas),
+            "windows": list(self.windows),
+            "details": self.details,
+        }
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> LocalitySchedule:
+        """Read a file written by `save`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not such a file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no locality schedule {path}")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']!r}")
+            return cls(tuple(content["sigmas"]), tuple(content["windows"]), dict(content.get("details", {})))
+        except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a locality schedule: {error}") from error

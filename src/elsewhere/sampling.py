@@ -1,0 +1,116 @@
+"""The deterministic reverse process, from noise to images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.denoiser import DenoiserLike, Label, check_images
+from elsewhere.progress import track
+from elsewhere.schedules import Schedule, cosine
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a reverse process did.
+
+    Attributes:
+        images: final images (B, C, H, W), about [-1, 1].
+        sigmas: the noise levels visited, ending at 0.
+        states: noisy states x at each sigma, one (B, C, H, W) a level, empty unless asked for.
+        predictions: posterior means x0hat at each sigma but the last, empty unless asked for.
+    """
+
+    images: Tensor
+    sigmas: tuple[float, ...]
+    states: list[Tensor] = field(default_factory=list)
+    predictions: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a reverse process: the state before it, the posterior mean there, and the state after it."""
+
+    index: int
+    sigma: float
+    x: Tensor
+    x0: Tensor
+    next_x: Tensor
+
+
+def reverse_process(
+    denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None
+) -> Iterator[Step]:
+    """Euler steps of the probability-flow ODE (Song et al. 2021; DDIM with eta = 0), one at a time.
+
+    x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0).
+
+    Args:
+        denoiser: D(x, sigma, label=None).
+        x: state at the schedule's first sigma, (B, C, H, W).
+        schedule: noise levels ending at 0.
+        label: passed to the denoiser.
+    """
+    for index, (sigma, after) in enumerate(zip(schedule.sigmas, schedule.sigmas[1:], strict=False)):
+        x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+        next_x = x0 + (after / sigma) * (x - x0)
+        yield Step(index, sigma, x, x0, next_x)
+        x = next_x
+
+
+def sample(
+    denoiser: DenoiserLike,
+    noise: Tensor | np.ndarray,
+    schedule: Schedule | None = None,
+    label: Label = None,
+    *,
+    keep: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Draw images from noise.
+
+    Args:
+        denoiser: anything callable as D(x, sigma, label=None).
+        noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise.
+        schedule: `schedules.cosine(20)` when None.
+        label: class of every image or (B,), None for none.
+        keep: also keep every state and every prediction.
+        progress: show a bar with the time left.
+
+    Returns:
+        A Run; `run.images` is (B, C, H, W).
+
+    Raises:
+        TypeError, ValueError: noise, schedule or label that the denoiser cannot take.
+    """
+    schedule = cosine() if schedule is None else schedule
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule, such as schedules.cosine(20), got {type(schedule).__name__}")
+    x = check_images(noise, "noise") * schedule.sigmas[0]
+    states, predictions = [x] if keep else [], []
+    for step in track(reverse_process(denoiser, x, schedule, label), schedule.steps, "sampling", progress):
+        x = step.next_x
+        if keep:
+            states.append(step.next_x)
+            predictions.append(step.x0)
+    return Run(x, schedule.sigmas, states, predictions)
+
+
+def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """Standard normal noise (count, C, H, W), the same for a seed and an index whatever the count.
+
+    Image i is drawn by its own generator, so that it does not change with the number drawn beside it.
+
+    Raises:
+        ValueError: count below 1 or seed outside 0..2^31.
+    """
+    if count < 1:
+        raise ValueError(f"the number of images must be 1 or more, got {count}")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be between 0 and {2**31 - 1}, got {seed}")
+    generators = (torch.Generator().manual_seed((seed << 20) + i) for i in range(count))
+    return torch.stack([torch.randn(shape, generator=g) for g in generators])

@@ -1,0 +1,95 @@
+"""Noise schedules: decreasing sigma grids that end at zero.
+
+A variance-preserving state `x_vp = a x0 + s n`, a^2 + s^2 = 1, is the state `x = x_vp / a` at `sigma = s / a`;
+every schedule here is given by its sigmas alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Noise levels of a reverse process.
+
+    Attributes:
+        sigmas: strictly decreasing noise levels, the last one 0. A run with n + 1 levels calls the denoiser n times.
+        name: what reports call it.
+
+    Raises:
+        ValueError: fewer than two levels, not decreasing, or not ending at zero.
+    """
+
+    sigmas: tuple[float, ...]
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        levels = tuple(float(level) for level in self.sigmas)
+        object.__setattr__(self, "sigmas", levels)
+        if len(levels) < 2 or not all(math.isfinite(level) for level in levels):
+            raise ValueError(f"a schedule needs at least one finite sigma and a final 0, got {levels}")
+        if levels[-1] != 0 or any(a <= b for a, b in zip(levels, levels[1:], strict=False)):
+            raise ValueError(f"sigmas must decrease strictly and end at 0, got {levels}")
+
+    @property
+    def steps(self) -> int:
+        """Number of denoiser calls."""
+        return len(self.sigmas) - 1
+
+
+def _check_steps(steps: int) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
+        raise TypeError(f"steps must be an integer, got {type(steps).__name__}")
+    if not 1 <= steps <= 10_000:
+        raise ValueError(f"steps must be between 1 and 10000, got {steps}")
+    return int(steps)
+
+
+def cosine(steps: int = 20) -> Schedule:
+    """The schedule of Kamb & Ganguli (2025): s^2(t) = 1 - cos^2(pi/2 t/1.008) at t = 1, ..., 2/steps, 1/steps."""
+    count = _check_steps(steps)
+    levels = [math.tan(math.pi / 2 * i / count / 1.008) for i in range(count, 0, -1)]
+    return Schedule((*levels, 0.0), f"cosine({count})")
+
+
+def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
+    """The DDPM schedule (Ho et al. 2020): betas linear in time, `steps` levels evenly spaced from the noisiest."""
+    count = _check_steps(steps)
+    if not 0 < beta_start <= beta_end < 1:
+        raise ValueError(f"betas must satisfy 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
+    if count > train_steps:
+        raise ValueError(f"steps must be at most train_steps = {train_steps}, got {count}")
+    kept = np.cumprod(1 - np.linspace(beta_start, beta_end, train_steps))
+    index = np.linspace(train_steps - 1, 0, count).round().astype(int)
+    levels = np.sqrt((1 - kept[index]) / kept[index])
+    return Schedule((*levels.tolist(), 0.0), f"linear({count})")
+
+
+def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
+    """The schedule of Karras et al. (2022, EDM, eq. 5): sigma^(1/rho) evenly spaced."""
+    count = _check_steps(steps)
+    if not 0 < sigma_min < sigma_max < math.inf or rho <= 0:
+        raise ValueError(
+            f"need 0 < sigma_min < sigma_max and rho > 0, got sigma_min={sigma_min}, sigma_max={sigma_max}, rho={rho}"
+        )
+    ramp = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
+    levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+    return Schedule((*levels.tolist(), 0.0), f"karras({count})")
+
+
+NAMED = {"cosine": cosine, "linear": linear, "karras": karras}
+
+
+def named(name: str, steps: int) -> Schedule:
+    """The schedule of that name with its default settings.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name not in NAMED:
+        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(NAMED)}")
+    return NAMED[name](steps)
