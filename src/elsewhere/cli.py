@@ -54,4 +54,11 @@ def train(
         sample_every=sample_every,
         seed=seed,
     )
-    run(load_images(data, limit), out, settings, command=" ".join(["elsewhere", *sys.argv[1:]]), restart=restart, progress=True)
+    run(
+        load_images(data, limit),
+        out,
+        settings,
+        command=" ".join(["elsewhere", *sys.argv[1:]]),
+        restart=restart,
+        progress=True,
+    )

@@ -42,9 +42,7 @@ class Step:
     next_x: Tensor
 
 
-def reverse_process(
-    denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None
-) -> Iterator[Step]:
+def reverse_process(denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None) -> Iterator[Step]:
     """Euler steps of the probability-flow ODE (Song et al. 2021; DDIM with eta = 0), one at a time.
 
     x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0).

@@ -1,0 +1,217 @@
+"""The two ways of weighing keys: every query against shared keys, and every pixel against the same place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from elsewhere.engine.keys import Keys, PixelStore
+from elsewhere.engine.state import SoftmaxState
+
+# A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
+TILE = 400_000
+# exp of less than this is denormal or zero, and some hundred times slower to compute than exp of more.
+LEAST = -80.0
+# Largest rounding error of a log-weight, in nats, at which float32 is still used.
+ROUNDING = 1e-4
+
+
+class Job(Protocol):
+    """A softmax average over a number of keys, any range of which can be done alone."""
+
+    @property
+    def pairs(self) -> int:
+        """Queries times keys."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of keys."""
+        ...
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        """The state of the keys in a range."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some queries, made ready for one matrix product: (q / sigma^2, -1 / (2 sigma^2), 1), in the dtype they need."""
+
+    rows: Tensor
+    offset: Tensor  # -|q|^2 / (2 sigma^2), float64 (Q,)
+
+
+class SharedKeys:
+    """Every query against every key: x0hat_i = sum_j softmax_j(-|q_i - k_j|^2 / (2 sigma_i^2)) v_j.
+
+    One matrix product a tile gives the log-weights but for -|q|^2 / (2 sigma^2), which is added once at the end.
+    Where float32 would lose the differences that decide (small sigma), the product is done in float64.
+
+    Args:
+        queries: (Q, D), centred as the keys are, float32 or float64.
+        sigma: noise level of each query, float64 (Q,).
+        keys: where keys and values come from.
+    """
+
+    def __init__(self, queries: Tensor, sigma: Tensor, keys: Keys) -> None:
+        self.keys = keys
+        self.dtype = queries.dtype
+        self.count = len(queries)
+        self.rows = min(self.count, 512)
+        self.columns = max(64, TILE // self.rows)
+        self.blocks = [self._block(q, s) for q, s in zip(queries.split(512), sigma.split(512), strict=True)]
+
+    @property
+    def pairs(self) -> int:
+        return self.count * len(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def _block(self, queries: Tensor, sigma: Tensor) -> _Block:
+        precision = (1 / sigma.double()).square()[:, None]
+        wide = queries.double()
+        norms = wide.square().sum(1, keepdim=True)
+        size = self.keys.typical_norm
+        rounding = torch.finfo(torch.float32).eps * (norms.sqrt() * size + size**2 / 2) * precision
+        dtype = torch.float64 if bool((rounding > ROUNDING).any()) else self.dtype
+        rows = torch.cat([wide * precision, -precision / 2, torch.ones_like(precision)], dim=1)
+        return _Block(rows.to(dtype), (-norms * precision / 2).squeeze(1))
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        running = [_Running(self.dtype) for _ in self.blocks]
+        for left in range(start, stop, self.columns):
+            right = min(left + self.columns, stop)
+            tiles = {dtype: self._tile(left, right, dtype) for dtype in {block.rows.dtype for block in self.blocks}}
+            for block, state in zip(self.blocks, running, strict=True):
+                keys, values = tiles[block.rows.dtype]
+                state.add(_product(block.rows, keys), values)
+        return _stack([state.finish(block.offset) for block, state in zip(self.blocks, running, strict=True)])
+
+    def _tile(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        keys, values, log_counts = self.keys.tile(start, stop, dtype)
+        norms = keys.square().sum(1, keepdim=True)
+        counts = torch.zeros_like(norms) if log_counts is None else log_counts[:, None]
+        return torch.cat([keys, norms, counts], dim=1), values.to(self.dtype)
+
+
+class SamePlace:
+    """Every pixel's window against the window at the same place in every image; the value is the centre pixel.
+
+    Squared differences of whole images are summed over windows by two products with band matrices, so the cost of a
+    pair does not grow with the window. At small sigma the differences themselves are squared, so that nothing cancels
+    and float32 serves; at large sigma |x|^2, the same for all keys, is left out and added once at the end, so that the
+    sums stay small. Outside the image query and key are both zero: a window simply ends at the border.
+
+    Args:
+        x: noisy images (B, C, H, W), centred as the store is.
+        sigma: noise level of each image, float64 (B,).
+        store: the training images, of the same size.
+        window: odd side of the windows; any size.
+        pixels: flat positions to answer for, int64 (P,).
+    """
+
+    def __init__(self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, pixels: Tensor) -> None:
+        self.x = x
+        self.store = store
+        self.pixels = pixels
+        self.precision = (1 / sigma.double().square())[:, None, None]
+        self.down, self.across = (_band(size, window, x) for size in x.shape[2:])
+        self.expand = bool((sigma > 1).all())
+
+    @property
+    def pairs(self) -> int:
+        return len(self.x) * len(self.pixels) * len(self.store)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        batch, channels, height, width = self.x.shape
+        columns = max(1, TILE // (batch * channels * height * width))
+        running = _Running(self.x.dtype)
+        for left in range(start, stop, columns):
+            images = self.store.floats(self.store.pixels[left : min(left + columns, stop)], self.x.dtype)
+            if self.expand:
+                closeness = ((2 * self.x[:, None] - images) * images).sum(2)
+            else:
+                closeness = -(self.x[:, None] - images).square_().sum(2)
+            logs = self._over_windows(closeness) * (self.precision / 2).to(self.x.dtype)
+            values = images.flatten(2)[:, :, self.pixels].permute(2, 0, 1)
+            # Pixels first: (B, T, P) -> (B, P, T), each pixel with keys and values of its own.
+            running.add(logs.transpose(1, 2), values)
+        left_out = self._over_windows(self.x.square().sum(1, keepdim=True)) if self.expand else torch.zeros(1, 1, 1)
+        state = running.finish(-(left_out.to(self.precision) * self.precision / 2).squeeze(1))
+        return SoftmaxState(state.peak.flatten(), state.total.flatten(), state.weighted.flatten(0, 1))
+
+    def _over_windows(self, squares: Tensor) -> Tensor:
+        """Sums over the windows of the pixels answered for, (B, T, H, W) -> (B, T, P)."""
+        return (self.down @ squares @ self.across).flatten(2)[:, :, self.pixels]
+
+
+class _Running:
+    """A softmax state that grows tile by tile."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.least = LEAST if dtype == torch.float32 else -700.0
+        self.state: SoftmaxState | None = None
+
+    def add(self, logs: Tensor, values: Tensor) -> None:
+        """Take in log-weights (..., T), overwritten, with values (T, V) shared or (P, T, V) of each query's own."""
+        peak = logs.amax(-1)
+        if self.state is not None:
+            peak = torch.maximum(peak, self.state.peak.to(logs.dtype))
+        weights = logs.sub_(peak[..., None]).to(self.dtype).clamp_(min=self.least).exp_()
+        tile = SoftmaxState(peak.double(), weights.sum(-1).double(), _weigh(weights, values).double())
+        self.state = tile if self.state is None else self.state.merge(tile)
+
+    def finish(self, offset: Tensor) -> SoftmaxState:
+        assert self.state is not None, "a job was run on an empty range"
+        return SoftmaxState(self.state.peak + offset, self.state.total, self.state.weighted)
+
+
+def _weigh(weights: Tensor, values: Tensor) -> Tensor:
+    if values.ndim == 3:
+        return (weights.unsqueeze(-2) @ values).squeeze(-2)
+    if values.shape[1] > 4:
+        return weights @ values
+    # A product with so few columns is slower than as many products with a vector.
+    return torch.stack([weights @ column for column in values.T.contiguous()], dim=-1)
+
+
+def _stack(states: list[SoftmaxState]) -> SoftmaxState:
+    return SoftmaxState(
+        torch.cat([state.peak for state in states]),
+        torch.cat([state.total for state in states]),
+        torch.cat([state.weighted for state in states]),
+    )
+
+
+def _band(size: int, window: int, like: Tensor) -> Tensor:
+    """The matrix whose product sums over a window that ends at the borders, (size, size)."""
+    index = torch.arange(size, device=like.device)
+    return ((index[:, None] - index[None]).abs() <= window // 2).to(like.dtype)
+
+
+def _product(queries: Tensor, keys: Tensor) -> Tensor:
+    """queries @ keys.T, (Q, T)."""
+    if _ONEDNN and queries.dtype == torch.float32 and queries.device.type == "cpu":
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(queries, keys, None, "none", [], "")
+        return product
+    return queries @ keys.T
+
+
+def _onednn_works() -> bool:
+    """Whether oneDNN's float32 product is there: on some processors it runs twice as fast as the default one."""
+    try:
+        ones = torch.ones(2, 3)
+        return bool(torch.equal(torch.ops.mkldnn._linear_pointwise(ones, ones, None, "none", [], ""), ones @ ones.T))
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+
+
+_ONEDNN = _onednn_works()

@@ -1,0 +1,51 @@
+"""The mergeable state of a softmax average: the joint at which tiles, shards, processes and machines meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SoftmaxState:
+    """What has been seen of sum_j exp(l_j) v_j / sum_j exp(l_j), for many queries at once.
+
+    Attributes:
+        peak: largest log-weight l_j seen, float64 (...,), -inf when nothing was.
+        total: sum_j exp(l_j - peak), float64 (...,).
+        weighted: sum_j exp(l_j - peak) v_j, float64 (..., V).
+    """
+
+    peak: Tensor
+    total: Tensor
+    weighted: Tensor
+
+    def merge(self, other: SoftmaxState) -> SoftmaxState:
+        """The state of both sets of keys together; commutative and associative but for rounding."""
+        peak = torch.maximum(self.peak, other.peak)
+        # Nothing seen on either side: -inf - -inf would be NaN.
+        anchor = torch.where(peak.isinf(), torch.zeros_like(peak), peak)
+        mine, theirs = (self.peak - anchor).exp(), (other.peak - anchor).exp()
+        return SoftmaxState(
+            peak,
+            self.total * mine + other.total * theirs,
+            self.weighted * mine[..., None] + other.weighted * theirs[..., None],
+        )
+
+    def mean(self) -> Tensor:
+        """The softmax average, float64 (..., V)."""
+        return self.weighted / self.total[..., None]
+
+    @property
+    def log_total(self) -> Tensor:
+        """log sum_j exp(l_j), float64 (...,)."""
+        return self.peak + self.total.log()
+
+
+def merge_all(states: Iterable[SoftmaxState]) -> SoftmaxState:
+    """Merge states in the order given, so that the result does not depend on which was ready first."""
+    return reduce(SoftmaxState.merge, states)

@@ -1,0 +1,184 @@
+"""What the machines that are one softmax average share: data, classes, windows, and the engine."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere import engine as engines
+from elsewhere.data import ImageSet
+from elsewhere.denoiser import Denoiser, check_images
+from elsewhere.engine import Job, PixelStore, SoftmaxState
+from elsewhere.machines.locality import LocalitySchedule, check_window
+
+Data = ImageSet | Tensor | np.ndarray
+Window = int | LocalitySchedule
+Engine = Literal["auto", "exact"]
+ENGINES = ("auto", "exact")
+DEFAULT_MEMORY = 2**30
+Made = TypeVar("Made")
+
+
+class SoftmaxMachine(Denoiser):
+    """x0hat_i = sum_j softmax_j(-|q_i - k_j|^2 / (2 sigma^2)) v_j over the training set.
+
+    Args:
+        data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
+        engine: "exact" weighs every key; "auto" chooses by size (only "exact" is there in this version).
+        memory: bytes that the engine may use beside the images, 64 MiB or more.
+        device: where to compute; default: where the data are.
+
+    Raises:
+        TypeError: data, memory or engine of the wrong kind.
+        ValueError: data of the wrong shape, not finite or far outside [-1, 1]; unknown engine; memory too small.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        *,
+        engine: Engine = "auto",
+        memory: int = DEFAULT_MEMORY,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        if isinstance(memory, bool) or not isinstance(memory, int):
+            raise TypeError(f"memory must be a whole number of bytes, got {type(memory).__name__} {memory!r}")
+        if memory < 2**26:
+            raise ValueError(f"memory must be at least {2**26} bytes (64 MiB), got {memory}")
+        self.data = data if isinstance(data, ImageSet) else None
+        pixels, labels = _pixels(data)
+        if device is not None:
+            pixels = pixels.to(device)
+        self.memory = memory
+        self.store = PixelStore.of(pixels)
+        self.labels = labels
+        self.channels = pixels.shape[1]
+        self.image_size = (pixels.shape[2], pixels.shape[3])
+        self.size = self.image_size
+        self.num_classes = self.data.num_classes if self.data else 0
+        self._cache = _Cache(memory // 2)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def _describe(self, *settings: str) -> str:
+        name = self.data.name if self.data else "array"
+        return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
+
+    def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        device = self.store.pixels.device
+        centred = x.to(device, dtype) - self.store.offset
+        sigma = sigma.to(device)
+        out = torch.empty_like(centred)
+        for index, window, chosen in self._parts(sigma, label):
+            for some in index.split(self._images_at_once(centred[0], window)):
+                out[some] = self._mean(centred[some], sigma[some], window, chosen)
+        return out + self.store.offset
+
+    def _parts(self, sigma: Tensor, label: Tensor | None) -> Iterator[tuple[Tensor, int, int | None]]:
+        """Images of the batch that look through the same window at the same classes."""
+        parts: dict[tuple[int, int | None], list[int]] = {}
+        labels = [None] * len(sigma) if label is None else label.tolist()
+        for index, (level, chosen) in enumerate(zip(sigma.tolist(), labels, strict=True)):
+            parts.setdefault((self._window_at(level), chosen), []).append(index)
+        for (window, chosen), index in parts.items():
+            yield torch.tensor(index, device=sigma.device), window, chosen
+
+    def _images_at_once(self, image: Tensor, window: int) -> int:
+        # Queries in float64 twice over, and the states of the pieces that wait to be merged.
+        a_pixel = 16 * (image.shape[0] * min(window, 2 * max(image.shape[1:])) ** 2 + 64 * (image.shape[0] + 2))
+        return max(1, self.memory // 4 // (a_pixel * image[0].numel()))
+
+    def _class_store(self, label: int | None) -> PixelStore:
+        if label is None:
+            return self.store
+        return self._cache.get(("class", label), lambda: self._select(label), _store_bytes)
+
+    def _select(self, label: int) -> PixelStore:
+        assert self.labels is not None
+        chosen = (self.labels == label).nonzero().flatten()
+        if not len(chosen):
+            raise ValueError(f"label {label} has no training image")
+        return self.store.take(chosen.to(self.store.pixels.device))
+
+    def _run(self, jobs: list[Job]) -> list[SoftmaxState]:
+        return engines.run(jobs, self.store.pixels.device)
+
+    @abstractmethod
+    def _window_at(self, sigma: float) -> int:
+        """Window side at a noise level."""
+
+    @abstractmethod
+    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
+        """Posterior mean of centred images (B, C, H, W), all through one window and of one class."""
+
+
+class WindowedMachine(SoftmaxMachine):
+    """A softmax machine that looks through windows.
+
+    Args:
+        window: odd side in pixels, or a LocalitySchedule that gives one for each noise level.
+    """
+
+    def __init__(self, data: Data, window: Window, **settings: Any) -> None:
+        self.window: Window = window if isinstance(window, LocalitySchedule) else check_window(window)
+        super().__init__(data, **settings)
+
+    def __repr__(self) -> str:
+        return self._describe(f"window={self.window if isinstance(self.window, int) else 'schedule'}")
+
+    def with_window(self, window: Window) -> WindowedMachine:
+        """The same machine through another window; data and caches are shared."""
+        other = copy.copy(self)
+        other.window = window if isinstance(window, LocalitySchedule) else check_window(window)
+        return other
+
+    def _window_at(self, sigma: float) -> int:
+        return self.window if isinstance(self.window, int) else self.window(sigma)
+
+
+class _Cache:
+    """Things that are worth keeping between calls, the least recently used dropped first beyond a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.things: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
+        if key not in self.things:
+            made = make()
+            self.things[key] = (made, size(made))
+            self.used += size(made)
+            while self.used > self.limit and len(self.things) > 1:
+                self.used -= self.things.popitem(last=False)[1][1]
+        self.things.move_to_end(key)
+        kept: Made = self.things[key][0]
+        return kept
+
+
+def _store_bytes(store: PixelStore) -> int:
+    return store.pixels.numel() * store.pixels.element_size()
+
+
+def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:
+    if isinstance(data, ImageSet):
+        return data.images, data.labels
+    floats = check_images(data, "data")
+    if floats.shape[1] not in (1, 3):
+        raise ValueError(f"data must have 1 or 3 channels, got {floats.shape[1]}")
+    if float(floats.abs().max()) > 1.01:
+        low, high = float(floats.min()), float(floats.max())
+        raise ValueError(f"data must lie in [-1, 1], got {low:.3g} to {high:.3g}: scale it, as in x / 127.5 - 1")
+    # Adding zero turns -0.0 into 0.0: equal windows then have equal bits.
+    return (floats if floats.dtype == torch.float64 else floats.float()) + 0.0, None
