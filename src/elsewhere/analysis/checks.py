@@ -1,0 +1,76 @@
+"""Checks that calibration and comparison make before the first long computation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.denoiser import DenoiserLike, Label, check_images, check_label
+from elsewhere.schedules import Schedule, cosine
+
+
+def check_schedule(schedule: Schedule | None) -> Schedule:
+    """The schedule, `cosine(20)` when None.
+
+    Raises:
+        TypeError: not a Schedule.
+    """
+    if schedule is None:
+        return cosine()
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule, such as schedules.cosine(20), got {type(schedule).__name__}")
+    return schedule
+
+
+def check_request(
+    denoisers: Mapping[str, DenoiserLike], noise: Tensor | np.ndarray, label: Label
+) -> tuple[Tensor, Tensor | None]:
+    """Noise as a (B, C, H, W) tensor and labels as int64 (B,) or None, fit for every denoiser.
+
+    Raises:
+        TypeError: a denoiser that cannot be called, noise or label of the wrong kind.
+        ValueError: noise of a shape that a denoiser was not made for, NaN, label out of range.
+    """
+    images = check_images(noise, "noise")
+    labels = None
+    for name, denoiser in denoisers.items():
+        if not callable(denoiser):
+            raise TypeError(f"{name} must be callable as D(x, sigma, label=None), got {type(denoiser).__name__}")
+        _check_shape(name, denoiser, images)
+        classes = getattr(denoiser, "num_classes", None)
+        if label is not None:
+            # A denoiser that does not say how many classes it has judges the label itself.
+            largest = torch.iinfo(torch.int64).max if classes is None else classes
+            labels = check_label(label, len(images), largest, name)
+    return images, labels
+
+
+def _check_shape(name: str, denoiser: DenoiserLike, noise: Tensor) -> None:
+    _, channels, height, width = noise.shape
+    wanted = getattr(denoiser, "channels", None)
+    if wanted is not None and channels != wanted:
+        raise ValueError(f"noise has {channels} channels, {name} was made for {wanted}")
+    size = getattr(denoiser, "size", None)
+    if size is not None and (height, width) != tuple(size):
+        raise ValueError(f"noise is {height}x{width} pixels, {name} was made for {size[0]}x{size[1]}")
+
+
+def check_prediction(name: str, images: object, like: Tensor) -> Tensor:
+    """What a denoiser returned, if it is finite images of the shape it was given.
+
+    Raises:
+        TypeError, ValueError: it is not; the message names the denoiser.
+    """
+    found = check_images(images, f"the output of {name}")
+    if found.shape != like.shape:
+        raise ValueError(f"{name} returned shape {tuple(found.shape)} for noise of shape {tuple(like.shape)}")
+    return found
+
+
+def describe(denoiser: object) -> str:
+    """The repr on one line, without the memory address that differs in every run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(denoiser).split()))

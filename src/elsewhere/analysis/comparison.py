@@ -1,0 +1,288 @@
+"""Comparison: machines and a network from the same noises, with the agreement measured."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
+from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
+from elsewhere.analysis.novelty import Nearest, nearest_training_images
+from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.files import write_text
+from elsewhere.machines.locality import LocalitySchedule
+from elsewhere.pictures import save_bytes
+from elsewhere.progress import track
+from elsewhere.sampling import reverse_process
+from elsewhere.schedules import Schedule
+
+NETWORK = "network"
+METRICS = {"pearson_r": pearson_r, "r_squared": r_squared, "mse": mse, "cosine": cosine_similarity}
+FORMAT = "elsewhere.comparison/1"
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What machines and a network drew from the same noises.
+
+    Attributes:
+        images: name -> final images (B, C, H, W), the machines in the order given, then "network".
+        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), against the network.
+        nearest: name -> nearest training images, for every machine that knows its data, and for the network.
+        seconds: name -> seconds it took to draw all images.
+        windows: machine -> its locality schedule, where it looks through one.
+        labels: names or numbers of the classes asked for, one a seed; empty when none was.
+        settings: what is needed to run this again.
+    """
+
+    images: dict[str, Tensor]
+    metrics: dict[str, dict[str, np.ndarray]]
+    nearest: dict[str, Nearest]
+    seconds: dict[str, float]
+    windows: dict[str, LocalitySchedule] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        medians = ", ".join(f"{name} {self.median(name, 'pearson_r'):.3f}" for name in self.machines)
+        return f"Comparison({self.seeds} seeds, median Pearson r: {medians})"
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Names of the machines, in the order given."""
+        return tuple(self.metrics)
+
+    @property
+    def seeds(self) -> int:
+        """How many noises were drawn from."""
+        return len(self.images[NETWORK])
+
+    @property
+    def leading(self) -> str:
+        """The machine that reports put first: "ELS" when it is there, else the one with the highest median r."""
+        if "ELS" in self.metrics:
+            return "ELS"
+        return max(self.machines, key=lambda name: self.median(name, "pearson_r"))
+
+    def median(self, machine: str, metric: str) -> float:
+        """Median of a metric over seeds."""
+        return float(np.median(self._metric(machine, metric)))
+
+    def beats(self, machine: str, other: str) -> float:
+        """Share of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
+
+        Raises:
+            ValueError: no machine of that name.
+        """
+        return float((self._metric(machine, "pearson_r") > self._metric(other, "pearson_r")).mean())
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a seed and name: the metrics (None for the network) and the nearest training image if known."""
+        rows = []
+        for seed in range(self.seeds):
+            for name in self.images:
+                row: dict[str, Any] = {"seed": seed, "label": self.labels[seed] if self.labels else None, "name": name}
+                values = self.metrics.get(name)
+                row |= {metric: None if values is None else float(values[metric][seed]) for metric in METRICS}
+                near = self.nearest.get(name)
+                row["nearest_index"] = None if near is None else int(near.indices[seed])
+                row["nearest_distance"] = None if near is None else float(near.distances[seed])
+                rows.append(row)
+        return rows
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Name -> metric -> {"median", "low", "high"}, also for "nearest_distance"; "copies" and "seconds".
+
+        low and high bound the 95 % bootstrap interval of the median (2,000 resamples of the seeds, always the
+        same ones). "copies" is the share of images nearer than one grey level, rms, to a training image.
+        """
+        result: dict[str, dict[str, Any]] = {}
+        for name in self.images:
+            entry: dict[str, Any] = {m: _median_interval(v) for m, v in self.metrics.get(name, {}).items()}
+            if name in self.nearest:
+                entry["nearest_distance"] = _median_interval(self.nearest[name].distances.numpy())
+                entry["copies"] = float(self.nearest[name].copies.double().mean())
+            result[name] = {**entry, "seconds": self.seconds[name]}
+        return result
+
+    def to_json(self) -> str:
+        """Everything but the images, as JSON text."""
+        content = {
+            "format": FORMAT,
+            "settings": self.settings,
+            "summary": self.summary(),
+            "beats": {a: {b: self.beats(a, b) for b in self.machines if b != a} for a in self.machines},
+            "windows": {
+                name: {"sigmas": s.sigmas, "windows": s.windows, "criterion": s.details.get("criterion")}
+                for name, s in self.windows.items()
+            },
+            "table": self.table(),
+        }
+        return json.dumps(content, indent=1, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """`table()` as CSV text with a header."""
+        rows = self.table()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def save(self, folder: str | Path) -> None:
+        """Write results.json, results.csv, grid.png, report.html and, with two machines or more, scatter.png.
+
+        Each file is written whole or not at all, and none before all are ready.
+
+        Raises:
+            OSError: the folder cannot be made or written; the message names it.
+        """
+        # Here, not above: the report describes comparisons, and needs this module.
+        from elsewhere.analysis.report import grid_png, render_report, scatter_png
+
+        title = self.settings.get("data") or "Comparison"
+        scatter = scatter_png(self)
+        report, picture = render_report({title: self}), grid_png(self)
+        folder = Path(folder)
+        try:
+            write_text(folder / "results.json", self.to_json() + "\n")
+            write_text(folder / "results.csv", self.to_csv())
+            save_bytes(folder / "grid.png", picture)
+            if scatter is not None:
+                save_bytes(folder / "scatter.png", scatter)
+            write_text(folder / "report.html", report)
+        except OSError as error:
+            raise OSError(
+                f"cannot write the comparison to {folder}: {error.strerror}; choose another folder"
+            ) from error
+
+    def _metric(self, machine: str, metric: str) -> np.ndarray:
+        if machine not in self.metrics:
+            raise ValueError(f"no machine {machine!r} was compared: choose from {', '.join(self.machines)}")
+        return self.metrics[machine][metric]
+
+
+def compare(
+    machines: Mapping[str, DenoiserLike],
+    network: DenoiserLike,
+    noise: Tensor | np.ndarray,
+    *,
+    schedule: Schedule | None = None,
+    label: Label = None,
+    about: Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Draw from the same noises with every machine and the network, and measure how well they agree.
+
+    Args:
+        machines: name -> D(x, sigma, label=None); a machine with `.data` also has its images looked up there.
+        network: D(x, sigma, label=None).
+        noise: standard normal (B, C, H, W), one seed an image.
+        schedule: `schedules.cosine(20)` when None.
+        label: class of every image or (B,), for the machines and the network.
+        about: further settings to put on record, such as the seed of the noise or the command line.
+        progress: show a bar with the time left for each machine.
+
+    Returns:
+        A Comparison; `.save(folder)` writes the numbers, the pictures and a report.
+
+    Raises:
+        TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
+    """
+    if not isinstance(machines, Mapping):
+        raise TypeError(f"machines must be a dict of name -> machine, got {type(machines).__name__}")
+    if not machines:
+        raise ValueError('machines is empty: give at least one, such as {"ELS": EquivariantLocalScore(data)}')
+    if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
+        raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
+    schedule = check_schedule(schedule)
+    denoisers = {**machines, NETWORK: network}
+    x, labels = check_request(denoisers, noise, label)
+    images, seconds = {}, {}
+    for name, denoiser in denoisers.items():
+        started = time.perf_counter()
+        images[name] = _draw(name, denoiser, x, schedule, labels, progress)
+        seconds[name] = time.perf_counter() - started
+    target = images[NETWORK]
+    metrics = {name: {m: f(images[name], target).cpu().numpy() for m, f in METRICS.items()} for name in machines}
+    data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
+    data = {name: images for name, images in data.items() if images is not None}
+    if data:
+        # The network has no data of its own to look in: the machines' are what it should have been trained on.
+        data[NETWORK] = next(iter(data.values()))
+    nearest = {name: nearest_training_images(images[name], data[name]) for name in images if name in data}
+    windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
+    localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
+    training = data.get(NETWORK)
+    settings = _settings(machines, network, x, schedule, training, about)
+    return Comparison(images, metrics, nearest, seconds, localities, _label_names(labels, training), settings)
+
+
+def _draw(
+    name: str, denoiser: DenoiserLike, noise: Tensor, schedule: Schedule, label: Tensor | None, progress: bool
+) -> Tensor:
+    x = noise * schedule.sigmas[0]
+    for step in track(reverse_process(denoiser, x, schedule, label), schedule.steps, name, progress):
+        # At every step: a NaN should not cost the rest of the run, and broadcasting would hide a wrong shape.
+        check_prediction(name, step.x0, noise)
+        x = step.next_x
+    return x
+
+
+def _settings(
+    machines: Mapping[str, DenoiserLike],
+    network: DenoiserLike,
+    noise: Tensor,
+    schedule: Schedule,
+    data: Any,
+    about: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    return {
+        "data": getattr(data, "name", ""),
+        "data_images": 0 if data is None else len(data.images),
+        "same_data": _same_data(network, data),
+        "network": describe(network),
+        "machines": {name: describe(machine) for name, machine in machines.items()},
+        "schedule": schedule.name,
+        "sigmas": list(schedule.sigmas),
+        "seeds": len(noise),
+        "noise_sha256": hashlib.sha256(noise.detach().cpu().contiguous().numpy().tobytes()).hexdigest(),
+        "version": version("elsewhere"),
+        "torch": torch.__version__,
+        **({"about": dict(about)} if about else {}),
+    }
+
+
+def _same_data(network: DenoiserLike, data: Any) -> bool | None:
+    """Whether the network was trained on exactly these images; None where either does not say."""
+    theirs = getattr(getattr(network, "spec", None), "fingerprint", "")
+    if not theirs or not hasattr(data, "fingerprint"):
+        return None
+    return bool(theirs == data.fingerprint())
+
+
+def _label_names(labels: Tensor | None, data: Any) -> tuple[str, ...]:
+    if labels is None:
+        return ()
+    classes = getattr(data, "classes", ())
+    return tuple(classes[i] if i < len(classes) else str(i) for i in labels.tolist())
+
+
+def _median_interval(values: np.ndarray) -> dict[str, float]:
+    """Median over seeds with its 95 % percentile-bootstrap interval."""
+    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
+    return {"median": float(np.median(values)), "low": float(low), "high": float(high)}

@@ -1,0 +1,100 @@
+"""The plots of calibration and comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elsewhere.machines.locality import LocalitySchedule
+from elsewhere.pictures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1f5fa8", "#c8553d", "#4c8c4a", "#7a5195")
+
+
+def calibration_heat_map(schedule: LocalitySchedule) -> Figure:
+    """Every window at every noise level: how much worse than the best of that level; chosen windows are marked."""
+    from matplotlib.colors import LogNorm
+
+    details = schedule.details
+    means = np.array(details[details["criterion"]]["mean"])
+    loss = 1 - means if details["criterion"] == "cosine" else means
+    smallest = np.finfo(float).eps  # a perfect match is 0, which no ratio can show
+    ratio = (loss + smallest) / (loss.min(1, keepdims=True) + smallest)
+    figure = new_figure(8, 4.6)
+    axes = figure.subplots()
+    levels, sides = np.arange(len(schedule.sigmas)), details["windows"]
+    norm = LogNorm(1, max(1.1, min(10.0, float(ratio.max()))))
+    mesh = axes.pcolormesh(levels, np.arange(len(sides)), ratio.T, norm=norm, cmap="viridis_r", shading="nearest")
+    rows = [sides.index(window) for window in schedule.windows]
+    axes.plot(levels, rows, "o-", color="white", markeredgecolor="black", linewidth=1, label="chosen window")
+    axes.set_xticks(levels, [f"{sigma:.2g}" for sigma in schedule.sigmas], rotation=60)
+    axes.set_yticks(np.arange(len(sides)), [str(side) for side in sides])
+    axes.set(xlabel="noise level sigma (the run goes from left to right)", ylabel="window side (pixels)")
+    axes.legend(loc="upper right", facecolor="0.8")
+    measure = "1 - cosine of the scores" if details["criterion"] == "cosine" else "mean squared difference"
+    bar = figure.colorbar(mesh, ax=axes, extend="max")
+    bar.set_label(f"{measure},\ntimes the best at this noise level")
+    ticks = [tick for tick in (1, 1.1, 1.2, 1.5, 2, 3, 5, 10) if tick <= float(norm.vmax or 1)]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.ax.minorticks_off()
+    return figure
+
+
+def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
+    """Window against noise level; a band spans the windows that tie with the best, where that was measured.
+
+    Machines that look through the same windows share a line.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(4.8, 4.4)
+    axes = figure.subplots()
+    lines: dict[str, LocalitySchedule] = {}
+    for schedule in schedules.values():
+        names = [name for name, other in schedules.items() if other == schedule]
+        lines[", ".join(names)] = schedule
+    for colour, (name, schedule) in zip(_colours(len(lines)), lines.items(), strict=True):
+        tied = schedule.details.get("tied")
+        if tied:
+            low, high = [min(sides) for sides in tied], [max(sides) for sides in tied]
+            axes.fill_between(schedule.sigmas, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=name)
+    top = 1.08 * max(max(schedule.windows) for schedule in schedules.values())
+    axes.set(xscale="log", xlabel="noise level sigma", ylabel="window side (pixels)", ylim=(0, top))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.invert_xaxis()
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) -> Figure:
+    """One dot a seed: Pearson r with the network of two machines; above the diagonal the second one is closer."""
+    figure = new_figure(4.4, 4.4)
+    axes = figure.subplots()
+    low = max(-1.0, min(0.0, float(np.floor(10 * min(x.min(), y.min())) / 10)))
+    axes.plot([low, 1], [low, 1], color="0.6", linewidth=1)
+    axes.fill_between([low, 1], [low, 1], 1, color=COLOURS[0], alpha=0.06, linewidth=0)
+    axes.scatter(x, y, s=28, color=COLOURS[0], edgecolor="white", linewidth=0.6, zorder=3, clip_on=False)
+    axes.set_title(f"{y_name} is closer on {(y > x).sum()} of {len(x)}", loc="left", fontsize=10)
+    axes.set(xlim=(low, 1), ylim=(low, 1), aspect="equal")
+    axes.set(xlabel=f"Pearson r of {x_name} with the network", ylabel=f"Pearson r of {y_name} with the network")
+    _plain(axes)
+    return figure
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)

@@ -1,0 +1,78 @@
+"""How alike two images are, one number an image, computed in float64.
+
+All take a prediction and a target of one shape (B, C, H, W), treat an image as one vector of all its pixels and
+channels, and return float64 (B,). Where a ratio is 0/0 the value is 0: an image without any variation explains
+nothing and has nothing to explain, and a zero vector has no direction.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from elsewhere.denoiser import check_images
+
+
+def pearson_r(prediction: Tensor, target: Tensor) -> Tensor:
+    """Pearson's r of the pixels: cosine of the mean-removed images, in [-1, 1].
+
+    This is the number that Kamb & Ganguli (2025) print as "r^2". 0 where either image is constant.
+
+    Raises:
+        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+    """
+    return _cosine(*(_centred(v) for v in _vectors(prediction, target)))
+
+
+def cosine_similarity(prediction: Tensor, target: Tensor) -> Tensor:
+    """Cosine of the angle between the images, in [-1, 1]. 0 where either image is all zero.
+
+    Raises:
+        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+    """
+    return _cosine(*_vectors(prediction, target))
+
+
+def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
+    """Coefficient of determination: the share of the target's variance that the prediction explains, at most 1.
+
+    1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 where the target's own mean would
+    have been the better prediction; 0 where the target is constant.
+
+    Raises:
+        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+    """
+    predicted, true = _vectors(prediction, target)
+    left_over = (true - predicted).square().sum(1)
+    total = _centred(true).square().sum(1)
+    return (1 - left_over / total).where(total > 0, 0.0)
+
+
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference over pixels and channels, 0 or more.
+
+    Raises:
+        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+    """
+    predicted, true = _vectors(prediction, target)
+    return (true - predicted).square().mean(1)
+
+
+def _vectors(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    predicted, true = check_images(prediction, "prediction"), check_images(target, "target")
+    if predicted.shape != true.shape:
+        raise ValueError(
+            f"prediction and target must have one shape, got {tuple(predicted.shape)} and {tuple(true.shape)}"
+        )
+    return predicted.detach().double().flatten(1), true.detach().double().flatten(1)
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    """Each vector less its mean; exactly zero where it is constant, which the mean's rounding would hide."""
+    constant = vectors.amax(1, keepdim=True) == vectors.amin(1, keepdim=True)
+    return (vectors - vectors.mean(1, keepdim=True)).masked_fill(constant, 0.0)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    lengths = a.square().sum(1).sqrt() * b.square().sum(1).sqrt()
+    cosine: Tensor = (a * b).sum(1) / lengths
+    return cosine.where(lengths > 0, 0.0).clamp(-1, 1)

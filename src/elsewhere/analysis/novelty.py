@@ -1,0 +1,82 @@
+"""Created or remembered: the training image nearest to each image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from elsewhere.data.images import to_unit
+from elsewhere.denoiser import check_images
+
+COPY = 2 / 255
+"""An image nearer than this (rms, one grey level of 255) to a training image counts as a copy of it."""
+
+CHUNK = 1024
+
+
+class TrainingImages(Protocol):
+    """What an ImageSet has: images (N, C, H, W), uint8 or floats in [-1, 1], and a name."""
+
+    @property
+    def images(self) -> Tensor: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The training image nearest to each of B images.
+
+    Attributes:
+        indices: which training image, int64 (B,).
+        distances: root mean squared difference over pixels and channels, float64 (B,), images in [-1, 1].
+        images: those training images as floats in [-1, 1], (B, C, H, W).
+    """
+
+    indices: Tensor
+    distances: Tensor
+    images: Tensor
+
+    @property
+    def copies(self) -> Tensor:
+        """Which images are copies of a training image: nearer than one grey level of 255, rms. Bool (B,)."""
+        return self.distances < COPY
+
+
+def nearest_training_images(images: Tensor, data: TrainingImages) -> Nearest:
+    """The nearest training image to each image, whatever its class, by the plain Euclidean distance of pixels.
+
+    Args:
+        images: (B, C, H, W), about [-1, 1].
+        data: the training set, of the same C, H, W.
+
+    Raises:
+        TypeError, ValueError: not images, or not of the training images' shape.
+    """
+    queries = check_images(images, "images").detach().cpu().float()
+    if queries.shape[1:] != data.images.shape[1:]:
+        raise ValueError(
+            f"images are {tuple(queries.shape[1:])}, the training images {data.name} {tuple(data.images.shape[1:])}"
+        )
+    best = torch.full((len(queries),), math.inf)
+    indices = torch.zeros(len(queries), dtype=torch.int64)
+    for start in range(0, len(data.images), CHUNK):
+        keys = _floats(data.images[start : start + CHUNK]).flatten(1)
+        # Differences first: the expanded square would lose the small distances that tell a copy.
+        distances = torch.cdist(queries.flatten(1), keys, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest, index = distances.min(1)
+        closer = nearest < best
+        best = torch.where(closer, nearest, best)
+        indices = torch.where(closer, index + start, indices)
+    found = _floats(data.images[indices])
+    rms = (queries.double() - found.double()).square().mean((1, 2, 3)).sqrt()
+    return Nearest(indices, rms, found)
+
+
+def _floats(images: Tensor) -> Tensor:
+    return to_unit(images.cpu()) if images.dtype == torch.uint8 else images.detach().cpu().float()

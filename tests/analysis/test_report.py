@@ -1,0 +1,151 @@
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from analysis_toys import Blur, Nearly, few_images
+
+from elsewhere.analysis import compare, write_report
+from elsewhere.analysis.report import FIRST_ROWS
+from elsewhere.machines.locality import LocalitySchedule
+from elsewhere.sampling import make_noise
+from elsewhere.schedules import cosine
+
+SCHEDULE = cosine(2)
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would find: every tag closed, the addresses, the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.addresses, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def comparison(seeds=3, machines=("IS", "LS", "ELS"), **changes):
+    data = few_images()
+    locality = LocalitySchedule(SCHEDULE.sigmas[:-1], (5, 3))
+    windows = {"IS": 9, "LS": 5, "ELS": locality}
+    found = {name: Blur(windows.get(name, 3), data) for name in machines}
+    noise = make_noise(seeds, (1, 9, 9))
+    return compare(found, Nearly(Blur(locality), 0.05), noise, schedule=SCHEDULE, **changes)
+
+
+@pytest.fixture(scope="module")
+def some():
+    return comparison()
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """One machine through one window: no plots, which take most of the time."""
+    return comparison(2, ["blur"])
+
+
+def read(tmp_path, comparisons):
+    write_report(comparisons, tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_stands_alone(tmp_path, some):
+    text = read(tmp_path, {"few": some})
+    page = Page(text)
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "url(" not in text
+    # Five columns for three seeds, the scatter plot and the windows.
+    assert page.tags.count("img") == 3 * 5 + 2
+
+
+def test_the_page_says_what_was_measured(tmp_path, some):
+    text = Page(read(tmp_path, {"few": some})).text
+    r = some.summary()["ELS"]["pearson_r"]
+    assert f"median Pearson r of {r['median']:.2f}" in text
+    assert f"95 % interval {r['low']:.2f} to {r['high']:.2f}, 3 seeds" in text
+    assert f"IS reaches {some.median('IS', 'pearson_r'):.2f}" in text
+    assert "Copies of a training image, out of 3 images: IS 0, LS 0, ELS 0, network 0." in text
+    for name in some.machines:
+        assert f"{some.median(name, 'r_squared'):.3f}".replace("-", "\N{MINUS SIGN}") in text
+        assert f"r = {some.metrics[name]['pearson_r'][2]:.2f}" in text
+
+
+def test_the_page_has_the_settings_to_run_it_again(tmp_path):
+    text = Page(read(tmp_path, {"few": comparison(2, ["blur"], about={"noise": "make_noise(3, seed=0)"})})).text
+    for setting in (
+        "few, 12 images",
+        "Nearly(Blur(",
+        "Blur(3)",
+        "cosine(2)",
+        "noise SHA-256",
+        "make_noise(3, seed=0)",
+        "torch 2",
+    ):
+        assert setting in text
+
+
+def test_names_and_titles_are_text_not_markup(tmp_path):
+    data = few_images()
+    machine = Blur(3, data)
+    machine.num_classes = 3
+    network = Blur(5)
+    network.num_classes = 3
+    name = '<script>alert("x")</script>'
+    found = compare({name: machine}, network, make_noise(2, (1, 9, 9)), schedule=SCHEDULE, label=1, about={"<i>": "&"})
+    text = read(tmp_path, {"<img src=x onerror=y>": found})
+    page = Page(text)
+    assert not {"script", "i"} & set(page.tags)
+    assert "x" not in page.addresses
+    assert name in page.text
+    assert "<b>hat</b>" in page.text
+
+
+def test_several_comparisons_share_a_page(tmp_path, plain):
+    page = Page(read(tmp_path, {"first": plain, "second": plain}))
+    assert [address for address in page.addresses if not address.startswith("data:")] == ["#1", "#2"]
+    assert "first" in page.text
+    assert "second" in page.text
+
+
+def test_further_seeds_are_folded(tmp_path):
+    page = Page(read(tmp_path, {"few": comparison(FIRST_ROWS + 2, ["blur"])}))
+    assert "2 more seeds" in page.text
+    assert page.tags.count("img") == (FIRST_ROWS + 2) * 3
+
+
+@pytest.mark.parametrize(("same", "told"), [(False, True), (True, False), (None, False)])
+def test_a_network_of_other_images_is_pointed_out(tmp_path, plain, same, told):
+    changed = replace(plain, settings={**plain.settings, "same_data": same})
+    assert ("trained on other images" in read(tmp_path, {"few": changed})) is told
+
+
+def test_nothing_to_report_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="nothing to report"):
+        write_report({}, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, plain):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OSError, match=r"cannot write the report .*report\.html: .*choose another place"):
+        write_report({"few": plain}, tmp_path / "taken" / "report.html")

@@ -1,0 +1,87 @@
+from base64 import b64decode
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from elsewhere.data import to_uint8
+from elsewhere.pictures import (
+    Column,
+    data_uri,
+    figure_png,
+    grid,
+    image_png,
+    labelled_grid,
+    new_figure,
+    save_bytes,
+    save_grid,
+    save_loss_plot,
+)
+
+
+def images(count, channels=1, side=5):
+    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_grid_holds_every_image_in_reading_order(channels):
+    some = images(5, channels)
+    pixels = np.asarray(grid(some, columns=2, scale=3, gap=2))
+    assert pixels.shape == (3 * (15 + 2) + 2, 2 * (15 + 2) + 2, 3)
+    for i, image in enumerate(to_uint8(some).expand(5, 3, 5, 5)):
+        top, left = 2 + (i // 2) * 17, 2 + (i % 2) * 17
+        cell = pixels[top : top + 15, left : left + 15]
+        # Every pixel became 3x3.
+        np.testing.assert_array_equal(cell[1::3, 1::3], image.permute(1, 2, 0).numpy())
+        np.testing.assert_array_equal(cell[::3], cell[2::3])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_gives_back_the_pixels(channels):
+    image = images(1, channels)[0]
+    uri = data_uri(image_png(image))
+    prefix = "data:image/png;base64,"
+    assert uri.startswith(prefix)
+    with Image.open(BytesIO(b64decode(uri.removeprefix(prefix)))) as picture:
+        pixels = np.asarray(picture).reshape(5, 5, channels)
+    np.testing.assert_array_equal(pixels, to_uint8(image).permute(1, 2, 0).numpy())
+
+
+def test_the_labelled_grid_has_every_picture_in_its_place():
+    left, right = images(2, 1), images(2, 3).flip(0)
+    columns = [Column("IS", "ideal", left, ["a", "b"]), Column("ELS", "", right, ["", ""])]
+    canvas = np.asarray(labelled_grid(columns, width=20, gap=4))
+    assert canvas.shape[1] == 4 + 2 * 24
+    for column, some in enumerate((left, right)):
+        x, found = 4 + column * 24, []
+        for image in to_uint8(some).expand(2, 3, 5, 5):
+            wanted = image.permute(1, 2, 0).numpy().repeat(4, 0).repeat(4, 1)
+            rows = range(canvas.shape[0] - 19)
+            found += [y for y in rows if np.array_equal(canvas[y : y + 20, x : x + 20], wanted)]
+        assert len(found) == 2
+        assert found[1] > found[0] + 20 + 9  # a caption of 9 points goes between
+
+
+def test_captions_must_match_the_images():
+    with pytest.raises(ValueError, match="zip"):
+        labelled_grid([Column("IS", "", images(2), ["one"])])
+
+
+def test_files_are_written_whole_and_nothing_else(tmp_path):
+    save_grid(tmp_path / "grid.png", images(3), columns=3)
+    save_bytes(tmp_path / "deep" / "bytes.png", image_png(images(1)[0]))
+    save_loss_plot(tmp_path / "loss.png", [{"step": i, "loss": 1 / (i + 1)} for i in range(30)])
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    assert names == ["deep/bytes.png", "grid.png", "loss.png"]
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            picture.verify()
+
+
+def test_a_figure_becomes_a_png():
+    figure = new_figure(2, 1)
+    figure.subplots().plot([0, 1], [0, 1])
+    with Image.open(BytesIO(figure_png(figure, dpi=50))) as picture:
+        assert picture.size == (100, 50)
