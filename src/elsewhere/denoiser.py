@@ -51,7 +51,7 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
     """
     try:
         # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
-        levels = torch.as_tensor(sigma, dtype=torch.float64, device=like.device)  # type: ignore[arg-type]
+        levels = torch.as_tensor(sigma, dtype=torch.float64, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"sigma must be a number or a ({batch},) array, got {type(sigma).__name__}") from error
     if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, batch)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def reverse_process(denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label
         schedule: noise levels ending at 0.
         label: passed to the denoiser.
     """
-    for index, (sigma, after) in enumerate(zip(schedule.sigmas, schedule.sigmas[1:], strict=False)):
+    for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
         x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
         next_x = x0 + (after / sigma) * (x - x0)
         yield Step(index, sigma, x, x0, next_x)

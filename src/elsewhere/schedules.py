@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Schedule:
         object.__setattr__(self, "sigmas", levels)
         if len(levels) < 2 or not all(math.isfinite(level) for level in levels):
             raise ValueError(f"a schedule needs at least one finite sigma and a final 0, got {levels}")
-        if levels[-1] != 0 or any(a <= b for a, b in zip(levels, levels[1:], strict=False)):
+        if levels[-1] != 0 or any(a <= b for a, b in pairwise(levels)):
             raise ValueError(f"sigmas must decrease strictly and end at 0, got {levels}")
 
     @property

@@ -2,10 +2,11 @@
 
 from elsewhere.engine.exact import run
 from elsewhere.engine.jobs import Job, SamePlace, SharedKeys
-from elsewhere.engine.keys import ImageKeys, Keys, PixelStore, WindowKeys
+from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, WindowKeys
 from elsewhere.engine.state import SoftmaxState, merge_all
 
 __all__ = [
+    "Extent",
     "ImageKeys",
     "Job",
     "Keys",

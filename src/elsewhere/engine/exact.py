@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 
@@ -40,7 +41,7 @@ def _cut(job: Job) -> list[tuple[int, int]]:
         raise ValueError("a softmax average needs at least one key")
     count = min(MOST_PIECES, len(job), -(-job.pairs // PIECE))
     edges = [len(job) * i // count for i in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _results(futures: list[Future[SoftmaxState]]) -> list[SoftmaxState]:

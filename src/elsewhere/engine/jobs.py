@@ -13,6 +13,7 @@ from elsewhere.engine.state import SoftmaxState
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
+ROWS = 512
 # exp of less than this is denormal or zero, and some hundred times slower to compute than exp of more.
 LEAST = -80.0
 # Largest rounding error of a log-weight, in nats, at which float32 is still used.
@@ -38,7 +39,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class _Block:
-    """Some queries, made ready for one matrix product: (q / sigma^2, -1 / (2 sigma^2), 1), in the dtype they need."""
+    """Some queries ready for a product with rows (k, |k|^2, log count): (q/sigma^2, -1/(2 sigma^2), 1)."""
 
     rows: Tensor
     offset: Tensor  # -|q|^2 / (2 sigma^2), float64 (Q,)
@@ -60,9 +61,10 @@ class SharedKeys:
         self.keys = keys
         self.dtype = queries.dtype
         self.count = len(queries)
-        self.rows = min(self.count, 512)
-        self.columns = max(64, TILE // self.rows)
-        self.blocks = [self._block(q, s) for q, s in zip(queries.split(512), sigma.split(512), strict=True)]
+        self.columns = max(64, TILE // min(self.count, ROWS))
+        self.blocks = [
+            self._block(q, s) for q, s in zip(torch.split(queries, ROWS), torch.split(sigma, ROWS), strict=True)
+        ]
 
     @property
     def pairs(self) -> int:
@@ -78,24 +80,23 @@ class SharedKeys:
         size = self.keys.typical_norm
         rounding = torch.finfo(torch.float32).eps * (norms.sqrt() * size + size**2 / 2) * precision
         dtype = torch.float64 if bool((rounding > ROUNDING).any()) else self.dtype
-        rows = torch.cat([wide * precision, -precision / 2, torch.ones_like(precision)], dim=1)
-        return _Block(rows.to(dtype), (-norms * precision / 2).squeeze(1))
+        scale = self.keys.scale
+        rows = [wide * precision / scale, -precision / (2 * scale**2), torch.ones_like(precision)]
+        return _Block(torch.cat(rows, dim=1).to(dtype), (-norms * precision / 2).squeeze(1))
 
     def run(self, start: int, stop: int) -> SoftmaxState:
         running = [_Running(self.dtype) for _ in self.blocks]
-        for left in range(start, stop, self.columns):
-            right = min(left + self.columns, stop)
-            tiles = {dtype: self._tile(left, right, dtype) for dtype in {block.rows.dtype for block in self.blocks}}
+        columns = min(self.columns, stop - start)
+        room = {block.rows.dtype: block.rows.new_empty((columns, self.keys.width + 2)) for block in self.blocks}
+        for left in range(start, stop, columns):
+            right = min(left + columns, stop)
+            tiles = {dtype: self.keys.tile(left, right, out) for dtype, out in room.items()}
             for block, state in zip(self.blocks, running, strict=True):
                 keys, values = tiles[block.rows.dtype]
-                state.add(_product(block.rows, keys), values)
-        return _stack([state.finish(block.offset) for block, state in zip(self.blocks, running, strict=True)])
-
-    def _tile(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        keys, values, log_counts = self.keys.tile(start, stop, dtype)
-        norms = keys.square().sum(1, keepdim=True)
-        counts = torch.zeros_like(norms) if log_counts is None else log_counts[:, None]
-        return torch.cat([keys, norms, counts], dim=1), values.to(self.dtype)
+                state.add(_product(block.rows, keys), values.to(self.dtype))
+        return _stack(
+            [state.finish(block.offset, self.keys.scale) for block, state in zip(self.blocks, running, strict=True)]
+        )
 
 
 class SamePlace:
@@ -134,7 +135,8 @@ class SamePlace:
         columns = max(1, TILE // (batch * channels * height * width))
         running = _Running(self.x.dtype)
         for left in range(start, stop, columns):
-            images = self.store.floats(self.store.pixels[left : min(left + columns, stop)], self.x.dtype)
+            images = self.store.centred(self.store.pixels[left : min(left + columns, stop)], self.x.dtype)
+            images = images / self.store.scale
             if self.expand:
                 closeness = ((2 * self.x[:, None] - images) * images).sum(2)
             else:
@@ -144,7 +146,7 @@ class SamePlace:
             # Pixels first: (B, T, P) -> (B, P, T), each pixel with keys and values of its own.
             running.add(logs.transpose(1, 2), values)
         left_out = self._over_windows(self.x.square().sum(1, keepdim=True)) if self.expand else torch.zeros(1, 1, 1)
-        state = running.finish(-(left_out.to(self.precision) * self.precision / 2).squeeze(1))
+        state = running.finish(-(left_out.to(self.precision) * self.precision / 2).squeeze(1), 1.0)
         return SoftmaxState(state.peak.flatten(), state.total.flatten(), state.weighted.flatten(0, 1))
 
     def _over_windows(self, squares: Tensor) -> Tensor:
@@ -169,9 +171,10 @@ class _Running:
         tile = SoftmaxState(peak.double(), weights.sum(-1).double(), _weigh(weights, values).double())
         self.state = tile if self.state is None else self.state.merge(tile)
 
-    def finish(self, offset: Tensor) -> SoftmaxState:
+    def finish(self, offset: Tensor, scale: float) -> SoftmaxState:
+        """The state, with what was left out of the log-weights added and values divided by their scale."""
         assert self.state is not None, "a job was run on an empty range"
-        return SoftmaxState(self.state.peak + offset, self.state.total, self.state.weighted)
+        return SoftmaxState(self.state.peak + offset, self.state.total, self.state.weighted / scale)
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # Merging equal windows costs a sort; below this share of repeats it does not pay.
 WORTH_MERGING = 0.05
+SAMPLE = 32
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class PixelStore:
         pixels: (N, C, H, W), uint8 0..255 or floats in about [-1, 1].
         centre: the constant taken off, in stored units.
         scale: stored units for each unit of the [-1, 1] range.
-        spread: root mean square of the centred floats.
+        spread: root mean square of the centred pixels, in [-1, 1] units.
     """
 
     pixels: Tensor
@@ -44,8 +43,8 @@ class PixelStore:
             centre = round(float((levels * value).sum() / levels.sum()))
             spread = float(((levels * (value - centre) ** 2).sum() / levels.sum()).sqrt()) / 127.5
             return cls(pixels, centre, 127.5, spread)
-        centre = float(pixels.double().mean())
-        return cls(pixels, centre, 1.0, float((pixels.double() - centre).square().mean().sqrt()))
+        mean = float(pixels.double().mean())
+        return cls(pixels, mean, 1.0, float((pixels.double() - mean).square().mean().sqrt()))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -55,9 +54,9 @@ class PixelStore:
         """The centre in [-1, 1] units: what is taken off queries."""
         return self.centre / 127.5 - 1 if self.pixels.dtype == torch.uint8 else self.centre
 
-    def floats(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Stored pixels as centred floats in [-1, 1] units."""
-        return pixels.to(dtype).sub_(self.centre).div_(self.scale) if pixels.dtype != dtype else pixels - self.centre
+    def centred(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Stored pixels as floats with the centre taken off, in stored units: whole numbers when stored as uint8."""
+        return pixels.to(dtype).sub_(self.centre) if pixels.dtype != dtype else pixels - self.centre
 
     def take(self, index: Tensor) -> PixelStore:
         """The images of an index, with the same centre."""
@@ -65,18 +64,26 @@ class PixelStore:
 
 
 class Keys(Protocol):
-    """Keys with their values, read by position.
+    """Keys with their values, read by position, in the units of their store.
 
     Attributes:
-        typical_norm: root mean square length of a key, by which rounding errors are judged.
+        width: numbers in a key.
+        scale: stored units for each unit of the queries.
+        typical_norm: root mean square length of a key, in units of the queries, by which rounding is judged.
     """
 
+    width: int
+    scale: float
     typical_norm: float
 
     def __len__(self) -> int: ...
 
-    def tile(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys (T, width), values (T, V), and log counts (T,) or None when every key counts once."""
+    def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (k, |k|^2, log count), (T, width + 2), and values (T, V), in the dtype of `out`.
+
+        The rows may be written to the start of `out`, (T or more, width + 2): fresh memory for every tile costs more
+        than what is computed in it.
+        """
         ...
 
 
@@ -85,56 +92,76 @@ class ImageKeys:
 
     def __init__(self, store: PixelStore) -> None:
         self.store = store
-        self.typical_norm = store.spread * math.sqrt(store.pixels[0].numel())
+        self.scale = store.scale
+        self.width = store.pixels[0].numel()
+        self.typical_norm = store.spread * math.sqrt(self.width)
 
     def __len__(self) -> int:
         return len(self.store)
 
-    def tile(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
-        keys = self.store.floats(self.store.pixels[start:stop], dtype).flatten(1)
-        return keys, keys, None
+    def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        rows = _write(out, self.store.pixels[start:stop], self.store.centre, None)
+        return rows, rows[:, :-2]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a window reaches from its centre, in pixels; less than its radius where the image ends."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return self.top + self.bottom + 1, self.left + self.right + 1
+
+    def windows(self, images: Tensor, rows: range, columns: range) -> tuple[Tensor, Tensor]:
+        """The windows centred on some rows and columns of images (N, C, H, W), which must lie inside the images.
+
+        Returns:
+            The part of the images that they cover, and the windows as a view (N, rows, columns, C, height, width).
+        """
+        cut = images[:, :, rows.start - self.top : rows.stop + self.bottom]
+        cut = cut[:, :, :, columns.start - self.left : columns.stop + self.right]
+        height, width = self.sides
+        return cut, cut.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
 
 
 class WindowKeys:
     """Windows centred on given rows and columns of every image; the value is the centre pixel.
 
-    Outside the image a window holds the centre of the store, that is zero after centring: where a query is zero
-    outside too, the outside adds nothing to a distance.
-
     Args:
         store: the images.
-        window: odd side of the windows.
-        rows, columns: centres of the windows; both ranges are contiguous.
+        extent: how far the windows reach; they must lie inside the images.
+        rows, columns: centres of the windows.
         merge: keep one of several equal windows, with its count. The average does not change.
+        hold: keep the rows ready in memory when they need no more than this number of bytes.
     """
 
     def __init__(
-        self, store: PixelStore, window: int, rows: Sequence[int], columns: Sequence[int], merge: bool = False
+        self, store: PixelStore, extent: Extent, rows: range, columns: range, *, merge: bool = False, hold: int = 0
     ) -> None:
-        count, channels, height, width = store.pixels.shape
-        radius = window // 2
         self.store = store
-        self.width = channels * window * window
-        self.typical_norm = store.spread * math.sqrt(self.width)
+        self.extent = extent
         self.grid = (len(rows), len(columns))
-        top, bottom = max(0, radius - rows[0]), max(0, rows[-1] + radius - height + 1)
-        left, right = max(0, radius - columns[0]), max(0, columns[-1] + radius - width + 1)
-        pixels = store.pixels
-        if top or bottom or left or right:
-            pixels = F.pad(pixels, (left, right, top, bottom), value=store.centre)
-        first_row, first_column = rows[0] - radius + top, columns[0] - radius + left
-        cut = pixels[:, :, first_row : first_row + len(rows) + 2 * radius]
-        cut = cut[:, :, :, first_column : first_column + len(columns) + 2 * radius]
-        # (N, rows, columns, C, k, k): a view; windows are only ever copied a tile at a time.
-        self.windows = cut.unfold(2, window, 1).unfold(3, window, 1).permute(0, 2, 3, 1, 4, 5)
-        self.radius = radius
+        self.scale = store.scale
+        self.width = store.pixels.shape[1] * extent.sides[0] * extent.sides[1]
+        self.typical_norm = store.spread * math.sqrt(self.width)
+        # A view: windows are only ever copied a tile at a time.
+        cut, self.windows = extent.windows(store.pixels, rows, columns)
         self.kept: Tensor | None = None
         self.log_counts: Tensor | None = None
-        if merge:
-            self._merge_equal(cut, window)
+        if merge and self._repeats(cut[:: max(1, len(cut) // SAMPLE)]):
+            self._merge_equal(cut)
+        self._held: tuple[Tensor, Tensor] | None = None
+        if 4 * len(self) * (self.width + 2) <= hold and store.pixels.dtype == torch.uint8:
+            self._held = self._read(0, len(self), cut.new_empty((len(self), self.width + 2), dtype=torch.float32))
 
     def __len__(self) -> int:
-        return len(self.kept) if self.kept is not None else len(self.store) * self.grid[0] * self.grid[1]
+        return len(self.kept) if self.kept is not None else self.places
 
     @property
     def places(self) -> int:
@@ -144,26 +171,41 @@ class WindowKeys:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        held = (tensor for tensor in (self.kept, self.log_counts) if tensor is not None)
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        tensors = (self.kept, self.log_counts, *(self._held or ()))
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
     def locate(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image, row and column (counted from the first row and column of the grid) of flat positions."""
         rows, columns = self.grid
         return flat // (rows * columns), flat // columns % rows, flat % columns
 
-    def tile(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+    def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        if self._held is None:
+            return self._read(start, stop, out)
+        rows, values = self._held[0][start:stop], self._held[1][start:stop]
+        if out.dtype == rows.dtype:
+            return rows, values
+        # Whole numbers are the same in every dtype, but the sums of their squares are not.
+        return _write(out, rows[:, :-2], 0.0, self._log_counts(start, stop)), values.to(out.dtype)
+
+    def _read(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         device = self.windows.device
         flat = torch.arange(start, stop, device=device) if self.kept is None else self.kept[start:stop].long()
         raw = self.windows[self.locate(flat)]
-        keys = self.store.floats(raw, dtype)
-        values = keys[:, :, self.radius, self.radius]
-        counts = None if self.log_counts is None else self.log_counts[start:stop].to(dtype)
-        return keys.flatten(1), values, counts
+        rows = _write(out, raw, self.store.centre, self._log_counts(start, stop))
+        return rows, self.store.centred(raw[:, :, self.extent.top, self.extent.left], out.dtype)
 
-    def _merge_equal(self, cut: Tensor, window: int) -> None:
+    def _log_counts(self, start: int, stop: int) -> Tensor | None:
+        return None if self.log_counts is None else self.log_counts[start:stop]
+
+    def _repeats(self, some: Tensor) -> bool:
+        """Whether enough windows of a few images are equal for merging all of them to pay."""
+        hashes = _window_hash(some, self.extent.sides, 0).flatten()
+        return len(torch.unique(hashes)) < (1 - WORTH_MERGING / 2) * len(hashes)
+
+    def _merge_equal(self, cut: Tensor) -> None:
         for seed in range(3):
-            labels = _window_hash(cut, window, seed).flatten()
+            labels = _window_hash(cut, self.extent.sides, seed).flatten()
             order = labels.argsort(stable=True)
             ordered = labels[order]
             first = torch.ones_like(ordered, dtype=torch.bool)
@@ -177,37 +219,47 @@ class WindowKeys:
                 # In the order of the images, so that neighbouring keys stay neighbours in memory.
                 kept, by_position = order[starts].sort()
                 self.kept = kept.to(torch.int32) if self.places < 2**31 else kept
-                self.log_counts = counts[by_position].float().log()
+                self.log_counts = counts[by_position].double().log()
                 return
         raise AssertionError("three 64-bit hashes in a row collided")
 
     def _all_equal(self, order: Tensor, representative: Tensor) -> bool:
         """Whether every window equals the one that would stand for it: a hash alone is no proof."""
         differ = (order != representative).nonzero().flatten()
-        for block in differ.split(max(1, 4_000_000 // self.width)):
+        for block in torch.split(differ, max(1, 4_000_000 // self.width)):
             one, other = self.windows[self.locate(order[block])], self.windows[self.locate(representative[block])]
             if not torch.equal(one, other):
                 return False
         return True
 
 
-def _window_hash(cut: Tensor, window: int, seed: int) -> Tensor:
-    """A random linear hash (modulo 2^64) of every window, (N, rows, columns), in 2 * window passes."""
+def _write(out: Tensor, raw: Tensor, centre: float, log_counts: Tensor | None) -> Tensor:
+    """Write rows (k, |k|^2, log count) for raw keys (T, ...) to the start of `out`."""
+    rows = out[: len(raw)]
+    keys = rows[:, :-2]
+    keys.copy_(raw.flatten(1)).sub_(centre)
+    rows[:, -2] = torch.linalg.vector_norm(keys, dim=1).square_()
+    rows[:, -1] = 0 if log_counts is None else log_counts
+    return rows
+
+
+def _window_hash(cut: Tensor, sides: tuple[int, int], seed: int) -> Tensor:
+    """A random linear hash (modulo 2^64) of every window, (N, rows, columns), in a pass for each line of a window."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator).to(cut.device) | 1
 
-    across, down = draw(cut.shape[1], window), draw(window)
-    rows, columns = cut.shape[2] - window + 1, cut.shape[3] - window + 1
+    across, down = draw(cut.shape[1], sides[1]), draw(sides[0])
+    rows, columns = cut.shape[2] - sides[0] + 1, cut.shape[3] - sides[1] + 1
     # Bits, not values: floats that differ anywhere differ in their bits (-0.0 was normalised to 0.0 on the way in).
     bits = cut if cut.dtype == torch.uint8 else cut.contiguous().view(_BITS[cut.dtype])
     lines = torch.zeros((len(cut), cut.shape[2], columns), dtype=torch.int64, device=cut.device)
     for channel in range(cut.shape[1]):
-        for j in range(window):
+        for j in range(sides[1]):
             lines += bits[:, channel, :, j : j + columns].long() * across[channel, j]
     out = torch.zeros((len(cut), rows, columns), dtype=torch.int64, device=cut.device)
-    for i in range(window):
+    for i in range(sides[0]):
         out += lines[:, i : i + rows] * down[i]
     return out
 

@@ -81,7 +81,7 @@ class SoftmaxMachine(Denoiser):
         sigma = sigma.to(device)
         out = torch.empty_like(centred)
         for index, window, chosen in self._parts(sigma, label):
-            for some in index.split(self._images_at_once(centred[0], window)):
+            for some in torch.split(index, self._images_at_once(centred[0], window)):
                 out[some] = self._mean(centred[some], sigma[some], window, chosen)
         return out + self.store.offset
 
@@ -91,8 +91,8 @@ class SoftmaxMachine(Denoiser):
         labels = [None] * len(sigma) if label is None else label.tolist()
         for index, (level, chosen) in enumerate(zip(sigma.tolist(), labels, strict=True)):
             parts.setdefault((self._window_at(level), chosen), []).append(index)
-        for (window, chosen), index in parts.items():
-            yield torch.tensor(index, device=sigma.device), window, chosen
+        for (window, chosen), members in parts.items():
+            yield torch.tensor(members, device=sigma.device), window, chosen
 
     def _images_at_once(self, image: Tensor, window: int) -> int:
         # Queries in float64 twice over, and the states of the pieces that wait to be merged.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elsewhere.engine import Extent
+
 Distances = tuple[int, int]
 
 
@@ -22,6 +24,11 @@ class BorderClass:
     rows: range
     columns: range
     key: tuple[Distances, Distances]
+
+    @property
+    def extent(self) -> Extent:
+        """How far a window reaches from these places before the image ends."""
+        return Extent(*self.key[0], *self.key[1])
 
     @property
     def alone(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from elsewhere.engine import Job, SharedKeys, SoftmaxState, WindowKeys
@@ -27,8 +26,9 @@ class EquivariantLocalScore(WindowedMachine):
       the same distance from the same borders, as far as the window can feel them. Interior pixels share their keys,
       an edge row has its own, a corner pixel has its own place only.
 
-    A window larger than the image has no interior place; either machine is then the local machine, `LocalScore`. The image drawn may be of
-    another size than the training images as long as every border class of it occurs in them.
+    A window larger than the image has no interior place; either machine is then the local machine, `LocalScore`.
+    The image drawn may be of another size than the training images as long as every border class of it occurs in
+    them.
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
@@ -51,7 +51,7 @@ class EquivariantLocalScore(WindowedMachine):
             raise ValueError(f"borders must be 'aware' or 'wrap', got {borders!r}")
         self.borders: Borders = borders
         super().__init__(data, window, **settings)
-        self.size = None  # type: ignore[assignment]
+        self.size = None
 
     def __repr__(self) -> str:
         window = self.window if isinstance(self.window, int) else "schedule"
@@ -68,14 +68,14 @@ class EquivariantLocalScore(WindowedMachine):
             self._check_same_size(x, window)
             everywhere = torch.arange(x[0, 0].numel(), device=x.device)
             return same_place_mean(self, x, sigma, window, label, everywhere).view(x.shape)
-        queries = _windows(_wrap(x, window // 2), window)
-        state = self._run([self._job(queries, sigma, places, window, label)])[0]
+        radius, (height, width) = window // 2, x.shape[2:]
+        inside = range(radius, radius + height), range(radius, radius + width)
+        queries = places.extent.windows(_wrap(x, radius), *inside)[1]
+        state = self._run([self._job(queries, sigma, places, label)])[0]
         return _image(state, queries).to(x.dtype)
 
     def _aware(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
-        radius = window // 2
         height, width = x.shape[2:]
-        windows = _windows(F.pad(x, (radius,) * 4), window)
         known = {places.key: places for places in border_classes(*self.image_size, window)}
         same_size = (height, width) == self.image_size
         out = torch.empty_like(x)
@@ -86,12 +86,12 @@ class EquivariantLocalScore(WindowedMachine):
             elif same_size and places.alone:
                 alone.append(places.rows[0] * width + places.columns[0])
             else:
-                area = slice(places.rows.start, places.rows.stop), slice(places.columns.start, places.columns.stop)
-                queries = windows[:, area[0], area[1]]
-                jobs.append(self._job(queries, sigma, known[places.key], window, label))
-                shared.append((area, queries))
-        for ((rows, columns), queries), state in zip(shared, self._run(jobs), strict=True):
-            out[:, :, rows, columns] = _image(state, queries).to(x.dtype)
+                queries = places.extent.windows(x, places.rows, places.columns)[1]
+                jobs.append(self._job(queries, sigma, known[places.key], label))
+                shared.append((places, queries))
+        for (places, queries), state in zip(shared, self._run(jobs), strict=True):
+            rows, columns = places.rows, places.columns
+            out[:, :, rows.start : rows.stop, columns.start : columns.stop] = _image(state, queries).to(x.dtype)
         if alone:
             pixels = torch.tensor(alone, device=x.device)
             out.flatten(2)[:, :, pixels] = same_place_mean(self, x, sigma, window, label, pixels)
@@ -104,20 +104,19 @@ class EquivariantLocalScore(WindowedMachine):
                 f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
             )
 
-    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, window: int, label: int | None) -> Job:
-        """The job of query windows (B, rows, columns, C, k, k) against the windows at some places of every image."""
-        keys = self._cache.get(
-            ("keys", window, places.key, label),
-            lambda: WindowKeys(self._class_store(label), window, places.rows, places.columns, merge=not places.alone),
-            lambda made: made.nbytes,
-        )
+    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Job:
+        """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
+
+        def make() -> WindowKeys:
+            store = self._class_store(label)
+            # Edges are too few to merge; sorting takes some 40 bytes a window.
+            inside = len(places.rows) > 1 and len(places.columns) > 1
+            merge = inside and 40 * len(store) * len(places.rows) * len(places.columns) < self.memory // 2
+            return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=self.memory // 4)
+
+        keys = self._cache.get(("keys", places.rows, places.columns, places.key, label), make, lambda made: made.nbytes)
         each = queries.shape[1] * queries.shape[2]
         return SharedKeys(queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each), keys)
-
-
-def _windows(padded: Tensor, window: int) -> Tensor:
-    """Every window of padded images, a view (B, H, W, C, k, k)."""
-    return padded.unfold(2, window, 1).unfold(3, window, 1).permute(0, 2, 3, 1, 4, 5)
 
 
 def _wrap(x: Tensor, radius: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class LocalitySchedule:
             raise ValueError(f"need one window for each sigma, got {len(sigmas)} sigmas and {len(windows)} windows")
         if not all(math.isfinite(s) and s > 0 for s in sigmas):
             raise ValueError(f"sigmas must be positive and finite, got {sigmas}")
-        if any(a <= b for a, b in zip(sigmas, sigmas[1:], strict=False)):
+        if any(a <= b for a, b in pairwise(sigmas)):
             raise ValueError(f"sigmas must decrease strictly, got {sigmas}")
 
     def __call__(self, sigma: float) -> int:
