@@ -1,19 +1,48 @@
 """Analytic diffusion: what an image diffusion network draws, in closed form."""
 
-from elsewhere import schedules
-from elsewhere.data import ImageSet, load_images
-from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
-from elsewhere.sampling import Run, make_noise, sample
+from __future__ import annotations
 
-__all__ = [
-    "EquivariantLocalScore",
-    "IdealScore",
-    "ImageSet",
-    "LocalScore",
-    "LocalitySchedule",
-    "Run",
-    "load_images",
-    "make_noise",
-    "sample",
-    "schedules",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from elsewhere import schedules as schedules
+    from elsewhere.analysis import Comparison as Comparison
+    from elsewhere.analysis import calibrate as calibrate
+    from elsewhere.analysis import compare as compare
+    from elsewhere.data import ImageSet as ImageSet
+    from elsewhere.data import load_images as load_images
+    from elsewhere.denoiser import score as score
+    from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
+    from elsewhere.machines import IdealScore as IdealScore
+    from elsewhere.machines import LocalitySchedule as LocalitySchedule
+    from elsewhere.machines import LocalScore as LocalScore
+    from elsewhere.networks import load_network as load_network
+    from elsewhere.sampling import Run as Run
+    from elsewhere.sampling import make_noise as make_noise
+    from elsewhere.sampling import sample as sample
+    from elsewhere.sampling import settle as settle
+
+_HOMES = {
+    "analysis": ("Comparison", "calibrate", "compare"),
+    "data": ("ImageSet", "load_images"),
+    "denoiser": ("score",),
+    "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
+    "networks": ("load_network",),
+    "sampling": ("Run", "make_noise", "sample", "settle"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "schedules"])  # noqa: PLE0605
+
+if not TYPE_CHECKING:
+    # Found when first used: torch takes seconds to import, and `elsewhere --help` can do without.
+    def __getattr__(name: str) -> object:
+        if name == "schedules":
+            return import_module("elsewhere.schedules")
+        if name not in _HOME:
+            raise AttributeError(f"module 'elsewhere' has no attribute {name!r}")
+        return getattr(import_module(f"elsewhere.{_HOME[name]}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__all__])

@@ -14,6 +14,8 @@ from elsewhere.denoiser import DenoiserLike, Label, check_images
 from elsewhere.progress import track
 from elsewhere.schedules import Schedule, cosine
 
+PATIENCE = 100
+
 
 @dataclass(frozen=True)
 class Run:
@@ -97,6 +99,66 @@ def sample(
             states.append(step.next_x)
             predictions.append(step.x0)
     return Run(x, schedule.sigmas, states, predictions)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The end of a reverse process at sigma -> 0.
+
+    Attributes:
+        images: (B, C, H, W).
+        share: share of the pixels of each image that the denoiser leaves where they are, (B,).
+        rounds: denoiser calls made.
+    """
+
+    images: Tensor
+    share: Tensor
+    rounds: int
+
+
+def settle(
+    denoiser: DenoiserLike,
+    images: Tensor,
+    label: Label = None,
+    *,
+    sigma: float = 1e-3,
+    tolerance: float = 0.5 / 127.5,
+    most: int = 1000,
+) -> Settled:
+    """Follow a reverse process to its limit: repeat x <- D(x, sigma) at tiny sigma until nothing moves.
+
+    A schedule ends at a finite sigma, where neighbouring pixels may still disagree on the patch that they belong to.
+    In the limit every pixel of a local machine is the centre of the training window nearest to its own: the image is
+    locally consistent, but for the odd group of pixels that chase one another for ever. Consistent areas grow at the
+    expense of others, slowly, so that hundreds of rounds may be needed.
+
+    Args:
+        denoiser: D(x, sigma, label=None).
+        images: final images of a run, (B, C, H, W) in about [-1, 1].
+        label: passed to the denoiser.
+        sigma: the tiny noise level.
+        tolerance: a pixel rests when no channel moves further; half a gray level by default.
+        most: rounds after which to stop all the same; it also stops when PATIENCE rounds brought nothing.
+
+    Returns:
+        Settled; `share` says how far it got.
+
+    Raises:
+        TypeError, ValueError: arguments that the denoiser cannot take, or `most` below 1.
+    """
+    if most < 1:
+        raise ValueError(f"most must be 1 or more, got {most}")
+    x, best, since, share = check_images(images, "images"), -1.0, 0, torch.zeros(len(images))
+    for rounds in range(1, most + 1):
+        x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+        resting = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
+        share = resting.double().mean((1, 2, 3))
+        since = 0 if float(share.mean()) > best else since + 1
+        best = max(best, float(share.mean()))
+        if best == 1 or since == PATIENCE:
+            break
+        x = x0
+    return Settled(x, share, rounds)
 
 
 def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, WindowKeys, exact, jobs, merge_all
+
+
+def store(count: int = 40, channels: int = 1, size: int = 7, levels: int = 256) -> PixelStore:
+    generator = torch.Generator().manual_seed(count)
+    return PixelStore.of(
+        torch.randint(0, levels, (count, channels, size, size), generator=generator).mul(255 // (levels - 1)).byte()
+    )
+
+
+def window_keys(levels: int = 256, **settings: object) -> WindowKeys:
+    return WindowKeys(store(levels=levels), Extent(1, 1, 1, 1), range(1, 6), range(1, 6), **settings)  # type: ignore[arg-type]
+
+
+def shared(keys: WindowKeys | ImageKeys, count: int = 5, sigma: float = 0.5) -> SharedKeys:
+    queries = torch.randn(count, keys.width, generator=torch.Generator().manual_seed(1))
+    return SharedKeys(queries, torch.full((count,), sigma, dtype=torch.float64), keys)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    cuts=st.lists(st.integers(1, 999), min_size=0, max_size=5, unique=True), sigma=st.sampled_from([0.01, 0.5, 30.0])
+)
+def test_ranges_of_keys_merge_to_all_of_them(cuts: list[int], sigma: float) -> None:
+    job = shared(window_keys(), sigma=sigma)
+    edges = [0, *sorted(cuts), len(job)]
+    merged = merge_all(job.run(a, b) for a, b in pairwise(edges))
+    whole = job.run(0, len(job))
+    assert torch.allclose(merged.mean(), whole.mean(), atol=1e-6)
+    assert torch.allclose(merged.log_total, whole.log_total, rtol=1e-6)
+
+
+def test_same_places_merge_too() -> None:
+    images = store()
+    x = torch.randn(2, 1, 7, 7, generator=torch.Generator().manual_seed(2))
+    job = SamePlace(x, torch.tensor([0.3, 2.0]).double(), images, 3, torch.arange(49))
+    merged = merge_all([job.run(0, 13), job.run(13, 40)])
+    assert torch.allclose(merged.mean(), job.run(0, 40).mean(), atol=1e-6)
+
+
+def test_log_totals_are_those_of_the_definition() -> None:
+    keys = window_keys()
+    job = shared(keys)
+    rows, _ = keys.tile(0, len(keys), torch.empty(len(keys), keys.width + 2, dtype=torch.float64))
+    queries = torch.randn(5, keys.width, generator=torch.Generator().manual_seed(1)).double()
+    distances = torch.cdist(queries, rows[:, :-2] / 127.5).square()
+    expected = (-distances / (2 * 0.5**2)).logsumexp(1)
+    assert torch.allclose(job.run(0, len(job)).log_total, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+@pytest.mark.parametrize("sigma", [0.02, 0.5, 10.0])
+def test_merging_equal_windows_changes_nothing(levels: int, sigma: float) -> None:
+    plain, merged = window_keys(levels), window_keys(levels, merge=True)
+    assert (len(merged) < len(plain)) == (levels < 256)
+    one, other = shared(plain, sigma=sigma), shared(merged, sigma=sigma)
+    a, b = one.run(0, len(one)), other.run(0, len(other))
+    assert torch.allclose(a.mean(), b.mean(), atol=1e-6)
+    assert torch.allclose(a.log_total, b.log_total, atol=1e-5)
+
+
+def test_a_hash_that_collides_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsewhere.engine import keys as module
+
+    honest = module._window_hash
+    # Every window hashes alike under the first seed: the windows themselves must be looked at.
+    monkeypatch.setattr(module, "_window_hash", lambda cut, sides, seed: honest(cut, sides, seed) * (seed > 0))
+    assert len(window_keys(2, merge=True)) == len(torch.unique(window_keys(2).windows.flatten(0, 2).flatten(1), dim=0))
+
+
+@pytest.mark.parametrize("sigma", [0.001, 0.5])
+def test_keys_held_ready_are_those_read_from_the_images(sigma: float) -> None:
+    read, held = shared(window_keys(), sigma=sigma), shared(window_keys(hold=10**7), sigma=sigma)
+    assert window_keys(hold=10**7).nbytes > window_keys().nbytes == 0
+    assert torch.equal(read.run(0, 1000).mean(), held.run(0, 1000).mean())
+
+
+def test_float32_is_left_where_it_would_lose_what_decides() -> None:
+    assert {block.rows.dtype for block in shared(window_keys(), sigma=1.0).blocks} == {torch.float32}
+    assert {block.rows.dtype for block in shared(window_keys(), sigma=0.01).blocks} == {torch.float64}
+
+
+def test_far_queries_neither_overflow_nor_vanish() -> None:
+    keys = ImageKeys(store())
+    queries = torch.full((1, keys.width), 300.0)
+    state = SharedKeys(queries, torch.tensor([1e-3]).double(), keys).run(0, 40)
+    assert torch.isfinite(state.mean()).all()
+    assert torch.isfinite(state.log_total).all()
+
+
+def test_the_cut_of_a_job_covers_its_keys_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "PIECE", 100)
+    job = shared(window_keys())
+    pieces = exact._cut(job)
+    assert len(pieces) == min(exact.MOST_PIECES, job.pairs // 100)
+    assert [a for a, _ in pieces[1:]] == [b for _, b in pieces[:-1]]
+    assert (pieces[0][0], pieces[-1][1]) == (0, len(job))
+
+
+def test_pieces_on_all_cores_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = shared(window_keys())
+    whole = job.run(0, len(job)).mean()
+    monkeypatch.setattr(exact, "PIECE", 500)
+    assert torch.allclose(exact.run([job, job])[1].mean(), whole, atol=1e-6)
+
+
+def test_a_job_without_keys_is_refused() -> None:
+    keys = window_keys()
+    keys.kept = torch.zeros(0, dtype=torch.int32)
+    with pytest.raises(ValueError, match="at least one key"):
+        exact.run([shared(keys)])
+
+
+def test_an_error_in_a_piece_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(SharedKeys, "run", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        exact.run([shared(window_keys())])
+
+
+def test_both_matrix_products_agree() -> None:
+    generator = torch.Generator().manual_seed(3)
+    queries, keys = torch.randn(30, 50, generator=generator), torch.randn(70, 50, generator=generator)
+    exact_product = queries.double().numpy() @ keys.double().numpy().T
+    # 50 terms of size 1 in float32.
+    assert np.abs(jobs._product(queries, keys).numpy() - exact_product).max() < 1e-4
+    assert np.abs(jobs._product(queries.double(), keys.double()).numpy() - exact_product).max() < 1e-12

@@ -1,0 +1,71 @@
+"""The formulas written out slowly in float64, one pixel and one key at a time, straight from the definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def softmax_mean(distances: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
+    """sum_j softmax_j(-distances_j / (2 sigma^2)) values_j, for keys along the first axis."""
+    logs = -distances / (2 * sigma**2)
+    weights = np.exp(logs - logs.max())
+    return np.tensordot(weights / weights.sum(), values, axes=1)
+
+
+def ideal(x: np.ndarray, images: np.ndarray, sigma: float) -> np.ndarray:
+    """IS of one image x (C, H, W)."""
+    return softmax_mean(((images - x) ** 2).sum((1, 2, 3)), images, sigma)
+
+
+def local(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+    """LS of one image: the window at the same place, zero outside the image."""
+    r, (_, height, width) = window // 2, x.shape
+    out = np.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            rows, columns = slice(max(0, i - r), i + r + 1), slice(max(0, j - r), j + r + 1)
+            distances = ((images[:, :, rows, columns] - x[:, rows, columns]) ** 2).sum((1, 2, 3))
+            out[:, i, j] = softmax_mean(distances, images[:, :, i, j], sigma)
+    return out
+
+
+def wrapped(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+    """ELS of one image: the query wraps round the edges, keys lie wholly inside."""
+    r, (_, height, width) = window // 2, x.shape
+    padded = np.pad(x, ((0, 0), (r, r), (r, r)), mode="wrap")
+    keys, values = [], []
+    for i in range(r, images.shape[2] - r):
+        for j in range(r, images.shape[3] - r):
+            keys.append(images[:, :, i - r : i + r + 1, j - r : j + r + 1])
+            values.append(images[:, :, i, j])
+    stacked, centres = np.concatenate(keys), np.concatenate(values)
+    out = np.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            distances = ((stacked - padded[:, i : i + window, j : j + window]) ** 2).sum((1, 2, 3))
+            out[:, i, j] = softmax_mean(distances, centres, sigma)
+    return out
+
+
+def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+    """ELS of one image: zero outside, keys at the same distance from the same borders as far as the window feels."""
+    r, (_, height, width) = window // 2, x.shape
+    pad = ((0, 0), (r, r), (r, r))
+    padded, stacked = np.pad(x, pad), np.pad(images, ((0, 0), *pad))
+
+    def feels(i: int, j: int, h: int, w: int) -> tuple[int, ...]:
+        return min(i, r), min(h - 1 - i, r), min(j, r), min(w - 1 - j, r)
+
+    places: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for i in range(images.shape[2]):
+        for j in range(images.shape[3]):
+            places.setdefault(feels(i, j, *images.shape[2:]), []).append((i, j))
+    out = np.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            same = places[feels(i, j, height, width)]
+            keys = np.concatenate([stacked[:, :, a : a + window, b : b + window] for a, b in same])
+            values = np.concatenate([images[:, :, a, b] for a, b in same])
+            distances = ((keys - padded[:, i : i + window, j : j + window]) ** 2).sum((1, 2, 3))
+            out[:, i, j] = softmax_mean(distances, values, sigma)
+    return out

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import elsewhere as els
+from elsewhere.sampling import reverse_process
+
+
+class Blend:
+    """A toy denoiser with a closed-form trajectory: D(x, sigma) = target + sigma * slope * (x - target)."""
+
+    def __init__(self, target: float = 0.5, slope: float = 0.0) -> None:
+        self.target, self.slope = target, slope
+
+    def __call__(self, x: torch.Tensor, sigma: float, label: object = None) -> torch.Tensor:
+        return self.target + sigma * self.slope * (x - self.target)
+
+
+def test_a_constant_denoiser_is_reached_in_one_straight_line() -> None:
+    noise = els.make_noise(2, (1, 4, 4))
+    run = els.sample(Blend(), noise, els.schedules.karras(7), keep=True)
+    assert torch.allclose(run.images, torch.full_like(noise, 0.5), atol=1e-6)
+    for state, sigma in zip(run.states, run.sigmas, strict=True):
+        start = run.sigmas[0] * noise - 0.5
+        assert torch.allclose(state, 0.5 + sigma / run.sigmas[0] * start, atol=1e-4)
+
+
+def test_steps_converge_at_first_order_to_the_exact_flow() -> None:
+    # dx/dsigma = (x - D)/sigma with D = s * k * (x - t) + t:  x(s) - t = C * s * exp(-k s).
+    slope, first, last = 0.3, 2.0, 0.05
+
+    def error(steps: int) -> float:
+        levels = np.linspace(first, last, steps + 1)
+        x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        *_, step = reverse_process(Blend(0.0, slope), x, els.schedules.Schedule((*levels, 0.0)))
+        exact = last / first * math.exp(-slope * (last - first))
+        return abs(float(step.x) - exact)
+
+    order = math.log2(error(200) / error(400))
+    assert 0.95 < order < 1.05
+
+
+def test_the_trajectory_is_kept_only_on_request() -> None:
+    noise = els.make_noise(1, (1, 4, 4))
+    assert els.sample(Blend(), noise).states == []
+    run = els.sample(Blend(), noise, els.schedules.cosine(5), keep=True)
+    assert (len(run.states), len(run.predictions), len(run.sigmas)) == (6, 5, 6)
+    assert torch.equal(run.states[-1], run.images)
+
+
+def test_a_seed_gives_the_same_images_bit_for_bit() -> None:
+    data = els.load_images("fashion-mini", 20)
+    machine = els.EquivariantLocalScore(data, 5)
+    runs = [els.sample(machine, els.make_noise(2, data.shape, seed=3)).images for _ in range(2)]
+    assert torch.equal(*runs)
+
+
+def test_an_image_does_not_depend_on_the_batch_it_is_drawn_in() -> None:
+    data = els.load_images("fashion-mini", 20)
+    machine = els.EquivariantLocalScore(data, 5)
+    many = els.sample(machine, els.make_noise(3, data.shape)).images
+    one = els.sample(machine, els.make_noise(1, data.shape)).images
+    assert torch.allclose(many[:1], one, atol=1e-4)
+
+
+def test_the_number_of_cores_does_not_change_a_bit() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, torch, hashlib; torch.set_num_threads(int(sys.argv[1])); import elsewhere as els\n"
+        "data = els.load_images('fashion-mini', 60)\n"
+        "x0 = els.EquivariantLocalScore(data, 5)(els.make_noise(1, data.shape), 1.0)\n"
+        "print(hashlib.sha256(x0.numpy().tobytes()).hexdigest())\n"
+    )
+    prints = [
+        subprocess.run([sys.executable, "-c", code, cores], capture_output=True, text=True, check=True).stdout
+        for cores in ("1", "2")
+    ]
+    assert prints[0] == prints[1] != ""
+
+
+def test_noise_of_a_seed_does_not_depend_on_how_much_is_drawn() -> None:
+    assert torch.equal(els.make_noise(5, (1, 4, 4), seed=7)[:2], els.make_noise(2, (1, 4, 4), seed=7))
+
+
+def test_noise_differs_between_seeds_and_is_standard_normal() -> None:
+    one, other = els.make_noise(50, (1, 28, 28), seed=1), els.make_noise(50, (1, 28, 28), seed=2)
+    assert not torch.equal(one, other)
+    assert abs(float(one.mean())) < 0.02
+    assert abs(float(one.std()) - 1) < 0.02
+
+
+def test_numpy_noise_is_taken() -> None:
+    noise = els.make_noise(1, (1, 4, 4))
+    assert torch.equal(els.sample(Blend(), noise.numpy()).images, els.sample(Blend(), noise).images)
+
+
+def test_settling_stops_where_the_denoiser_rests() -> None:
+    settled = els.settle(Blend(0.5), torch.zeros(2, 1, 4, 4))
+    assert settled.rounds == 2
+    assert torch.equal(settled.share, torch.ones(2, dtype=torch.float64))
+    assert torch.equal(settled.images, torch.full((2, 1, 4, 4), 0.5))
+
+
+def test_settling_says_how_far_it_got() -> None:
+    class Restless:
+        def __call__(self, x: torch.Tensor, sigma: float, label: object = None) -> torch.Tensor:
+            x = x.clone()
+            x[:, :, 0] += 1
+            return x
+
+    settled = els.settle(Restless(), torch.zeros(1, 1, 4, 4), most=20)
+    assert settled.rounds == 20
+    assert float(settled.share[0]) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"noise": torch.zeros(4, 4)}, ValueError, "noise must be"),
+        ({"noise": "noise"}, TypeError, "noise must be"),
+        ({"noise": torch.full((1, 1, 4, 4), math.nan)}, ValueError, "noise has NaN"),
+        ({"schedule": 20}, TypeError, "Schedule"),
+        ({"schedule": [1.0, 0.0]}, TypeError, "schedules.cosine"),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        els.sample(Blend(), **{"noise": torch.zeros(1, 1, 4, 4), **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1), (1, 2**31)])
+def test_bad_noise_is_refused(count: int, seed: int) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        els.make_noise(count, (1, 4, 4), seed)
+
+
+def test_settling_for_no_rounds_is_refused() -> None:
+    with pytest.raises(ValueError, match="most must be 1"):
+        els.settle(Blend(), torch.zeros(1, 1, 4, 4), most=0)
