@@ -33,7 +33,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME, "schedules"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "schedules"])
 
 if not TYPE_CHECKING:
     # Found when first used: torch takes seconds to import, and `elsewhere --help` can do without.

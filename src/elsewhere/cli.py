@@ -1,64 +1,498 @@
-"""The command line: one function a command, no logic."""
+"""The command line: one function a command. Each reads its options, calls the library and prints the result."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from elsewhere.data import load_images
+from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_windows, results_in
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+if TYPE_CHECKING:
+    from elsewhere.analysis import Comparison
+    from elsewhere.data import ImageSet
+    from elsewhere.denoiser import Denoiser
+
+# Commands import the library themselves: it brings torch, which takes seconds, and a misspelt option need not wait.
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Training images: fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+        show_default=False,
+    ),
+]
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="Trained network: a shipped name, a folder or file that `elsewhere train` wrote, or a diffusers folder.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first images.", show_default="all")]
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Resize every image to this many pixels a side.", show_default="as stored")
+]
+Gray = Annotated[
+    bool | None,
+    typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
+]
+Count = Annotated[int, typer.Option(min=1, max=10_000, help="How many images, each from its own noise.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the noise: the same seed, the same images.")]
+Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the reverse process.")]
+ScheduleName = Annotated[
+    Literal["cosine", "linear", "karras"],
+    typer.Option("--schedule", help="Noise levels: the published cosine ones, DDPM's, or EDM's (Karras)."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Class: its number or name, cycle for one class after the other, or none for all classes together.",
+        show_default="none",
+    ),
+]
+NetworkLabel = Annotated[
+    str | None,
+    typer.Option(
+        help="Class: its number or name, cycle for one class after the other, or none for all classes together.",
+        show_default="cycle if the network knows classes, else none",
+    ),
+]
+Borders = Annotated[
+    Literal["aware", "wrap"] | None,
+    typer.Option(
+        help="Borders of els: aware of them, as a network with zero padding, or wrapping, as with circular padding.",
+        show_default="as the network pads",
+    ),
+]
+WindowSide = Annotated[
+    int | None, typer.Option(min=1, help="One odd window side in pixels for every noise level.", show_default=False)
+]
+Locality = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of windows for each noise level, as `elsewhere calibrate` writes it.",
+        show_default="those calibrated for the shipped network, else published ones",
+    ),
+]
+Memory = Annotated[str, typer.Option(help="Memory that a machine may use beside the images: 512MB, 2GiB, ...")]
+AnyData = Annotated[
+    bool, typer.Option("--any-data", help="Go on although the network was trained on other images: a warning remains.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"elsewhere {version('elsewhere')}")
+        raise typer.Exit
 
 
 @app.callback()
-def main() -> None:
-    """Elsewhere: what a diffusion network draws, in closed form."""
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", hidden=True, help="Show tracebacks; so does ELSEWHERE_DEBUG=1.")
+    ] = False,
+) -> None:
+    """What an image diffusion network draws, in closed form.
+
+    Start with `elsewhere demo`. Results go to standard output, progress and errors to standard error.
+    Exit codes: 0 done, 2 bad input (one line says what), 130 stopped with Ctrl-C.
+    """
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report and the pictures.")] = Path("elsewhere-demo"),
+    count: Annotated[
+        int, typer.Option(min=1, max=1000, help="Seeds on fashion-mini, classes in turn; half as many on pixel-faces.")
+    ] = 8,
+    seed: Seed = 0,
+) -> None:
+    """From the same noise: three formulas beside two trained networks, with the agreement measured.
+
+    Needs nothing but this package, and about two minutes.
+
+    \b
+    Example:
+      elsewhere demo --out elsewhere-demo --count 8
+    """
+    with results_in(out):
+        from elsewhere.demo import REPORT
+        from elsewhere.demo import demo as run
+
+        results = run(out, count, seed, progress=_watched())
+        for title, comparison in results.items():
+            _print_comparison(title, comparison)
+        typer.echo(f"report: {out / REPORT}")
+
+
+@app.command()
+def sample(
+    data: Data,
+    machine: Annotated[
+        Literal["is", "ls", "els", "network"],
+        typer.Option(help="What draws: the ideal, local or equivariant local machine, or a trained network."),
+    ] = "els",
+    network: Annotated[
+        str | None,
+        typer.Option(help="With --machine network: a shipped name, a trained folder or file, or a diffusers folder."),
+    ] = None,
+    window: WindowSide = None,
+    locality: Locality = None,
+    borders: Annotated[
+        Literal["aware", "wrap"],
+        typer.Option(help="Borders of els: aware of them, or wrapping round."),
+    ] = "aware",
+    label: Label = None,
+    count: Annotated[
+        int, typer.Option("--count", "--seeds", min=1, max=10_000, help="How many images, each from its own noise.")
+    ] = 8,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    schedule: ScheduleName = "cosine",
+    memory: Memory = "1GB",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
+    ] = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
+) -> None:
+    """Draw images with a machine, or with a trained network.
+
+    \b
+    Examples:
+      elsewhere sample fashion-mini --label trouser --count 8 --out trousers
+      elsewhere sample pixel-faces --machine ls --window 7 --out faces
+      elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
+    """
+    with results_in(out):
+        import elsewhere as els
+        from elsewhere import choices, results
+
+        levels = els.schedules.named(schedule, steps)
+        images = _load(data, limit, size, gray)
+        denoiser, origin = choices.choose_denoiser(
+            machine, images, network, borders, window, locality, memory=parse_memory(memory)
+        )
+        labels = choices.choose_labels(label, count, images)
+        noise = els.make_noise(count, images.shape, seed)
+        run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=_watched())
+        about = {"command": _command(), "seed": seed, "windows": origin}
+        for path in results.save_run(out, run, denoiser, images, levels, labels, about):
+            typer.echo(path)
 
 
 @app.command()
 def train(
-    data: str,
-    out: Annotated[Path, typer.Option()],
-    network: str = "resnet",
-    width: int = 64,
-    blocks: int = 4,
-    padding: str = "zeros",
-    steps: int = 10_000,
-    batch: int = 64,
-    learning_rate: float = 1e-3,
-    precision: str = "no",
-    checkpoint_every: int = 500,
-    sample_every: int = 1000,
-    seed: int = 0,
-    restart: bool = False,
-    limit: int | None = None,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, loss, samples, and at the end the network.")],
+    network: Annotated[
+        Literal["resnet", "unet"], typer.Option(help="Kind: a small residual network, or diffusers' UNet.")
+    ] = "resnet",
+    width: Annotated[int, typer.Option(min=1, help="Feature maps in every layer.")] = 64,
+    blocks: Annotated[int, typer.Option(min=1, help="Residual blocks; for a UNet, layers of each level.")] = 4,
+    padding: Annotated[
+        Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
+    ] = "zeros",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, between 0 and 1.")] = 1e-3,
+    precision: Annotated[
+        Literal["no", "bf16", "fp16"], typer.Option(help="Mixed precision: no (float32), bf16 or fp16.")
+    ] = "no",
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between grids of samples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and noise.")] = 0,
+    restart: Annotated[bool, typer.Option("--restart", help="Drop the checkpoint in --out and begin again.")] = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
 ) -> None:
-    """Train."""
-    from elsewhere.networks import TrainSettings
-    from elsewhere.networks import train as run
+    """Train a network on exactly the images that a machine reads.
 
-    options = {"width": width, "blocks": blocks, "padding": padding}
-    if network == "unet":
-        options = {"widths": [width, width], "layers": blocks}
-    settings = TrainSettings(
-        kind=network,
-        options=options,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        precision=precision,
-        checkpoint_every=checkpoint_every,
-        sample_every=sample_every,
-        seed=seed,
-    )
-    run(
-        load_images(data, limit),
-        out,
-        settings,
-        command=" ".join(["elsewhere", *sys.argv[1:]]),
-        restart=restart,
-        progress=True,
-    )
+    The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
+    for a UNet also `networks`.
+
+    \b
+    Example:
+      elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
+    """
+    with results_in(out, f"the last checkpoint in {out}, if there is one, is kept; the same command goes on from it"):
+        from elsewhere.networks import TrainSettings
+        from elsewhere.networks import train as run
+
+        settings = TrainSettings(
+            kind=network,
+            options={"widths": [width, width], "layers": blocks}
+            if network == "unet"
+            else {"width": width, "blocks": blocks, "padding": padding},
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            precision=precision,
+            checkpoint_every=checkpoint_every,
+            sample_every=sample_every,
+            seed=seed,
+        )
+        images = _load(data, limit, size, gray)
+        run(images, out, settings, command=_command(), restart=restart, progress=_watched())
+        for name in ("network.safetensors", "card.md", "loss.png", "samples.png"):
+            typer.echo(out / name)
+
+
+@app.command()
+def calibrate(
+    data: Data,
+    network: Network,
+    machine: Annotated[Literal["ls", "els"], typer.Option(help="The machine whose windows are sought.")] = "els",
+    borders: Borders = None,
+    windows: Annotated[
+        str | None,
+        typer.Option(help="Odd sides to try: 3,5,9 or 3-15.", show_default="3 to the side of the image"),
+    ] = None,
+    criterion: Annotated[
+        Literal["cosine", "least-squares"],
+        typer.Option(help="Similarity of the scores (published), or mean squared difference of the images."),
+    ] = "cosine",
+    label: NetworkLabel = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Seeds to average over; 20 or more are steady.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the noise; compare with another one.")] = 1,
+    steps: Steps = 20,
+    schedule: ScheduleName = "cosine",
+    memory: Memory = "1GB",
+    any_data: AnyData = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for locality.json, its plots, and the cache of finished work.")
+    ] = Path("elsewhere-calibrate"),
+) -> None:
+    """Find the window at each noise level with which a machine is most like a network.
+
+    The same command goes on where a run was stopped: finished scores are kept in cache.json.
+
+    \b
+    Example:
+      elsewhere calibrate fashion-mini fashion-resnet --count 20 --out windows
+      elsewhere compare fashion-mini fashion-resnet --locality windows/locality.json
+    """
+    with results_in(out, f"finished scores are kept in {out}; the same command goes on from them"):
+        import elsewhere as els
+        from elsewhere import choices
+        from elsewhere.analysis import save_calibration_plots
+
+        levels = els.schedules.named(schedule, steps)
+        sides = None if windows is None else parse_windows(windows)
+        images, net = _load_pair(data, limit, size, gray, network, any_data)
+        found = els.calibrate(
+            choices.make_windowed(machine, images, 3, borders or choices.borders_of(net), memory=parse_memory(memory)),
+            net,
+            els.make_noise(count, images.shape, seed),
+            schedule=levels,
+            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            windows=sides,
+            criterion=criterion,
+            cache=out / "cache.json",
+            progress=_watched(),
+        )
+        found.save(out / "locality.json")
+        save_calibration_plots(found, out)
+        _print_rows(
+            ("sigma", "window"), [(f"{s:.4g}", str(w)) for s, w in zip(found.sigmas, found.windows, strict=True)]
+        )
+        for name in ("locality.json", "scores.png", "windows.png"):
+            typer.echo(out / name)
+
+
+@app.command()
+def compare(
+    data: Data,
+    network: Network,
+    machines: Annotated[str, typer.Option(help="Machines to compare, of is, ls and els.")] = "is,ls,els",
+    window: WindowSide = None,
+    locality: Locality = None,
+    borders: Borders = None,
+    label: NetworkLabel = None,
+    count: Count = 32,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    schedule: ScheduleName = "cosine",
+    memory: Memory = "1GB",
+    any_data: AnyData = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
+    ] = Path("elsewhere-compare"),
+) -> None:
+    """Draw from the same noises with machines and a network, and measure how well they agree.
+
+    \b
+    Examples:
+      elsewhere compare fashion-mini fashion-resnet --count 32 --out agreement
+      elsewhere compare photos runs/photos --size 32 --locality windows/locality.json
+    """
+    with results_in(out):
+        import elsewhere as els
+        from elsewhere import choices
+
+        levels = els.schedules.named(schedule, steps)
+        images, net = _load_pair(data, limit, size, gray, network, any_data)
+        chosen, origin = choices.choose_machines(
+            choices.split_names(machines),
+            images,
+            network,
+            borders or choices.borders_of(net),
+            window,
+            locality,
+            memory=parse_memory(memory),
+        )
+        result = els.compare(
+            chosen,
+            net,
+            els.make_noise(count, images.shape, seed),
+            schedule=levels,
+            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            about={"command": _command(), "windows": origin, "seed": str(seed)},
+            progress=_watched(),
+        )
+        result.save(out)
+        _print_comparison(f"{images.name} and {network}", result)
+        typer.echo(f"windows: {origin}")
+        typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def data(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), hf:NAME; none lists the embedded sets.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = None,
+    size: Size = None,
+    crop: Annotated[
+        bool,
+        typer.Option("--crop/--stretch", help="Reach --size by cutting the middle out, or by changing proportions."),
+    ] = True,
+    gray: Gray = None,
+    split: Annotated[str, typer.Option(help="Part of a source that has several: train, test, ...")] = "train",
+    out: Annotated[Path | None, typer.Option(help="Write a contact sheet, a PNG.", show_default=False)] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write the images as they were read, an .npz for the other commands.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Images on the contact sheet.")] = 64,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2**31 - 1, help="Seed that picks the images of the sheet.", show_default="the first ones"
+        ),
+    ] = None,
+) -> None:
+    """What is in a set of images; without SOURCE, which sets came with the package.
+
+    \b
+    Examples:
+      elsewhere data fashion-mini --out clothes.png
+      elsewhere data photos --size 32 --save photos.npz
+    """
+    for path in (out, save):
+        if path is not None:
+            check_file(path)
+    from elsewhere import results
+    from elsewhere.data import load_images
+
+    if source is None:
+        results.refuse_without_source({"--limit": limit, "--size": size, "--out": out, "--save": save})
+        _print_rows(*results.embedded_sets())
+        return
+    images = load_images(source, limit, size=size, fit="crop" if crop else "stretch", gray=gray, split=split)
+    _print_rows(("", ""), results.facts(images))
+    if out is not None:
+        results.save_contact_sheet(out, images, count, seed)
+        typer.echo(out)
+    if save is not None:
+        results.save_images(save, images)
+        typer.echo(save)
+
+
+def _load(source: str, limit: int | None, size: int | None, gray: bool | None) -> ImageSet:
+    from elsewhere.data import load_images
+
+    return load_images(source, limit, size=size, gray=gray)
+
+
+def _load_pair(
+    source: str, limit: int | None, size: int | None, gray: bool | None, network: str, any_data: bool
+) -> tuple[ImageSet, Denoiser]:
+    from elsewhere.choices import check_same_images
+    from elsewhere.networks import load_network
+
+    images, net = _load(source, limit, size, gray), load_network(network)
+    if any_data:
+        typer.echo("warning: not checked whether the network was trained on these images (--any-data)", err=True)
+    elif not check_same_images(net, images):
+        typer.echo(f"warning: {network} does not say on which images it was trained", err=True)
+    return images, net
+
+
+def _watched() -> bool:
+    """Whether somebody sees the progress; in a file or a pipe it would be noise."""
+    return sys.stderr.isatty()
+
+
+def _command() -> str:
+    return shlex.join(["elsewhere", *sys.argv[1:]])
+
+
+def _print_comparison(title: str, comparison: Comparison) -> None:
+    """Medians over seeds, one row a machine."""
+    rows = [
+        (name, *(f"{comparison.median(name, metric):.3f}" for metric in ("pearson_r", "r_squared", "mse")))
+        for name in comparison.machines
+    ]
+    typer.echo(f"{title}: medians over {comparison.seeds} seeds")
+    _print_rows(("", "Pearson r", "R^2", "MSE"), rows)
+    if {"IS", "ELS"} <= set(comparison.machines):
+        wins = round(comparison.beats("ELS", "IS") * comparison.seeds)
+        typer.echo(f"ELS is closer to the network than IS on {wins} of {comparison.seeds} seeds.\n")
+
+
+def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, show_header=any(header), box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    # Wider than any line where there is no terminal: files and pipes are not cut.
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)

@@ -1,0 +1,239 @@
+"""From what a user names to what the library works with: machines, their windows, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from elsewhere.data import ImageSet
+from elsewhere.denoiser import Denoiser, DenoiserLike
+from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
+from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
+from elsewhere.machines.equivariant_local import Borders
+from elsewhere.networks import load_network
+from elsewhere.schedules import cosine
+
+MachineName = Literal["is", "ls", "els"]
+WindowedName = Literal["ls", "els"]
+
+NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet"}
+"""The shipped network whose calibrated windows stand for an embedded set when no other network is named."""
+
+PUBLISHED = (3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17)
+"""Windows of Kamb & Ganguli (2025) for a ResNet with zero padding on CIFAR-10, t = 1/20, 2/20, ..., 1."""
+
+
+def make_windowed(
+    name: WindowedName, data: ImageSet, window: Window, borders: Borders, **settings: Any
+) -> WindowedMachine:
+    """The machine of that name: "ls" local, "els" equivariant local.
+
+    Args:
+        name: which; "ls" has no use for borders.
+        data, window, borders, settings: as for the machine's class.
+    """
+    if name == "ls":
+        return LocalScore(data, window, **settings)
+    return EquivariantLocalScore(data, window, borders, **settings)
+
+
+def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySchedule:
+    """The windows with which a machine was found to match a shipped network best.
+
+    The local machine uses those of the equivariant one where it has none of its own.
+
+    Raises:
+        FileNotFoundError: none came with this network.
+    """
+    names = [f"{network}.ls.locality.json"] if machine == "ls" else []
+    for name in [*names, f"{network}.locality.json"]:
+        with as_file(files("elsewhere.networks") / "shipped" / name) as path:
+            if path.is_file():
+                return LocalitySchedule.load(path)
+    raise FileNotFoundError(
+        f"no calibrated windows came with the network {network!r}: run `elsewhere calibrate` for it, "
+        "then give the file with --locality"
+    )
+
+
+def published_locality() -> LocalitySchedule:
+    """Windows to begin with where nothing is calibrated: the published ones of a ResNet on CIFAR-10."""
+    details = {"origin": "Kamb & Ganguli (2025), CIFAR-10, ResNet with zero padding"}
+    return LocalitySchedule(cosine(20).sigmas[:-1], PUBLISHED[::-1], details)
+
+
+def choose_window(
+    machine: WindowedName, network: str | None, window: int | None, locality: Path | None
+) -> tuple[Window, str]:
+    """The window that was asked for, else the calibrated ones of a shipped network, else the published ones.
+
+    Args:
+        machine: "ls" or "els".
+        network: name of a shipped network, or anything else.
+        window: odd side, or None.
+        locality: a file of windows, or None.
+
+    Returns:
+        The window, and in words where it comes from.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not a file of windows; both window and locality given.
+    """
+    if window is not None and locality is not None:
+        raise ValueError("--window and --locality both say which windows to look through: give one of them")
+    if window is not None:
+        return window, f"{window} x {window} pixels at every noise level"
+    if locality is not None:
+        return LocalitySchedule.load(locality), str(locality)
+    try:
+        return shipped_locality(network or "", machine), f"calibrated for {network}"
+    except FileNotFoundError:
+        if network in NETWORK_OF.values():
+            raise
+        return published_locality(), "published for CIFAR-10 (run `elsewhere calibrate` for better ones)"
+
+
+def choose_machines(
+    names: Sequence[MachineName],
+    data: ImageSet,
+    network: str | None,
+    borders: Borders,
+    window: int | None = None,
+    locality: Path | None = None,
+    **settings: Any,
+) -> tuple[dict[str, SoftmaxMachine], str]:
+    """Machines under the names that reports give them ("IS", "LS", "ELS"), and where their windows come from.
+
+    Args:
+        names: which, in this order.
+        data: training images.
+        network, window, locality: see `choose_window`.
+        borders, settings: as for the machines' classes.
+
+    Raises:
+        ValueError: windows given that none of them looks through.
+    """
+    machines: dict[str, SoftmaxMachine] = {}
+    origin = "none: the ideal machine sees the whole image"
+    if set(names) == {"is"} and (window is not None or locality is not None):
+        raise ValueError("the ideal machine (is) has no window: leave out --window and --locality")
+    for name in names:
+        if name == "is":
+            machines["IS"] = IdealScore(data, **settings)
+        else:
+            sides, origin = choose_window(name, network, window, locality)
+            machines[name.upper()] = make_windowed(name, data, sides, borders, **settings)
+    return machines, origin
+
+
+def choose_denoiser(
+    name: MachineName | Literal["network"],
+    data: ImageSet,
+    network: str | None,
+    borders: Borders,
+    window: int | None = None,
+    locality: Path | None = None,
+    **settings: Any,
+) -> tuple[Denoiser, str]:
+    """One machine, or the trained network, and where its windows come from.
+
+    The windows are those of the shipped network that was trained on the embedded set that `data` comes from.
+
+    Raises:
+        ValueError: a network was named for a machine, or none, or windows for a network.
+    """
+    if name != "network":
+        if network is not None:
+            raise ValueError(f"--network {network} was given for the machine {name}: it goes with --machine network")
+        machines, origin = choose_machines(
+            [name], data, NETWORK_OF.get(data.name), borders, window, locality, **settings
+        )
+        return machines[name.upper()], origin
+    if network is None:
+        raise ValueError("--machine network needs --network: a shipped name, a file or a folder")
+    if window is not None or locality is not None:
+        raise ValueError("a trained network has no window to set: leave out --window and --locality")
+    return load_network(network), "none: a trained network"
+
+
+def split_names(text: str) -> list[MachineName]:
+    """Names of machines from "is,ls,els", none twice.
+
+    Raises:
+        ValueError: a name that is none of them, or given twice.
+    """
+    names = [part.strip().lower() for part in text.split(",")]
+    for name in names:
+        if name not in ("is", "ls", "els") or names.count(name) > 1:
+            raise ValueError(f"--machines must be names of is, ls and els, each once, got {text!r}")
+    return cast("list[MachineName]", names)
+
+
+def default_label(network: DenoiserLike) -> str:
+    """The classes that show most of a network: all of them in turn, where it knows any."""
+    return "cycle" if getattr(network, "num_classes", 0) else "none"
+
+
+def borders_of(network: DenoiserLike) -> Borders:
+    """What the machine must do at the borders to be like the network: "wrap" for circular padding, else "aware"."""
+    options: Mapping[str, Any] = getattr(getattr(network, "spec", None), "options", {})
+    return "wrap" if options.get("padding") == "circular" else "aware"
+
+
+def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | None:
+    """One class for each of `count` images.
+
+    Args:
+        request: number or name of a class, "cycle" for one class after the other, None or "none" for no class.
+        count: how many.
+        data: has the classes.
+
+    Returns:
+        int64 (count,), or None.
+
+    Raises:
+        ValueError: the set has no classes, or none of that number or name.
+    """
+    if request is None or request == "none":
+        return None
+    if data.labels is None:
+        raise ValueError(f"--label {request} was given but {data.name} has no classes: leave it out")
+    present = sorted(set(data.labels.tolist()))
+    if request == "cycle":
+        return torch.tensor([present[i % len(present)] for i in range(count)])
+    number = data.classes.index(request) if request in data.classes else None
+    if number is None and request.lstrip("-").isdecimal():
+        number = int(request)
+    if number is None or number not in present:
+        known = ", ".join(data.classes) or f"0 to {data.num_classes - 1}"
+        raise ValueError(f"--label {request!r} is no class of {data.name}: choose from {known}, cycle or none")
+    return torch.full((count,), number)
+
+
+def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
+    """Whether the network is known to have been trained on exactly these images.
+
+    Returns:
+        False where the network does not say what it was trained on.
+
+    Raises:
+        ValueError: it was trained on others.
+    """
+    spec = getattr(network, "spec", None)
+    theirs = getattr(spec, "fingerprint", "")
+    if theirs and theirs != data.fingerprint():
+        raise ValueError(
+            f"the network was trained on {getattr(spec, 'data', '') or 'other images'} ({theirs[:12]}), not on these "
+            f"{len(data)} images of {data.name} ({data.fingerprint()[:12]}): give its training images, or --any-data"
+        )
+    return bool(theirs)
+
+
+def describe_window(window: Window, sigmas: tuple[float, ...]) -> list[int]:
+    """Window side at each noise level but the final 0."""
+    return [window if isinstance(window, int) else window(sigma) for sigma in sigmas[:-1]]

@@ -1,0 +1,148 @@
+"""What commands leave behind: drawn images with their settings, contact sheets, facts about a set of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.choices import describe_window
+from elsewhere.data import EMBEDDED, ImageSet, load_images
+from elsewhere.denoiser import DenoiserLike
+from elsewhere.files import atomic_path, write_text
+from elsewhere.pictures import save_grid
+from elsewhere.sampling import Run
+from elsewhere.schedules import Schedule
+
+FORMAT = "elsewhere.run/1"
+COLUMNS = 8
+
+LICENCES = {
+    "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
+    "pixel-faces": "CC0 1.0: pixel-art portraits by DiceBear, drawn by a generator, not photographs",
+}
+
+
+def save_run(
+    folder: Path,
+    run: Run,
+    denoiser: DenoiserLike,
+    data: ImageSet,
+    schedule: Schedule,
+    labels: Tensor | None,
+    about: Mapping[str, Any],
+) -> list[Path]:
+    """Write what was drawn: grid.png, images.npz (float32, as drawn), run.json (every setting).
+
+    With the states kept in the run also trajectory.npz: `states` (levels, B, C, H, W), `predictions`, `sigmas`.
+
+    Args:
+        folder: made when missing; files of these names are replaced, each whole or not at all.
+        run: what was drawn.
+        denoiser, data, schedule, labels: from what.
+        about: further settings to put on record.
+
+    Returns:
+        The files written.
+    """
+    window = getattr(denoiser, "window", None)
+    settings = {
+        "format": FORMAT,
+        **about,
+        "denoiser": repr(denoiser),
+        "data": {"name": data.name, "images": len(data), "shape": data.shape, "fingerprint": data.fingerprint()},
+        "window_at_each_sigma": None if window is None else describe_window(window, run.sigmas),
+        "schedule": schedule.name,
+        "sigmas": list(run.sigmas),
+        "count": len(run.images),
+        "labels": None if labels is None else labels.tolist(),
+        "version": version("elsewhere"),
+        "torch": torch.__version__,
+    }
+    arrays = {"images": run.images.float().cpu().numpy()}
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
+    files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
+    save_grid(files[0], run.images, min(COLUMNS, len(run.images)))
+    _save_arrays(files[1], arrays)
+    if run.states:
+        files.insert(2, folder / "trajectory.npz")
+        states, predictions = (torch.stack(steps).float().cpu().numpy() for steps in (run.states, run.predictions))
+        _save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
+    write_text(files[-1], json.dumps(settings, indent=1) + "\n")
+    return files
+
+
+def facts(data: ImageSet) -> list[tuple[str, str]]:
+    """What is in a set, as (name, value)."""
+    channels, height, width = data.shape
+    lines = [
+        ("name", data.name),
+        ("images", str(len(data))),
+        ("size", f"{height} x {width} pixels, {'gray' if channels == 1 else 'colour'}"),
+        ("values", f"{int(data.images.min())} to {int(data.images.max())} of 0 to 255"),
+        ("distinct", str(len({image.numpy().tobytes() for image in data.images}))),
+        ("fingerprint", data.fingerprint()),
+    ]
+    if data.labels is not None:
+        counts = torch.bincount(data.labels)
+        named = [f"{data.classes[i] if i < len(data.classes) else i} ({int(n)})" for i, n in enumerate(counts) if n]
+        lines.append(("classes", ", ".join(named)))
+    if data.name in LICENCES:
+        lines.append(("licence", LICENCES[data.name]))
+    return lines
+
+
+def embedded_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the sets that come with the package."""
+    rows: list[tuple[str, ...]] = []
+    for name in EMBEDDED:
+        data = load_images(name)
+        channels, height, width = data.shape
+        size = f"{height} x {width} {'gray' if channels == 1 else 'colour'}"
+        rows.append((name, str(len(data)), size, str(data.num_classes or "none"), LICENCES[name]))
+    return ("set", "images", "size", "classes", "licence"), rows
+
+
+def refuse_without_source(given: Mapping[str, object]) -> None:
+    """Options that need a set of images, given without one.
+
+    Raises:
+        ValueError: any value is not None.
+    """
+    options = [name for name, value in given.items() if value is not None]
+    if options:
+        raise ValueError(f"{', '.join(options)} given without SOURCE: say which images, such as fashion-mini")
+
+
+def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None = None) -> None:
+    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `count`."""
+    index = torch.arange(min(count, len(data)))
+    if seed is not None:
+        index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: len(index)].sort().values
+    save_grid(path, ImageSet(data.images[index]).scaled(), min(COLUMNS, len(index)))
+
+
+def save_images(path: Path, data: ImageSet) -> None:
+    """Write an .npz of uint8 images and, if there are any, labels, which `load_images` reads back.
+
+    Raises:
+        ValueError: the name does not end in .npz.
+    """
+    if path.suffix != ".npz":
+        raise ValueError(f"{path} must end in .npz: that is what the images are saved as")
+    arrays = {"images": data.images.numpy()}
+    if data.labels is not None:
+        arrays["labels"] = data.labels.numpy()
+    _save_arrays(path, arrays)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with atomic_path(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""What the commands share at the terminal: errors on one line, exit codes, and a check of where results go."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
+"""What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback."""
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+class Interrupted(Exception):
+    """Ctrl-C; the message says what is kept."""
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on standard error: exit code 2 for bad input, 130 for Ctrl-C.
+
+    `--debug` before the command, or ELSEWHERE_DEBUG=1, shows the traceback instead.
+    """
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        given = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            code = _say(f"error: {error.format_message()}", BAD_INPUT)
+        except Interrupted as error:
+            code = _say(f"interrupted: {error}", INTERRUPTED)
+        except EXPECTED as error:
+            if given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
+                raise
+            code = _say(f"error: {_describe(error)}", BAD_INPUT)
+        sys.exit(code)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("nothing was written") from None
+
+
+def _say(text: str, code: int) -> int:
+    typer.echo(" ".join(text.split()), err=True)
+    return code
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory {error}: ask for fewer images, or lower --memory"
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def results_in(folder: Path, kept: str = "nothing was written") -> Iterator[None]:
+    """A block that ends by writing into `folder`.
+
+    Before it begins: can the folder be written? If Ctrl-C stops it: `kept` is said. If it fails, a folder that it has
+    made and left empty goes away again.
+
+    Raises:
+        FileExistsError: the folder, or a folder above it, is a file.
+        OSError: no file can be made there.
+        Interrupted: Ctrl-C.
+    """
+    missing = _check(folder, "a folder")
+    try:
+        yield
+    except BaseException as error:
+        for made in missing:
+            if not made.is_dir() or any(made.iterdir()):
+                break
+            made.rmdir()
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(kept) from None
+        raise
+
+
+def check_file(path: Path) -> None:
+    """Make sure that a file of this name can be written.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        OSError: no file can be made there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+    _check(path.absolute().parent, "in a folder")
+
+
+def _check(folder: Path, wanted: str) -> list[Path]:
+    """The folders that are yet to be made, innermost first."""
+    missing = []
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        missing.append(place)
+        place = place.parent
+    if not place.is_dir():
+        raise FileExistsError(f"{place} is not a folder: --out must be {wanted} that exists or can be made")
+    try:
+        # Asking for permissions would not tell a read-only disk; a nameless file leaves no trace.
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write in {place} ({error.strerror}): choose another --out") from error
+    return missing
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of a size such as "512MB", "1.5GiB" or "800000000".
+
+    Raises:
+        ValueError: not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"--memory must be a size such as 512MB or 2GiB, got {text!r}")
+    return int(float(match[1]) * UNITS[(match[2] or "").lower()])
+
+
+def parse_windows(text: str) -> list[int]:
+    """Odd numbers of a list such as "3,5,9" or a range such as "3-15".
+
+    Raises:
+        ValueError: not such a list; even numbers are the business of who uses it.
+    """
+    span = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text)
+    if span is not None:
+        return list(range(int(span[1]), int(span[2]) + 1, 2))
+    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text) is None:
+        raise ValueError(f"--windows must be odd sides such as 3,5,9 or 3-15, got {text!r}")
+    return [int(part) for part in text.split(",")]
