@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import compare as compare
+    from elsewhere.choices import shipped_locality as shipped_locality
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis": ("Comparison", "calibrate", "compare"),
+    "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),

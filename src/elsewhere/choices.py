@@ -15,7 +15,7 @@ from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders
-from elsewhere.networks import load_network
+from elsewhere.networks import SHIPPED, load_network
 from elsewhere.schedules import cosine
 
 MachineName = Literal["is", "ls", "els"]
@@ -93,7 +93,7 @@ def choose_window(
     try:
         return shipped_locality(network or "", machine), f"calibrated for {network}"
     except FileNotFoundError:
-        if network in NETWORK_OF.values():
+        if network in SHIPPED:
             raise
         return published_locality(), "published for CIFAR-10 (run `elsewhere calibrate` for better ones)"
 

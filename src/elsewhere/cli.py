@@ -128,9 +128,10 @@ def demo(
     ] = 8,
     seed: Seed = 0,
 ) -> None:
-    """From the same noise: three formulas beside two trained networks, with the agreement measured.
+    """Show formulas beside trained networks, from the same noise.
 
-    Needs nothing but this package, and about two minutes.
+    The ideal, the local and the equivariant local machine draw what two networks draw that came with the package, and
+    the agreement is measured. Needs nothing else, and a few minutes.
 
     \b
     Example:
@@ -230,7 +231,7 @@ def train(
     size: Size = None,
     gray: Gray = None,
 ) -> None:
-    """Train a network on exactly the images that a machine reads.
+    """Train a network on exactly the images a machine reads.
 
     The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
     for a UNet also `networks`.
@@ -290,9 +291,10 @@ def calibrate(
         Path, typer.Option(help="Folder for locality.json, its plots, and the cache of finished work.")
     ] = Path("elsewhere-calibrate"),
 ) -> None:
-    """Find the window at each noise level with which a machine is most like a network.
+    """Find the windows that make a machine most like a network.
 
-    The same command goes on where a run was stopped: finished scores are kept in cache.json.
+    The network draws its images; at every noise level on the way every window is tried, and the best one kept. The
+    same command goes on where a run was stopped: finished scores are kept in cache.json.
 
     \b
     Example:
@@ -349,7 +351,10 @@ def compare(
         Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
     ] = Path("elsewhere-compare"),
 ) -> None:
-    """Draw from the same noises with machines and a network, and measure how well they agree.
+    """Measure how well machines and a network agree.
+
+    All of them draw from the same noises; then images are compared one by one. The network must have been trained on
+    exactly the images that the machines read.
 
     \b
     Examples:
@@ -417,16 +422,18 @@ def data(
         ),
     ] = None,
 ) -> None:
-    """What is in a set of images; without SOURCE, which sets came with the package.
+    """Say what is in a set of images.
+
+    Without SOURCE: which sets came with the package.
 
     \b
     Examples:
       elsewhere data fashion-mini --out clothes.png
       elsewhere data photos --size 32 --save photos.npz
     """
-    for path in (out, save):
+    for path, suffix in ((out, ".png"), (save, ".npz")):
         if path is not None:
-            check_file(path)
+            check_file(path, suffix)
     from elsewhere import results
     from elsewhere.data import load_images
 

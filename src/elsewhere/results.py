@@ -130,13 +130,7 @@ def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None 
 
 
 def save_images(path: Path, data: ImageSet) -> None:
-    """Write an .npz of uint8 images and, if there are any, labels, which `load_images` reads back.
-
-    Raises:
-        ValueError: the name does not end in .npz.
-    """
-    if path.suffix != ".npz":
-        raise ValueError(f"{path} must end in .npz: that is what the images are saved as")
+    """Write an .npz of uint8 images and, if there are any, labels, which `load_images` reads back."""
     arrays = {"images": data.images.numpy()}
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()

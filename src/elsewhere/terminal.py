@@ -49,7 +49,7 @@ class OneLineErrors(TyperGroup):
         except Interrupted as error:
             code = _say(f"interrupted: {error}", INTERRUPTED)
         except EXPECTED as error:
-            if given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
+            if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
                 raise
             code = _say(f"error: {_describe(error)}", BAD_INPUT)
         sys.exit(code)
@@ -59,6 +59,11 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("nothing was written") from None
+
+
+def _is_fault(error: BaseException) -> bool:
+    """An import that failed by itself: `optional.require` raises one without the name of a module."""
+    return isinstance(error, ImportError) and error.name is not None
 
 
 def _say(text: str, code: int) -> int:
@@ -99,13 +104,16 @@ def results_in(folder: Path, kept: str = "nothing was written") -> Iterator[None
         raise
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, suffix: str) -> None:
     """Make sure that a file of this name can be written.
 
     Raises:
+        ValueError: its name ends otherwise than what it will hold.
         IsADirectoryError: it is a folder.
         OSError: no file can be made there.
     """
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path} must end in {suffix}: that is what will be in it")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file")
     _check(path.absolute().parent, "in a folder")

@@ -1,0 +1,56 @@
+# Every command sets itself up from nothing: an environment in .venv, with the versions in constraints.txt.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= elsewhere-demo
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs benchmark clean
+
+help: ## Say what each command does.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/core.stamp ## Draw with formulas and trained networks from the same noise, and report how well they agree.
+	$(BIN)/elsewhere demo --out $(OUT)
+	@echo "Open $(OUT)/report.html in a browser."
+
+test: lint ## Check format, style and types, then run all tests.
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp ## Check format, style and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
+	$(BIN)/python scripts/command_line_docs.py
+
+benchmark: $(VENV)/core.stamp ## Measure speed and memory against plain implementations.
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done
+
+clean: ## Remove the environment and all caches.
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/core.stamp: pyproject.toml constraints.txt
+	$(call install,.)
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt
+	$(call install,.[dev])
+	@touch $(VENV)/core.stamp $@
+
+define install
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "error: $(PYTHON) was not found: install Python 3.11 or later, or name one, as in make demo PYTHON=python3.12"; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V): name another, as in make demo PYTHON=python3.12"; \
+		exit 1; }
+	@echo "Setting up $(VENV); the first time this takes some minutes, most of them for PyTorch."
+	@$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '$(1)'
+endef

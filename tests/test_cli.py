@@ -1,0 +1,550 @@
+"""The commands as a user types them: what they write, what they say, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import elsewhere as els
+from elsewhere.cli import app
+from elsewhere.networks import NetworkSpec, save_network
+from elsewhere.terminal import parse_memory, parse_windows
+
+SIDE = 8
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def run(line: str, **names: Any) -> Any:
+    """Type a line; {names} in it stand for paths."""
+    return CliRunner().invoke(app, [part.format(**names) for part in shlex.split(line)])
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small images, networks that fit them or do not, and files that are wrong in one way each."""
+    home = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, SIDE, SIDE), dtype=np.uint8)
+    labels = np.arange(12) % 3
+    paths = {name: home / name for name in ("data.npz", "other.npz", "plain.npz", "colour.npz", "one.png", "text.txt")}
+    np.savez(paths["data.npz"], images=images, labels=labels)
+    np.savez(paths["other.npz"], images=images[::-1], labels=labels)
+    np.savez(paths["plain.npz"], images=images)
+    np.savez(paths["colour.npz"], images=rng.integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8))
+    Image.fromarray(images[0]).save(paths["one.png"])
+    paths["text.txt"].write_text("no image\n")
+    photos = home / "photos"
+    for name in ("cats", "dogs"):
+        (photos / name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(images[i]).resize((10 + i, 12)).save(photos / name / f"{i}.png")
+    broken = home / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"not a picture")
+    (home / "empty").mkdir()
+
+    data = els.load_images(paths["data.npz"])
+    networks = {}
+    for name, padding in (("net", "zeros"), ("circular", "circular")):
+        spec = NetworkSpec(
+            "resnet", 1, (SIDE, SIDE), 3, {"width": 4, "blocks": 1, "padding": padding}, data.name, data.fingerprint()
+        )
+        torch.manual_seed(0)
+        module = spec.build()
+        torch.nn.init.normal_(module.leave.weight, std=0.1)  # type: ignore[union-attr,arg-type]
+        networks[name] = home / f"{name}.safetensors"
+        save_network(networks[name], module, spec)
+    els.LocalitySchedule((10.0, 1.0, 0.1), (7, 5, 3)).save(home / "windows.json")
+    (home / "even.json").write_text(
+        json.dumps({"format": "elsewhere.locality/1", "sigmas": [10, 1], "windows": [4, 3], "details": {}})
+    )
+    return {
+        **{name.split(".")[0]: path for name, path in paths.items()},
+        **networks,
+        "photos": photos,
+        "broken": broken,
+        "empty": home / "empty",
+        "windows": home / "windows.json",
+        "even": home / "even.json",
+        "missing": home / "missing",
+    }
+
+
+def names(folder: Path) -> list[str]:
+    """Everything in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_data_says_what_is_in_a_set(world: dict[str, Path]) -> None:
+    result = run("data {data}", **world)
+    assert result.exit_code == 0
+    facts = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in result.stdout.splitlines()}
+    assert facts["images"] == "12"
+    assert facts["size"] == "8 x 8 pixels, gray"
+    assert facts["fingerprint"] == els.load_images(world["data"]).fingerprint()
+    assert facts["classes"] == "0 (4), 1 (4), 2 (4)"
+
+
+def test_data_lists_the_embedded_sets_with_their_licences() -> None:
+    result = run("data")
+    assert result.exit_code == 0
+    clothes, faces = result.stdout.splitlines()[1:]
+    assert clothes.split()[:2] == ["fashion-mini", "4000"]
+    assert "MIT" in clothes
+    assert faces.split()[:2] == ["pixel-faces", "2000"]
+    assert "CC0" in faces
+
+
+def test_data_saves_what_it_read_for_the_other_commands(world: dict[str, Path], tmp_path: Path) -> None:
+    sheet, saved = tmp_path / "sheet.png", tmp_path / "deep" / "set.npz"
+    result = run("data {photos} --size 8 --colour --out {sheet} --save {saved}", **world, sheet=sheet, saved=saved)
+    assert result.exit_code == 0, result.stderr
+    direct, again = els.load_images(world["photos"], size=8, gray=False), els.load_images(saved)
+    assert again.fingerprint() == direct.fingerprint()
+    assert Image.open(sheet).width > 4 * SIDE
+    assert names(tmp_path) == ["deep", "sheet.png"]
+
+
+def test_the_seed_picks_the_images_of_the_sheet(tmp_path: Path, world: dict[str, Path]) -> None:
+    sheets = []
+    for index, seed in enumerate(("", "--seed 1", "--seed 1", "--seed 2")):
+        path = tmp_path / f"{index}.png"
+        assert run(f"data {{data}} --count 4 {seed} --out {path}", **world).exit_code == 0
+        sheets.append(path.read_bytes())
+    assert sheets[1] == sheets[2]
+    assert len(set(sheets)) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--machine is",
+        "--machine ls --window 3",
+        "--machine els --locality {windows} --borders wrap",
+        "--machine network --network {net}",
+    ],
+)
+def test_sample_writes_what_the_library_draws(world: dict[str, Path], tmp_path: Path, options: str) -> None:
+    out = tmp_path / "out"
+    result = run(f"sample {{data}} {options} --label cycle --count 4 --steps 3 --seed 5 --out {out}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert names(out) == ["grid.png", "images.npz", "run.json"]
+    assert result.stdout.split() == [str(out / name) for name in names(out)]
+    data = els.load_images(world["data"])
+    denoiser = {
+        "is": lambda: els.IdealScore(data),
+        "ls": lambda: els.LocalScore(data, 3),
+        "els": lambda: els.EquivariantLocalScore(data, els.LocalitySchedule.load(world["windows"]), "wrap"),
+        "network": lambda: els.load_network(world["net"]),
+    }[options.split()[1]]()
+    noise = els.make_noise(4, data.shape, 5)
+    expected = els.sample(denoiser, noise, els.schedules.cosine(3), torch.tensor([0, 1, 2, 0])).images
+    with np.load(out / "images.npz") as arrays:
+        assert arrays["images"].dtype == np.float32
+        np.testing.assert_array_equal(arrays["images"], expected.numpy())
+        assert arrays["labels"].tolist() == [0, 1, 2, 0]
+    settings = json.loads((out / "run.json").read_text())
+    assert settings["data"]["fingerprint"] == data.fingerprint()
+    assert settings["seed"] == 5
+    assert settings["denoiser"] == repr(denoiser)
+
+
+def test_sample_keeps_the_trajectory_on_request(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"sample {{data}} --window 3 --count 2 --steps 3 --schedule karras --keep --label 1 --out {tmp_path}"
+    assert run(line, **world).exit_code == 0
+    with np.load(tmp_path / "trajectory.npz") as kept, np.load(tmp_path / "images.npz") as drawn:
+        assert kept["states"].shape == (4, 2, 1, SIDE, SIDE)
+        assert kept["predictions"].shape == (3, 2, 1, SIDE, SIDE)
+        np.testing.assert_array_equal(kept["states"][-1], drawn["images"])
+
+
+def test_sample_says_which_windows_it_used_when_none_were_given(world: dict[str, Path], tmp_path: Path) -> None:
+    assert run(f"sample {{data}} --count 1 --steps 3 --out {tmp_path}", **world).exit_code == 0
+    settings = json.loads((tmp_path / "run.json").read_text())
+    assert "published" in settings["windows"]
+    assert settings["window_at_each_sigma"] == [17, 9, 5]
+
+
+def test_train_then_compare_from_the_command_line(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = f"train {{data}} --width 4 --blocks 1 --steps 2 --batch 4 --out {out}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert {"network.safetensors", "card.md", "loss.png", "samples.png"} <= set(names(out))
+    assert str(out / "network.safetensors") in result.stdout.split()
+    # The folder of a run is a network.
+    agreed = tmp_path / "agreed"
+    result = run(f"compare {{data}} {out} --machines is,els --window 3 --count 2 --steps 2 --out {agreed}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert "Pearson r" in result.stdout
+    assert str(agreed / "report.html") in result.stdout
+
+
+def test_the_train_flags_quoted_by_model_cards_are_still_there() -> None:
+    quoted = (
+        "network width blocks padding steps batch learning-rate precision checkpoint-every sample-every seed restart "
+        "limit out"
+    )
+    known = {option for parameter in COMMANDS["train"].params for option in parameter.opts}
+    assert {f"--{name}" for name in quoted.split()} <= known
+
+
+def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_path: Path) -> None:
+    found, agreed = tmp_path / "windows", tmp_path / "agreed"
+    line = f"calibrate {{data}} {{circular}} --windows 3-5 --count 3 --steps 2 --out {found}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert {"locality.json", "scores.png", "windows.png", "cache.json"} == set(names(found))
+    schedule = els.LocalitySchedule.load(found / "locality.json")
+    assert set(schedule.windows) <= {3, 5}
+    assert schedule.details["label"] == [0, 1, 2]
+    assert "borders='wrap'" in schedule.details["machine"], "a circular network wraps"
+    assert run(line, **world).stdout == result.stdout, "from the cache"
+
+    line = f"compare {{data}} {{circular}} --locality {found}/locality.json --count 3 --steps 2 --out {agreed}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads((agreed / "results.json").read_text())
+    assert list(content["settings"]["machines"]) == ["IS", "LS", "ELS"]
+    assert content["settings"]["same_data"] is True
+    assert content["windows"]["ELS"]["windows"] == list(schedule.windows)
+    assert {row["label"] for row in content["table"]} == {"0", "1", "2"}
+    assert {"report.html", "results.json", "results.csv", "grid.png", "scatter.png"} == set(names(agreed))
+
+
+def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"compare {{other}} {{net}} --machines is --count 1 --steps 1 --out {tmp_path}"
+    assert run(line, **world).exit_code == 2
+    result = run(line + " --any-data", **world)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: ")
+    assert json.loads((tmp_path / "results.json").read_text())["settings"]["same_data"] is False
+
+
+def test_the_demo_writes_one_report(world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsewhere import choices, demo
+
+    small = els.load_images(world["data"])
+    monkeypatch.setattr(demo, "load_images", lambda name: small)
+    monkeypatch.setattr(demo, "load_network", lambda name: els.load_network(world["net"]))
+    schedule = els.LocalitySchedule.load(world["windows"])
+    monkeypatch.setattr(choices, "shipped_locality", lambda network, machine: schedule)
+    result = run(f"demo --count 3 --out {tmp_path}")
+    assert result.exit_code == 0, result.stderr
+    assert names(tmp_path) == ["fashion-mini", "pixel-faces", "report.html"]
+    assert result.stdout.count("Pearson r") == 2
+    assert result.stdout.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
+    page = (tmp_path / "report.html").read_text()
+    for scene in demo.SCENES:
+        assert scene.title in page
+        counts = json.loads((tmp_path / scene.data / "results.json").read_text())["settings"]["seeds"]
+        assert counts == (3 if scene.share == 1 else 2)
+
+
+BAD = {
+    "no such command": "smaple {data}",
+    "no such option": "sample {data} --cuont 3",
+    "option without its value": "sample {data} --count",
+    "argument missing": "compare {data}",
+    "argument too many": "data {data} {other}",
+    "no such data": "sample {missing}",
+    "misspelt name of a set": "sample fashion-mimi",
+    "data that are one image": "sample {one}",
+    "data that are no image": "sample {text}",
+    "empty folder": "data {empty}",
+    "folder with a broken image": "data {broken}",
+    "images of several sizes": "sample {photos}",
+    "zero size": "data {photos} --size 0",
+    "split that is not there": "data {data} --split test",
+    "limit of zero": "sample {data} --limit 0",
+    "limit beyond the set": "sample {data} --limit 13",
+    "unknown machine": "sample {data} --machine elss",
+    "even window": "sample {data} --window 4",
+    "window of zero": "sample {data} --window 0",
+    "window of minus three": "sample {data} --window -3",
+    "window that is no number": "sample {data} --window seven",
+    "window and locality": "sample {data} --window 3 --locality {windows}",
+    "locality that is missing": "sample {data} --locality {missing}",
+    "locality that is a folder": "sample {data} --locality {photos}",
+    "locality that is no schedule": "sample {data} --locality {text}",
+    "locality with an even window": "sample {data} --locality {even}",
+    "window for the ideal machine": "sample {data} --machine is --window 3",
+    "window for a network": "sample {data} --machine network --network {net} --window 3",
+    "unknown borders": "sample {data} --borders mirror",
+    "no network for machine network": "sample {data} --machine network",
+    "network for a machine": "sample {data} --network {net}",
+    "count of zero": "sample {data} --count 0",
+    "count far too large": "sample {data} --count 100000000",
+    "negative seed": "sample {data} --seed -1",
+    "seed beyond the range": "sample {data} --seed 99999999999",
+    "zero steps": "sample {data} --steps 0",
+    "steps that are no number": "sample {data} --steps 2.5",
+    "more steps than the schedule has": "sample {data} --schedule linear --steps 1001",
+    "unknown schedule": "sample {data} --schedule cosin",
+    "label out of range": "sample {data} --label 3",
+    "negative label": "sample {data} --label -1",
+    "label that is no class": "sample {data} --label trouser",
+    "label for a set without classes": "sample {plain} --window 3 --label 0",
+    "label to cycle without classes": "sample {plain} --label cycle",
+    "memory that is no size": "sample {data} --memory lots",
+    "memory in an unknown unit": "sample {data} --memory 3XB",
+    "too little memory": "sample {data} --window 3 --memory 1MB",
+    "negative memory": "sample {data} --memory -1GB",
+    "no such network": "compare {data} {missing}",
+    "misspelt name of a network": "compare {data} fashion-resnt",
+    "network file that is none": "compare {data} {text}",
+    "network folder that is none": "compare {data} {photos}",
+    "network of other images": "compare {other} {net}",
+    "network of other colours": "sample {colour} --machine network --network {net}",
+    "calibrate for other images": "calibrate {other} {net}",
+    "unknown machines to compare": "compare {data} {net} --machines is,xs",
+    "a machine compared twice": "compare {data} {net} --machines is,is",
+    "no machines to compare": "compare {data} {net} --machines ''",
+    "even windows to try": "calibrate {data} {net} --windows 2,4",
+    "windows to try that are none": "calibrate {data} {net} --windows wide",
+    "empty range of windows": "calibrate {data} {net} --windows 9-3",
+    "calibrate a machine without windows": "calibrate {data} {net} --machine is",
+    "unknown criterion": "calibrate {data} {net} --criterion best",
+    "demo without seeds": "demo --count 0",
+    "demo with a negative seed": "demo --seed -1",
+    "unknown network to train": "train {data} --network resnot",
+    "unknown padding": "train {data} --padding mirror",
+    "learning rate of zero": "train {data} --learning-rate 0",
+    "learning rate that is no number": "train {data} --learning-rate nan",
+    "batch of zero": "train {data} --batch 0",
+    "width of zero": "train {data} --width 0",
+    "unknown precision": "train {data} --precision fp8",
+}
+
+
+def assert_refused(result: Any, out: Path) -> None:
+    lines = result.stderr.splitlines()
+    assert result.exit_code == 2, result.output
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) > 20, "too short to say what is wrong"
+    assert result.stdout == ""
+    assert names(out) == []
+
+
+@pytest.mark.parametrize("line", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_path: Path, line: str) -> None:
+    out = tmp_path / "sheet.png" if line.startswith("data ") else tmp_path / "out"
+    # Before the other options: "option without its value" must stay last.
+    command, *rest = line.split(" ", 1)
+    assert_refused(run(" ".join([command, f"--out {out}", *rest]), **world), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "demo --count 1",
+        "sample {data} --window 3 --count 1 --steps 1",
+        "train {data} --width 4 --blocks 1 --steps 1",
+        "calibrate {data} {net} --windows 3 --count 1 --steps 1",
+        "compare {data} {net} --window 3 --count 1 --steps 1",
+        "data {data}",
+    ],
+)
+@pytest.mark.parametrize("place", ["{text}/below", "/proc/nowhere/out"])
+def test_a_place_that_cannot_be_written_is_refused(world: dict[str, Path], line: str, place: str) -> None:
+    if place.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no /proc here")
+    before = sorted(world["text"].parent.iterdir())
+    result = run(f"{line} --out {place}", **world)
+    assert_refused(result, Path("/proc/nowhere"))
+    assert sorted(world["text"].parent.iterdir()) == before
+
+
+def test_a_file_is_no_folder_and_a_folder_no_file(world: dict[str, Path], tmp_path: Path) -> None:
+    result = run("sample {data} --out {text}", **world)
+    assert_refused(result, tmp_path)
+    assert world["text"].read_text() == "no image\n"
+    (tmp_path / "folder.png").mkdir()
+    assert_refused(run(f"data {{data}} --out {tmp_path}/folder.png", **world), tmp_path / "folder.png")
+    (tmp_path / "folder.png").rmdir()
+    assert_refused(run(f"data {{data}} --out {tmp_path}/sheet.jpg", **world), tmp_path)
+    assert_refused(run(f"data {{data}} --save {tmp_path}/images.npy", **world), tmp_path)
+    assert_refused(run(f"data --out {tmp_path}/sheet.png", **world), tmp_path)
+
+
+def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("worked first")
+
+    monkeypatch.setattr("elsewhere.data.load_images", work)
+    monkeypatch.setattr("elsewhere.demo.demo", work)
+    for line in ("demo", "sample {data}", "train {data}", "calibrate {data} {net}", "compare {data} {net}"):
+        assert run(f"{line} --out {{text}}", **world).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "extra"),
+    [
+        ("accelerate", "train {data} --steps 1", "train"),
+        ("diffusers", "train {data} --network unet --steps 1", "networks"),
+        ("datasets", "data hf:someone/something", "datasets"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, line: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = run(f"{line} --out {tmp_path / 'out.png'}", **world)
+    assert_refused(result, tmp_path)
+    assert module in result.stderr
+    assert f"elsewhere[{extra}]" in result.stderr
+
+
+def test_the_traceback_shows_on_request(world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(run("--debug sample {missing}", **world).exception, FileNotFoundError)
+    monkeypatch.setenv("ELSEWHERE_DEBUG", "1")
+    assert isinstance(run("sample {missing}", **world).exception, FileNotFoundError)
+    monkeypatch.setenv("ELSEWHERE_DEBUG", "0")
+    assert isinstance(run("sample {missing}", **world).exception, SystemExit)
+
+
+def test_our_own_faults_are_not_dressed_up_as_bad_input(
+    world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a fault")
+
+    monkeypatch.setattr("elsewhere.data.load_images", fail)
+    assert isinstance(run("data {data}", **world).exception, AssertionError)
+
+
+def test_every_command_and_option_is_explained() -> None:
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        assert f"elsewhere {name} " in command.help, f"{name} has no example"
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--out", "--seed"} <= options, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("elsewhere ")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1GB", 10**9), ("512mb", 512 * 10**6), ("2GiB", 2**31), ("1.5 GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
+)
+def test_memory_sizes(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+def test_lists_and_ranges_of_windows() -> None:
+    assert parse_windows("3,5, 9") == [3, 5, 9]
+    assert parse_windows("3-9") == [3, 5, 7, 9]
+
+
+# What follows runs the program itself.
+
+
+def start(line: str, *, watched: bool = False) -> tuple[subprocess.Popen[str], int | None]:
+    """The program, with a terminal as its standard error when `watched`."""
+    screen, stderr = pty.openpty() if watched else (None, subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "elsewhere", *shlex.split(line)],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+        # A test run in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    if screen is not None:
+        os.close(stderr)
+    return child, screen
+
+
+def wait_for(ready: Callable[[], bool], child: subprocess.Popen[str], seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not ready():
+        assert child.poll() is None, "ended before it could be interrupted"
+        assert time.monotonic() < limit, "never began"
+        time.sleep(0.02)
+
+
+def read(screen: int) -> Iterator[str]:
+    """What appears on a terminal until it is closed."""
+    while True:
+        try:
+            text = os.read(screen, 4096).decode(errors="replace")
+        except OSError:
+            return
+        if not text:
+            return
+        yield text
+
+
+@pytest.mark.parametrize(
+    ("line", "bar"),
+    [
+        ("sample {data} --machine is --count 64 --steps 10000", "sampling"),
+        ("compare {data} {net} --machines is --count 64 --steps 10000", "IS"),
+    ],
+)
+def test_ctrl_c_leaves_nothing_half_done(world: dict[str, Path], tmp_path: Path, line: str, bar: str) -> None:
+    out = tmp_path / "out"
+    child, screen = start(f"{line} --out {out}".format(**world), watched=True)
+    assert screen is not None
+    seen, sent = "", False
+    for text in read(screen):
+        seen += text
+        if not sent and bar in seen:
+            child.send_signal(signal.SIGINT)
+            sent = True
+    os.close(screen)
+    assert child.wait(60) == 130, seen
+    assert "interrupted: nothing was written" in seen
+    assert "left" in seen, "the bar says how long it takes"
+    assert "Traceback" not in seen
+    assert names(tmp_path) == []
+
+
+def test_ctrl_c_in_a_training_keeps_its_checkpoint(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"train {{data}} --width 4 --blocks 1 --batch 4 --steps 100000 --checkpoint-every 5 --out {tmp_path}"
+    child, _ = start(line.format(**world))
+    wait_for((tmp_path / "checkpoint.safetensors").exists, child)
+    child.send_signal(signal.SIGINT)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert errors.splitlines() == [errors.strip()]
+    assert errors.startswith("interrupted: ")
+    assert str(tmp_path) in errors
+    assert output == ""
+    assert [name for name in names(tmp_path) if name not in ("checkpoint.safetensors", "loss.jsonl")] == []
+
+
+def test_the_installed_program(world: dict[str, Path], tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("elsewhere")
+    if not program.exists():
+        pytest.skip("not installed beside this Python")
+    done = subprocess.run([program, "sample", "nowhere", "--out", tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no images at 'nowhere'")
+    assert len(done.stderr.splitlines()) == 1
+    assert names(tmp_path) == []
