@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 Padding = Literal["zeros", "circular"]
 
+TIME_FEATURES = 64
+EMBEDDING = 128
+
 
 def timestep_features(time: Tensor, width: int) -> Tensor:
-    """Sines and cosines of 1000 * time, (B,) -> (B, width), as in transformers and DDPM."""
+    """Sines and cosines of 1000 * time, (B,) -> (B, width) for even widths, as in transformers and DDPM."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half, device=time.device) * (-math.log(10_000) / half))
     angles = 1000 * time[:, None].float() * frequencies[None]
@@ -29,13 +32,15 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode=padding)
         self.scale_shift = nn.Linear(embedding, 2 * width)
         # Without normalisation the depth would multiply the variance: each block starts as the identity.
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias) if self.second.bias is not None else None
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """hidden (B, width, H, W), embedding (B, embedding) -> (B, width, H, W)."""
         scale, shift = self.scale_shift(embedding)[:, :, None, None].chunk(2, dim=1)
         inner = self.first(F.silu(hidden))
-        return hidden + self.second(F.silu(inner * (1 + scale) + shift))
+        out: Tensor = hidden + self.second(F.silu(inner * (1 + scale) + shift))
+        return out
 
 
 class ResNet(nn.Module):
@@ -49,23 +54,32 @@ class ResNet(nn.Module):
         blocks: residual blocks of two convolutions.
         num_classes: 0 for no class embedding; index `num_classes` then means "no class given".
         padding: "zeros" lets the network feel the borders, "circular" makes it exactly equivariant.
+
+    Raises:
+        ValueError: a size below 1, num_classes below 0, or an unknown padding.
     """
 
     def __init__(
         self, channels: int, width: int = 64, blocks: int = 4, num_classes: int = 0, padding: Padding = "zeros"
     ) -> None:
         super().__init__()
-        embedding = 128
-        self.time = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.label = nn.Embedding(num_classes + 1, embedding) if num_classes else None
+        for name, value in (("channels", channels), ("width", width), ("blocks", blocks)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be 0 (no classes) or more, got {num_classes}")
+        if padding not in get_args(Padding):
+            raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
+        self.time = nn.Sequential(nn.Linear(TIME_FEATURES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
+        self.label = nn.Embedding(num_classes + 1, EMBEDDING) if num_classes else None
         self.enter = nn.Conv2d(channels, width, 3, padding=1, padding_mode=padding)
-        self.blocks = nn.ModuleList(ResidualBlock(width, embedding, padding) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width, EMBEDDING, padding) for _ in range(blocks))
         self.leave = nn.Conv2d(width, channels, 3, padding=1, padding_mode=padding)
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), time (B,) in [0, 1], label int64 (B,) -> (B, C, H, W)."""
-        embedding = self.time(timestep_features(time, 64).to(x.dtype))
+        embedding = self.time(timestep_features(time, TIME_FEATURES).to(x.dtype))
         if self.label is not None:
             embedding = embedding + self.label(label)
         embedding = F.silu(embedding)

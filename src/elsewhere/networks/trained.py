@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from elsewhere.denoiser import Denoiser
 from elsewhere.files import atomic_path
+from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
+
+KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
+GIVEN_BY_DATA = ("channels", "size", "num_classes")
 
 
 @dataclass(frozen=True)
@@ -43,27 +48,47 @@ class NetworkSpec:
     training: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        """The network with fresh weights.
+        """The network with fresh weights, drawn from torch's global generator.
 
         Raises:
-            ValueError: unknown kind or options.
+            ValueError: unknown kind, unknown options, or values that the network does not take.
             ImportError: a UNet without diffusers installed.
         """
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of network {self.kind!r}: expected {' or '.join(KINDS)}")
+        known = [name for name in inspect.signature(KINDS[self.kind]).parameters if name not in GIVEN_BY_DATA]
+        for name in self.options:
+            if name not in known:
+                raise ValueError(f"a {self.kind} has no option {name!r}: expected {', '.join(known)}")
         try:
             if self.kind == "resnet":
                 return ResNet(self.channels, num_classes=self.num_classes, **self.options)
-            if self.kind == "unet":
-                return UNet(self.channels, max(self.size), num_classes=self.num_classes, **self.options)
+            return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
         except TypeError as error:
-            raise ValueError(f"bad options for a {self.kind}: {error}") from error
-        raise ValueError(f"unknown kind of network {self.kind!r}: expected resnet or unet")
+            raise ValueError(f"bad options {self.options} for a {self.kind}: {error}") from error
+
+    def rebuild(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The network with given weights; torch's global generator is left as it was.
+
+        Raises:
+            ValueError, ImportError: as `build`.
+            RuntimeError: weights of another network.
+        """
+        with torch.random.fork_rng(devices=[]):
+            module = self.build()
+        module.load_state_dict(weights)
+        return module
 
 
-class TrainedNetwork(Denoiser):
+class TrainedNetwork(NetworkDenoiser):
     """A network F trained to predict v = a n - s x0 (Salimans & Ho 2022), read as D(x, sigma).
 
     With a = cos(pi t/2), s = sin(pi t/2), sigma = s/a:  D(x, sigma) = a x_vp - s F(x_vp, t),  x_vp = a x.
     `label=None` asks a network with classes for all of them together.
+
+    Args:
+        module: F(x_vp, t, label); set to evaluation, without gradients.
+        spec: what it is.
     """
 
     def __init__(self, module: nn.Module, spec: NetworkSpec) -> None:
@@ -77,17 +102,15 @@ class TrainedNetwork(Denoiser):
     def __repr__(self) -> str:
         return f"TrainedNetwork({self.spec.kind}, data={self.spec.data!r})"
 
-    def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        parameter = next(self.module.parameters())
-        time = (torch.atan(sigma) * (2 / math.pi)).to(parameter.device)
-        a, s = (f(time * (math.pi / 2))[:, None, None, None].to(parameter.dtype) for f in (torch.cos, torch.sin))
-        if self.num_classes:
-            unknown = torch.full((len(x),), self.num_classes)
-            label = (unknown if label is None else label).to(parameter.device)
-        with torch.no_grad():
-            x_vp = a * x.to(parameter)
-            x0 = a * x_vp - s * self.module(x_vp, time.to(parameter.dtype), label)
-        return x0
+    def _predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
+        time = torch.atan(sigma) * (2 / math.pi)
+        a, s = (f(time * (math.pi / 2))[:, None, None, None].to(x.dtype) for f in (torch.cos, torch.sin))
+        if self.num_classes and label is None:
+            label = torch.full((len(x),), self.num_classes, device=x.device)
+        dtype = next(self.module.parameters()).dtype
+        x_vp = a * x
+        v: Tensor = self.module(x_vp.to(dtype), time.to(dtype), label)
+        return a * x_vp - s * v.to(x.dtype)
 
 
 def save_network(path: str | Path, module: nn.Module, spec: NetworkSpec) -> None:
@@ -106,21 +129,46 @@ def read_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
         ImportError: a UNet without diffusers installed.
     """
     path = Path(path)
+    metadata, tensors = read_safetensors(path)
+    if "elsewhere.network" not in metadata:
+        raise ValueError(f"{path} has no network description: expected a file written by `elsewhere train`")
+    return restore(path, metadata["elsewhere.network"], tensors, device)
+
+
+def restore(path: Path, text: str, weights: Mapping[str, Tensor], device: str | torch.device) -> TrainedNetwork:
+    """The network of a spec in JSON and its weights; `path` is for messages.
+
+    Raises:
+        ValueError: the two do not describe a network of this version.
+        ImportError: a UNet without diffusers installed.
+    """
+    try:
+        fields = json.loads(text)
+        spec = NetworkSpec(**{**fields, "size": tuple(fields["size"])})
+        module = spec.rebuild(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} does not describe a network of this version: {one_line(error)}") from error
+    return TrainedNetwork(module.to(device), spec)
+
+
+def read_safetensors(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata of a safetensors file, and its tensors unless they are not wanted.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or of another format.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no network file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("elsewhere.network")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys()) if tensors else []
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    if text is None:
-        raise ValueError(f"{path} has no network description: expected a file written by `elsewhere train`")
-    try:
-        fields = json.loads(text)
-        spec = NetworkSpec(**{**fields, "size": tuple(fields["size"])})
-        module = spec.build()
-        module.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not describe a network of this version: {error}") from error
-    return TrainedNetwork(module.to(device), spec)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, some of torch's being long lists, on one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -2,27 +2,29 @@
 
 Everything random at a step is drawn from a generator seeded by (seed, step), and the order of the images by
 (seed, epoch): a run that is killed and resumed takes the very steps that it would have taken, and a checkpoint needs
-to hold tensors and one number only.
+to hold tensors and a few numbers only. On one machine's processor, with one number of threads, the weights agree bit
+for bit; graphics cards add numbers in no fixed order.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
 from elsewhere.files import atomic_path, write_text
-from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, save_network
+from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, one_line, read_safetensors, restore, save_network
 from elsewhere.optional import require
 from elsewhere.pictures import save_grid, save_loss_plot
 from elsewhere.progress import track
@@ -45,13 +47,15 @@ class TrainSettings:
         steps: optimiser steps; the learning rate falls to zero over them.
         batch: images a step.
         learning_rate: peak of the warm-up and cosine decay, for AdamW.
-        ema: decay of the averaged weights, which are the ones kept.
+        warmup: steps over which the learning rate rises.
+        ema: decay of the averaged weights, which are the ones kept; see `ramped_average`.
         label_dropout: share of the images whose class is hidden, so that the network also works without one.
-        precision: "no" (float32), "bf16" or "fp16" arithmetic, weights always float32.
+        precision: "no" (float32), "bf16" or "fp16" (graphics cards only) arithmetic, weights always float32.
         checkpoint_every, log_every, sample_every: steps between checkpoints, loss log lines and sample grids.
         seed: of weights, order, noise levels and noise.
 
     Raises:
+        TypeError: a count that is no integer.
         ValueError: a number out of range.
     """
 
@@ -70,9 +74,15 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "checkpoint_every", "log_every", "sample_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        least = {"steps": 1, "batch": 1, "checkpoint_every": 1, "log_every": 1, "sample_every": 1, "warmup": 0}
+        for name, smallest in (least | {"seed": 0}).items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
+            if value < smallest:
+                raise ValueError(f"{name} must be {smallest} or more, got {value}")
+        if self.seed >= 2**31:
+            raise ValueError(f"seed must be below {2**31}, got {self.seed}")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
         if not 0 <= self.ema < 1:
@@ -81,8 +91,6 @@ class TrainSettings:
             raise ValueError(f"label_dropout must be in [0, 1], got {self.label_dropout}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {self.seed}")
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then half a cosine to zero."""
@@ -108,21 +116,21 @@ def draw_batch(data: ImageSet, settings: TrainSettings, step: int) -> Batch:
     count, size = len(data), settings.batch
     positions = torch.arange(step * size, (step + 1) * size)
     index = torch.empty(size, dtype=torch.int64)
-    for epoch in (positions // count).unique().tolist():
+    for epoch in range(int(positions[0]) // count, int(positions[-1]) // count + 1):
         order = torch.randperm(count, generator=_generator(settings.seed, epoch, stream=0))
         inside = positions // count == epoch
         index[inside] = order[positions[inside] % count]
     generator = _generator(settings.seed, step, stream=1)
     clean = to_unit(data.images[index])
     noise = torch.randn(clean.shape, generator=generator)
-    # One random offset, times evenly spread over (0, 1): less variance from batch to batch than independent times.
+    # One random time in each of as many equal parts of (0, 1) as there are images: independent times vary more.
     time = (torch.arange(size) + torch.rand(size, generator=generator)) / size
     time = time.clamp(1e-3, 1 - 1e-3)
     a, s = (f(time * (math.pi / 2))[:, None, None, None] for f in (torch.cos, torch.sin))
     label = None
     if data.labels is not None:
         hidden = torch.rand(size, generator=generator) < settings.label_dropout
-        label = torch.where(hidden, data.num_classes, data.labels[index])
+        label = torch.where(hidden, data.num_classes, data.labels[index].to(torch.int64))
     return Batch(a * clean + s * noise, time, label, a * noise - s * clean)
 
 
@@ -143,14 +151,14 @@ def train(
 
     Writes in `out`: `checkpoint.safetensors` every `checkpoint_every` steps (whole or not at all, so a kill at any
     moment loses at most one interval), `loss.jsonl` and `loss.png`, `samples.png`, and at the end
-    `network.safetensors` (averaged weights) and `card.md`.
+    `network.safetensors` (averaged weights) and `card.md`. One process trains in a folder at a time.
 
     Args:
-        data: the training images; classes are used when they have labels.
+        data: the training images; classes are used when they have labels. Sets smaller than a batch are repeated.
         out: folder, made when missing.
         settings: how to train.
         command: the command line that asked for it, for the card.
-        restart: drop a checkpoint found in `out` instead of going on from it.
+        restart: drop the checkpoint and the network found in `out` instead of going on from there.
         progress: show a bar with the time left.
 
     Returns:
@@ -158,12 +166,11 @@ def train(
 
     Raises:
         ImportError: accelerate (or, for a UNet, diffusers) is not installed.
-        ValueError: a checkpoint of other data or settings is in `out`.
+        ValueError: the checkpoint in `out` is damaged or of other data or settings; options that the network does
+            not take; precision that this machine does not have; a loss that is not finite any more.
     """
     accelerate: Any = require("accelerate", extra="train", purpose="training")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(settings.seed)
     channels, height, width = data.shape
     spec = NetworkSpec(
         settings.kind,
@@ -175,56 +182,111 @@ def train(
         data.fingerprint(),
         {"command": command, **asdict(settings)},
     )
-    run = _Run(spec.build(), settings, spec)
-    start = 0 if restart else run.resume(out / CHECKPOINT)
+    run = _Run(spec, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    _tidy(out, restart)
+    start = run.resume(out / CHECKPOINT)
     log = _LossLog(out / LOSS_LOG, start)
-
-    accelerator = accelerate.Accelerator(mixed_precision=settings.precision)
-    run.to(accelerator.device)
-    module, optimizer = accelerator.prepare(run.module, run.optimizer)
-    module.train()
-    losses: list[Tensor] = []
-    for step in track(range(start, settings.steps), settings.steps, "training", progress, done=start):
-        batch = draw_batch(data, settings, step)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate(step)
-        moved = (None if t is None else t.to(accelerator.device) for t in (batch.x_vp, batch.time, batch.label))
-        predicted = module(*moved)
-        loss = (predicted.float() - batch.target.to(accelerator.device)).square().mean()
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        run.average.update_parameters(run.module)
-        losses.append(loss.detach())
-        done = step + 1
-        if done % settings.log_every == 0 or done == settings.steps:
-            value = float(torch.stack(losses).mean())
-            losses.clear()
-            if not math.isfinite(value):
-                raise ValueError(f"the loss became {value} before step {done}: lower --learning-rate")
-            log.add(done, value, settings.rate(step))
-        if done % settings.checkpoint_every == 0 or done == settings.steps:
-            run.save(out / CHECKPOINT, done)
-        if done % settings.sample_every == 0 or done == settings.steps:
-            save_loss_plot(out / "loss.png", log.lines)
-            _save_samples(out / "samples.png", run.network(), spec)
+    with _accelerator(accelerate, settings.precision) as accelerator:
+        run.to(accelerator.device)
+        run.use_scaler(accelerator.scaler)
+        module, optimizer = accelerator.prepare(run.module, run.optimizer)
+        module.train()
+        losses: list[Tensor] = []
+        for step in track(range(start, settings.steps), settings.steps, "training", progress, done=start):
+            batch = draw_batch(data, settings, step)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(step)
+            moved = (None if t is None else t.to(accelerator.device) for t in (batch.x_vp, batch.time, batch.label))
+            predicted = module(*moved)
+            loss = (predicted.float() - batch.target.to(accelerator.device)).square().mean()
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            run.average.update_parameters(run.module)
+            losses.append(loss.detach())
+            done = step + 1
+            last = done == settings.steps
+            if done % settings.log_every == 0 or last:
+                log.add(done, float(torch.stack(losses).mean()), settings.rate(step))
+                losses.clear()
+            if done % settings.checkpoint_every == 0 or last:
+                run.save(out / CHECKPOINT, done)
+            if done % settings.sample_every == 0 or last:
+                save_loss_plot(out / "loss.png", log.lines)
+                _save_samples(out / "samples.png", run.network(), spec)
     network = run.network()
     save_network(out / NETWORK, network.module, spec)
-    write_text(out / "card.md", model_card(spec, log.lines))
+    write_text(out / "card.md", model_card(network, log.lines))
     return network
+
+
+@contextmanager
+def _accelerator(accelerate: Any, precision: str) -> Iterator[Any]:
+    """An Accelerator that leaves nothing behind: the precision it is made with is one for the whole process."""
+    state = accelerate.state.AcceleratorState
+    mine = not state._shared_state
+    try:
+        try:
+            accelerator = accelerate.Accelerator(mixed_precision=precision)
+        except ValueError as error:
+            raise ValueError(f"precision {precision!r} is not to be had here: {error}") from error
+        if precision == "fp16" and accelerator.scaler is None:
+            # Accelerate would go on in float32 without a word.
+            raise ValueError(f"precision 'fp16' is not to be had on {accelerator.device}: choose bf16 or no")
+        if accelerator.num_processes > 1:
+            raise ValueError(f"training runs in one process, got {accelerator.num_processes}: start it directly")
+        yield accelerator
+    finally:
+        if mine:
+            state._reset_state()
+
+
+def _tidy(out: Path, restart: bool) -> None:
+    """Remove what killed runs left half written, and on a restart also what the folder held."""
+    patterns = [f".{Path(name).stem}-*{Path(name).suffix}" for name in (CHECKPOINT, NETWORK)]
+    for path in [found for pattern in patterns for found in out.glob(pattern)]:
+        path.unlink(missing_ok=True)
+    for name in (CHECKPOINT, NETWORK) if restart else ():
+        (out / name).unlink(missing_ok=True)
+
+
+def ramped_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """A moving average of weights with this decay, from step n on at most n / (n + 3).
+
+    Early weights fade faster than with the decay alone, so that a run shorter than 1 / (1 - decay) steps does not end
+    as the network it began with.
+    """
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        seen = int(count)
+        get_ema_multi_avg_fn(min(decay, seen / (seen + 3)))(averaged, current, count)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 class _Run:
     """Module, averaged module and optimiser, saved and restored together."""
 
-    def __init__(self, module: nn.Module, settings: TrainSettings, spec: NetworkSpec) -> None:
+    def __init__(self, spec: NetworkSpec, settings: TrainSettings) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            module = spec.build()
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        self.average = AveragedModel(self.module, multi_avg_fn=ramped_average(settings.ema))
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
         self.spec = spec
+        self._scaler: Any = None
+        self._scaling: dict[str, Any] = {}
+
+    def use_scaler(self, scaler: Any) -> None:
+        """Take the loss scaling of an Accelerator (None but for fp16) where a resumed run had left it."""
+        self._scaler = scaler
+        if scaler is not None and self._scaling:
+            scaler.load_state_dict(self._scaling)
 
     def to(self, device: torch.device) -> None:
         self.module.to(device)
@@ -232,9 +294,7 @@ class _Run:
 
     def network(self) -> TrainedNetwork:
         """The averaged network, as a copy that further training does not touch."""
-        module = self.spec.build()
-        module.load_state_dict(self.average.module.state_dict())
-        return TrainedNetwork(module, self.spec)
+        return TrainedNetwork(self.spec.rebuild(self.average.module.state_dict()), self.spec)
 
     def identity(self) -> str:
         """What must agree for a checkpoint to be continued; where it came from and how often it is saved need not."""
@@ -244,38 +304,103 @@ class _Run:
         return json.dumps(fields, sort_keys=True)
 
     def save(self, path: Path, step: int) -> None:
-        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        """Write a checkpoint, unless the weights have broken down: then the last one stays."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
+            raise ValueError(f"the weights are not finite after step {step}: lower the learning rate")
+        tensors = {f"{_MODULE}{k}": v for k, v in self.module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        metadata = {"step": str(step), "identity": self.identity()}
+        if self._scaler is not None:
+            metadata["scaling"] = json.dumps(self._scaler.state_dict())
         with atomic_path(path) as beside:
-            save_file(tensors, beside, {"step": str(step), "identity": self.identity()})
+            save_file(tensors, beside, metadata)
 
     def resume(self, path: Path) -> int:
         """Load a checkpoint if there is one; the number of steps it has done."""
         if not path.exists():
             return 0
+        again = "begin again with restart (--restart)"
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is damaged ({error}): train with --restart to begin again") from error
-        if metadata.get("identity") != self.identity():
-            raise ValueError(f"{path} is from other data or settings: use another folder, or --restart to begin again")
+            metadata, tensors = read_safetensors(path)
+            step, theirs = int(metadata["step"]), json.loads(metadata["identity"])
+            self._scaling = json.loads(metadata.get("scaling", "{}"))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or no checkpoint ({one_line(error)}): {again}") from error
+        mine = json.loads(self.identity())
+        if theirs != mine:
+            raise ValueError(
+                f"{path} is from other data or settings ({_differences(theirs, mine)}): use another folder, or {again}"
+            )
+        try:
+            self.module.load_state_dict(_part(tensors, _MODULE))
+            self.average.load_state_dict(_part(tensors, "average."))
+            self._resume_optimizer(_part(tensors, "optimizer."))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged ({one_line(error)}): {again}") from error
+        return step
 
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.module.load_state_dict(part("module."))
-        self.average.load_state_dict(part("average."))
-        optimizer = self.optimizer.state_dict()
-        for name, value in part("optimizer.").items():
+    def _resume_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = list(self.module.parameters())
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
             index, key = name.split(".", 1)
-            optimizer["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(optimizer)
-        return int(metadata["step"])
+            # The moments are laid out in memory as an uninterrupted run has them, so that sums round alike.
+            laid_out = value if value.ndim == 0 else torch.empty_like(parameters[int(index)]).copy_(value)
+            state.setdefault(int(index), {})[key] = laid_out.detach()
+        if len(state) != len(parameters):
+            raise ValueError(f"state of {len(state)} parameters, expected {len(parameters)}")
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+
+
+_MODULE = "module."
+_AVERAGE = "average.module."
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _differences(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
+    """Which fields of two identities differ, such as "steps 6000, now 8000"."""
+    pairs = []
+    for old, new in ((theirs, mine), (theirs.get("training", {}), mine["training"])):
+        for name in sorted(old.keys() | new.keys()):
+            if name != "training" and old.get(name) != new.get(name):
+                pairs.append(f"{name} {_short(old.get(name))}, now {_short(new.get(name))}")
+    return "; ".join(dict.fromkeys(pairs))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:12] + "..."
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a safetensors file is a checkpoint of a training.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not safetensors.
+    """
+    metadata, _ = read_safetensors(path, tensors=False)
+    return "identity" in metadata and "step" in metadata
+
+
+def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetwork:
+    """The averaged weights of a checkpoint, to look at a run in progress.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or not a checkpoint of this version.
+        ImportError: a UNet without diffusers installed.
+    """
+    path = Path(path)
+    metadata, tensors = read_safetensors(path)
+    if "identity" not in metadata:
+        raise ValueError(f"{path} is not a checkpoint: expected a file written by `elsewhere train`")
+    return restore(path, metadata["identity"], _part(tensors, _AVERAGE), device)
 
 
 class _LossLog:
@@ -285,10 +410,10 @@ class _LossLog:
         self.path = path
         self.lines: list[dict[str, float]] = []
         if start and path.exists():
-            for text in path.read_text(encoding="utf-8").splitlines():
+            for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:  # a line cut short by a kill
+                    line = {name: json.loads(text)[name] for name in ("step", "loss", "learning_rate")}
+                except (json.JSONDecodeError, KeyError, TypeError):  # a line cut short by a kill
                     break
                 if line["step"] > start:
                     break
@@ -296,6 +421,8 @@ class _LossLog:
         write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def add(self, step: int, loss: float, rate: float) -> None:
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss became {loss} before step {step}: lower the learning rate")
         self.lines.append({"step": step, "loss": loss, "learning_rate": rate})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
@@ -307,12 +434,12 @@ def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> Non
     save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)
 
 
-def model_card(spec: NetworkSpec, lines: list[dict[str, float]]) -> str:
+def model_card(network: TrainedNetwork, lines: list[dict[str, float]]) -> str:
     """What the network is, what it was trained on and how, as Markdown."""
-    training = spec.training
+    spec, training = network.spec, network.spec.training
     last = lines[-max(1, len(lines) // 20) :]
-    loss = sum(line["loss"] for line in last) / max(1, len(last))
-    parameters = sum(p.numel() for p in spec.build().parameters())
+    loss = f"{sum(line['loss'] for line in last) / len(last):.5f}" if last else "not recorded"
+    parameters = sum(p.numel() for p in network.module.parameters())
     seen = training["steps"] * training["batch"]
     rows = {
         "Kind": f"{spec.kind}, options {json.dumps(spec.options)}",
@@ -322,8 +449,8 @@ def model_card(spec: NetworkSpec, lines: list[dict[str, float]]) -> str:
         "Images seen": f"{seen:,} ({training['steps']:,} steps of {training['batch']})",
         "Target": "v = a n - s x0, mean squared error, times spread evenly over the cosine schedule",
         "Precision": training["precision"],
-        "Weights kept": f"moving average with decay {training['ema']}",
-        "Loss, mean of the last twentieth": f"{loss:.5f}",
+        "Weights kept": f"moving average with decay {training['ema']}, ramped up",
+        "Loss, mean of the last twentieth": loss,
         "Seed": str(training["seed"]),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from elsewhere.optional import require
 
+GROUPS = 8
+
 
 class UNet(nn.Module):
-    """A two-level UNet2DModel whose only ways of seeing are 3x3 convolutions and one halving of the image.
+    """A UNet2DModel whose only ways of seeing are 3x3 convolutions and, between its levels, halving the image.
 
     Args:
         channels: 1 or 3.
-        size: side of the images in pixels, a multiple of two.
+        size: (height, width) of the images in pixels, or the side of square ones; a multiple of two for every
+            level but one.
         widths: feature maps of each level.
         layers: residual layers of each level.
         num_classes: 0 for no class embedding; index `num_classes` then means "no class given".
@@ -22,21 +26,25 @@ class UNet(nn.Module):
 
     Raises:
         ImportError: diffusers is not installed.
+        ValueError: a size that cannot be halved often enough, no level, a number below 1, or widths that
+            normalisation cannot divide into its groups.
     """
 
     def __init__(
         self,
         channels: int,
-        size: int,
-        widths: tuple[int, ...] = (64, 64),
+        size: int | tuple[int, int],
+        widths: Sequence[int] = (64, 64),
         layers: int = 1,
         num_classes: int = 0,
         normalise: bool = False,
     ) -> None:
         super().__init__()
+        height, width = (size, size) if isinstance(size, int) else size
+        _check(channels, height, width, widths, layers, num_classes, normalise)
         diffusers: Any = require("diffusers", extra="networks", purpose="a UNet")
         self.inner = diffusers.UNet2DModel(
-            sample_size=size,
+            sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
             block_out_channels=tuple(widths),
@@ -44,7 +52,8 @@ class UNet(nn.Module):
             down_block_types=("DownBlock2D",) * len(widths),
             up_block_types=("UpBlock2D",) * len(widths),
             add_attention=False,
-            norm_num_groups=8,
+            # Where the normalisation is taken out again, one group lets every width pass.
+            norm_num_groups=GROUPS if normalise else 1,
             num_class_embeds=num_classes + 1 if num_classes else None,
         )
         if not normalise:
@@ -58,8 +67,29 @@ class UNet(nn.Module):
 
 def remove_normalisation(module: nn.Module) -> None:
     """Put the identity in place of every group normalisation, in place."""
-    for name, child in module.named_children():
+    for name, child in list(module.named_children()):
         if isinstance(child, nn.GroupNorm):
             setattr(module, name, nn.Identity())
         else:
             remove_normalisation(child)
+
+
+def _check(
+    channels: int, height: int, width: int, widths: Sequence[int], layers: int, num_classes: int, normalise: bool
+) -> None:
+    if not len(widths):
+        raise ValueError("widths must name the feature maps of at least one level, got none")
+    least = min(widths)
+    for name, value in (("channels", channels), ("every width", least), ("layers", layers)):
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}")
+    if num_classes < 0:
+        raise ValueError(f"num_classes must be 0 (no classes) or more, got {num_classes}")
+    multiple = 2 ** (len(widths) - 1)
+    if height < 1 or width < 1 or height % multiple or width % multiple:
+        raise ValueError(
+            f"a UNet of {len(widths)} levels needs images whose sides are multiples of {multiple}, "
+            f"got {height}x{width} pixels: resize them, or use a resnet"
+        )
+    if normalise and any(value % GROUPS for value in widths):
+        raise ValueError(f"with normalisation every width must be a multiple of {GROUPS}, got {list(widths)}")

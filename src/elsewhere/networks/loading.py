@@ -1,0 +1,104 @@
+"""From a name or a path to a trained network."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+
+from elsewhere.denoiser import Denoiser
+from elsewhere.networks.diffusers_folder import is_diffusers, read_diffusers
+from elsewhere.networks.trained import TrainedNetwork, read_network
+from elsewhere.networks.training import CHECKPOINT, NETWORK, is_checkpoint, read_checkpoint
+
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
+
+
+def _shipped() -> tuple[str, ...]:
+    folder = files("elsewhere.networks") / "shipped"
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return tuple(sorted(name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")))
+
+
+SHIPPED = _shipped()
+"""Names of the networks that come with the package; beside each is <name>.md, which says how it was trained."""
+
+
+def load_network(source: str | os.PathLike[str], device: str | torch.device = "cpu") -> Denoiser:
+    """Load a trained network from a name or a path.
+
+    Args:
+        source: one of
+            a name in `networks.SHIPPED`, such as "fashion-resnet", which come with the package; a file or folder of
+            that name is reached as "./fashion-resnet";
+            a file that `elsewhere train` wrote, network.safetensors or checkpoint.safetensors (its averaged weights);
+            the folder of a training: its network, or while it still runs its last checkpoint;
+            a diffusers folder: a UNet2DModel and its scheduler, see `DiffusersNetwork`.
+        device: where to put the weights.
+
+    Returns:
+        D(x, sigma, label=None).
+
+    Raises:
+        FileNotFoundError: no such name, file or folder, or nothing in the folder.
+        TypeError: source is neither a name nor a path.
+        ValueError: a damaged file, a file or pipeline of another kind, or a pickle: those can run code and are
+            never opened.
+        ImportError: a UNet without diffusers installed.
+
+    Example:
+        >>> net = load_network("fashion-resnet")  # doctest: +SKIP
+        >>> x0 = net(torch.randn(1, 1, 28, 28), 1.0, label=3)  # doctest: +SKIP
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source must be a name or a path, got {type(source).__name__}")
+    text = os.fspath(source)
+    if not text:
+        raise ValueError("source must be a name or a path, got an empty string")
+    if text in SHIPPED:
+        with as_file(files("elsewhere.networks") / "shipped" / f"{text}.safetensors") as path:
+            return read_network(path, device)
+    path = Path(text)
+    if not _exists(path):
+        near = get_close_matches(text, SHIPPED, n=1)
+        names = f"; those that come with the package: {', '.join(SHIPPED)}" if SHIPPED else ""
+        hint = f"did you mean {near[0]!r}?" if near else f"give a trained file or folder, or a diffusers folder{names}"
+        raise FileNotFoundError(f"no network at {text!r}: {hint}")
+    return _read_folder(path, device) if path.is_dir() else _read_file(path, device)
+
+
+def _read_folder(path: Path, device: str | torch.device) -> Denoiser:
+    for name in (NETWORK, CHECKPOINT):
+        if (path / name).is_file():
+            return _read_file(path / name, device)
+    if is_diffusers(path):
+        return read_diffusers(path, device)
+    pickles = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in PICKLES)
+    if pickles:
+        raise ValueError(f"{path} holds {pickles[0]}, {_REFUSAL}")
+    raise FileNotFoundError(
+        f"no network in {path}: expected {NETWORK} or {CHECKPOINT} of a training, or the folders unet and scheduler "
+        "of a diffusers pipeline"
+    )
+
+
+def _read_file(path: Path, device: str | torch.device) -> TrainedNetwork:
+    if path.suffix.lower() in PICKLES:
+        raise ValueError(f"{path} is {_REFUSAL}")
+    return read_checkpoint(path, device) if is_checkpoint(path) else read_network(path, device)
+
+
+_REFUSAL = (
+    "a pickle, which can run code when opened, and is refused: expected safetensors (network.safetensors of a "
+    "training, or a diffusers folder saved with save_pretrained)"
+)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for a file
+        return False

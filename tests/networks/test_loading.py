@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+import elsewhere as els
+from elsewhere.networks import (
+    SHIPPED,
+    DiffusersNetwork,
+    NetworkSpec,
+    TrainedNetwork,
+    load_network,
+    loading,
+    save_network,
+)
+from elsewhere.networks.training import CHECKPOINT, NETWORK
+from tests.networks.test_diffusers_folder import make_folder
+from tests.networks.toys import random_weights
+
+SPEC = NetworkSpec("resnet", 1, (6, 6), 0, {"width": 4, "blocks": 1}, "toys")
+
+
+def write(path: Path, seed: int = 0) -> Path:
+    save_network(path, random_weights(SPEC.build(), seed), SPEC)
+    return path
+
+
+class Trap:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_every_shipped_network_has_a_card_and_works_on_its_own_images() -> None:
+    folder = Path(loading.__file__).parent / "shipped"
+    assert set(SHIPPED) == {path.stem for path in folder.glob("*.safetensors")}
+    for name in SHIPPED:
+        assert (folder / f"{name}.md").is_file(), f"{name} has no card"
+        network = load_network(name)
+        assert isinstance(network, TrainedNetwork)
+        x = els.make_noise(1, (network.channels, *network.spec.size))
+        assert torch.isfinite(network(x, 1.0)).all()
+
+
+def test_a_shipped_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "shipped" / "toy-resnet.safetensors")
+    monkeypatch.setattr(loading, "files", lambda package: tmp_path)
+    assert loading._shipped() == ("toy-resnet",)
+    monkeypatch.setattr(loading, "SHIPPED", ("toy-resnet",))
+    network = load_network("toy-resnet")
+    assert isinstance(network, TrainedNetwork)
+    assert network.spec == SPEC
+    with pytest.raises(FileNotFoundError, match=r"no network at 'toy-resnt': did you mean 'toy-resnet'\?"):
+        load_network("toy-resnt")
+    with pytest.raises(FileNotFoundError, match=r"those that come with the package: toy-resnet"):
+        load_network("something else")
+
+
+def test_a_file_and_the_folder_of_a_training_are_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "run" / NETWORK)
+    x = torch.randn(1, 1, 6, 6)
+    assert torch.equal(load_network(file)(x, 1.0), load_network(str(tmp_path / "run"))(x, 1.0))
+
+
+def test_the_finished_network_is_preferred_to_the_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path / NETWORK)
+    (tmp_path / CHECKPOINT).write_bytes(b"not looked at")
+    assert isinstance(load_network(tmp_path), TrainedNetwork)
+
+
+def test_a_diffusers_folder_is_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "net")
+    for source in (folder, folder / "unet"):
+        assert isinstance(load_network(source), DiffusersNetwork)
+
+
+def test_a_saved_pipeline_is_read(tmp_path: Path) -> None:
+    unet = diffusers.UNet2DModel.from_pretrained(make_folder(tmp_path / "parts") / "unet")
+    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    assert repr(load_network(tmp_path / "pipeline")) == "DiffusersNetwork('pipeline', epsilon)"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin", ".PT"])
+def test_pickles_are_refused_unopened(suffix: str, tmp_path: Path) -> None:
+    file, mark = tmp_path / f"net{suffix}", tmp_path / "opened"
+    file.write_bytes(pickle.dumps(Trap(mark)))
+    for source in (file, tmp_path):
+        with pytest.raises(ValueError, match="a pickle, which can run code when opened, and is refused"):
+            load_network(source)
+    assert not mark.exists()
+
+
+def test_a_pickle_under_another_name_is_not_opened_either(tmp_path: Path) -> None:
+    file, mark = tmp_path / NETWORK, tmp_path / "opened"
+    file.write_bytes(pickle.dumps(Trap(mark)))
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        load_network(file)
+    assert not mark.exists()
+
+
+def test_nothing_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no network at"):
+        load_network(tmp_path / "none.safetensors")
+    with pytest.raises(FileNotFoundError, match=f"expected {NETWORK} or {CHECKPOINT}"):
+        load_network(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no network at"):
+        load_network("n" * 5000)
+
+
+def test_a_source_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="a name or a path, got int"):
+        load_network(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got an empty string"):
+        load_network("")
