@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -88,19 +87,34 @@ def matmul_peak() -> float:
     return best
 
 
-def measure_memory(setting: int) -> dict[str, float]:
-    code = (
-        "import resource, torch, elsewhere as els\n"
-        "data = els.load_images('fashion-mini', 2000)\n"
-        "x = els.make_noise(16, (1, 28, 28))\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
-        "els.EquivariantLocalScore(data.take(10), 7, 'wrap')(x[:1], 1.0)\n"
-        "before = peak()\n"
-        f"els.EquivariantLocalScore(data, 15, 'wrap', memory={setting})(x, 2.5)\n"
-        "print(peak() - before)\n"
-    )
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    return {"setting_bytes": setting, "peak_bytes_above_start": int(out)}
+MEMORY_PROBE = """
+import sys, threading, time, elsewhere as els
+PAGE = 4096
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) * PAGE
+data = els.load_images("fashion-mini", 2000)
+x = els.make_noise(64, data.shape)
+els.EquivariantLocalScore(data.take(10), 7, "wrap")(x[:1], 1.0)
+machine = els.EquivariantLocalScore(data, 15, "wrap", memory=int(sys.argv[1]))
+before, peak, done = rss(), 0, False
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, rss())
+        time.sleep(0.001)
+watcher = threading.Thread(target=watch)
+watcher.start()
+machine(x[: int(sys.argv[2])], 2.5)
+done = True
+watcher.join()
+print(peak - before)
+"""
+
+
+def measure_memory(setting: int, batch: int) -> dict[str, int]:
+    """Most memory that one call takes beyond what the process held before it (Linux)."""
+    command = [sys.executable, "-c", MEMORY_PROBE, str(setting), str(batch)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {"setting_bytes": setting, "batch": batch, "peak_bytes_above_start": int(out)}
 
 
 def main() -> None:
@@ -141,8 +155,12 @@ def main() -> None:
             f"{row['share_of_matmul_peak']:.0%} of the matmul peak, difference {row['max_abs_difference']:.1e}",
             flush=True,
         )
-    memory = measure_memory(2**26)
-    print(f"peak memory {memory['peak_bytes_above_start'] / 2**20:.0f} MiB above start, setting 64 MiB")
+    memory = [measure_memory(setting, 16) for setting in (2**26, 2**28, 2**30)]
+    for case in memory:
+        print(
+            f"peak memory {case['peak_bytes_above_start'] / 2**20:.0f} MiB above start for a batch of "
+            f"{case['batch']}, setting {case['setting_bytes'] / 2**20:.0f} MiB"
+        )
     result = {
         "images": len(data),
         "cores": cores,
@@ -150,7 +168,6 @@ def main() -> None:
         "matmul_peak_flops_core": peak,
         "rows": rows,
         "memory": memory,
-        "max_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "exact_engine.json").write_text(json.dumps(result, indent=1) + "\n")

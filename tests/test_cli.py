@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 import elsewhere as els
 from elsewhere.cli import app
 from elsewhere.networks import NetworkSpec, save_network
-from elsewhere.terminal import parse_memory, parse_windows
 
 SIDE = 8
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -445,19 +444,6 @@ def test_version() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith("elsewhere ")
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1GB", 10**9), ("512mb", 512 * 10**6), ("2GiB", 2**31), ("1.5 GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
-)
-def test_memory_sizes(text: str, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-def test_lists_and_ranges_of_windows() -> None:
-    assert parse_windows("3,5, 9") == [3, 5, 9]
-    assert parse_windows("3-9") == [3, 5, 7, 9]
 
 
 # What follows runs the program itself.

@@ -148,17 +148,17 @@ def settle(
     """
     if most < 1:
         raise ValueError(f"most must be 1 or more, got {most}")
-    x, best, since, share = check_images(images, "images"), -1.0, 0, torch.zeros(len(images))
-    for rounds in range(1, most + 1):
+    x, best, since, rounds = check_images(images, "images"), -1.0, 0, 0
+    while True:
         x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
         resting = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
         share = resting.double().mean((1, 2, 3))
         since = 0 if float(share.mean()) > best else since + 1
         best = max(best, float(share.mean()))
-        if best == 1 or since == PATIENCE:
-            break
+        rounds += 1
+        if best == 1 or since == PATIENCE or rounds == most:
+            return Settled(x, share, rounds)
         x = x0
-    return Settled(x, share, rounds)
 
 
 def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+NOTHING = "nothing was written"
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 """What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback."""
 
@@ -58,7 +59,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted("nothing was written") from None
+            raise Interrupted(NOTHING) from None
 
 
 def _is_fault(error: BaseException) -> bool:
@@ -80,11 +81,11 @@ def _describe(error: BaseException) -> str:
 
 
 @contextmanager
-def results_in(folder: Path, kept: str = "nothing was written") -> Iterator[None]:
+def results_in(folder: Path, kept: str = "") -> Iterator[None]:
     """A block that ends by writing into `folder`.
 
-    Before it begins: can the folder be written? If Ctrl-C stops it: `kept` is said. If it fails, a folder that it has
-    made and left empty goes away again.
+    Before it begins: can the folder be written? If Ctrl-C stops it: what is kept is said, in the words given or by
+    looking. If it fails, a folder that it has made and left empty goes away again.
 
     Raises:
         FileExistsError: the folder, or a folder above it, is a file.
@@ -92,6 +93,7 @@ def results_in(folder: Path, kept: str = "nothing was written") -> Iterator[None
         Interrupted: Ctrl-C.
     """
     missing = _check(folder, "a folder")
+    before = _contents(folder)
     try:
         yield
     except BaseException as error:
@@ -100,8 +102,14 @@ def results_in(folder: Path, kept: str = "nothing was written") -> Iterator[None
                 break
             made.rmdir()
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(kept) from None
+            written = f"the files finished so far are kept in {folder}"
+            raise Interrupted(kept or (NOTHING if _contents(folder) == before else written)) from None
         raise
+
+
+def _contents(folder: Path) -> set[tuple[Path, int]]:
+    """Every file below a folder, with the time of its last change."""
+    return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def check_file(path: Path, suffix: str) -> None:

@@ -58,6 +58,9 @@ def test_a_shipped_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     network = load_network("toy-resnet")
     assert isinstance(network, TrainedNetwork)
     assert network.spec == SPEC
+    for source in (Path("toy-resnet"), "./toy-resnet"):
+        with pytest.raises(FileNotFoundError, match="no network at"):
+            load_network(source)
     with pytest.raises(FileNotFoundError, match=r"no network at 'toy-resnt': did you mean 'toy-resnet'\?"):
         load_network("toy-resnt")
     with pytest.raises(FileNotFoundError, match=r"those that come with the package: toy-resnet"):

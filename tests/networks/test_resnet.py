@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from elsewhere.networks.resnet import ResNet, timestep_features
+from elsewhere.networks.resnet import ResidualBlock, ResNet, timestep_features
 from tests.networks.toys import random_weights
 
 
@@ -53,6 +54,26 @@ def test_a_fresh_network_predicts_a_constant_whatever_its_depth() -> None:
     torch.manual_seed(0)
     out = ResNet(1, width=8, blocks=6)(torch.randn(1, 1, 8, 8), torch.tensor([0.5]))
     assert torch.equal(out, out[:, :, :1, :1].expand_as(out))
+
+
+def test_a_fresh_block_is_the_identity() -> None:
+    hidden = torch.randn(2, 4, 6, 6)
+    assert torch.equal(ResidualBlock(4, 8, "zeros")(hidden, torch.randn(2, 8)), hidden)
+
+
+def test_a_block_is_its_formula() -> None:
+    # Files of weights rely on it: the embedding gives first the scales, then the shifts.
+    block = random_weights(ResidualBlock(4, 8, "zeros"))
+    hidden, embedding, weights = torch.randn(2, 4, 6, 6), torch.randn(2, 8), dict(block.named_parameters())
+
+    def convolve(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    scale_shift = embedding @ weights["scale_shift.weight"].T + weights["scale_shift.bias"]
+    scale, shift = (part[:, :, None, None] for part in (scale_shift[:, :4], scale_shift[:, 4:]))
+    inner = convolve(hidden * hidden.sigmoid(), "first") * (1 + scale) + shift
+    expected = hidden + convolve(inner * inner.sigmoid(), "second")
+    assert torch.allclose(block(hidden, embedding), expected, atol=1e-5)
 
 
 def test_features_of_time_are_sines_and_cosines() -> None:

@@ -176,7 +176,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(
     with safe_open(tmp_path / CHECKPOINT, framework="pt") as file:
         assert file.metadata()["step"] == "4"
     # A kill leaves no time to tidy: what it left is removed by the next run.
-    left = tmp_path / f".checkpoint-x{written[0].suffix}"
+    left = tmp_path / written[0].name
     left.write_bytes(b"half")
     train(toys(), tmp_path, TINY)
     assert same(weights(tmp_path), weights(whole))
@@ -316,8 +316,9 @@ def test_another_precision_may_follow_in_the_same_process(tmp_path: Path) -> Non
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works where there is a graphics card")
 def test_a_precision_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="precision 'fp16' is not to be had on cpu: choose bf16 or no"):
-        train(toys(), tmp_path, replace(TINY, precision="fp16"))
-    train(toys(), tmp_path, replace(TINY, precision="no", steps=1))
+        train(toys(), tmp_path / "new", replace(TINY, precision="fp16"))
+    assert not (tmp_path / "new").exists()
+    train(toys(), tmp_path / "new", replace(TINY, precision="no", steps=1))
 
 
 def test_a_run_in_mixed_precision_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from threading import Barrier, Thread
 
 import torch
 
@@ -56,6 +57,18 @@ def _pool() -> ThreadPoolExecutor:
     process = os.getpid()
     if process not in _POOL:
         _POOL.clear()
-        workers = max(1, torch.get_num_threads())
-        _POOL[process] = ThreadPoolExecutor(workers, "elsewhere", initializer=torch.set_num_threads, initargs=(1,))
+        # Ctrl-C while an executor starts a thread leaves one that it does not know of, for which the process then waits
+        # for ever at its end. Only the main thread is interrupted, so another one starts them all.
+        starter = Thread(target=_start_pool, args=(process,))
+        starter.start()
+        starter.join()
     return _POOL[process]
+
+
+def _start_pool(process: int) -> None:
+    workers = max(1, torch.get_num_threads())
+    pool = ThreadPoolExecutor(workers, "elsewhere", initializer=torch.set_num_threads, initargs=(1,))
+    everyone = Barrier(workers)
+    for _ in range(workers):
+        pool.submit(everyone.wait)
+    _POOL[process] = pool

@@ -32,8 +32,8 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
 
     Args:
         source: one of
-            a name in `networks.SHIPPED`, such as "fashion-resnet", which come with the package; a file or folder of
-            that name is reached as "./fashion-resnet";
+            a name in `networks.SHIPPED`, such as "fashion-resnet", which come with the package; a folder of that
+            name is reached as "./fashion-resnet" or as a Path;
             a file that `elsewhere train` wrote, network.safetensors or checkpoint.safetensors (its averaged weights);
             the folder of a training: its network, or while it still runs its last checkpoint;
             a diffusers folder: a UNet2DModel and its scheduler, see `DiffusersNetwork`.
@@ -58,7 +58,7 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
     text = os.fspath(source)
     if not text:
         raise ValueError("source must be a name or a path, got an empty string")
-    if text in SHIPPED:
+    if isinstance(source, str) and text in SHIPPED:
         with as_file(files("elsewhere.networks") / "shipped" / f"{text}.safetensors") as path:
             return read_network(path, device)
     path = Path(text)

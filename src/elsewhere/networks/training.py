@@ -34,6 +34,9 @@ from elsewhere.schedules import cosine
 CHECKPOINT = "checkpoint.safetensors"
 NETWORK = "network.safetensors"
 LOSS_LOG = "loss.jsonl"
+LOSS_PLOT = "loss.png"
+SAMPLES = "samples.png"
+CARD = "card.md"
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -183,11 +186,11 @@ def train(
         {"command": command, **asdict(settings)},
     )
     run = _Run(spec, settings)
-    out.mkdir(parents=True, exist_ok=True)
-    _tidy(out, restart)
-    start = run.resume(out / CHECKPOINT)
-    log = _LossLog(out / LOSS_LOG, start)
     with _accelerator(accelerate, settings.precision) as accelerator:
+        out.mkdir(parents=True, exist_ok=True)
+        _tidy(out, restart)
+        start = run.resume(out / CHECKPOINT)
+        log = _LossLog(out / LOSS_LOG, start)
         run.to(accelerator.device)
         run.use_scaler(accelerator.scaler)
         module, optimizer = accelerator.prepare(run.module, run.optimizer)
@@ -214,11 +217,11 @@ def train(
             if done % settings.checkpoint_every == 0 or last:
                 run.save(out / CHECKPOINT, done)
             if done % settings.sample_every == 0 or last:
-                save_loss_plot(out / "loss.png", log.lines)
-                _save_samples(out / "samples.png", run.network(), spec)
+                save_loss_plot(out / LOSS_PLOT, log.lines)
+                _save_samples(out / SAMPLES, run.network(), spec)
     network = run.network()
     save_network(out / NETWORK, network.module, spec)
-    write_text(out / "card.md", model_card(network, log.lines))
+    write_text(out / CARD, model_card(network, log.lines))
     return network
 
 
@@ -245,9 +248,10 @@ def _accelerator(accelerate: Any, precision: str) -> Iterator[Any]:
 
 def _tidy(out: Path, restart: bool) -> None:
     """Remove what killed runs left half written, and on a restart also what the folder held."""
-    patterns = [f".{Path(name).stem}-*{Path(name).suffix}" for name in (CHECKPOINT, NETWORK)]
-    for path in [found for pattern in patterns for found in out.glob(pattern)]:
-        path.unlink(missing_ok=True)
+    for name in (CHECKPOINT, NETWORK, LOSS_LOG, LOSS_PLOT, SAMPLES, CARD):
+        # As `atomic_path` names them: eight characters of chance after the stem.
+        for path in out.glob(f".{Path(name).stem}-????????{Path(name).suffix}"):
+            path.unlink(missing_ok=True)
     for name in (CHECKPOINT, NETWORK) if restart else ():
         (out / name).unlink(missing_ok=True)
 

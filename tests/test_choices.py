@@ -1,0 +1,79 @@
+"""From what a user names to machines, windows and classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import elsewhere as els
+from elsewhere import choices
+from elsewhere.networks import SHIPPED
+
+
+def images(labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> els.ImageSet:
+    count = 6 if labels is None else len(labels)
+    pixels = torch.arange(count * 64, dtype=torch.uint8).view(count, 1, 8, 8)
+    return els.ImageSet(pixels, None if labels is None else torch.tensor(labels), "toys", classes)
+
+
+def test_classes_in_turn_leave_out_those_without_images() -> None:
+    labels = choices.choose_labels("cycle", 5, images([0, 4, 2, 2]))
+    assert labels is not None
+    assert labels.tolist() == [0, 2, 4, 0, 2]
+
+
+def test_a_class_by_name_or_number() -> None:
+    data = images([0, 1, 1], ("hat", "shoe"))
+    for request in ("1", "shoe"):
+        labels = choices.choose_labels(request, 2, data)
+        assert labels is not None
+        assert labels.tolist() == [1, 1]
+    assert choices.choose_labels("none", 2, data) is None
+    assert choices.choose_labels(None, 2, data) is None
+    with pytest.raises(ValueError, match="choose from hat, shoe, cycle or none"):
+        choices.choose_labels("sock", 2, data)
+
+
+def test_published_windows_shrink_as_noise_falls() -> None:
+    schedule = choices.published_locality()
+    assert schedule.sigmas == els.schedules.cosine(20).sigmas[:-1]
+    assert list(schedule.windows) == sorted(schedule.windows, reverse=True)
+    assert (schedule(80.0), schedule(0.08)) == (17, 3)
+
+
+def test_the_window_asked_for_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "windows.json"
+    schedule = els.LocalitySchedule((1.0,), (5,))
+    schedule.save(path)
+    assert choices.choose_window("els", "fashion-resnet", 7, None)[0] == 7
+    assert choices.choose_window("els", "fashion-resnet", None, path)[0] == schedule
+    assert choices.choose_window("els", None, None, None)[0] == choices.published_locality()
+    with pytest.raises(ValueError, match="give one of them"):
+        choices.choose_window("els", None, 7, path)
+
+
+def test_windows_that_did_not_come_with_a_network_are_a_clear_error() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no calibrated windows .* 'nothing'.*elsewhere calibrate"):
+        choices.shipped_locality("nothing")
+
+
+@pytest.mark.parametrize("network", SHIPPED)
+def test_every_shipped_network_has_its_windows(network: str) -> None:
+    for machine in ("ls", "els"):
+        schedule, origin = choices.choose_window(machine, network, None, None)
+        assert isinstance(schedule, els.LocalitySchedule)
+        assert network in origin
+        assert schedule.details["fingerprint"], "says on which images"
+
+
+def test_machines_are_named_as_reports_name_them() -> None:
+    machines, _ = choices.choose_machines(["els", "is"], images(), None, "wrap", 3)
+    assert {name: type(machine) for name, machine in machines.items()} == {
+        "ELS": els.EquivariantLocalScore,
+        "IS": els.IdealScore,
+    }
+    with pytest.raises(ValueError, match="has no window"):
+        choices.choose_machines(["is"], images(), None, "aware", 3)
+    assert choices.split_names(" ELS, is") == ["els", "is"]

@@ -1,0 +1,78 @@
+"""Where results go, and what is said when they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_windows, results_in
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1GB", 10**9), ("512mb", 512 * 10**6), ("2GiB", 2**31), ("1.5 GiB", 3 * 2**29), ("123", 123), ("4k", 4000)],
+)
+def test_memory_sizes(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "lots", "1e9", "-1GB", "1TB", "1 2"])
+def test_what_is_no_memory_size(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 512MB or 2GiB"):
+        parse_memory(text)
+
+
+def test_lists_and_ranges_of_windows() -> None:
+    assert parse_windows("3,5, 9") == [3, 5, 9]
+    assert parse_windows("3-9") == [3, 5, 7, 9]
+    with pytest.raises(ValueError, match="such as 3,5,9 or 3-15"):
+        parse_windows("3;5")
+
+
+def test_checking_a_folder_leaves_no_trace(tmp_path: Path) -> None:
+    with results_in(tmp_path / "a" / "b"):
+        assert list(tmp_path.iterdir()) == []
+
+
+def work(folder: Path, error: BaseException, *, write: bool, kept: str = "") -> None:
+    """What a command does: make its folder, perhaps write, and fail."""
+    with results_in(folder, kept):
+        folder.mkdir(parents=True, exist_ok=True)
+        if write:
+            (folder / "file").touch()
+        raise error
+
+
+def test_a_failure_takes_its_empty_folders_along(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="boom"):
+        work(tmp_path / "a" / "b", ValueError("boom"), write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_what_was_there_and_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name, write in (("old", False), ("new", True)):
+        with pytest.raises(ValueError, match="boom"):
+            work(tmp_path / name, ValueError("boom"), write=write)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "old"]
+
+
+def test_an_interruption_says_what_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "from-before").touch()
+    with pytest.raises(Interrupted, match=r"^nothing was written$"):
+        work(tmp_path, KeyboardInterrupt(), write=False)
+    with pytest.raises(Interrupted, match="files finished so far are kept in"):
+        work(tmp_path, KeyboardInterrupt(), write=True)
+    with pytest.raises(Interrupted, match=r"^a word of its own$"):
+        work(tmp_path, KeyboardInterrupt(), write=True, kept="a word of its own")
+
+
+def test_files_are_named_after_what_is_in_them(tmp_path: Path) -> None:
+    check_file(tmp_path / "deep" / "sheet.PNG", ".png")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"must end in \.png"):
+        check_file(tmp_path / "sheet.jpg", ".png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="give the name of a file"):
+        check_file(tmp_path / "folder.png", ".png")
