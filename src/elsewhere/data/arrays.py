@@ -195,7 +195,7 @@ def _read_labels(member: _Member, total: int, count: int) -> Tensor:
 
 
 def _read_classes(member: _Member) -> tuple[str, ...]:
-    if member.dtype.kind != "U" or len(member.shape) != 1:
+    if member.dtype.kind != "U" or member.dtype.itemsize == 0 or len(member.shape) != 1:
         raise TypeError(
             f"{member.name} must be an array of strings, one name a class, got {member.dtype} of shape {member.shape}"
         )

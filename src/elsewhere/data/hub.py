@@ -66,13 +66,16 @@ def load_hub(source: str, request: Request) -> ImageSet:
     try:
         dataset = library.load_dataset(name, configuration or None, split=request.split, **options)
     except OSError as error:
-        raise FileNotFoundError(f"{source} cannot be fetched: check the name and the connection ({error})") from error
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(f"{source} cannot be fetched: check the name and the connection ({reason})") from error
     except Exception as error:
-        raise ValueError(f"{source} cannot be loaded with split={request.split!r}: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{source} cannot be loaded with split={request.split!r}: {reason}") from error
     return _convert(library, dataset, request, source, name)
 
 
 def _convert(library: Any, dataset: Any, request: Request, source: str, name: str) -> ImageSet:
+    dataset = dataset.with_format(None)  # a saved format can hide columns and change what rows look like
     column = _image_column(library, dataset, source)
     count = request.count(len(dataset), source)
     # The files as they are: decoded here, like those of a folder, with the same guards.
@@ -86,7 +89,7 @@ def _pictures(files: Any, column: str, source: str) -> Iterator[tuple[str, Image
     for row, file in enumerate(files.select_columns([column])):
         name = f"{source}, row {row}, column {column!r}"
         content = file[column]
-        if content is None:
+        if content is None or not (content["bytes"] or content["path"]):
             raise ValueError(f"{name} has no image: filter such rows out and save the dataset")
         yield name, read_picture(content["bytes"] or Path(content["path"]), name)
 

@@ -63,6 +63,8 @@ def _load(path: Path, request: Request, name: str) -> ImageSet:
         if len(shape) not in (3, 4):
             hint = "a file of labels: give the file of images" if len(shape) == 1 else "images have 3 or 4"
             raise ValueError(f"{path} has {len(shape)} axes, {hint}")
+        if 0 in shape[1:]:
+            raise ValueError(f"{path} declares images without pixels, shape {shape}: replace the file")
         count = request.count(shape[0], str(path))
         images = channels_first(_rows(stream, shape, count, path), str(path))
     labels = None

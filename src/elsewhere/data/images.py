@@ -39,6 +39,8 @@ class ImageSet:
             raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]}")
         if self.labels is None:
             return
+        if not isinstance(self.labels, Tensor):
+            raise TypeError(f"labels must be an integer tensor, got {type(self.labels).__name__}")
         if self.labels.dtype.is_floating_point or self.labels.dtype.is_complex or self.labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {self.labels.dtype}")
         if self.labels.shape != self.images.shape[:1]:

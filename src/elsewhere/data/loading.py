@@ -46,7 +46,7 @@ def load_images(
     Args:
         source: one of
             "fashion-mini" (4,000 gray 28x28 clothes of ten classes) or "pixel-faces" (2,000 colour 32x32
-            portraits), which come with the package; a folder of that name is reached as "./fashion-mini";
+            portraits), which come with the package; a folder of that name is reached as "./fashion-mini" or as a Path;
             a folder of images (png, jpg, bmp, gif, webp, tiff, ppm): flat, or one subfolder a class;
             an .npy file, or an .npz file whose arrays are called images and labels (or x and y, data and targets,
             x_train and y_train, train_images and train_labels, ...; an array of strings called classes names the
@@ -89,9 +89,9 @@ def load_images(
     if not text:
         raise ValueError("source must be a name or a path, got an empty string")
     request = make_request(limit, size, fit, gray, split)
-    if text in EMBEDDED:
+    if isinstance(source, str) and text in EMBEDDED:
         return _embedded(text, request)
-    if text.startswith(PREFIX):
+    if isinstance(source, str) and text.startswith(PREFIX):
         return load_hub(text, request)
     path = Path(text)
     if not _exists(path):

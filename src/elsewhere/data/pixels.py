@@ -115,4 +115,7 @@ def _from_wide(picture: Image.Image, name: str) -> Image.Image:
     if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(f"{name} has 32-bit pixels, whose black and white are unknown: convert it to 8 or 16 bits")
     # 65535 = 255 * 257
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    scaled = np.rint(values / 257).astype(np.uint8)
+    # The one gray value that a file may declare transparent; no value is -1.
+    scaled[values == picture.info.get("transparency", -1)] = 255
+    return Image.fromarray(scaled)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elsewhere.data import ImageSet, to_uint8, to_unit
+from tests.data.toys import few, pixels, refused
+
+
+def toy_set(labels: list[int] | None = None) -> ImageSet:
+    numbers = None if labels is None else torch.tensor(labels)
+    return ImageSet(torch.from_numpy(pixels(4, 3, 5, 6)), numbers, "toys", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_byte_survives_the_way_to_floats_and_back(dtype: torch.dtype) -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    floats = to_unit(values, dtype)
+    assert floats.dtype == dtype
+    assert floats[0] == -1
+    assert floats[-1] == 1
+    assert torch.equal(to_uint8(floats), values)
+
+
+def test_floats_are_rounded_and_clipped_on_the_way_to_bytes() -> None:
+    step = 1 / 127.5
+    values = torch.tensor([-3.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 3.0])
+    assert to_uint8(values).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_a_set_says_what_it_holds() -> None:
+    data = toy_set([0, 2, 0, 1])
+    assert len(data) == 4
+    assert data.shape == (3, 5, 6)
+    assert data.num_classes == 3
+    assert toy_set().num_classes == 0
+    assert torch.equal(data.scaled(), to_unit(data.images))
+
+
+def test_taking_some_keeps_the_first_and_all_that_belongs_to_them() -> None:
+    data = toy_set([0, 2, 0, 1])
+    some = data.take(2)
+    assert torch.equal(some.images, data.images[:2])
+    assert some.labels is not None
+    assert some.labels.tolist() == [0, 2]
+    assert (some.name, some.classes) == (data.name, data.classes)
+    assert toy_set().take(2).labels is None
+    for everything in (None, 4):
+        assert data.take(everything) is data
+
+
+@pytest.mark.parametrize("limit", [0, -1, 5])
+def test_taking_none_or_too_many_is_refused(limit: int) -> None:
+    with refused(ValueError, "between 1 and 4, the size of toys", limit):
+        toy_set().take(limit)
+
+
+@few
+@given(place=st.integers(0, 4 * 3 * 5 * 6 - 1), change=st.integers(1, 255))
+def test_any_changed_pixel_changes_the_fingerprint(place: int, change: int) -> None:
+    images = toy_set().images.clone()
+    images.view(-1)[place] += change
+    assert ImageSet(images).fingerprint() != toy_set().fingerprint()
+
+
+def test_the_fingerprint_depends_on_pixels_shape_and_labels_only() -> None:
+    data = toy_set([0, 2, 0, 1])
+    assert data.labels is not None
+    # Not the names, the memory layout or the width of the labels.
+    scattered = data.images.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not scattered.is_contiguous()
+    same = ImageSet(scattered, data.labels.to(torch.int32), "other")
+    assert same.fingerprint() == data.fingerprint()
+    others = [
+        toy_set(),
+        toy_set([0, 2, 1, 0]),
+        ImageSet(data.images.reshape(4, 3, 6, 5), data.labels),
+        ImageSet(data.images.flip(0), data.labels),
+    ]
+    assert len({data.fingerprint(), *(other.fingerprint() for other in others)}) == 5
+
+
+GOOD = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+BAD: list[tuple[Any, Any, type[Exception], str]] = [
+    (GOOD.float(), None, TypeError, "uint8 tensor, got torch.float32"),
+    (GOOD.numpy(), None, TypeError, "uint8 tensor"),
+    ("fashion-mini", None, TypeError, "got str"),
+    (GOOD[0], None, ValueError, "got (1, 4, 4)"),
+    (GOOD[:0], None, ValueError, "no empty axis"),
+    (GOOD[..., :0], None, ValueError, "no empty axis"),
+    (GOOD.repeat(1, 2, 1, 1), None, ValueError, "1 or 3 channels, got 2"),
+    (GOOD, torch.zeros(2), TypeError, "integers, got torch.float32"),
+    (GOOD, torch.zeros(2, dtype=torch.bool), TypeError, "integers, got torch.bool"),
+    (GOOD, [0, 1], TypeError, "integer tensor, got list"),
+    (GOOD, GOOD.numpy()[:, 0, 0, 0], TypeError, "integer tensor, got ndarray"),
+    (GOOD, torch.tensor([0]), ValueError, "one for each image, got (1,)"),
+    (GOOD, torch.tensor([[0], [1]]), ValueError, "one for each image, got (2, 1)"),
+    (GOOD, torch.tensor([0, -1]), ValueError, "0 or more, got -1"),
+]
+
+
+@pytest.mark.parametrize(("images", "labels", "error", "message"), BAD)
+def test_what_is_no_set_of_images_is_refused(images: Any, labels: Any, error: type[Exception], message: str) -> None:
+    with refused(error, message):
+        ImageSet(images, labels)
