@@ -93,7 +93,7 @@ def results_in(folder: Path, kept: str = "") -> Iterator[None]:
         Interrupted: Ctrl-C.
     """
     missing = _check(folder, "a folder")
-    before = _contents(folder)
+    before = None if kept else _contents(folder)
     try:
         yield
     except BaseException as error:

@@ -59,14 +59,13 @@ def _pool() -> ThreadPoolExecutor:
         _POOL.clear()
         # Ctrl-C while an executor starts a thread leaves one that it does not know of, for which the process then waits
         # for ever at its end. Only the main thread is interrupted, so another one starts them all.
-        starter = Thread(target=_start_pool, args=(process,))
+        starter = Thread(target=_start_pool, args=(process, max(1, torch.get_num_threads())))
         starter.start()
         starter.join()
     return _POOL[process]
 
 
-def _start_pool(process: int) -> None:
-    workers = max(1, torch.get_num_threads())
+def _start_pool(process: int, workers: int) -> None:
     pool = ThreadPoolExecutor(workers, "elsewhere", initializer=torch.set_num_threads, initargs=(1,))
     everyone = Barrier(workers)
     for _ in range(workers):
