@@ -91,15 +91,22 @@ def test_of_equal_images_the_first_is_named() -> None:
     assert job.run(0, 16).top.keys.max() < 12
 
 
-def test_tiles_and_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    average = shared(windows(merge=True), count=12)
-    whole = traced(average).run(0, len(average))
+def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = traced(shared(windows(merge=True), count=12)).run(0, 200)
     monkeypatch.setattr("elsewhere.engine.jobs.ROWS", 5)
     monkeypatch.setattr("elsewhere.engine.jobs.TILE", 5 * 64)
-    monkeypatch.setattr(exact, "PIECE", 300)
-    small = exact.run([traced(shared(windows(merge=True), count=12))])[0]
+    small = traced(shared(windows(merge=True), count=12)).run(0, 200)
     assert torch.equal(small.top.keys, whole.top.keys)
     assert torch.allclose(small.shares, whole.shares, rtol=1e-12)
+
+
+def test_pieces_on_all_cores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = traced(shared(windows(merge=True), count=12))
+    whole = job.run(0, len(job))
+    monkeypatch.setattr(exact, "PIECE", 300)
+    pieces = exact.run([job])[0]
+    assert torch.equal(pieces.top.keys, whole.top.keys)
+    assert torch.allclose(pieces.shares, whole.shares, rtol=1e-12)
 
 
 def test_counts_and_places_are_those_of_the_images() -> None:

@@ -24,6 +24,8 @@ CHIEF = 6
 """Training images shown of those with most credit."""
 PATCHES = 8
 """Patches shown of the chosen pixel."""
+ACROSS = 4
+"""Of them in a row."""
 STEPS = 7
 """Steps of a run that are shown."""
 
@@ -52,8 +54,10 @@ def mosaic_figure(
         raise ValueError(f"pixel must be a row and a column of {height}x{width} pixels, got {pixel}")
     chosen = range(batch) if index is None else [index]
     columns = 3 + (beside is not None)
-    figure = new_figure(2.0 * columns + 6.6, 2.35 * len(chosen) + 0.3)
-    parts = figure.add_gridspec(len(chosen), columns + 2, width_ratios=[2.0] * columns + [2.7, 3.9])
+    figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
+    # Room between the images, not within the groups of small pictures.
+    figure.set_layout_engine("constrained", hspace=0, h_pad=0.05)
+    parts = figure.add_gridspec(len(chosen), columns + 2, width_ratios=[2.0] * columns + [3.3, 3.7])
     pictures = {"prediction": mosaic.x0, "by source": source_colours(mosaic), "sources pasted": mosaic.pasted()}
     for line, image in enumerate(chosen):
         asked = pixel or _varied_pixel(mosaic.x0[image])
@@ -94,7 +98,7 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
         mosaic = mosaics[step]
         _show(cells[0, j], mosaic.x0[index], f"sigma {mosaic.sigmas[index]:.3g}")
         _show(cells[1, j], source_colours(mosaic)[index], "")
-        cells[1, j].set_xlabel(f"window {mosaic.windows[index]}", fontsize=8)
+        cells[1, j].set_xlabel(_window_name(mosaic, index), fontsize=8)
     for axes, name in zip(cells[:, 0], ("prediction", "by source"), strict=True):
         axes.set_ylabel(name, fontsize=9)
     axes = below.subplots()
@@ -104,7 +108,7 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
     axes.fill_between(sigmas, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
     axes.plot(sigmas, middle, "o-", color=COLOURS[0], markersize=4, label="patch pasted whole")
     windows = [mosaic.windows[index] for mosaic in mosaics]
-    if max(windows) < 2 * max(mosaics[0].image_ids.shape[1:3]) - 1:
+    if not _sees_all(mosaics[-1], index):
         axes.plot(sigmas, windows, color="0.6", label="window that each pixel sees")
     axes.set(xscale="log", yscale="log", xlabel="noise level sigma (the run goes from left to right)")
     axes.set_ylabel("side (pixels)")
@@ -148,7 +152,7 @@ def _frame(axes: Axes, pixel: tuple[int, int], window: int) -> None:
 def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title: str) -> None:
     """The training images with most credit, framed in their colours."""
     credit, order = mosaic.credits()[index].sort(descending=True)
-    cells = part.subgridspec(2, CHIEF // 2, hspace=0.1, wspace=0.05)  # type: ignore[attr-defined]
+    cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
     for j, (share, source) in enumerate(zip(credit[:CHIEF].tolist(), order[:CHIEF].tolist(), strict=True)):
         axes = figure.add_subplot(cells[j // (CHIEF // 2), j % (CHIEF // 2)])
         _show(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == 1 else "")
@@ -158,8 +162,8 @@ def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title:
 
 def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixel: tuple[int, int]) -> None:
     """What a pixel asked with, and the windows that answered."""
-    rows = math.ceil((PATCHES + 2) / 5)
-    cells = part.subgridspec(rows, 5, hspace=0.35, wspace=0.12)  # type: ignore[attr-defined]
+    rows = math.ceil((PATCHES + 2) / ACROSS)
+    cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
     here = torch.tensor([index]), torch.tensor([pixel[0]]), torch.tensor([pixel[1]])
     window = mosaic.windows[index]
     asked = read_windows(mosaic.x.cpu().float(), window, *here)
@@ -169,30 +173,44 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
     for j, rank in enumerate(there, start=1):
         source, place = mosaic.image_ids[(*at, rank)][None], mosaic.positions[(*at, rank)][:, None]
         found, inside = read_windows(mosaic.store.pixels, window, source, *place)
-        axes = figure.add_subplot(cells[j // 5, j % 5])
+        axes = figure.add_subplot(cells[j // ACROSS, j % ACROSS])
         text = f"#{int(source)}" + (f" and {count - 1}" if (count := int(mosaic.counts[(*at, rank)])) > 1 else "")
         _show_window(axes, mosaic.store.floats(found), inside, _percent(float(mosaic.weights[(*at, rank)])), text)
-    axes = figure.add_subplot(cells[(len(there) + 1) // 5, (len(there) + 1) % 5])
+    axes = figure.add_subplot(cells[(len(there) + 1) // ACROSS, (len(there) + 1) % ACROSS])
     axes.axis("off")
     left_over = _percent(float(mosaic.unexplained[at]))
     axes.text(0.5, 0.5, f"others\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes)
 
 
 def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: str) -> None:
-    """One window (1, C, h, w), white outside the image."""
-    _show(axes, torch.where(inside.cpu(), window.cpu().float(), torch.ones(()))[0], "")
+    """One window (1, C, h, w), as far as it lies inside the image."""
+    rows, columns = inside[0, 0].any(1).cpu(), inside[0, 0].any(0).cpu()
+    _show(axes, window[0].cpu().float()[:, rows][:, :, columns], "")
     axes.set_title(title, fontsize=7.5, pad=2)
     axes.set_xlabel(label, fontsize=6.5, labelpad=2)
 
 
+def _window_name(mosaic: Mosaic, index: int) -> str:
+    return "whole image" if _sees_all(mosaic, index) else f"window {mosaic.windows[index]}"
+
+
+def _sees_all(mosaic: Mosaic, index: int) -> bool:
+    """Whether every pixel sees the whole image."""
+    return mosaic.windows[index] >= 2 * max(mosaic.image_ids.shape[1:3]) - 1
+
+
 def _percent(share: float) -> str:
+    if share < 0.0005:
+        return "< 0.1%"
     return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
 
 
 def _varied_pixel(image: Tensor) -> tuple[int, int]:
-    """Row and column of the pixel in the most varied surroundings of an image (C, H, W)."""
+    """Row and column of the pixel in the most varied surroundings of an image (C, H, W), not at its border."""
     wide = image.double().mean(0)[None, None]
     spread = avg_pool2d(wide.square(), 5, 1, 2, count_include_pad=False)
     spread -= avg_pool2d(wide, 5, 1, 2, count_include_pad=False).square()
-    flat = int(spread.flatten().argmax())
-    return flat // image.shape[2], flat % image.shape[2]
+    top, left = image.shape[1] // 5, image.shape[2] // 5
+    inner = spread[0, 0, top : image.shape[1] - top, left : image.shape[2] - left]
+    flat = int(inner.flatten().argmax())
+    return top + flat // inner.shape[1], left + flat % inner.shape[1]

@@ -138,7 +138,7 @@ class SoftmaxMachine(Denoiser):
         centred, sigma = self._centred(x), sigma.to(device)
         for index, window, chosen in self._parts(sigma, label):
             training = self._chosen(chosen)
-            for some in torch.split(index, self._images_at_once(centred[0], window, top or 0)):
+            for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
                 questions = self._questions(centred[some], sigma[some], window, chosen)
                 if top is None:
                     self._check_room([question.job for question in questions])
@@ -175,10 +175,10 @@ class SoftmaxMachine(Denoiser):
         for (window, chosen), members in parts.items():
             yield torch.tensor(members, device=sigma.device), window, chosen
 
-    def _images_at_once(self, image: Tensor, window: int, top: int = 0) -> int:
+    def _images_at_once(self, image: Tensor, window: int, top: int = 0, training: int = 0) -> int:
         # Queries in float64 twice over, and the states of the pieces that wait to be merged.
         a_pixel = 16 * (image.shape[0] * min(window, 2 * max(image.shape[1:])) ** 2 + 64 * (image.shape[0] + 2 + top))
-        return max(1, self.memory // 4 // (a_pixel * image[0].numel()))
+        return max(1, self.memory // 4 // (a_pixel * image[0].numel() + 8 * 64 * training))
 
     def _class_store(self, label: int | None) -> PixelStore:
         if label is None:
