@@ -1,8 +1,10 @@
 """The softmax average over keys: mergeable state, jobs, and the exact engine. It knows nothing of what images mean."""
 
 from elsewhere.engine.exact import run
+from elsewhere.engine.index import Index, build_index
 from elsewhere.engine.jobs import Average, Job, SamePlace, SharedKeys
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, Sources, WindowKeys
+from elsewhere.engine.searched import SearchedKeys
 from elsewhere.engine.state import SoftmaxState, merge_all
 from elsewhere.engine.tracing import Top, Trace, Tracing
 
@@ -10,10 +12,12 @@ __all__ = [
     "Average",
     "Extent",
     "ImageKeys",
+    "Index",
     "Job",
     "Keys",
     "PixelStore",
     "SamePlace",
+    "SearchedKeys",
     "SharedKeys",
     "SoftmaxState",
     "Sources",
@@ -21,6 +25,7 @@ __all__ = [
     "Trace",
     "Tracing",
     "WindowKeys",
+    "build_index",
     "merge_all",
     "run",
 ]

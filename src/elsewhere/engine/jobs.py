@@ -159,7 +159,7 @@ class SharedKeys:
             for index, block in enumerate(self.blocks):
                 keys, values = tiles[block.rows.dtype]
                 queries = slice(index * ROWS, index * ROWS + len(block.rows))
-                yield Tile(queries, left, _product(block.rows, keys), values.to(self.dtype))
+                yield Tile(queries, left, linear(block.rows, keys), values.to(self.dtype))
 
 
 class SamePlace:
@@ -280,12 +280,12 @@ def _band(size: int, window: int, like: Tensor) -> Tensor:
     return ((index[:, None] - index[None]).abs() <= window // 2).to(like.dtype)
 
 
-def _product(queries: Tensor, keys: Tensor) -> Tensor:
-    """queries @ keys.T, (Q, T)."""
-    if _ONEDNN and queries.dtype == torch.float32 and queries.device.type == "cpu":
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(queries, keys, None, "none", [], "")
+def linear(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor:
+    """rows @ columns.T + bias, (R, C), the bias being one for each column."""
+    if _ONEDNN and rows.dtype == torch.float32 and rows.device.type == "cpu":
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, bias, "none", [], "")
         return product
-    return queries @ keys.T
+    return torch.nn.functional.linear(rows, columns, bias)
 
 
 def _onednn_works() -> bool:

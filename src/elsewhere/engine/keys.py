@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 # Merging equal windows costs a sort; below this share of repeats it does not pay.
 WORTH_MERGING = 0.05
 SAMPLE = 32
+# Windows of at most this many numbers are gathered number by number, larger ones as a whole: measured.
+FEW = 16
 
 
 @dataclass(frozen=True)
@@ -193,15 +197,15 @@ class WindowKeys:
     def __init__(
         self, store: PixelStore, extent: Extent, rows: range, columns: range, *, merge: bool = False, hold: int = 0
     ) -> None:
-        self.store = store
+        self.store = replace(store, pixels=store.pixels.contiguous())
         self.extent = extent
         self.grid = (len(rows), len(columns))
         self.first = (rows[0], columns[0])
         self.scale = store.scale
         self.width = store.pixels.shape[1] * extent.sides[0] * extent.sides[1]
         self.typical_norm = store.spread * math.sqrt(self.width)
-        # A view: windows are only ever copied a tile at a time.
-        cut, self.windows = extent.windows(store.pixels, rows, columns)
+        # Windows are views: they are only ever copied a tile at a time.
+        cut, _ = extent.windows(self.store.pixels, rows, columns)
         self._cut = cut
         self._seed = 0
         self.kept: Tensor | None = None
@@ -226,12 +230,29 @@ class WindowKeys:
         tensors = (self.kept, self.log_counts, *(self._held or ()))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
+    def arranged(self, order: Tensor) -> WindowKeys:
+        """The same keys in another order, an int64 permutation."""
+        kept = order if self.kept is None else self.kept[order]
+        return self.replaced(
+            kept.to(torch.int32) if self.places < 2**31 else kept,
+            None if self.log_counts is None else self.log_counts[order],
+        )
+
+    def replaced(self, kept: Tensor, log_counts: Tensor | None) -> WindowKeys:
+        """Other windows of the same places: flat positions, and log counts unless each stands for itself alone."""
+        other = copy.copy(self)
+        other.kept, other.log_counts, other._held = kept, log_counts, None
+        return other
+
     def sources(self) -> Sources:
+        places = self.grid[0] * self.grid[1]
         if self.kept is None:
-            return Sources(torch.arange(self.places, device=self.windows.device) // (self.grid[0] * self.grid[1]))
+            return Sources(torch.arange(self.places, device=self.device) // places)
+        if self.log_counts is None:
+            return Sources(self.kept // places)
         # Sorted again: who only draws need not hold the places of all windows.
         order, starts = _groups(self._cut, self.extent.sides, self._seed)
-        by_key = order[starts].argsort()
+        by_key = order[starts].argsort()[self.kept.argsort().argsort()]
         counts = starts.diff(append=starts.new_tensor([len(order)]))[by_key]
         bounds = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         # Where the group of each key begins in `order`, less where it begins in the order of the keys.
@@ -258,11 +279,52 @@ class WindowKeys:
         return _write(out, rows[:, :-2], 0.0, self._log_counts(start, stop)), values.to(out.dtype)
 
     def _read(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
-        device = self.windows.device
-        flat = torch.arange(start, stop, device=device) if self.kept is None else self.kept[start:stop].long()
-        raw = self.windows[self._place(flat)]
-        rows = _write(out, raw, self.store.centre, self._log_counts(start, stop))
-        return rows, self.store.centred(raw[:, :, self.extent.top, self.extent.left], out.dtype)
+        flat = torch.arange(start, stop, device=self.device) if self.kept is None else self.kept[start:stop].long()
+        return self._read_places(flat, self._log_counts(start, stop), out)
+
+    def some(self, index: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """As `tile`, for keys at any positions, int64 (T,)."""
+        flat = index if self.kept is None else self.kept[index].long()
+        return self._read_places(flat, None if self.log_counts is None else self.log_counts[index], out)
+
+    def _read_places(self, flat: Tensor, log_counts: Tensor | None, out: Tensor) -> tuple[Tensor, Tensor]:
+        raw = self._raw(flat)
+        rows = _write(out, raw, self.store.centre, log_counts)
+        return rows, self.store.centred(raw[:, self.centres], out.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.store.pixels.device
+
+    @cached_property
+    def centres(self) -> Tensor:
+        """Positions of the centre pixel of every channel in a key, int64 (C,)."""
+        height, width = self.extent.sides
+        channels = torch.arange(self.width // (height * width), device=self.device)
+        return (channels * height + self.extent.top) * width + self.extent.left
+
+    def _raw(self, flat: Tensor) -> Tensor:
+        """Stored pixels of the windows at flat positions, (T, width)."""
+        pixels = self.store.pixels
+        _, channels, height, width = pixels.shape
+        image, row, column = self._place(flat)
+        lines, across = self.extent.sides
+        top, left = self.first[0] - self.extent.top, self.first[1] - self.extent.left
+        corner = (image * (channels * height) + row + top) * width + column + left
+        if self.width <= FEW:
+            return torch.take(pixels, corner[:, None] + self._offsets)
+        # All windows at every place of the memory, also those that run over an edge, which are never asked for.
+        last = ((channels - 1) * height + lines - 1) * width + across - 1
+        shape, stride = (pixels.numel() - last, channels, lines, across), (1, height * width, width, 1)
+        return pixels.as_strided(shape, stride).index_select(0, corner).flatten(1)
+
+    @cached_property
+    def _offsets(self) -> Tensor:
+        """Where the pixels of a window lie in memory, counted from its first, int64 (width,)."""
+        _, channels, height, width = self.store.pixels.shape
+        lines, across = self.extent.sides
+        line = torch.arange(channels)[:, None] * height + torch.arange(lines)
+        return (line[..., None] * width + torch.arange(across)).flatten().to(self.device)
 
     def _log_counts(self, start: int, stop: int) -> Tensor | None:
         return None if self.log_counts is None else self.log_counts[start:stop]
@@ -292,8 +354,7 @@ class WindowKeys:
         """Whether every window equals the one that would stand for it: a hash alone is no proof."""
         differ = (order != representative).nonzero().flatten()
         for block in torch.split(differ, max(1, 4_000_000 // self.width)):
-            one, other = self.windows[self._place(order[block])], self.windows[self._place(representative[block])]
-            if not torch.equal(one, other):
+            if not torch.equal(self._raw(order[block]), self._raw(representative[block])):
                 return False
         return True
 

@@ -28,11 +28,13 @@ class SoftmaxState:
         peak: largest log-weight l_j seen, float64 (...,), -inf when nothing was.
         total: sum_j exp(l_j - peak), float64 (...,).
         weighted: sum_j exp(l_j - peak) v_j, float64 (..., V).
+        error: how far off the average is estimated to be, (...,); None where every key was weighed.
     """
 
     peak: Tensor
     total: Tensor
     weighted: Tensor
+    error: Tensor | None = None
 
     def merge(self, other: SoftmaxState) -> SoftmaxState:
         """The state of both sets of keys together; commutative and associative but for rounding."""
@@ -40,10 +42,13 @@ class SoftmaxState:
         # Nothing seen on either side: -inf - -inf would be NaN.
         anchor = torch.where(peak.isinf(), torch.zeros_like(peak), peak)
         mine, theirs = (self.peak - anchor).exp(), (other.peak - anchor).exp()
+        total = self.total * mine + other.total * theirs
+        error = None
+        if self.error is not None or other.error is not None:
+            parts = ((self.error, self.total * mine), (other.error, other.total * theirs))
+            error = sum((off * mass / total for off, mass in parts if off is not None), torch.zeros_like(total))
         return SoftmaxState(
-            peak,
-            self.total * mine + other.total * theirs,
-            self.weighted * mine[..., None] + other.weighted * theirs[..., None],
+            peak, total, self.weighted * mine[..., None] + other.weighted * theirs[..., None], error
         )
 
     def mean(self) -> Tensor:

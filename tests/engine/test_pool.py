@@ -4,23 +4,23 @@ import os
 import subprocess
 import sys
 
-from elsewhere.engine import exact
+from elsewhere.engine import pool
 
 
 def test_no_thread_of_the_pool_is_left_to_be_started_by_who_asks_it() -> None:
     # Ctrl-C in the midst of starting a thread would leave the program waiting for that thread at its end.
-    exact._POOL.clear()
-    pool = exact._pool()
-    assert len(pool._threads) == pool._max_workers
-    assert exact._pool() is pool
+    pool._POOL.clear()
+    threads = pool._pool()
+    assert len(threads._threads) == threads._max_workers
+    assert pool._pool() is threads
 
 
 def test_the_engine_leaves_torch_its_threads() -> None:
     # In a process of its own: the threads of a pool change what torch gives to a thread that has not asked yet.
     code = (
         "import torch\n"
-        "from elsewhere.engine import exact\n"
-        "workers = exact._pool()._max_workers\n"
+        "from elsewhere.engine import pool\n"
+        "workers = pool._pool()._max_workers\n"
         "assert workers == torch.get_num_threads() == 2, (workers, torch.get_num_threads())\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}

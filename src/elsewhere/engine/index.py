@@ -1,0 +1,342 @@
+"""An index over windows: cells of alike keys, each with a Gaussian that tells what is in it without reading it.
+
+Keys are cut into cells of about KEYS_A_CELL by k-means on a few main directions, in three levels, so that the work for
+a key hardly grows with their number. Cells that lie together form a group. A cell keeps the number, the mean and the
+variances of its keys along the main directions, their mean value, and how values vary with position: smoothed with
+noise, that Gaussian says what the cell would add to a softmax average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from elsewhere.engine.keys import WindowKeys
+from elsewhere.engine.pool import in_parallel
+
+KEYS_A_CELL = 128
+# Keys looked at for the main directions and for the first centres.
+SAMPLE = 100_000
+ROUNDS = 5
+# Main directions hold this share of the variance; what is left counts as the same in all other directions.
+VARIANCE_KEPT = 0.97
+MOST_DIRECTIONS = 40
+# Keys that stand for this many equal windows or more would drown the Gaussian of a cell: they stay outside the cells.
+HEAVY = 64.0
+MOST_HEAVY = 4096
+# A cell's variances count as much as those of this many keys of the group that it is a part of.
+PRIOR_KEYS = 10.0
+# Numbers of keys held at once while building.
+TILE = 2**22
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """Gaussians in place of sets of keys, in units of the queries, counted from the index's origin.
+
+    Attributes:
+        log_mass: log of the number of windows, (n,).
+        mean, variance: along the main directions, (n, d).
+        rest: variance in each of the other directions, (n,).
+        value: mean value, (n, V).
+        slope: covariance of value and position, (n, V, d).
+    """
+
+    log_mass: Tensor
+    mean: Tensor
+    variance: Tensor
+    rest: Tensor
+    value: Tensor
+    slope: Tensor
+
+    def __len__(self) -> int:
+        return len(self.log_mass)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Keys in the order of their cells, and what is known of each cell.
+
+    Attributes:
+        keys: the heavy keys first, then those of cell 0, cell 1, ...
+        starts: where each cell begins in `keys`, and the end, int64 (C + 1,); starts[0] is the number of heavy keys.
+        bounds: where each group begins among the cells, and the end, int64 (G + 1,).
+        origin: the mean of all keys, (D,).
+        basis: orthonormal main directions, (D, d).
+        cells, groups: Gaussians in place of each cell and of each group.
+    """
+
+    keys: WindowKeys
+    starts: Tensor
+    bounds: Tensor
+    origin: Tensor
+    basis: Tensor
+    cells: Gaussians
+    groups: Gaussians
+
+    @property
+    def heavy(self) -> int:
+        """Number of keys outside the cells."""
+        return int(self.starts[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held beside the images."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a file must hold to make the index again from the images."""
+        assert self.keys.kept is not None
+        held = {"kept": self.keys.kept, "starts": self.starts, "bounds": self.bounds}
+        held |= {"origin": self.origin, "basis": self.basis}
+        held |= {f"cells.{field.name}": getattr(self.cells, field.name) for field in fields(Gaussians)}
+        if self.keys.log_counts is not None:
+            held["log_counts"] = self.keys.log_counts
+        return held
+
+    @classmethod
+    def of_tensors(cls, keys: WindowKeys, held: dict[str, Tensor]) -> Index:
+        """The index that gave these tensors; `keys` are windows at the same places of the same images."""
+        cells = Gaussians(*(held[f"cells.{field.name}"] for field in fields(Gaussians)))
+        return cls(
+            keys.replaced(held["kept"], held.get("log_counts")),
+            held["starts"],
+            held["bounds"],
+            held["origin"],
+            held["basis"],
+            cells,
+            _together(cells, held["bounds"]),
+        )
+
+
+def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] | None = None) -> Index:
+    """Cut keys into cells.
+
+    Args:
+        keys: at least two.
+        seed: of the keys looked at first and of the first centres.
+        told: called with the share of the keys that are done, now and then.
+    """
+    if len(keys) < 2:
+        raise ValueError(f"an index needs at least two keys, got {len(keys)}")
+    generator = torch.Generator().manual_seed(seed)
+    heavy, light = _split_heavy(keys)
+    origin, basis = _directions(keys, light, _draw(light, SAMPLE, generator))
+    builder = _Builder(keys, origin, basis)
+    # As many branches on each of three levels.
+    branches = max(1, round((len(light) / KEYS_A_CELL) ** (1 / 3)))
+    some = builder.project(_draw(light, SAMPLE, generator))[0]
+    centres = _kmeans(some, branches, generator)
+    near = torch.cat(list(in_parallel(lambda part: _nearest(builder.project(part)[0], centres), builder.parts(light))))
+    members = torch.split(light[near.argsort(stable=True)], torch.bincount(near, minlength=len(centres)).tolist())
+    seeds = [(inside, index + seed * len(members)) for index, inside in enumerate(members) if len(inside)]
+    cut, done = [], 0
+    for one in in_parallel(lambda piece: builder.cut(piece[0], branches, piece[1]), seeds):
+        cut.append(one)
+        done += len(one.order)
+        if told is not None:
+            told(done / len(light))
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat([one.sizes for one in cut]).cumsum(0)])
+    bounds = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat([one.groups for one in cut]).cumsum(0)])
+    cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
+    order = torch.cat([heavy, *(one.order for one in cut)])
+    return Index(
+        keys.arranged(order), starts + len(heavy), bounds, origin, basis, cells, _together(cells, bounds)
+    )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A part of the keys, cut: keys in the order of their cells, keys of each cell, cells of each group."""
+
+    order: Tensor
+    sizes: Tensor
+    groups: Tensor
+    cells: Gaussians
+
+
+@dataclass(frozen=True)
+class _Builder:
+    keys: WindowKeys
+    origin: Tensor
+    basis: Tensor
+
+    def parts(self, index: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(index, max(1, TILE // self.keys.width))
+
+    def project(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions along the basis (T, d), squared length outside it (T,), values (T, V) and counts (T,)."""
+        rows, values = self.keys.some(index, torch.empty((len(index), self.keys.width + 2)))
+        offset = rows[:, :-2].div_(self.keys.scale).sub_(self.origin)
+        along = offset @ self.basis
+        outside = (offset.square_().sum(1) - along.square().sum(1)).clamp_(min=0)
+        return along, outside, values / self.keys.scale, rows[:, -1].exp()
+
+    def cut(self, inside: Tensor, branches: int, seed: int) -> _Cut:
+        """Cut some keys into groups and cells."""
+        generator = torch.Generator().manual_seed(seed)
+        projected = [self.project(part) for part in self.parts(inside)]
+        along, outside, values, counts = (torch.cat(columns) for columns in zip(*projected, strict=True))
+        wanted = max(1, round(len(inside) / (KEYS_A_CELL * branches)))
+        near = _nearest(along, _kmeans(along[_some(len(along), 80 * wanted, generator)], wanted, generator))
+        cell = torch.empty_like(near)
+        groups, done = [], 0
+        for members in torch.split(near.argsort(stable=True), torch.bincount(near).tolist()):
+            if not len(members):
+                continue
+            here = along[members]
+            wanted = max(1, round(len(members) / KEYS_A_CELL))
+            centres = _kmeans(here[_some(len(here), 50 * wanted, generator)], wanted, generator)
+            found, which = _nearest(here, centres).unique(return_inverse=True)
+            cell[members] = which + done
+            groups.append(len(found))
+            done += len(found)
+        gaussians = self._gaussians(along, outside, values, counts, cell, torch.tensor(groups))
+        return _Cut(inside[cell.argsort(stable=True)], torch.bincount(cell), torch.tensor(groups), gaussians)
+
+    def _gaussians(
+        self, along: Tensor, outside: Tensor, values: Tensor, counts: Tensor, cell: Tensor, groups: Tensor
+    ) -> Gaussians:
+        total = int(groups.sum())
+
+        def mean_of(what: Tensor) -> Tensor:
+            weighted = what * counts.view(-1, *[1] * (what.ndim - 1))
+            return torch.zeros((total, *what.shape[1:])).index_add_(0, cell, weighted) / mass.view(
+                -1, *[1] * (what.ndim - 1)
+            )
+
+        mass = torch.zeros(total).index_add_(0, cell, counts)
+        mean, value = mean_of(along), mean_of(values)
+        along = along - mean[cell]
+        variance = mean_of(along.square())
+        slope = torch.stack([mean_of(along * v[:, None]) for v in (values - value[cell]).unbind(1)], dim=1)
+        free = max(1, self.keys.width - along.shape[1])
+        rest = mean_of(outside) / free if self.keys.width > along.shape[1] else torch.zeros(total)
+        # A few keys tell little of their variances: those of the whole group, as wide as the cell is, tell the rest.
+        group = torch.repeat_interleave(torch.arange(len(groups)), groups)
+
+        def pooled(what: Tensor) -> Tensor:
+            weights = mass.view(-1, *[1] * (what.ndim - 1))
+            sums = torch.zeros((len(groups), *what.shape[1:])).index_add_(0, group, what * weights)
+            return (sums / torch.zeros(len(groups)).index_add_(0, group, mass).view(-1, *[1] * (what.ndim - 1)))[group]
+
+        size = torch.bincount(cell, minlength=total).float()
+        kept = size / (size + PRIOR_KEYS)
+        width = variance.sum(1) + free * rest
+        common = pooled(variance), pooled(rest), pooled(slope)
+        ratio = width / (common[0].sum(1) + free * common[1]).clamp(min=1e-20)
+        ratio = kept * ratio + (1 - kept)
+
+        def shrunk(own: Tensor, whole: Tensor, scale: bool) -> Tensor:
+            share, like = (t.view(-1, *[1] * (own.ndim - 1)) for t in (kept, ratio))
+            made = share * own + (1 - share) * like * whole
+            # At large noise only what the cells have together counts, and that is known.
+            return made * whole / pooled(made).clamp(min=1e-20) if scale else made + whole - pooled(made)
+
+        return Gaussians(
+            mass.log(),
+            mean,
+            shrunk(variance, common[0], scale=True),
+            shrunk(rest, common[1], scale=True),
+            value,
+            shrunk(slope, common[2], scale=False),
+        )
+
+
+def _together(cells: Gaussians, bounds: Tensor) -> Gaussians:
+    """One Gaussian for each group of cells, with the same number, mean and variances as its cells have together."""
+    group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
+    mass = cells.log_mass.double().exp()
+    total = torch.zeros(len(bounds) - 1, dtype=torch.float64).index_add_(0, group, mass)
+
+    def mean_of(what: Tensor) -> Tensor:
+        shape = (-1, *[1] * (what.ndim - 1))
+        sums = torch.zeros((len(total), *what.shape[1:]), dtype=torch.float64)
+        return sums.index_add_(0, group, what.double() * mass.view(shape)) / total.view(shape)
+
+    mean, value = mean_of(cells.mean), mean_of(cells.value)
+    off, change = cells.mean - mean[group], cells.value - value[group]
+    return Gaussians(
+        total.log().float(),
+        mean.float(),
+        mean_of(cells.variance + off.square()).float(),
+        mean_of(cells.rest).float(),
+        value.float(),
+        mean_of(cells.slope + change[..., None] * off[:, None]).float(),
+    )
+
+
+def _split_heavy(keys: WindowKeys) -> tuple[Tensor, Tensor]:
+    everything = torch.arange(len(keys))
+    if keys.log_counts is None:
+        return everything[:0], everything
+    heavy = (keys.log_counts >= math.log(HEAVY)).nonzero().flatten()
+    if len(heavy) > MOST_HEAVY:
+        heavy = heavy[keys.log_counts[heavy].topk(MOST_HEAVY).indices].sort().values
+    if len(heavy) == len(keys):
+        heavy = heavy[:-1]
+    light = torch.ones(len(keys), dtype=torch.bool)
+    light[heavy] = False
+    return heavy, light.nonzero().flatten()
+
+
+def _some(count: int, wanted: int, generator: torch.Generator) -> Tensor:
+    """Positions of a random part of so many things, in order, all of them where no more are there than wanted."""
+    if count <= wanted:
+        return torch.arange(count)
+    return torch.randint(count, (wanted,), generator=generator).sort().values
+
+
+def _draw(index: Tensor, wanted: int, generator: torch.Generator) -> Tensor:
+    return index[_some(len(index), wanted, generator)]
+
+
+def _directions(keys: WindowKeys, light: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of all light keys and main directions, of which the first hold the values and what varies with them.
+
+    What Gaussians say of values is then right to first order in 1 / sigma^2.
+    """
+    def moments(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows, values = keys.some(part, torch.empty((len(part), keys.width + 2)))
+        counts = rows[:, -1].exp()
+        weighted = rows[:, :-2] * counts[:, None]
+        return counts.sum().double(), weighted.sum(0).double(), (weighted.T @ values).double()
+
+    parts = list(in_parallel(moments, torch.split(light, max(1, TILE // keys.width))))
+    count, first, joint = (sum(sums, torch.zeros(())) for sums in zip(*parts, strict=True))
+    mean = first / count
+    varying = joint / count - mean[:, None] * mean[keys.centres]
+    rows, _ = keys.some(some, torch.empty((len(some), keys.width + 2)))
+    offset = rows[:, :-2].double() - mean
+    counts = rows[:, -1:].double().exp()
+    covariance = (offset * counts).T @ offset / counts.sum()
+    values = torch.eye(keys.width, dtype=torch.float64)[:, keys.centres]
+    leading = torch.linalg.qr(torch.cat([values, varying], dim=1)).Q[:, : keys.width]
+    outside = torch.eye(keys.width, dtype=torch.float64) - leading @ leading.T
+    variances, directions = torch.linalg.eigh(outside @ covariance @ outside)
+    variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
+    left = variances.sum() - variances.cumsum(0)
+    enough = int((left > (1 - VARIANCE_KEPT) * covariance.trace()).sum()) + 1
+    enough = min(enough, MOST_DIRECTIONS, keys.width - leading.shape[1])
+    basis = torch.cat([leading, directions[:, :enough]], dim=1)
+    return (mean / keys.scale).float(), basis.float().contiguous()
+
+
+def _nearest(positions: Tensor, centres: Tensor) -> Tensor:
+    half = centres.square().sum(1) / 2
+    return torch.cat([(part @ centres.T).sub_(half).argmax(1) for part in torch.split(positions, 8192)])
+
+
+def _kmeans(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Centres (count or fewer, d) of Lloyd's algorithm, begun on a random choice of the positions."""
+    centres = positions[torch.randperm(len(positions), generator=generator)[:count]].clone()
+    for _ in range(ROUNDS if len(centres) > 1 else 0):
+        near = _nearest(positions, centres)
+        sizes = torch.bincount(near, minlength=len(centres))
+        sums = torch.zeros_like(centres).index_add_(0, near, positions)
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
+    return centres

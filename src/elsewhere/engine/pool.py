@@ -1,0 +1,52 @@
+"""One thread a core for work on processors: each works alone, so that what it reads stays in its core's own cache."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Done = TypeVar("Done")
+
+
+def in_parallel(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
+    """What `work` makes of each piece, in the order of the pieces, whichever was ready first."""
+    pool = _pool()
+    futures = deque(pool.submit(work, piece) for piece in pieces)
+    try:
+        while futures:
+            # Taken off first: what was handed over need not be kept until the last piece is done.
+            yield futures.popleft().result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+_POOL: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    # One pool a process: after a fork the parent's threads are gone.
+    process = os.getpid()
+    if process not in _POOL:
+        _POOL.clear()
+        # Ctrl-C while an executor starts a thread leaves one that it does not know of, for which the process then waits
+        # for ever at its end. Only the main thread is interrupted, so another one starts them all.
+        starter = Thread(target=_start_pool, args=(process, max(1, torch.get_num_threads())))
+        starter.start()
+        starter.join()
+    return _POOL[process]
+
+
+def _start_pool(process: int, workers: int) -> None:
+    pool = ThreadPoolExecutor(workers, "elsewhere", initializer=torch.set_num_threads, initargs=(1,))
+    everyone = Barrier(workers)
+    for _ in range(workers):
+        pool.submit(everyone.wait)
+    _POOL[process] = pool
