@@ -240,12 +240,12 @@ def test_explain_writes_what_the_library_finds(
     world: dict[str, Path], tmp_path: Path, options: str, machine: Callable[[els.ImageSet], Any]
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    line = f"explain {{data}} {options} --label 1 --count 2 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
+    line = f"explain {{data}} {options} --label 1 --count 1 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
     assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
     data, few = els.load_images(world["data"]), els.schedules.cosine(2)
-    drawn = els.sample(machine(data), els.make_noise(2, data.shape, 3), few, 1, keep=True)
+    drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
     expected = els.explain(machine(data), drawn.states[-2], few.sigmas[-2], 2, 1).table()
     found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
     for name, values in expected.items():
