@@ -83,7 +83,7 @@ class Tracing:
     @property
     def pairs(self) -> int:
         # Every piece begins without a top, and lets nearly all keys in at first: a few long ones do less work.
-        return self.average.pairs // LONGER
+        return -(-self.average.pairs // LONGER)
 
     def __len__(self) -> int:
         return len(self.average)
