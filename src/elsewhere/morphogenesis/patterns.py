@@ -18,7 +18,7 @@ RINGS = 2000
 """Frequencies tried, evenly spaced in their logarithm: 0.3 % apart in an image of 512 x 512 pixels."""
 
 APART = 0.4
-"""Spots less holes in a square of one wavelength, beyond which a pattern consists of them; both regular kinds measure 0.9."""
+"""Spots less holes in a square of one wavelength, beyond which a pattern consists of them; grown ones have 0.8."""
 
 ALIGNED = 0.5
 """Anisotropy beyond which bands count as stripes."""
