@@ -15,10 +15,10 @@ from elsewhere.machines.borders import wrap
 from elsewhere.morphogenesis.patterns import measure
 from elsewhere.schedules import Schedule, karras
 
-SIDES = ((0.6, 2.0), (0.25, 1.2), (0.0, 0.8))
-"""Noise level from which on a window is this many wavelengths wide. Found by trying: with 1.6 wavelengths while the
-pattern takes shape it comes out up to 12 % too coarse, with one a labyrinth closes into holes; 2 everywhere is no
-better and takes nearly twice as long."""
+SIDES = ((1.0, 2.0), (0.5, 1.2), (0.2, 0.8), (0.0, 0.45))
+"""Noise level from which on a window is this many wavelengths wide. Found by trying: with less than 2 wavelengths while
+the pattern takes shape it comes out too coarse, with one a labyrinth closes into holes; with more than half a
+wavelength at the end the image is grainy, as few windows then fit any place."""
 
 CHUNK = 512
 

@@ -83,7 +83,11 @@ def wavelength(image: Tensor) -> float:
     rings = torch.linspace(float(logs.min()), float(logs.max()), RINGS, dtype=torch.float64, device=image.device)
     ring = ((logs - rings[0]) / (rings[1] - rings[0])).round().long()
     in_ring = torch.bincount(ring, power, minlength=RINGS)
-    gathered = (-((rings[:, None] - rings) ** 2) / (2 * BANDWIDTH**2)).exp() @ in_ring
+    apart = float(rings[1] - rings[0])
+    reach = math.ceil(4 * BANDWIDTH / apart)
+    near = torch.arange(-reach, reach + 1, dtype=torch.float64, device=image.device) * apart
+    band = (-near.square() / (2 * BANDWIDTH**2)).exp()
+    gathered = torch.nn.functional.conv1d(in_ring[None, None], band[None, None], padding=reach).flatten()
     return math.exp(-float(rings[gathered.argmax()]))
 
 

@@ -30,7 +30,13 @@ FRAMES = 48
 FILM_SIDE = 96
 FILM_STEPS = 6000
 HEALED = (("stripes", "disc"), ("spots", "rectangle"), ("labyrinth", "band"))
-WAYS = ("wounded", "mean", "IS", "ELS", "reaction-diffusion")
+WAYS = {
+    "wounded": ("wounded", ""),
+    "mean": ("mean", "of the rest"),
+    "IS": ("IS", "knows 16 patterns"),
+    "ELS": ("ELS", "knows one pattern"),
+    "reaction-diffusion": ("chemistry", "goes on by itself"),
+}
 FILES = ("growth.png", "large.png", "healing.png", "film.gif", "figures.json")
 
 
@@ -81,7 +87,10 @@ def tour(out: str | Path, seed: int = 0, side: int = 192, *, progress: bool = Fa
     folder = Path(out)
     growths = [grow(name, GROWN, seed, progress=progress) for name in PATTERNS]
     save_bytes(folder / "growth.png", picture_png(growth_picture(growths)))
-    save_bytes(folder / "large.png", picture_png(large_picture("labyrinth", (side, side), seed, progress=progress)))
+    original = next(one.original for one in growths if one.name == "labyrinth")
+    noise = make_noise(1, (1, side, side), seed)
+    large = sample(pattern_machine(original), noise, growth_schedule(), progress=progress).images
+    save_bytes(folder / "large.png", picture_png(large_picture(original, large)))
     recoveries = [(place, heal(name, WOUNDS[place], 1, seed, progress=progress)) for name, place in HEALED]
     save_bytes(folder / "healing.png", picture_png(healing_picture(recoveries)))
     save_film(folder / "film.gif", film_frames("labyrinth", seed, progress=progress))
@@ -105,11 +114,8 @@ def growth_picture(growths: list[Growth]) -> Image.Image:
     return labelled_grid(cells, width=2 * SIDE).quantize(COLOURS)
 
 
-def large_picture(name: str, size: tuple[int, int], seed: int, *, progress: bool = False) -> Image.Image:
-    """A large canvas grown from an original of 64 x 64 pixels, and the original beside it at the same scale."""
-    original = simulate(PATTERNS[name], (SIDE, SIDE), 1, seed).images()
-    noise = make_noise(1, (1, *size), seed)
-    grown = sample(pattern_machine(original), noise, growth_schedule(), progress=progress).images
+def large_picture(original: Tensor, grown: Tensor) -> Image.Image:
+    """An original (1, 1, H, W), and beside it at the same scale what was grown from it."""
     small, large = (grid(coloured(images), 1, scale=1, gap=0) for images in (original, grown))
     canvas = Image.new("RGB", (small.width + GAP + large.width, max(small.height, large.height)), "white")
     canvas.paste(small, (0, 0))
@@ -121,11 +127,13 @@ def healing_picture(recoveries: list[tuple[str, Recovery]]) -> Image.Image:
     """One wound a row: before, wounded, and filled in several ways."""
     found = [recovery for _, recovery in recoveries]
     columns = [
-        Column("before", "", coloured(torch.cat([one.before[:1] for one in found])), [one.name for one in found])
+        Column(
+            "before", "never seen", coloured(torch.cat([one.before[:1] for one in found])), [one.name for one in found]
+        )
     ]
-    for way in WAYS:
+    for way, (title, subtitle) in WAYS.items():
         captions = ["" if way == "wounded" else f"error {one.assess(way)[0].error:.2f}" for one in found]
-        columns.append(Column(way, "", coloured(torch.cat([one.filled[way][:1] for one in found])), captions))
+        columns.append(Column(title, subtitle, coloured(torch.cat([one.filled[way][:1] for one in found])), captions))
     return labelled_grid(columns, width=2 * SIDE).quantize(COLOURS)
 
 
