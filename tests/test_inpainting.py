@@ -54,28 +54,29 @@ def test_the_missing_part_plays_no_part() -> None:
     assert torch.equal(els.inpaint(machine, other, mask, LEVELS).images, first.images)
 
 
-def test_the_ideal_machine_finds_the_image_that_fits_the_held_half() -> None:
+def test_the_ideal_machine_finds_the_image_that_fits_what_is_held() -> None:
     data = torch.rand(6, 1, 6, 5, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    run = els.inpaint(els.IdealScore(data), data, half(), LEVELS, seed=3)
+    mask = torch.zeros(6, 5, dtype=torch.bool)
+    mask[:, 3] = True
+    run = els.inpaint(els.IdealScore(data), data, mask, LEVELS, seed=3)
     torch.testing.assert_close(run.images, data, rtol=0, atol=1e-4)
 
 
-def test_with_rounds_a_gaussian_is_drawn_from_the_conditional_distribution() -> None:
-    # Two correlated pixels, the first held at 1.2: the second has mean rho * 1.2 and variance 1 - rho^2. The sampler
-    # is deterministic between rounds and the schedule short, so that its spread is only near; the mean is not.
+def test_more_rounds_come_nearer_to_the_conditional_distribution_of_a_gaussian() -> None:
+    # Two correlated pixels, the first held at 1.2: the second then has mean rho * 1.2 and variance 1 - rho^2.
     rho = 0.8
     covariance = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
-    images = torch.tensor([[1.2, 0.0]], dtype=torch.float64).expand(3000, 1, 1, 2).contiguous()
+    images = torch.tensor([[1.2, 0.0]], dtype=torch.float64).expand(300, 1, 1, 2).contiguous()
     mask = torch.tensor([[False, True]])
-    levels = els.schedules.karras(30, sigma_min=0.02, sigma_max=10.0)
-    means, spreads = {}, {}
-    for rounds in (1, 8):
+    levels = els.schedules.karras(20, sigma_min=0.05, sigma_max=10.0)
+    off = {}
+    for rounds in (1, 4, 16):
         drawn = els.inpaint(gaussian(covariance), images, mask, levels, rounds=rounds).images[:, 0, 0, 1]
-        means[rounds], spreads[rounds] = float(drawn.mean()), float(drawn.std())
-    # 3,000 draws: standard errors of 0.011 and 0.008.
-    assert means[8] == pytest.approx(rho * 1.2, abs=0.06)
-    assert spreads[8] == pytest.approx((1 - rho**2) ** 0.5, abs=0.1)
-    assert abs(means[8] - rho * 1.2) < abs(means[1] - rho * 1.2), "once is not enough"
+        off[rounds] = abs(float(drawn.mean()) - rho * 1.2)
+    assert off[1] > 1.5 * off[4]
+    assert off[4] > 1.5 * off[16]
+    # 300 draws: a standard error of 0.035.
+    assert off[16] < 0.1
 
 
 def test_everything_missing_and_one_round_is_a_plain_run() -> None:

@@ -31,6 +31,8 @@ def inpaint(
 
     At every noise level the held part of the state is the image itself with noise of that level. A step is made, then
     undone by adding the noise it took away, and made again: so the missing part learns of the held part.
+    The more rounds, the nearer is the result to a draw from what the denoiser thinks of images with this held part;
+    one round leaves the held part half unheard.
 
     Args:
         denoiser: anything callable as D(x, sigma, label=None).

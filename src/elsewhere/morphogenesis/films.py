@@ -15,7 +15,7 @@ from elsewhere.pictures import font, grid
 RAMP = ((12, 32, 44), (24, 94, 100), (110, 170, 146), (250, 240, 214))
 """Colours from -1 to 1, evenly spaced."""
 
-SHADES = 32
+COLOURS = 64
 
 
 def coloured(images: Tensor) -> Tensor:
@@ -42,7 +42,11 @@ def save_film(path: str | Path, frames: Sequence[Image.Image], *, milliseconds: 
     if not frames:
         raise ValueError("frames is empty: a film needs at least one picture")
     # One palette for all: frames with palettes of their own flicker, and take more room.
-    palette = frames[-1].quantize(2 * SHADES)
+    width, height = frames[0].size
+    several = Image.new("RGB", (3 * width, height))
+    for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        several.paste(frame, (i * width, 0))
+    palette = several.quantize(COLOURS)
     reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [milliseconds] * (len(frames) - 1) + [last]
     with atomic_path(path) as beside:

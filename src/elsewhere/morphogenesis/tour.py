@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from elsewhere.files import write_text
-from elsewhere.morphogenesis.films import coloured, save_film, side_by_side
+from elsewhere.morphogenesis.films import COLOURS, coloured, save_film, side_by_side
 from elsewhere.morphogenesis.growth import growth_schedule, pattern_machine
 from elsewhere.morphogenesis.patterns import Pattern, measure
 from elsewhere.morphogenesis.reaction_diffusion import PATTERNS, evolve, scattered, simulate
@@ -25,7 +25,6 @@ from elsewhere.schedules import karras
 
 GROWN = 3
 GAP = 12
-COLOURS = 64
 FRAMES = 48
 FILM_SIDE = 96
 FILM_STEPS = 6000
@@ -93,7 +92,7 @@ def tour(out: str | Path, seed: int = 0, side: int = 192, *, progress: bool = Fa
     save_bytes(folder / "large.png", picture_png(large_picture(original, large)))
     recoveries = [(place, heal(name, WOUNDS[place], 1, seed, progress=progress)) for name, place in HEALED]
     save_bytes(folder / "healing.png", picture_png(healing_picture(recoveries)))
-    save_film(folder / "film.gif", film_frames("labyrinth", seed, progress=progress))
+    save_film(folder / "film.gif", film_frames("labyrinth", seed, FRAMES, progress=progress))
     found = Tour(growths, recoveries)
     write_text(folder / "figures.json", json.dumps(found.figures(), indent=1) + "\n")
     return found
@@ -137,7 +136,7 @@ def healing_picture(recoveries: list[tuple[str, Recovery]]) -> Image.Image:
     return labelled_grid(columns, width=2 * SIDE).quantize(COLOURS)
 
 
-def film_frames(name: str, seed: int, frames: int = FRAMES, *, progress: bool = False) -> list[Image.Image]:
+def film_frames(name: str, seed: int, frames: int, *, progress: bool = False) -> list[Image.Image]:
     """Reaction and diffusion on the left, denoising on the right, on canvases of one size.
 
     The right half shows the state x / sqrt(1 + sigma^2); what the machine knows is one pattern of 64 x 64 pixels.
