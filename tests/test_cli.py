@@ -165,6 +165,33 @@ def test_sample_writes_what_the_library_draws(world: dict[str, Path], tmp_path: 
     assert settings["denoiser"] == repr(denoiser)
 
 
+def test_sample_draws_on_a_canvas_of_any_size(world: dict[str, Path], tmp_path: Path) -> None:
+    for borders in ("aware", "wrap", "torus"):
+        line = f"sample {{plain}} --borders {borders} --window 3 --size 11x20 --count 2 --steps 3 --seed 4"
+        result = run(f"{line} --out {tmp_path}", **world)
+        assert result.exit_code == 0, result.stderr
+        machine = els.EquivariantLocalScore(els.load_images(world["plain"]), 3, borders)  # type: ignore[arg-type]
+        expected = els.sample(machine, els.make_noise(2, (1, 11, 20), 4), els.schedules.cosine(3)).images
+        with np.load(tmp_path / "images.npz") as arrays:
+            np.testing.assert_array_equal(arrays["images"], expected.numpy())
+        settings = json.loads((tmp_path / "run.json").read_text())
+        assert settings["size"] == [11, 20]
+        assert settings["data"]["shape"] == [1, SIDE, SIDE]
+
+
+def test_one_number_resizes_the_training_images_as_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
+    assert run(f"sample {{photos}} --size 6 --window 3 --count 1 --steps 1 --out {tmp_path}", **world).exit_code == 0
+    settings = json.loads((tmp_path / "run.json").read_text())
+    assert settings["size"] == [6, 6]
+    assert settings["data"]["shape"] == [1, 6, 6]
+
+
+def test_a_wide_canvas_makes_a_picture_of_reasonable_size(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"sample {{plain}} --window 1 --size 4x600 --count 3 --steps 1 --out {tmp_path}"
+    assert run(line, **world).exit_code == 0
+    assert Image.open(tmp_path / "grid.png").width < 700
+
+
 def test_sample_keeps_the_trajectory_on_request(world: dict[str, Path], tmp_path: Path) -> None:
     line = f"sample {{data}} --window 3 --count 2 --steps 3 --schedule karras --keep --label 1 --out {tmp_path}"
     assert run(line, **world).exit_code == 0
@@ -322,6 +349,14 @@ BAD = {
     "window for the ideal machine": "sample {data} --machine is --window 3",
     "window for a network": "sample {data} --machine network --network {net} --window 3",
     "unknown borders": "sample {data} --borders mirror",
+    "canvas that is no size": "sample {data} --size 64x",
+    "canvas without pixels": "sample {data} --size 0x64",
+    "canvas far too large": "sample {data} --size 64x9999999",
+    "canvas for the ideal machine": "sample {data} --machine is --size 16x16",
+    "canvas for the local machine": "sample {data} --machine ls --window 3 --size 16x16",
+    "canvas beyond the places of a window": "sample {data} --window 17 --size 16x16",
+    "canvas too small to grow on": "morphogenesis --side 8",
+    "grow with a negative seed": "morphogenesis --seed -1",
     "no network for machine network": "sample {data} --machine network",
     "network for a machine": "sample {data} --network {net}",
     "count of zero": "sample {data} --count 0",
@@ -399,6 +434,7 @@ def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_pa
     "line",
     [
         "demo --count 1",
+        "morphogenesis --side 32",
         "sample {data} --window 3 --count 1 --steps 1",
         "train {data} --width 4 --blocks 1 --steps 1",
         "calibrate {data} {net} --windows 3 --count 1 --steps 1",
@@ -435,8 +471,10 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
 
     monkeypatch.setattr("elsewhere.data.load_images", work)
     monkeypatch.setattr("elsewhere.demo.demo", work)
+    monkeypatch.setattr("elsewhere.morphogenesis.tour.tour", work)
     for line in (
         "demo",
+        "morphogenesis",
         "sample {data}",
         "train {data}",
         "calibrate {data} {net}",

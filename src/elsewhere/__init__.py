@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
@@ -32,6 +33,7 @@ _HOMES = {
     "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
+    "inpainting": ("inpaint",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
     "networks": ("load_network",),
     "sampling": ("Run", "make_noise", "sample", "settle"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_windows, results_in
+from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_size, parse_windows, results_in
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Comparison
@@ -161,8 +161,8 @@ def sample(
     window: WindowSide = None,
     locality: Locality = None,
     borders: Annotated[
-        Literal["aware", "wrap"],
-        typer.Option(help="Borders of els: aware of them, or wrapping round."),
+        Literal["aware", "wrap", "torus"],
+        typer.Option(help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too."),
     ] = "aware",
     label: Label = None,
     count: Annotated[
@@ -176,7 +176,15 @@ def sample(
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
     limit: Limit = None,
-    size: Size = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="SIDE resizes every training image to this many pixels a side, as in the other commands; HEIGHTxWIDTH "
+            "draws images of this size from the training images as they are.",
+            show_default="as stored",
+        ),
+    ] = None,
     gray: Gray = None,
     out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
 ) -> None:
@@ -187,18 +195,20 @@ def sample(
       elsewhere sample fashion-mini --label trouser --count 8 --out trousers
       elsewhere sample pixel-faces --machine ls --window 7 --out faces
       elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
+      elsewhere sample photos --size 256x512 --count 1 --out wide
     """
     with results_in(out):
         import elsewhere as els
         from elsewhere import choices, results
 
         levels = els.schedules.named(schedule, steps)
-        images = _load(data, limit, size, gray)
+        side, canvas = parse_size(size)
+        images = _load(data, limit, side, gray)
         denoiser, origin = choices.choose_denoiser(
             machine, images, network, borders, window, locality, memory=parse_memory(memory)
         )
         labels = choices.choose_labels(label, count, images)
-        noise = els.make_noise(count, images.shape, seed)
+        noise = els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed)
         run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=_watched())
         about = {"command": _command(), "seed": seed, "windows": origin}
         for path in results.save_run(out, run, denoiser, images, levels, labels, about):
@@ -471,6 +481,38 @@ def explain(
         _print_rows(*result.table())
         for path in files:
             typer.echo(path)
+
+
+@app.command()
+def morphogenesis(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, the film and the figures.")] = Path(
+        "elsewhere-morphogenesis"
+    ),
+    side: Annotated[
+        int, typer.Option(min=16, max=4096, help="Side of the canvas in large.png; time and size grow with its square.")
+    ] = 192,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything.")] = 0,
+) -> None:
+    """Grow and heal patterns by local rules, beside reaction and diffusion.
+
+    From one small pattern that reaction and diffusion made, the equivariant local machine grows others from noise, of
+    any size, and heals wounds in patterns that it has never seen. Takes some minutes.
+
+    \b
+    Example:
+      elsewhere morphogenesis --out patterns --side 256
+    """
+    with results_in(out):
+        from elsewhere.morphogenesis import study
+        from elsewhere.morphogenesis.tour import FILES, tour
+
+        found = tour(out, seed, side, progress=_watched())
+        _print_rows(study.GROWTH_HEADER, [study.growth_row(growth) for growth in found.growths])
+        typer.echo()
+        rows = [row for place, recovery in found.recoveries for row in study.healing_rows(place, recovery)]
+        _print_rows(study.HEALING_HEADER, rows)
+        for name in FILES:
+            typer.echo(out / name)
 
 
 @app.command()

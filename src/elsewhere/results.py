@@ -61,6 +61,7 @@ def save_run(
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
         "count": len(run.images),
+        "size": list(run.images.shape[2:]),
         "labels": None if labels is None else labels.tolist(),
         "version": version("elsewhere"),
         "torch": torch.__version__,
@@ -69,7 +70,9 @@ def save_run(
     if labels is not None:
         arrays["labels"] = labels.numpy()
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
-    save_grid(files[0], run.images, min(COLUMNS, len(run.images)))
+    longest = max(run.images.shape[2:])
+    columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(run.images))
+    save_grid(files[0], run.images, columns, scale=min(3, max(1, 192 // longest)))
     _save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")

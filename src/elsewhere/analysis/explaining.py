@@ -287,6 +287,6 @@ def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, T
     there = keys >= 0
     known = keys.clamp(min=0)
     image, row, column = part.question.job.locate(known, row, column)
-    places = torch.stack([row, column], -1)
+    places = torch.stack([row, column], -1) - part.question.padding
     counts = part.sources.counts(known) * there
     return part.training[image].where(there, -1), places.where(there[..., None], -1), counts
