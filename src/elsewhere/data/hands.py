@@ -91,7 +91,7 @@ def draw_pose(rng: np.random.Generator, fingers: int = FINGERS) -> Pose:
 
     long = fingers - 1
     # More fingers stand closer, so that all of them fit.
-    pitch = float(np.deg2rad(between(15.5, 19.5))) * min(1.0, 3.9 / long)
+    pitch = float(np.deg2rad(between(15.5, 19.5))) * min(1.0, 0.975 * (4 / long) ** 0.65)
     middle = (long - 1) / 2
     fan = [(i - middle) * pitch + float(np.deg2rad(between(-1.2, 1.2))) for i in range(long)]
     # The middle finger is the longest, the little one the shortest.
@@ -105,7 +105,7 @@ def draw_pose(rng: np.random.Generator, fingers: int = FINGERS) -> Pose:
         turn=float(np.deg2rad(between(-13, 13) - 7)),
         angles=(*fan, thumb),
         lengths=(*lengths, between(10.6, 12.2)),
-        width=between(2.5, 3.1) * min(1.0, 4.4 / long) ** 0.5,
+        width=between(2.5, 3.1) * min(1.0, 4 / long) ** 0.7,
         palm=between(4.9, 5.7),
         light=between(0.88, 1.0),
     )
@@ -114,7 +114,7 @@ def draw_pose(rng: np.random.Generator, fingers: int = FINGERS) -> Pose:
 def render(pose: Pose, side: int = SIDE) -> Floats:
     """The hand on black, (side, side) in [0, 1]."""
     unit = SIDE / side
-    axis = (np.arange(side) + 0.5) * unit
+    axis: Floats = (np.arange(side, dtype=np.float64) + 0.5) * unit
     x, y = (axis[None, :] - pose.centre[0]) / pose.scale, (axis[:, None] - pose.centre[1]) / pose.scale
     depth = _palm(x, y, pose)
     for angle, length in zip(pose.angles, pose.lengths, strict=True):
