@@ -175,6 +175,8 @@ def draw_hands(count: int, seed: int = 0, side: int = SIDE, fingers: int | tuple
     if not SIDE <= side <= LARGEST:
         raise ValueError(f"hands can be drawn {SIDE} to {LARGEST} pixels a side, got {side}: fingers need some pixels")
     numbers = (fingers,) if isinstance(fingers, int) else fingers
+    if not numbers:
+        raise ValueError("fingers must be one number of fingers or more, got none")
     wanted = [numbers[i % len(numbers)] for i in range(count)]
     drawn = [render(draw_pose(np.random.default_rng((seed, i)), n), side) for i, n in enumerate(wanted)]
     images = torch.from_numpy(np.rint(np.stack(drawn) * 255).astype(np.uint8))[:, None]
