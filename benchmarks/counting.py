@@ -5,8 +5,8 @@
 1. Fingers: hands of 3 to 7 fingers that no threshold was chosen on, each blurred by 0 to 0.5 pixels and with noise of
    0 to 5 % of white; a row of the table is a true number, a column what was counted.
 2. Legs of trousers and sleeves of pullovers and coats: training images and pictures by machines and a network,
-   labelled by eye (tests/anomalies/labelled). Thresholds were chosen on one half; the other half is counted here. Images
-   that the eye cannot decide on are marked, and counted apart.
+   labelled by eye (tests/anomalies/labelled). Thresholds were chosen on one half; the other half is counted here.
+   Images that the eye cannot decide on are marked, and counted apart.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def worn_hands(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     hands = draw_hands(count, seed, fingers=tuple(range(FEWEST, MOST + 1)))
     rng = np.random.default_rng(seed)
     images = hands.images[:, 0].numpy() / 255
-    worn = [blur(image, rng.uniform(0, BLUR)) + rng.normal(size=image.shape) * rng.uniform(0, NOISE) for image in images]
+    worn = [
+        blur(image, rng.uniform(0, BLUR)) + rng.normal(size=image.shape) * rng.uniform(0, NOISE) for image in images
+    ]
     assert hands.labels is not None
     return np.stack(worn)[:, None].clip(0, 1) * 2 - 1, hands.labels.numpy()
 
@@ -62,9 +64,7 @@ def clothes() -> dict[str, Any]:
     found = {}
     for limb, count in (("legs", count_legs), ("sleeves", count_sleeves)):
         for clear, title in (("yes", "clear"), ("no", "not clear to the eye")):
-            chosen = [
-                i for i, r in enumerate(rows) if (r["limb"], r["clear"], r["half"]) == (limb, clear, "held out")
-            ]
+            chosen = [i for i, r in enumerate(rows) if (r["limb"], r["clear"], r["half"]) == (limb, clear, "held out")]
             truth = np.array([int(rows[i]["count"]) for i in chosen])
             print(f"\n{limb}, {title}, held out: ", end="")
             found[f"{limb}, {title}"] = confusion(truth, count(images[chosen]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_strips_are_legs(strips: int) -> None:
     trousers = torch.full((1, 1, 28, 28), -1.0)
     trousers[..., :8, 4:24] = 0.8
     edges = np.linspace(4, 24, strips + 1).astype(int)
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges.tolist()):
         trousers[..., 8:, begin : end - (2 if strips > 1 else 0)] = 0.8
     assert count_legs(trousers).tolist() == [strips]
 

@@ -102,7 +102,7 @@ def test_what_is_written_says_everything_and_is_json(tmp_path: Path) -> None:
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert text == result.to_json() + "\n"
     assert content["settings"]["sigmas"] == list(SCHEDULE.sigmas)
-    assert [row["counts"] for row in content["table"]][0] == NETWORK
+    assert content["table"][0]["counts"] == NETWORK
     assert content["training_images_counted_wrong"]["share"] == 0
     assert set(content["agreement_with_network"]) == {"ELS 3", "ELS 9", "ELS 9 to 3 at 1"}
     assert len(content["verdicts"]) == 2
