@@ -4,9 +4,9 @@
 
 1. Fingers: hands of 3 to 7 fingers that no threshold was chosen on, each blurred by 0 to 0.5 pixels and with noise of
    0 to 5 % of white; a row of the table is a true number, a column what was counted.
-2. Legs of trousers and sleeves of pullovers and coats: training images and pictures by machines and a network,
-   labelled by eye (tests/anomalies/labelled). Thresholds were chosen on one half; the other half is counted here.
-   Images that the eye cannot decide on are marked, and counted apart.
+2. Fingers that machines and a network drew, and legs of trousers and sleeves of pullovers and coats, training images
+   too, labelled by eye (tests/anomalies/labelled). Thresholds were chosen on one half of the clothes; the other half
+   is counted here. Images that the eye cannot decide on are marked, and counted apart.
 """
 
 from __future__ import annotations
@@ -56,17 +56,22 @@ def confusion(truth: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
     return {"right": vars(right), "table": table}
 
 
-def clothes() -> dict[str, Any]:
-    with (LABELLED / "clothes.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    with np.load(LABELLED / "clothes.npz", allow_pickle=False) as arrays:
-        images = to_unit(torch.from_numpy(arrays["images"]))[:, None]
+def by_eye() -> dict[str, Any]:
     found = {}
-    for limb, count in (("legs", count_legs), ("sleeves", count_sleeves)):
+    for limb, name, count in (
+        ("fingers", "hands", count_fingers),
+        ("legs", "clothes", count_legs),
+        ("sleeves", "clothes", count_sleeves),
+    ):
+        with (LABELLED / f"{name}.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        with np.load(LABELLED / f"{name}.npz", allow_pickle=False) as arrays:
+            images = to_unit(torch.from_numpy(arrays["images"]))[:, None]
         for clear, title in (("yes", "clear"), ("no", "not clear to the eye")):
-            chosen = [i for i, r in enumerate(rows) if (r["limb"], r["clear"], r["half"]) == (limb, clear, "held out")]
+            wanted = (limb, clear, "held out")
+            chosen = [i for i, row in enumerate(rows) if (row["limb"], row["clear"], row["half"]) == wanted]
             truth = np.array([int(rows[i]["count"]) for i in chosen])
-            print(f"\n{limb}, {title}, held out: ", end="")
+            print(f"\n{limb}, {title}: ", end="")
             found[f"{limb}, {title}"] = confusion(truth, count(images[chosen]))
     return found
 
@@ -77,8 +82,8 @@ def main() -> None:
     parser.add_argument("--hands", type=int, default=1000, help="hands to count, 3 to 7 fingers in turn")
     arguments = parser.parse_args()
     images, truth = worn_hands(arguments.hands, SEED)
-    print("fingers: ", end="")
-    result = {"fingers": confusion(truth, count_fingers(images)), **clothes()}
+    print("drawn fingers: ", end="")
+    result = {"drawn fingers": confusion(truth, count_fingers(images)), **by_eye()}
     write_text(arguments.out / "counting.json", json.dumps(result, indent=1) + "\n")
 
 

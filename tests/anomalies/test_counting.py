@@ -28,25 +28,33 @@ def test_drawn_fingers_are_counted() -> None:
     assert right.mean() >= 0.97
 
 
-def labelled(limb: str, half: str) -> tuple[torch.Tensor, np.ndarray]:
-    """Images on which the eye can decide, and what it counted."""
-    with (LABELLED / "clothes.csv").open(encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if (r["limb"], r["half"], r["clear"]) == (limb, half, "yes")]
-    with np.load(LABELLED / "clothes.npz", allow_pickle=False) as arrays:
+def labelled(limb: str, name: str = "clothes") -> tuple[torch.Tensor, np.ndarray]:
+    """Images that no threshold was chosen on and on which the eye can decide, and what it counted."""
+    with (LABELLED / f"{name}.csv").open(encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if (r["limb"], r["half"], r["clear"]) == (limb, "held out", "yes")]
+    with np.load(LABELLED / f"{name}.npz", allow_pickle=False) as arrays:
         images = torch.from_numpy(arrays["images"])[[int(r["image"]) for r in rows]]
     return to_unit(images)[:, None], np.array([int(r["count"]) for r in rows])
 
 
 @pytest.mark.parametrize(("limb", "count"), [("legs", count_legs), ("sleeves", count_sleeves)])
 def test_limbs_of_clothes_are_counted_as_the_eye_counts(limb: str, count: Callable[[Any], Any]) -> None:
-    images, truth = labelled(limb, "held out")
+    images, truth = labelled(limb)
     counted = count(images)
     assert len(truth) > 40
     assert (counted == truth).mean() >= 0.95
 
 
+def test_fingers_that_machines_drew_are_counted_as_the_eye_counts() -> None:
+    images, truth = labelled("fingers", "hands")
+    counted = count_fingers(images)
+    assert len(truth) == 54
+    assert (counted == truth).mean() >= 0.95
+    np.testing.assert_array_equal(counted == 5, truth == 5)
+
+
 def test_extra_legs_are_seen_and_not_only_the_usual_two() -> None:
-    images, truth = labelled("legs", "held out")
+    images, truth = labelled("legs")
     three = truth == 3
     assert three.sum() == 8
     assert (count_legs(images)[three] == 3).sum() >= 6
