@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ def test_the_same_command_goes_on_with_more_pictures(network: Path, tmp_path: Pa
     for old, new in zip(before, after, strict=True):
         assert len(new["counts"]) == (2 if new["machine"] == "ELS" else 5)
         assert new["counts"][: len(old["counts"])] == old["counts"]
+
+
+def test_a_network_trained_further_is_another_one(network: Path, tmp_path: Path) -> None:
+    line = f"{QUICK} --machines network --out {tmp_path}"
+    assert run(line).exit_code == 0
+    assert run(line).exit_code == 0
+    net = els.load_network(network)
+    save_network(network, net.module, replace(net.spec, training={"step": 7}))  # type: ignore[attr-defined]
+    result = run(line)
+    assert result.exit_code == 2
+    assert "network.npz was drawn with other settings" in result.stderr
 
 
 BAD = {

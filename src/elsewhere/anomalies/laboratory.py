@@ -239,8 +239,9 @@ def measure(
 ) -> Anomalies:
     """Draw with every point from the same noises and count limbs.
 
-    The pictures of each point are kept in `out/drawn/<name>.npz`, a few seeds at a time; the same call goes on from
-    there, also with more seeds or more points. `out/results.json` is written anew after every few seeds.
+    The pictures of each point are kept in `out/drawn/<name>.npz`, a few seeds at a time; the same call counts them
+    again and goes on from there, also with more seeds or more points. `out/results.json` is written anew after every
+    few seeds.
 
     Args:
         subject: what to count.
@@ -326,14 +327,16 @@ class _Drawn:
         self.path = _path(out, point.name)
         kept = {name: settings[name] for name in ("data", "label", "sigmas", "seed")}
         window = getattr(point.denoiser, "window", None)
-        data: Any = getattr(point.denoiser, "data", None) or getattr(point.denoiser, "spec", None)
-        fingerprint = getattr(data, "fingerprint", "")
+        data: Any = getattr(point.denoiser, "data", None)
+        spec: Any = getattr(point.denoiser, "spec", None)
         self.settings = json.dumps(
             {
                 **kept,
                 "denoiser": describe(point.denoiser),
                 "windows": list(window.windows) if isinstance(window, LocalitySchedule) else window,
-                "fingerprint": fingerprint() if callable(fingerprint) else fingerprint,
+                "fingerprint": data.fingerprint() if isinstance(data, ImageSet) else "",
+                # A network trained further has other weights under the same name.
+                **({} if spec is None else {"network": vars(spec)}),
             },
             sort_keys=True,
         )
