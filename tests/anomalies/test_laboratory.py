@@ -223,6 +223,11 @@ def test_the_window_is_large_above_the_level_and_small_from_there_on(level: floa
     assert list(windows.windows) == sorted(windows.windows, reverse=True)
 
 
+def test_at_the_level_itself_the_window_is_small() -> None:
+    schedule = els.schedules.Schedule((2.0, 1.0, 0.5, 0.1, 0.0))
+    assert two_windows(9, 3, 0.5, schedule).windows == (9, 9, 3, 3)
+
+
 def test_two_windows_of_the_wrong_order_or_parity_are_refused() -> None:
     with pytest.raises(ValueError, match="must not be above the large one, 3, got 9"):
         two_windows(3, 9, 1.0, SCHEDULE)
