@@ -22,6 +22,7 @@ from elsewhere.data import ImageSet, to_uint8, to_unit
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.files import atomic_path, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
+from elsewhere.optional import require
 from elsewhere.progress import track
 from elsewhere.sampling import make_noise, sample
 from elsewhere.schedules import Schedule
@@ -262,6 +263,7 @@ def measure(
     names = [point.name for point in points]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"points need names of their own, one or more, got {', '.join(names) or 'none'}")
+    require("scipy.stats", extra="anomalies", purpose="testing rates")  # missed now, not after the long work
     out = Path(out)
     settings = {
         "limb": subject.limb,
@@ -280,7 +282,6 @@ def measure(
     training = subject.count(to_unit(own[:MOST_TRAINING]))
     counts = {name: subject.count(to_unit(store.images)) for name, store in stores.items() if len(store.images)}
     result = Anomalies(subject, tuple(points), counts, training, settings)
-    result.to_json()  # a library that is missing is missed before the long work
 
     def work() -> Iterator[None]:
         for point in points:
