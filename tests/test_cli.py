@@ -230,6 +230,41 @@ def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_pat
     assert {"report.html", "results.json", "results.csv", "grid.png", "scatter.png"} == set(names(agreed))
 
 
+@pytest.mark.parametrize(
+    ("options", "machine"),
+    [
+        ("--machine is", lambda data: els.IdealScore(data)),
+        ("--machine ls --window 3", lambda data: els.LocalScore(data, 3)),
+        ("--window 3 --network {circular}", lambda data: els.EquivariantLocalScore(data, 3, "wrap")),
+    ],
+)
+def test_explain_writes_what_the_library_finds(
+    world: dict[str, Path], tmp_path: Path, options: str, machine: Callable[[els.ImageSet], Any]
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    line = f"explain {{data}} {options} --label 1 --count 1 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
+    data, few = els.load_images(world["data"]), els.schedules.cosine(2)
+    drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
+    expected = els.explain(machine(data), drawn.states[-2], few.sigmas[-2], 2, 1).table()
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    for name, values in expected.items():
+        assert found[name] == values.tolist()
+    assert ("Pearson r" in result.stdout) == ("--network" in options)
+    content = json.loads((tmp_path / "explanation.json").read_text())
+    assert content["settings"]["about"]["seed"] == "3"
+    assert content["images"][0]["credits"]
+
+
+def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: Path) -> None:
+    result = run(f"explain {{colour}} --window 3 --count 1 --steps 2 --every-step --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert names(tmp_path) == ["explanation.json", "mosaic.png", "run.png"]
+    assert set(result.stdout.split()) >= {str(tmp_path / name) for name in names(tmp_path)}
+
+
 def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: Path) -> None:
     line = f"compare {{other}} {{net}} --machines is --count 1 --steps 1 --out {tmp_path}"
     assert run(line, **world).exit_code == 2
@@ -323,6 +358,15 @@ BAD = {
     "empty range of windows": "calibrate {data} {net} --windows 9-3",
     "calibrate a machine without windows": "calibrate {data} {net} --machine is",
     "unknown criterion": "calibrate {data} {net} --criterion best",
+    "explain by a network": "explain {data} --machine network",
+    "explain for other images": "explain {other} --network {net}",
+    "explain for a missing network": "explain {data} --network {missing}",
+    "explain with windows for the ideal machine": "explain {data} --machine is --window 3",
+    "explain through an even window": "explain {data} --window 4",
+    "no sources to name": "explain {data} --top 0",
+    "too many sources to name": "explain {data} --top 1025",
+    "explain a label that is no class": "explain {data} --label trouser",
+    "explain no images": "explain {missing}",
     "demo without seeds": "demo --count 0",
     "demo with a negative seed": "demo --seed -1",
     "unknown network to train": "train {data} --network resnot",
@@ -361,6 +405,7 @@ def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_pa
         "train {data} --width 4 --blocks 1 --steps 1",
         "calibrate {data} {net} --windows 3 --count 1 --steps 1",
         "compare {data} {net} --window 3 --count 1 --steps 1",
+        "explain {data} --window 3 --count 1 --steps 1",
         "data {data}",
     ],
 )
@@ -392,7 +437,14 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
 
     monkeypatch.setattr("elsewhere.data.load_images", work)
     monkeypatch.setattr("elsewhere.demo.demo", work)
-    for line in ("demo", "sample {data}", "train {data}", "calibrate {data} {net}", "compare {data} {net}"):
+    for line in (
+        "demo",
+        "sample {data}",
+        "train {data}",
+        "calibrate {data} {net}",
+        "compare {data} {net}",
+        "explain {data}",
+    ):
         assert run(f"{line} --out {{text}}", **world).exit_code == 2
 
 
@@ -402,6 +454,7 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
         ("accelerate", "train {data} --steps 1", "train"),
         ("diffusers", "train {data} --network unet --steps 1", "networks"),
         ("datasets", "data hf:someone/something", "datasets"),
+        ("pyarrow", "explain {data} --parquet", "explain"),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(

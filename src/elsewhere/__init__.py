@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from elsewhere import schedules as schedules
     from elsewhere.analysis import Comparison as Comparison
+    from elsewhere.analysis import Mosaic as Mosaic
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import compare as compare
+    from elsewhere.analysis import explain as explain
+    from elsewhere.analysis import explain_run as explain_run
     from elsewhere.choices import shipped_locality as shipped_locality
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Comparison", "calibrate", "compare"),
+    "analysis": ("Comparison", "Mosaic", "calibrate", "compare", "explain", "explain_run"),
     "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),

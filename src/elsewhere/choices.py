@@ -174,12 +174,12 @@ def split_names(text: str) -> list[MachineName]:
     return cast("list[MachineName]", names)
 
 
-def default_label(network: DenoiserLike) -> str:
+def default_label(network: DenoiserLike | None) -> str:
     """The classes that show most of a network: all of them in turn, where it knows any."""
     return "cycle" if getattr(network, "num_classes", 0) else "none"
 
 
-def borders_of(network: DenoiserLike) -> Borders:
+def borders_of(network: DenoiserLike | None) -> Borders:
     """What the machine must do at the borders to be like the network: "wrap" for circular padding, else "aware"."""
     options: Mapping[str, Any] = getattr(getattr(network, "spec", None), "options", {})
     return "wrap" if options.get("padding") == "circular" else "aware"

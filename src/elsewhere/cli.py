@@ -392,6 +392,88 @@ def compare(
 
 
 @app.command()
+def explain(
+    data: Data,
+    machine: Annotated[
+        Literal["is", "ls", "els"], typer.Option(help="What draws: the ideal, local or equivariant local machine.")
+    ] = "els",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Network to hold the images against: a shipped name, a trained folder or file, or a diffusers folder.",
+            show_default="none",
+        ),
+    ] = None,
+    window: WindowSide = None,
+    locality: Locality = None,
+    borders: Borders = None,
+    label: NetworkLabel = None,
+    count: Count = 4,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    schedule: ScheduleName = "cosine",
+    top: Annotated[int, typer.Option(min=1, max=1024, help="Sources named at each pixel.")] = 8,
+    every_step: Annotated[
+        bool, typer.Option("--every-step", help="Explain every step, not the last one alone: also writes run.png.")
+    ] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Also write mosaic.parquet, a row for each pixel and source.")
+    ] = False,
+    memory: Memory = "1GB",
+    any_data: AnyData = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[Path, typer.Option(help="Folder for mosaic.png and explanation.json.")] = Path("elsewhere-explain"),
+) -> None:
+    """Name the training patches that every pixel was made of.
+
+    A machine draws images; then every pixel gets its sources, with their weights, and every training image its share
+    of the whole. With --network the machine is the one calibrated to that network, and how well both agree is shown
+    beside each image. --parquet needs the extra `explain`.
+
+    \b
+    Examples:
+      elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
+      elsewhere explain fashion-mini --network fashion-resnet --count 4 --out explained
+    """
+    with results_in(out):
+        import elsewhere as els
+        from elsewhere import choices
+        from elsewhere.analysis.explaining import require_parquet
+        from elsewhere.analysis.explanation import explain_images
+
+        levels = els.schedules.named(schedule, steps)
+        if parquet:
+            require_parquet()
+        images, net = _load_maybe_pair(data, limit, size, gray, network, any_data)
+        chosen, origin = choices.choose_machines(
+            [machine],
+            images,
+            network or choices.NETWORK_OF.get(images.name),
+            borders or choices.borders_of(net),
+            window,
+            locality,
+            memory=parse_memory(memory),
+        )
+        result = explain_images(
+            chosen[machine.upper()],
+            els.make_noise(count, images.shape, seed),
+            schedule=levels,
+            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            network=net,
+            top=top,
+            every_step=every_step,
+            about={"command": _command(), "windows": origin, "seed": str(seed)},
+            progress=_watched(),
+        )
+        files = result.save(out, parquet=parquet)
+        _print_rows(*result.table())
+        for path in files:
+            typer.echo(path)
+
+
+@app.command()
 def anomalies(
     subject: Annotated[
         Literal["hands", "trousers", "pullovers"],
@@ -555,6 +637,14 @@ def _load_pair(
     elif not check_same_images(net, images):
         typer.echo(f"warning: {network} does not say on which images it was trained", err=True)
     return images, net
+
+
+def _load_maybe_pair(
+    source: str, limit: int | None, size: int | None, gray: bool | None, network: str | None, any_data: bool
+) -> tuple[ImageSet, Denoiser | None]:
+    if network is None:
+        return _load(source, limit, size, gray), None
+    return _load_pair(source, limit, size, gray, network, any_data)
 
 
 def _watched() -> bool:

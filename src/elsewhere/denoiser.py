@@ -119,6 +119,16 @@ class Denoiser(ABC):
             TypeError: x, sigma or label of the wrong kind.
             ValueError: wrong shape, NaN, sigma not positive, label out of range.
         """
+        images, levels, labels = self.check(x, sigma, label)
+        x0 = self.predict(images, levels, labels).to(images.dtype)
+        if isinstance(x, Tensor):
+            return x0.to(x.device)
+        return x0.cpu().numpy()
+
+    def check(
+        self, x: Tensor | np.ndarray, sigma: float | Tensor | np.ndarray, label: Label = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The arguments of a call as `predict` takes them; raises what the call raises."""
         images = check_images(x)
         batch, channels, height, width = images.shape
         if channels != self.channels:
@@ -128,11 +138,7 @@ class Denoiser(ABC):
                 f"x is {height}x{width} pixels, {self!r} was made for {self.size[0]}x{self.size[1]}: resize first"
             )
         levels = check_sigma(sigma, batch, images)
-        labels = check_label(label, batch, self.num_classes, repr(self))
-        x0 = self.predict(images, levels, labels).to(images.dtype)
-        if isinstance(x, Tensor):
-            return x0.to(x.device)
-        return x0.cpu().numpy()
+        return images, levels, check_label(label, batch, self.num_classes, repr(self))
 
     @abstractmethod
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:

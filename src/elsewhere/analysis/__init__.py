@@ -1,21 +1,31 @@
-"""Holding machines against trained networks: calibration, comparison, nearest training images, reports."""
+"""What machines draw: held against trained networks, and traced back to the training images."""
 
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
+from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare
+from elsewhere.analysis.explaining import Mosaic, explain, explain_run
+from elsewhere.analysis.explanation import Explanation, explain_images
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
 
 __all__ = [
     "Comparison",
+    "Explanation",
+    "Mosaic",
     "Nearest",
     "calibrate",
+    "coherence_length",
     "compare",
     "cosine_similarity",
+    "explain",
+    "explain_images",
+    "explain_run",
     "mse",
     "nearest_training_images",
     "pearson_r",
     "r_squared",
+    "regions",
     "save_calibration_plots",
     "write_report",
 ]

@@ -11,14 +11,14 @@ from threading import Barrier, Thread
 import torch
 
 from elsewhere.engine.jobs import Job
-from elsewhere.engine.state import SoftmaxState, merge_all
+from elsewhere.engine.state import Found, merge_all
 
 # About a tenth of a second of work; a job is never cut into more than MOST_PIECES, whose states wait to be merged.
 PIECE = 2**25
 MOST_PIECES = 64
 
 
-def run(jobs: Sequence[Job], device: torch.device | None = None) -> list[SoftmaxState]:
+def run(jobs: Sequence[Job[Found]], device: torch.device | None = None) -> list[Found]:
     """The state of every job.
 
     On a processor the jobs are cut into pieces that the cores share, one thread a piece, so that a tile stays in its
@@ -37,7 +37,7 @@ def run(jobs: Sequence[Job], device: torch.device | None = None) -> list[Softmax
             future.cancel()
 
 
-def _cut(job: Job) -> list[tuple[int, int]]:
+def _cut(job: Job[Found]) -> list[tuple[int, int]]:
     if len(job) == 0:
         raise ValueError("a softmax average needs at least one key")
     count = min(MOST_PIECES, len(job), -(-job.pairs // PIECE))
@@ -45,7 +45,7 @@ def _cut(job: Job) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _results(futures: list[Future[SoftmaxState]]) -> list[SoftmaxState]:
+def _results(futures: list[Future[Found]]) -> list[Found]:
     return [future.result() for future in futures]
 
 

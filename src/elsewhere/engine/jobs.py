@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine.keys import Keys, PixelStore
+from elsewhere.engine.keys import Keys, PixelStore, Sources
 from elsewhere.engine.state import SoftmaxState
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
@@ -20,20 +21,67 @@ LEAST = -80.0
 ROUNDING = 1e-4
 
 
-class Job(Protocol):
-    """A softmax average over a number of keys, any range of which can be done alone."""
+State = TypeVar("State", covariant=True)
+
+
+class Job(Protocol[State]):
+    """Work on a number of keys, any range of which can be done alone, with states that merge."""
 
     @property
     def pairs(self) -> int:
-        """Queries times keys."""
+        """Queries times keys: how much work there is to cut into pieces."""
         ...
 
     def __len__(self) -> int:
         """Number of keys."""
         ...
 
-    def run(self, start: int, stop: int) -> SoftmaxState:
+    def run(self, start: int, stop: int) -> State:
         """The state of the keys in a range."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Log-weights of some queries against some keys, but for the job's `offset`, the same for all keys of a query.
+
+    Attributes:
+        queries: which queries, consecutive ones.
+        start: position of the first key.
+        logs: (..., T), the leading axes being those of the queries; a reader may overwrite them.
+        values: (T, V), or (P, T, V) where every pixel has its own.
+    """
+
+    queries: slice
+    start: int
+    logs: Tensor
+    values: Tensor
+
+
+class Average(Job[SoftmaxState], Protocol):
+    """A softmax average, whose weights can be read one by one: what `Tracing` takes.
+
+    Attributes:
+        count: number of queries.
+    """
+
+    count: int
+
+    @property
+    def offset(self) -> Tensor:
+        """What the logs of the tiles lack, float64 (count,)."""
+        ...
+
+    def tiles(self, start: int, stop: int) -> Iterator[Tile]:
+        """The log-weights of the keys in a range: for each query, keys come in order."""
+        ...
+
+    def sources(self) -> Sources:
+        """Which training images the keys come from."""
+        ...
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, row and column of the windows' centres, for positions of keys asked for from a row and a column."""
         ...
 
 
@@ -84,19 +132,34 @@ class SharedKeys:
         rows = [wide * precision / scale, -precision / (2 * scale**2), torch.ones_like(precision)]
         return _Block(torch.cat(rows, dim=1).to(dtype), (-norms * precision / 2).squeeze(1))
 
+    @property
+    def offset(self) -> Tensor:
+        return torch.cat([block.offset for block in self.blocks])
+
+    def sources(self) -> Sources:
+        return self.keys.sources()
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.keys.locate(keys, row, column)
+
     def run(self, start: int, stop: int) -> SoftmaxState:
         running = [_Running(self.dtype) for _ in self.blocks]
+        for tile in self.tiles(start, stop):
+            running[tile.queries.start // ROWS].add(tile.logs, tile.values)
+        return _stack(
+            [state.finish(block.offset, self.keys.scale) for block, state in zip(self.blocks, running, strict=True)]
+        )
+
+    def tiles(self, start: int, stop: int) -> Iterator[Tile]:
         columns = min(self.columns, stop - start)
         room = {block.rows.dtype: block.rows.new_empty((columns, self.keys.width + 2)) for block in self.blocks}
         for left in range(start, stop, columns):
             right = min(left + columns, stop)
             tiles = {dtype: self.keys.tile(left, right, out) for dtype, out in room.items()}
-            for block, state in zip(self.blocks, running, strict=True):
+            for index, block in enumerate(self.blocks):
                 keys, values = tiles[block.rows.dtype]
-                state.add(_product(block.rows, keys), values.to(self.dtype))
-        return _stack(
-            [state.finish(block.offset, self.keys.scale) for block, state in zip(self.blocks, running, strict=True)]
-        )
+                queries = slice(index * ROWS, index * ROWS + len(block.rows))
+                yield Tile(queries, left, _product(block.rows, keys), values.to(self.dtype))
 
 
 class SamePlace:
@@ -122,18 +185,38 @@ class SamePlace:
         self.precision = (1 / sigma.double().square())[:, None, None]
         self.down, self.across = (_band(size, window, x) for size in x.shape[2:])
         self.expand = bool((sigma > 1).all())
+        self.count = len(x) * len(pixels)
 
     @property
     def pairs(self) -> int:
-        return len(self.x) * len(self.pixels) * len(self.store)
+        return self.count * len(self.store)
 
     def __len__(self) -> int:
         return len(self.store)
 
+    @property
+    def offset(self) -> Tensor:
+        if not self.expand:
+            return self.precision.new_zeros(self.count)
+        left_out = self._over_windows(self.x.square().sum(1, keepdim=True)).to(self.precision)
+        return -(left_out * self.precision / 2).flatten()
+
+    def sources(self) -> Sources:
+        return Sources(torch.arange(len(self), device=self.x.device))
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return keys, row.expand(keys.shape), column.expand(keys.shape)
+
     def run(self, start: int, stop: int) -> SoftmaxState:
+        running = _Running(self.x.dtype)
+        for tile in self.tiles(start, stop):
+            running.add(tile.logs, tile.values)
+        state = running.finish(self.offset.view(len(self.x), -1), 1.0)
+        return SoftmaxState(state.peak.flatten(), state.total.flatten(), state.weighted.flatten(0, 1))
+
+    def tiles(self, start: int, stop: int) -> Iterator[Tile]:
         batch, channels, height, width = self.x.shape
         columns = max(1, TILE // (batch * channels * height * width))
-        running = _Running(self.x.dtype)
         for left in range(start, stop, columns):
             images = self.store.centred(self.store.pixels[left : min(left + columns, stop)], self.x.dtype)
             images = images / self.store.scale
@@ -144,10 +227,7 @@ class SamePlace:
             logs = self._over_windows(closeness) * (self.precision / 2).to(self.x.dtype)
             values = images.flatten(2)[:, :, self.pixels].permute(2, 0, 1)
             # Pixels first: (B, T, P) -> (B, P, T), each pixel with keys and values of its own.
-            running.add(logs.transpose(1, 2), values)
-        left_out = self._over_windows(self.x.square().sum(1, keepdim=True)) if self.expand else torch.zeros(1, 1, 1)
-        state = running.finish(-(left_out.to(self.precision) * self.precision / 2).squeeze(1), 1.0)
-        return SoftmaxState(state.peak.flatten(), state.total.flatten(), state.weighted.flatten(0, 1))
+            yield Tile(slice(0, self.count), left, logs.transpose(1, 2), values)
 
     def _over_windows(self, squares: Tensor) -> Tensor:
         """Sums over the windows of the pixels answered for, (B, T, H, W) -> (B, T, P)."""

@@ -58,9 +58,44 @@ class PixelStore:
         """Stored pixels as floats with the centre taken off, in stored units: whole numbers when stored as uint8."""
         return pixels.to(dtype).sub_(self.centre) if pixels.dtype != dtype else pixels - self.centre
 
+    def floats(self, pixels: Tensor) -> Tensor:
+        """Stored pixels as floats in [-1, 1]."""
+        dtype = torch.float64 if pixels.dtype == torch.float64 else torch.float32
+        return self.centred(pixels, dtype) / self.scale + self.offset
+
     def take(self, index: Tensor) -> PixelStore:
         """The images of an index, with the same centre."""
         return replace(self, pixels=self.pixels[index])
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which training images some keys come from.
+
+    Attributes:
+        images: image of every window, those that one key stands for side by side, (M,) integers.
+        bounds: where the windows of each key begin, and M at the end, int64 (K + 1,); None when each is one window.
+    """
+
+    images: Tensor
+    bounds: Tensor | None = None
+
+    def counts(self, keys: Tensor) -> Tensor:
+        """How many equal windows stand behind each key, int64, of the shape of `keys`."""
+        if self.bounds is None:
+            return torch.ones_like(keys)
+        return self.bounds[keys + 1] - self.bounds[keys]
+
+    def share(self, weights: Tensor, start: int, into: Tensor) -> None:
+        """Add weights (B, T) of the keys from `start` on to their images' sums (B, N); equal windows share alike."""
+        stop = start + weights.shape[1]
+        if self.bounds is None:
+            into.index_add_(1, self.images[start:stop], weights.to(into.dtype))
+            return
+        bounds = self.bounds[start : stop + 1]
+        counts = bounds.diff()
+        each = (weights.to(into.dtype) / counts).repeat_interleave(counts, dim=1)
+        into.index_add_(1, self.images[int(bounds[0]) : int(bounds[-1])], each)
 
 
 class Keys(Protocol):
@@ -86,6 +121,14 @@ class Keys(Protocol):
         """
         ...
 
+    def sources(self) -> Sources:
+        """Which training images the keys come from."""
+        ...
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, row and column of the centre of each key; the row and column asked from where keys are everywhere."""
+        ...
+
 
 class ImageKeys:
     """Whole images: key and value are the flattened image."""
@@ -102,6 +145,12 @@ class ImageKeys:
     def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         rows = _write(out, self.store.pixels[start:stop], self.store.centre, None)
         return rows, rows[:, :-2]
+
+    def sources(self) -> Sources:
+        return Sources(torch.arange(len(self), device=self.store.pixels.device))
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return keys, row.expand(keys.shape), column.expand(keys.shape)
 
 
 @dataclass(frozen=True)
@@ -147,15 +196,18 @@ class WindowKeys:
         self.store = store
         self.extent = extent
         self.grid = (len(rows), len(columns))
+        self.first = (rows[0], columns[0])
         self.scale = store.scale
         self.width = store.pixels.shape[1] * extent.sides[0] * extent.sides[1]
         self.typical_norm = store.spread * math.sqrt(self.width)
         # A view: windows are only ever copied a tile at a time.
         cut, self.windows = extent.windows(store.pixels, rows, columns)
+        self._cut = cut
+        self._seed = 0
         self.kept: Tensor | None = None
         self.log_counts: Tensor | None = None
         if merge and self._repeats(cut[:: max(1, len(cut) // SAMPLE)]):
-            self._merge_equal(cut)
+            self._merge_equal()
         self._held: tuple[Tensor, Tensor] | None = None
         if 4 * len(self) * (self.width + 2) <= hold and store.pixels.dtype == torch.uint8:
             self._held = self._read(0, len(self), cut.new_empty((len(self), self.width + 2), dtype=torch.float32))
@@ -174,7 +226,24 @@ class WindowKeys:
         tensors = (self.kept, self.log_counts, *(self._held or ()))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
-    def locate(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def sources(self) -> Sources:
+        if self.kept is None:
+            return Sources(torch.arange(self.places, device=self.windows.device) // (self.grid[0] * self.grid[1]))
+        # Sorted again: who only draws need not hold the places of all windows.
+        order, starts = _groups(self._cut, self.extent.sides, self._seed)
+        by_key = order[starts].argsort()
+        counts = starts.diff(append=starts.new_tensor([len(order)]))[by_key]
+        bounds = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        # Where the group of each key begins in `order`, less where it begins in the order of the keys.
+        shift = (starts[by_key] - bounds[:-1]).repeat_interleave(counts)
+        order = order[torch.arange(len(order), device=order.device) + shift]
+        return Sources((order // (self.grid[0] * self.grid[1])).to(torch.int32), bounds)
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        image, i, j = self._place(keys if self.kept is None else self.kept[keys].long())
+        return image, i + self.first[0], j + self.first[1]
+
+    def _place(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image, row and column (counted from the first row and column of the grid) of flat positions."""
         rows, columns = self.grid
         return flat // (rows * columns), flat // columns % rows, flat % columns
@@ -191,7 +260,7 @@ class WindowKeys:
     def _read(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         device = self.windows.device
         flat = torch.arange(start, stop, device=device) if self.kept is None else self.kept[start:stop].long()
-        raw = self.windows[self.locate(flat)]
+        raw = self.windows[self._place(flat)]
         rows = _write(out, raw, self.store.centre, self._log_counts(start, stop))
         return rows, self.store.centred(raw[:, :, self.extent.top, self.extent.left], out.dtype)
 
@@ -203,23 +272,19 @@ class WindowKeys:
         hashes = _window_hash(some, self.extent.sides, 0).flatten()
         return len(torch.unique(hashes)) < (1 - WORTH_MERGING / 2) * len(hashes)
 
-    def _merge_equal(self, cut: Tensor) -> None:
+    def _merge_equal(self) -> None:
         for seed in range(3):
-            labels = _window_hash(cut, self.extent.sides, seed).flatten()
-            order = labels.argsort(stable=True)
-            ordered = labels[order]
-            first = torch.ones_like(ordered, dtype=torch.bool)
-            first[1:] = ordered[1:] != ordered[:-1]
-            starts = first.nonzero().flatten()
-            if len(starts) > (1 - WORTH_MERGING) * len(labels):
+            order, starts = _groups(self._cut, self.extent.sides, seed)
+            if len(starts) > (1 - WORTH_MERGING) * len(order):
                 return
-            counts = starts.diff(append=starts.new_tensor([len(labels)]))
+            counts = starts.diff(append=starts.new_tensor([len(order)]))
             representative = order[starts].repeat_interleave(counts)
             if self._all_equal(order, representative):
                 # In the order of the images, so that neighbouring keys stay neighbours in memory.
                 kept, by_position = order[starts].sort()
                 self.kept = kept.to(torch.int32) if self.places < 2**31 else kept
                 self.log_counts = counts[by_position].double().log()
+                self._seed = seed
                 return
         raise AssertionError("three 64-bit hashes in a row collided")
 
@@ -227,7 +292,7 @@ class WindowKeys:
         """Whether every window equals the one that would stand for it: a hash alone is no proof."""
         differ = (order != representative).nonzero().flatten()
         for block in torch.split(differ, max(1, 4_000_000 // self.width)):
-            one, other = self.windows[self.locate(order[block])], self.windows[self.locate(representative[block])]
+            one, other = self.windows[self._place(order[block])], self.windows[self._place(representative[block])]
             if not torch.equal(one, other):
                 return False
         return True
@@ -241,6 +306,16 @@ def _write(out: Tensor, raw: Tensor, centre: float, log_counts: Tensor | None) -
     rows[:, -2] = torch.linalg.vector_norm(keys, dim=1).square_()
     rows[:, -1] = 0 if log_counts is None else log_counts
     return rows
+
+
+def _groups(cut: Tensor, sides: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
+    """Flat positions of all windows, those of equal hash side by side and in order, and where each group begins."""
+    labels = _window_hash(cut, sides, seed).flatten()
+    order = labels.argsort(stable=True)
+    ordered = labels[order]
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return order, first.nonzero().flatten()
 
 
 def _window_hash(cut: Tensor, sides: tuple[int, int], seed: int) -> Tensor:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+
+class Mergeable(Protocol):
+    """What is known from some keys, and can be joined with what is known from the keys after them."""
+
+    def merge(self, other: Self) -> Self: ...
+
+
+Found = TypeVar("Found", bound=Mergeable)
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,6 @@ class SoftmaxState:
         return self.peak + self.total.log()
 
 
-def merge_all(states: Iterable[SoftmaxState]) -> SoftmaxState:
+def merge_all(states: Iterable[Found]) -> Found:
     """Merge states in the order given, so that the result does not depend on which was ready first."""
-    return reduce(SoftmaxState.merge, states)
+    return reduce(lambda one, other: one.merge(other), states)

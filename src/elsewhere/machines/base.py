@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from elsewhere import engine as engines
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, check_images
-from elsewhere.engine import Job, PixelStore, SoftmaxState
+from elsewhere.engine import Average, Job, PixelStore, SoftmaxState, Sources, Trace, Tracing
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
 Data = ImageSet | Tensor | np.ndarray
@@ -24,6 +25,48 @@ Engine = Literal["auto", "exact"]
 ENGINES = ("auto", "exact")
 DEFAULT_MEMORY = 2**30
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A job, and the pixels that its queries ask for.
+
+    Attributes:
+        job: its queries are those of the first image, then those of the second, ...
+        pixels: flat positions, one for each query of an image, int64 (P,); None when a query asks for a whole image.
+    """
+
+    job: Average
+    pixels: Tensor | None
+
+    def answer(self, state: SoftmaxState, out: Tensor) -> None:
+        """Write the means of a state into images (B, C, H, W)."""
+        if self.pixels is None:
+            out[:] = state.mean().view(out.shape)
+        else:
+            out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What was found about one question on some images of a batch.
+
+    Attributes:
+        images: which images of the batch, int64 (B,).
+        window: side of the window.
+        training: which training images the engine saw, int64 (n,).
+        question, state: the job, and its state.
+        trace: where the weights went; `trace.shares` is (B, n).
+        sources: which of the n training images the keys come from.
+    """
+
+    images: Tensor
+    window: int
+    training: Tensor
+    question: Question
+    state: SoftmaxState
+    trace: Trace
+    sources: Sources
 
 
 class SoftmaxMachine(Denoiser):
@@ -75,15 +118,53 @@ class SoftmaxMachine(Denoiser):
         return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        device = self.store.pixels.device
-        centred = x.to(device, dtype) - self.store.offset
-        sigma = sigma.to(device)
+        centred, sigma = self._centred(x), sigma.to(self.store.pixels.device)
         out = torch.empty_like(centred)
         for index, window, chosen in self._parts(sigma, label):
             for some in torch.split(index, self._images_at_once(centred[0], window)):
                 out[some] = self._mean(centred[some], sigma[some], window, chosen)
         return out + self.store.offset
+
+    def trace(self, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Iterator[Traced]:
+        """Where the weights of every query went, for checked arguments as in `predict`, weighed by the exact engine.
+
+        Args:
+            top: how many of the largest weights to keep for each query; None for all of them.
+
+        Raises:
+            ValueError: all weights need more than the machine's memory.
+        """
+        device = self.store.pixels.device
+        centred, sigma = self._centred(x), sigma.to(device)
+        for index, window, chosen in self._parts(sigma, label):
+            training = self._chosen(chosen)
+            for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
+                questions = self._questions(centred[some], sigma[some], window, chosen)
+                if top is None:
+                    self._check_room([question.job for question in questions])
+                states = engines.run([question.job for question in questions], device)
+                tracings = [
+                    Tracing(
+                        question.job, state, len(some), len(training), min(len(question.job), top or len(question.job))
+                    )
+                    for question, state in zip(questions, states, strict=True)
+                ]
+                for question, state, tracing, trace in zip(
+                    questions, states, tracings, engines.run(tracings, device), strict=True
+                ):
+                    yield Traced(some, window, training, question, state, trace, tracing.sources)
+
+    def _check_room(self, jobs: Sequence[Average]) -> None:
+        # A log-weight and a position, sorted once.
+        needed = 32 * sum(job.pairs for job in jobs)
+        if needed > self.memory:
+            raise ValueError(
+                f"top=None keeps every weight, here {needed} bytes of {self.memory}: give a number, or fewer images"
+            )
+
+    def _centred(self, x: Tensor) -> Tensor:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        return x.to(self.store.pixels.device, dtype) - self.store.offset
 
     def _parts(self, sigma: Tensor, label: Tensor | None) -> Iterator[tuple[Tensor, int, int | None]]:
         """Images of the batch that look through the same window at the same classes."""
@@ -94,10 +175,10 @@ class SoftmaxMachine(Denoiser):
         for (window, chosen), members in parts.items():
             yield torch.tensor(members, device=sigma.device), window, chosen
 
-    def _images_at_once(self, image: Tensor, window: int) -> int:
+    def _images_at_once(self, image: Tensor, window: int, top: int = 0, training: int = 0) -> int:
         # Queries in float64 twice over, and the states of the pieces that wait to be merged.
-        a_pixel = 16 * (image.shape[0] * min(window, 2 * max(image.shape[1:])) ** 2 + 64 * (image.shape[0] + 2))
-        return max(1, self.memory // 4 // (a_pixel * image[0].numel()))
+        a_pixel = 16 * (image.shape[0] * min(window, 2 * max(image.shape[1:])) ** 2 + 64 * (image.shape[0] + 2 + top))
+        return max(1, self.memory // 4 // (a_pixel * image[0].numel() + 8 * 64 * training))
 
     def _class_store(self, label: int | None) -> PixelStore:
         if label is None:
@@ -105,22 +186,36 @@ class SoftmaxMachine(Denoiser):
         return self._cache.get(("class", label), lambda: self._select(label), _store_bytes)
 
     def _select(self, label: int) -> PixelStore:
-        assert self.labels is not None
-        chosen = (self.labels == label).nonzero().flatten()
+        chosen = self._chosen(label)
         if not len(chosen):
             raise ValueError(f"label {label} has no training image")
-        return self.store.take(chosen.to(self.store.pixels.device))
+        return self.store.take(chosen)
 
-    def _run(self, jobs: list[Job]) -> list[SoftmaxState]:
+    def _chosen(self, label: int | None) -> Tensor:
+        """Which training images are of a class, all for None, int64."""
+        if label is None:
+            return torch.arange(len(self), device=self.store.pixels.device)
+        assert self.labels is not None
+        return (self.labels == label).nonzero().flatten().to(self.store.pixels.device)
+
+    def _run(self, jobs: Sequence[Job[SoftmaxState]]) -> list[SoftmaxState]:
         return engines.run(jobs, self.store.pixels.device)
 
     @abstractmethod
     def _window_at(self, sigma: float) -> int:
         """Window side at a noise level."""
 
-    @abstractmethod
     def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
         """Posterior mean of centred images (B, C, H, W), all through one window and of one class."""
+        out = torch.empty_like(x)
+        questions = self._questions(x, sigma, window, label)
+        for question, state in zip(questions, self._run([question.job for question in questions]), strict=True):
+            question.answer(state, out)
+        return out
+
+    @abstractmethod
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
+        """What centred images (B, C, H, W) ask of which keys: together the questions cover every pixel once."""
 
 
 class WindowedMachine(SoftmaxMachine):

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from elsewhere.engine import Job, SharedKeys, SoftmaxState, WindowKeys
-from elsewhere.machines.base import Data, Window, WindowedMachine
+from elsewhere.engine import Average, SharedKeys, WindowKeys
+from elsewhere.machines.base import Data, Question, Window, WindowedMachine
 from elsewhere.machines.borders import BorderClass, border_classes, interior
-from elsewhere.machines.local import same_place_mean
+from elsewhere.machines.local import same_place
 
 Borders = Literal["aware", "wrap"]
 
@@ -57,29 +57,28 @@ class EquivariantLocalScore(WindowedMachine):
         window = self.window if isinstance(self.window, int) else "schedule"
         return self._describe(f"window={window}", f"borders={self.borders!r}")
 
-    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
         if self.borders == "wrap":
             return self._wrapped(x, sigma, window, label)
         return self._aware(x, sigma, window, label)
 
-    def _wrapped(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
+    def _wrapped(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
         places = interior(*self.image_size, window)
+        everywhere = torch.arange(x[0, 0].numel(), device=x.device)
         if places is None:
             self._check_same_size(x, window)
-            everywhere = torch.arange(x[0, 0].numel(), device=x.device)
-            return same_place_mean(self, x, sigma, window, label, everywhere).view(x.shape)
+            return [same_place(self, x, sigma, window, label, everywhere)]
         radius, (height, width) = window // 2, x.shape[2:]
         inside = range(radius, radius + height), range(radius, radius + width)
         queries = places.extent.windows(_wrap(x, radius), *inside)[1]
-        state = self._run([self._job(queries, sigma, places, label)])[0]
-        return _image(state, queries).to(x.dtype)
+        return [Question(self._job(queries, sigma, places, label), everywhere)]
 
-    def _aware(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
+    def _aware(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
         height, width = x.shape[2:]
         known = {places.key: places for places in border_classes(*self.image_size, window)}
         same_size = (height, width) == self.image_size
-        out = torch.empty_like(x)
-        shared, jobs, alone = [], [], []
+        flat = torch.arange(height * width, device=x.device).view(height, width)
+        questions, alone = [], []
         for places in border_classes(height, width, window):
             if places.key not in known:
                 self._check_same_size(x, window)
@@ -87,15 +86,12 @@ class EquivariantLocalScore(WindowedMachine):
                 alone.append(places.rows[0] * width + places.columns[0])
             else:
                 queries = places.extent.windows(x, places.rows, places.columns)[1]
-                jobs.append(self._job(queries, sigma, known[places.key], label))
-                shared.append((places, queries))
-        for (places, queries), state in zip(shared, self._run(jobs), strict=True):
-            rows, columns = places.rows, places.columns
-            out[:, :, rows.start : rows.stop, columns.start : columns.stop] = _image(state, queries).to(x.dtype)
+                pixels = flat[places.rows.start : places.rows.stop, places.columns.start : places.columns.stop]
+                questions.append(Question(self._job(queries, sigma, known[places.key], label), pixels.flatten()))
         if alone:
             pixels = torch.tensor(alone, device=x.device)
-            out.flatten(2)[:, :, pixels] = same_place_mean(self, x, sigma, window, label, pixels)
-        return out
+            questions.append(same_place(self, x, sigma, window, label, pixels))
+        return questions
 
     def _check_same_size(self, x: Tensor, window: int) -> None:
         if tuple(x.shape[2:]) != self.image_size:
@@ -104,7 +100,7 @@ class EquivariantLocalScore(WindowedMachine):
                 f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
             )
 
-    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Job:
+    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
 
         def make() -> WindowKeys:
@@ -125,8 +121,3 @@ def _wrap(x: Tensor, radius: int) -> Tensor:
         index = torch.arange(-radius, x.shape[axis] + radius, device=x.device) % x.shape[axis]
         x = x.index_select(axis, index)
     return x
-
-
-def _image(state: SoftmaxState, queries: Tensor) -> Tensor:
-    """Means (B * rows * columns, C) as images (B, C, rows, columns)."""
-    return state.mean().view(*queries.shape[:3], -1).permute(0, 3, 1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from elsewhere.engine import ImageKeys, SharedKeys
-from elsewhere.machines.base import SoftmaxMachine
+from elsewhere.machines.base import Question, SoftmaxMachine
 
 
 class IdealScore(SoftmaxMachine):
@@ -30,6 +30,5 @@ class IdealScore(SoftmaxMachine):
     def _window_at(self, sigma: float) -> int:
         return 2 * max(self.image_size) - 1
 
-    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
-        job = SharedKeys(x.flatten(1), sigma, ImageKeys(self._class_store(label)))
-        return self._run([job])[0].mean().view(x.shape).to(x.dtype)
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
+        return [Question(SharedKeys(x.flatten(1), sigma, ImageKeys(self._class_store(label))), None)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import SamePlace
-from elsewhere.machines.base import WindowedMachine
+from elsewhere.machines.base import Question, WindowedMachine
 
 
 class LocalScore(WindowedMachine):
@@ -27,14 +27,12 @@ class LocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
-    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
-        everywhere = torch.arange(x[0, 0].numel(), device=x.device)
-        return same_place_mean(self, x, sigma, window, label, everywhere).view(x.shape)
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
+        return [same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]
 
 
-def same_place_mean(
+def same_place(
     machine: WindowedMachine, x: Tensor, sigma: Tensor, window: int, label: int | None, pixels: Tensor
-) -> Tensor:
-    """Posterior mean (B, C, P) of some pixels from the same places in the training images."""
-    state = machine._run([SamePlace(x, sigma, machine._class_store(label), window, pixels)])[0]
-    return state.mean().view(len(x), len(pixels), x.shape[1]).transpose(1, 2).to(x.dtype)
+) -> Question:
+    """What some pixels (flat positions) ask of the same places in the training images."""
+    return Question(SamePlace(x, sigma, machine._class_store(label), window, pixels), pixels)

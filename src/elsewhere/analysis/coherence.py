@@ -1,0 +1,132 @@
+"""Patches pasted whole: regions of neighbouring pixels that continue one place of one training image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from elsewhere.analysis.explaining import Mosaic, read_windows
+from elsewhere.engine import PixelStore
+
+CHUNK = 4_000_000
+"""Pixels of windows that are read at once."""
+
+
+def regions(mosaic: Mosaic) -> Tensor:
+    """Regions of pixels whose heaviest windows continue one another, int64 (B, H, W).
+
+    Two pixels side by side belong together when the heaviest window of one, moved by as much in its training image,
+    is the heaviest window of the other: same training image, same position - pixel. Equal windows stand for one
+    another, so that it does not matter which of them is named. Plain windows, of one colour throughout, would continue
+    everywhere: pixels made by them stay regions of their own.
+
+    Returns:
+        For each pixel the flat position of the first pixel of its region.
+
+    Example:
+        >>> import elsewhere as els
+        >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
+        >>> int(regions(els.explain(machine, els.make_noise(1, (1, 28, 28)), sigma=1.0)).max())
+        0
+    """
+    return _regions(mosaic, plain(mosaic))
+
+
+def plain(mosaic: Mosaic) -> Tensor:
+    """Pixels whose heaviest window is of one colour throughout, bool (B, H, W)."""
+    found = torch.empty_like(mosaic.image_ids[..., 0], dtype=torch.bool)
+    for index, window in enumerate(mosaic.windows):
+        place = mosaic.positions[index, :, :, 0].flatten(0, 1)
+        heaviest = mosaic.image_ids[index, :, :, 0].flatten(), place[:, 0], place[:, 1]
+        found[index] = _by_chunks(_is_plain, mosaic.store, window, heaviest).view_as(found[index])
+    return found
+
+
+def coherence_length(mosaic: Mosaic) -> Tensor:
+    """Side, in pixels, of the patch that a pixel comes from, float64 (B,).
+
+    The square root of the mean size of the region that a pixel lies in, over all pixels of an image but plain ones
+    (see `regions`): 1 when no two neighbours come from the same patch, sqrt(H W) when the whole image is one training
+    image, 0 when every pixel is plain.
+    """
+    is_plain = plain(mosaic)
+    labels, counted = _regions(mosaic, is_plain).flatten(1), ~is_plain.flatten(1)
+    sizes = torch.zeros_like(labels).scatter_add_(1, labels, torch.ones_like(labels)).gather(1, labels)
+    return ((sizes * counted).sum(1).double() / counted.sum(1).clamp(min=1)).sqrt()
+
+
+def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
+    batch, height, width = is_plain.shape
+    below = _continue(mosaic, is_plain, (1, 0))
+    right = _continue(mosaic, is_plain, (0, 1))
+    labels = torch.arange(height * width, device=is_plain.device).view(1, height, width).repeat(batch, 1, 1)
+    while True:
+        before = labels
+        labels = _spread(_spread(labels, below, 1), right, 2)
+        # Follow the pointers: what a region's first pixel has joined, the whole region has joined.
+        labels = labels.flatten(1).gather(1, labels.flatten(1)).view_as(labels)
+        if torch.equal(labels, before):
+            return labels
+
+
+def _spread(labels: Tensor, joined: Tensor, axis: int) -> Tensor:
+    """The smaller label of two neighbours along an axis that are joined, for both."""
+    size = labels.shape[axis] - 1
+    first, second = labels.narrow(axis, 0, size), labels.narrow(axis, 1, size)
+    least = torch.minimum(first, second)
+    labels = labels.clone()
+    labels.narrow(axis, 0, size).copy_(torch.where(joined, least, first))
+    # Not from the label just written: that of the second may be smaller still.
+    second = labels.narrow(axis, 1, size)
+    second.copy_(torch.where(joined, torch.minimum(second, least), second))
+    return labels
+
+
+def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
+    """Whether each pixel and the next one, a step down or to the right, come from one place: bool (B, H', W')."""
+    down, across = step
+    move = torch.tensor(step, device=is_plain.device)
+    here = slice(None), slice(0, is_plain.shape[1] - down), slice(0, is_plain.shape[2] - across)
+    following = slice(None), slice(down, None), slice(across, None)
+    ids, places = mosaic.image_ids[..., 0], mosaic.positions[..., 0, :]
+    image, place, next_image, next_place = ids[here], places[here], ids[following], places[following]
+    varied = ~(is_plain[here] | is_plain[following])
+    joined = (image == next_image) & (place + move == next_place).all(-1) & varied
+    for index, window in enumerate(mosaic.windows):
+        rest = varied[index] & ~joined[index]
+        one, other = image[index][rest], next_image[index][rest]
+        at, next_at = place[index][rest], next_place[index][rest]
+        forth = _same_window(mosaic.store, window, (one, at + move), (other, next_at))
+        back = _same_window(mosaic.store, window, (one, at), (other, next_at - move))
+        joined[index, rest] = forth | back
+    return joined
+
+
+def _same_window(store: PixelStore, window: int, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+    """Whether windows, given by images (M,) and positions (M, 2), are equal and end at the same borders, bool (M,)."""
+    places = one[0], *one[1].unbind(1), other[0], *other[1].unbind(1)
+    return _by_chunks(_equal, store, window, places)
+
+
+def _by_chunks(test: Callable[..., Tensor], store: PixelStore, window: int, places: Sequence[Tensor]) -> Tensor:
+    """A test of windows at image, row, column, ... (M,), not all of which are read at once."""
+    side = min(window, 2 * max(store.pixels.shape[2:]))
+    many = max(1, CHUNK // (side**2 * store.pixels.shape[1]))
+    parts = zip(*(torch.split(place, many) for place in places), strict=True)
+    return torch.cat([test(store, window, *some) for some in parts])
+
+
+def _equal(store: PixelStore, window: int, *places: Tensor) -> Tensor:
+    one, inside = read_windows(store.pixels, window, *places[:3])
+    other, also_inside = read_windows(store.pixels, window, *places[3:])
+    same = (inside == also_inside) & ((one == other) | ~inside)
+    # A window centred outside an image is no window.
+    return same.flatten(1).all(1) & inside[:, 0, inside.shape[2] // 2, inside.shape[3] // 2]
+
+
+def _is_plain(store: PixelStore, window: int, *places: Tensor) -> Tensor:
+    pixels, inside = read_windows(store.pixels, window, *places)
+    centre = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
+    return ((pixels == centre[:, :, None, None]) | ~inside).flatten(1).all(1)

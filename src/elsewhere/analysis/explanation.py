@@ -1,0 +1,190 @@
+"""Images drawn and explained: the pictures, the numbers and the files of `elsewhere explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.analysis.checks import check_request, check_schedule, describe
+from elsewhere.analysis.coherence import coherence_length, plain
+from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
+from elsewhere.analysis.metrics import pearson_r, r_squared
+from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
+from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.files import write_text
+from elsewhere.pictures import Column, save_figure
+from elsewhere.sampling import sample
+from elsewhere.schedules import Schedule
+
+FORMAT = "elsewhere.explanation/1"
+LISTED = 1e-3
+"""Credits of less than this are summed up in the file, not listed."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Images that a machine drew, and the training patches that they were made of.
+
+    Attributes:
+        mosaics: of every step from noise to image, or of the last step alone.
+        network: what a trained network drew from the same noises, (B, C, H, W), or None.
+        settings: what is needed to run this again.
+    """
+
+    mosaics: tuple[Mosaic, ...]
+    network: Tensor | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mosaic(self) -> Mosaic:
+        """Of the last step, whose prediction is the image itself."""
+        return self.mosaics[-1]
+
+    @property
+    def agreement(self) -> dict[str, np.ndarray]:
+        """ "pearson_r" and "r_squared" of machine and network, image by image; empty without a network."""
+        if self.network is None:
+            return {}
+        images = self.mosaic.x0
+        metrics = {"pearson_r": pearson_r, "r_squared": r_squared}
+        return {name: metric(images, self.network).cpu().numpy() for name, metric in metrics.items()}
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Header and rows of a table in words, one row an image."""
+        header = ("image", "most credit", *("Pearson r", "R^2")[: len(self.agreement)], "patch side", "beyond the top")
+        credits, lengths = self.mosaic.credits(), coherence_length(self.mosaic).tolist()
+        rows: list[tuple[str, ...]] = []
+        for i, credit in enumerate(credits):
+            share, source = credit.max(0)
+            agreement = [f"{values[i]:.3f}" for values in self.agreement.values()]
+            left_over = float(self.mosaic.unexplained[i].mean())
+            most = f"{float(share):.1%} to #{int(source)}"
+            rows.append((str(i), most, *agreement, f"{lengths[i]:.2f} pixels", f"{left_over:.1%}"))
+        return header, rows
+
+    def to_json(self) -> str:
+        """Everything but the pixels, as JSON text: credits of at least 0.1 % one by one, smaller ones as "others"."""
+        mosaic = self.mosaic
+        agreement, lengths, is_plain = self.agreement, coherence_length(mosaic), plain(mosaic)
+        images = []
+        for i, credit in enumerate(mosaic.credits()):
+            listed = [(n, share) for n, share in enumerate(credit.tolist()) if share >= LISTED]
+            listed.sort(key=lambda entry: -entry[1])
+            images.append(
+                {
+                    **{name: float(values[i]) for name, values in agreement.items()},
+                    "credits": [{"image": n, "share": share} for n, share in listed],
+                    "others": float(credit.sum()) - sum(share for _, share in listed),
+                    "unexplained_by_top": float(mosaic.unexplained[i].mean()),
+                    "coherence_length": float(lengths[i]),
+                    "plain_pixels": float(is_plain[i].double().mean()),
+                }
+            )
+        steps = [
+            {
+                "sigma": mosaic.sigmas[0],
+                "window": mosaic.windows[0],
+                "coherence_length": coherence_length(mosaic).tolist(),
+                "unexplained_by_top": mosaic.unexplained.mean((1, 2)).tolist(),
+            }
+            for mosaic in self.mosaics
+        ]
+        content = {"format": FORMAT, "settings": self.settings, "images": images, "steps": steps}
+        return json.dumps(content, indent=1, allow_nan=False)
+
+    def save(self, folder: str | Path, *, parquet: bool = False) -> list[Path]:
+        """Write explanation.json, mosaic.png, with every step explained also run.png, on request mosaic.parquet.
+
+        Returns:
+            The files written, each whole or not at all.
+
+        Raises:
+            ImportError: pyarrow is missing.
+            OSError: the folder cannot be made or written.
+        """
+        folder = Path(folder)
+        files = [folder / "explanation.json", folder / "mosaic.png"]
+        write_text(files[0], self.to_json() + "\n")
+        save_figure(files[1], mosaic_figure(self.mosaic, beside=self._beside()))
+        if len(self.mosaics) > 1:
+            files.append(folder / "run.png")
+            save_figure(files[-1], run_figure(self.mosaics))
+        if parquet:
+            files.append(folder / "mosaic.parquet")
+            self.mosaic.save_parquet(files[-1])
+        return files
+
+    def _beside(self) -> Column | None:
+        if self.network is None:
+            return None
+        numbers = zip(*self.agreement.values(), strict=True)
+        return Column("network", "", self.network, [f"r {r:.3f}, R$^2$ {r2:.3f}" for r, r2 in numbers])
+
+
+def explain_images(
+    machine: DenoiserLike,
+    noise: Tensor | np.ndarray,
+    *,
+    schedule: Schedule | None = None,
+    label: Label = None,
+    network: DenoiserLike | None = None,
+    top: int = 8,
+    every_step: bool = False,
+    about: Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> Explanation:
+    """Draw images with a machine, and say of which training patches they were made.
+
+    A trained network has no patches to name. With one given, it draws from the same noises, and how well the machine
+    agrees with it on each image says how far the machine's explanation is one of the network's image too.
+
+    Args:
+        machine: an IdealScore, LocalScore or EquivariantLocalScore; for a network, the one calibrated to it.
+        noise: standard normal (B, C, H, W).
+        schedule: `schedules.cosine(20)` when None.
+        label: class of every image or (B,), None for none.
+        network: D(x, sigma, label=None), or None.
+        top: how many sources to name at each pixel.
+        every_step: explain every step, not the last one alone; takes about three times as long as drawing.
+        about: further settings to put on record, such as the seed of the noise or the command line.
+        progress: show bars with the time left.
+
+    Returns:
+        An Explanation; `.save(folder)` writes the numbers and the pictures.
+
+    Raises:
+        TypeError, ValueError: see `explain`; noise or label that do not fit machine or network.
+    """
+    known = check_explained(machine, top)
+    schedule = check_schedule(schedule)
+    denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
+    x, labels = check_request(denoisers, noise, label)
+    theirs = None if network is None else sample(network, x, schedule, labels, progress=progress).images
+    run = sample(machine, x, schedule, labels, keep=True, progress=progress)
+    if every_step:
+        mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))
+    else:
+        mosaics = (explain(machine, run.states[-2], run.sigmas[-2], top, labels),)
+    settings = {
+        "machine": describe(machine),
+        "network": None if network is None else describe(network),
+        "data": known.data.name if known.data else "",
+        "data_images": len(known),
+        "schedule": schedule.name,
+        "sigmas": list(schedule.sigmas),
+        "seeds": len(x),
+        "labels": None if labels is None else labels.tolist(),
+        "top": top,
+        "version": version("elsewhere"),
+        "torch": torch.__version__,
+        **({"about": dict(about)} if about else {}),
+    }
+    return Explanation(mosaics, theirs, settings)

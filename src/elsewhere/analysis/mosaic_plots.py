@@ -1,0 +1,216 @@
+"""The plots of explanations: mosaics in the colours of their sources, and how patches shrink along a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from elsewhere.analysis.coherence import coherence_length, plain
+from elsewhere.analysis.explaining import Mosaic, read_windows
+from elsewhere.analysis.figures import COLOURS
+from elsewhere.pictures import Column, grid, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CHIEF = 6
+"""Training images shown of those with most credit."""
+PATCHES = 8
+"""Patches shown of the chosen pixel."""
+ACROSS = 4
+"""Of them in a row."""
+STEPS = 7
+"""Steps of a run that are shown."""
+
+
+def source_colours(mosaic: Mosaic) -> Tensor:
+    """Every pixel in the colour of the training image with its heaviest window, (B, 3, H, W) in [-1, 1].
+
+    A training image has one colour in all pictures; the pixel's own brightness shades it. Pixels made by plain windows,
+    which many images have, are gray.
+    """
+    light = (mosaic.x0.mean(1).clamp(-1, 1) + 1) / 2
+    colours = torch.tensor(np.array([_colour(i) for i in mosaic.image_ids[..., 0].flatten().tolist()]))
+    colours = colours.view(*light.shape, 3).to(light).permute(0, 3, 1, 2)
+    colours = torch.where(plain(mosaic)[:, None], colours.new_tensor(0.8), colours)
+    return 2 * colours * (0.4 + 0.6 * light[:, None]) - 1
+
+
+def mosaic_figure(
+    mosaic: Mosaic, index: int | None = None, pixel: tuple[int, int] | None = None, beside: Column | None = None
+) -> Figure:
+    """See `Mosaic.plot`; `beside` is a further column on the left, with one image for each of the mosaic's."""
+    batch, height, width = mosaic.image_ids.shape[:3]
+    if index is not None and not 0 <= index < batch:
+        raise ValueError(f"index must be between 0 and {batch - 1}, or None for all, got {index}")
+    if pixel is not None and not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
+        raise ValueError(f"pixel must be a row and a column of {height}x{width} pixels, got {pixel}")
+    chosen = range(batch) if index is None else [index]
+    columns = 3 + (beside is not None)
+    figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
+    # Room between the images, not within the groups of small pictures.
+    figure.set_layout_engine("constrained", hspace=0, h_pad=0.05)
+    parts = figure.add_gridspec(len(chosen), columns + 2, width_ratios=[2.0] * columns + [3.3, 3.7])
+    pictures = {"prediction": mosaic.x0, "by source": source_colours(mosaic), "sources pasted": mosaic.pasted()}
+    for line, image in enumerate(chosen):
+        asked = pixel or _varied_pixel(mosaic.x0[image])
+        cells = [figure.add_subplot(parts[line, j]) for j in range(columns)]
+        titles = [name if line == 0 else "" for name in pictures]
+        if beside is not None:
+            _show(cells[0], beside.images[image], beside.title if line == 0 else "")
+            cells[0].set_xlabel(beside.captions[image], fontsize=8)
+        for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
+            _show(axes, images[image], title)
+            _frame(axes, asked, mosaic.windows[image])
+        cells[-3].set_xlabel(f"sigma {mosaic.sigmas[image]:.3g}, window {mosaic.windows[image]}", fontsize=8)
+        cells[-2].set_xlabel(
+            f"{len(set(mosaic.image_ids[image, ..., 0].flatten().tolist()))} training images", fontsize=8
+        )
+        left_over = float(mosaic.unexplained[image].mean())
+        cells[-1].set_xlabel(f"{left_over:.0%} not in the top {mosaic.image_ids.shape[3]}", fontsize=8)
+        _show_chief(figure, parts[line, columns], mosaic, image, "most credit" if line == 0 else "")
+        _show_patches(figure, parts[line, columns + 1], mosaic, image, asked)
+    return figure
+
+
+def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
+    """A run from noise to image: predictions, their sources, and the length over which patches are pasted whole.
+
+    Args:
+        mosaics: one a step, see `explain_run`.
+        index: the image of the batch that is shown; the curve is the median of all, the band their middle half.
+    """
+    from matplotlib.ticker import ScalarFormatter
+
+    count = min(STEPS, len(mosaics))
+    shown = [round(i * (len(mosaics) - 1) / max(1, count - 1)) for i in range(count)]
+    figure = new_figure(1.5 * count + 1, 6.6)
+    above, below = figure.subfigures(2, 1, height_ratios=[3.4, 3.2], squeeze=False)[:, 0]
+    cells = above.subplots(2, count, squeeze=False)
+    for j, step in enumerate(shown):
+        mosaic = mosaics[step]
+        _show(cells[0, j], mosaic.x0[index], f"sigma {mosaic.sigmas[index]:.3g}")
+        _show(cells[1, j], source_colours(mosaic)[index], "")
+        cells[1, j].set_xlabel(_window_name(mosaic, index), fontsize=8)
+    for axes, name in zip(cells[:, 0], ("prediction", "by source"), strict=True):
+        axes.set_ylabel(name, fontsize=9)
+    axes = below.subplots()
+    sigmas = [mosaic.sigmas[index] for mosaic in mosaics]
+    lengths = torch.stack([coherence_length(mosaic) for mosaic in mosaics]).cpu().numpy()
+    low, middle, high = np.quantile(lengths, [0.25, 0.5, 0.75], axis=1)
+    axes.fill_between(sigmas, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
+    axes.plot(sigmas, middle, "o-", color=COLOURS[0], markersize=4, label="patch pasted whole")
+    windows = [mosaic.windows[index] for mosaic in mosaics]
+    if not _sees_all(mosaics[-1], index):
+        axes.plot(sigmas, windows, color="0.6", label="window that each pixel sees")
+    axes.set(xscale="log", yscale="log", xlabel="noise level sigma (the run goes from left to right)")
+    axes.set_ylabel("side (pixels)")
+    axes.invert_xaxis()
+    axes.set_yticks([1, 2, 3, 5, 9, 17], minor=False)
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _colour(source: int) -> tuple[float, float, float]:
+    from matplotlib.colors import hsv_to_rgb
+
+    # Steps of the golden ratio round the circle: neighbours in the set are far apart in hue.
+    red, green, blue = hsv_to_rgb((source * 0.618034 % 1, 0.35 + 0.4 * (source * 0.754878 % 1), 0.95))
+    return float(red), float(green), float(blue)
+
+
+def _show(axes: Axes, image: Tensor, title: str) -> None:
+    axes.imshow(np.asarray(grid(image[None], 1, 1, gap=0)), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=9)
+    axes.spines[:].set_color("0.7")
+
+
+def _frame(axes: Axes, pixel: tuple[int, int], window: int) -> None:
+    """Mark a pixel and its window."""
+    from matplotlib.patches import Rectangle
+
+    row, column = pixel
+    for side, width in ((window, 1.0), (1, 0.8)):
+        corner = column - side / 2, row - side / 2
+        axes.add_patch(Rectangle(corner, side, side, fill=False, color="#e8442e", linewidth=width))
+
+
+def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title: str) -> None:
+    """The training images with most credit, framed in their colours."""
+    credit, order = mosaic.credits()[index].sort(descending=True)
+    cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
+    for j, (share, source) in enumerate(zip(credit[:CHIEF].tolist(), order[:CHIEF].tolist(), strict=True)):
+        axes = figure.add_subplot(cells[j // (CHIEF // 2), j % (CHIEF // 2)])
+        _show(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == 1 else "")
+        axes.spines[:].set(color=_colour(source), linewidth=2.5)
+        axes.set_xlabel(f"#{source}  {_percent(share)}", fontsize=6.5, labelpad=2)
+
+
+def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixel: tuple[int, int]) -> None:
+    """What a pixel asked with, and the windows that answered."""
+    rows = math.ceil((PATCHES + 2) / ACROSS)
+    cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
+    here = torch.tensor([index]), torch.tensor([pixel[0]]), torch.tensor([pixel[1]])
+    window = mosaic.windows[index]
+    asked = read_windows(mosaic.x.cpu().float(), window, *here)
+    _show_window(figure.add_subplot(cells[0, 0]), *asked, "asked with", f"pixel {pixel[0]}, {pixel[1]}")
+    at = (index, *pixel)
+    there = [rank for rank in range(min(PATCHES, mosaic.image_ids.shape[3])) if mosaic.image_ids[(*at, rank)] >= 0]
+    for j, rank in enumerate(there, start=1):
+        source, place = mosaic.image_ids[(*at, rank)][None], mosaic.positions[(*at, rank)][:, None]
+        found, inside = read_windows(mosaic.store.pixels, window, source, *place)
+        axes = figure.add_subplot(cells[j // ACROSS, j % ACROSS])
+        text = f"#{int(source)}" + (f" and {count - 1}" if (count := int(mosaic.counts[(*at, rank)])) > 1 else "")
+        _show_window(axes, mosaic.store.floats(found), inside, _percent(float(mosaic.weights[(*at, rank)])), text)
+    axes = figure.add_subplot(cells[(len(there) + 1) // ACROSS, (len(there) + 1) % ACROSS])
+    axes.axis("off")
+    left_over = _percent(float(mosaic.unexplained[at]))
+    axes.text(0.5, 0.5, f"others\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes)
+
+
+def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: str) -> None:
+    """One window (1, C, h, w), as far as it lies inside the image."""
+    rows, columns = inside[0, 0].any(1).cpu(), inside[0, 0].any(0).cpu()
+    _show(axes, window[0].cpu().float()[:, rows][:, :, columns], "")
+    axes.set_title(title, fontsize=7.5, pad=2)
+    axes.set_xlabel(label, fontsize=6.5, labelpad=2)
+
+
+def _window_name(mosaic: Mosaic, index: int) -> str:
+    return "whole image" if _sees_all(mosaic, index) else f"window {mosaic.windows[index]}"
+
+
+def _sees_all(mosaic: Mosaic, index: int) -> bool:
+    """Whether every pixel sees the whole image."""
+    return mosaic.windows[index] >= 2 * max(mosaic.image_ids.shape[1:3]) - 1
+
+
+def _percent(share: float) -> str:
+    if share < 0.0005:
+        return "< 0.1%"
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+
+
+def _varied_pixel(image: Tensor) -> tuple[int, int]:
+    """Row and column of the pixel in the most varied surroundings of an image (C, H, W), not at its border."""
+    wide = image.double().mean(0)[None, None]
+    spread = avg_pool2d(wide.square(), 5, 1, 2, count_include_pad=False)
+    spread -= avg_pool2d(wide, 5, 1, 2, count_include_pad=False).square()
+    top, left = image.shape[1] // 5, image.shape[2] // 5
+    inner = spread[0, 0, top : image.shape[1] - top, left : image.shape[2] - left]
+    flat = int(inner.flatten().argmax())
+    return top + flat // inner.shape[1], left + flat % inner.shape[1]
