@@ -100,14 +100,16 @@ def test_data_says_what_is_in_a_set(world: dict[str, Path]) -> None:
     assert facts["classes"] == "0 (4), 1 (4), 2 (4)"
 
 
-def test_data_lists_the_embedded_sets_with_their_licences() -> None:
+def test_data_lists_the_sets_with_their_licences() -> None:
     result = run("data")
     assert result.exit_code == 0
-    clothes, faces = result.stdout.splitlines()[1:]
+    clothes, faces, hands = result.stdout.splitlines()[1:]
     assert clothes.split()[:2] == ["fashion-mini", "4000"]
     assert "MIT" in clothes
     assert faces.split()[:2] == ["pixel-faces", "2000"]
     assert "CC0" in faces
+    assert hands.split()[:2] == ["hands", "500"]
+    assert "MIT" in hands
 
 
 def test_data_saves_what_it_read_for_the_other_commands(world: dict[str, Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.choices import describe_window
-from elsewhere.data import EMBEDDED, ImageSet, load_images
+from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.files import atomic_path, write_text
 from elsewhere.pictures import save_grid
@@ -26,6 +26,7 @@ COLUMNS = 8
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
     "pixel-faces": "CC0 1.0: pixel-art portraits by DiceBear, drawn by a generator, not photographs",
+    "hands": "MIT, as the software: five fingers each, drawn by code when asked for; hands:COUNT for more of them",
 }
 
 
@@ -102,10 +103,10 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
     return lines
 
 
-def embedded_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of the sets that come with the package."""
+def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the sets that come with the package, or are drawn by it."""
     rows: list[tuple[str, ...]] = []
-    for name in EMBEDDED:
+    for name in LICENCES:
         data = load_images(name)
         channels, height, width = data.shape
         size = f"{height} x {width} {'gray' if channels == 1 else 'colour'}"
