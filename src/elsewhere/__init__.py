@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elsewhere import schedules as schedules
+    from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
+    from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import compare as compare
     from elsewhere.choices import shipped_locality as shipped_locality
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Comparison", "calibrate", "compare"),
+    "analysis": ("Audit", "Comparison", "audit", "calibrate", "compare"),
     "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
