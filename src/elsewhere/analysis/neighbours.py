@@ -19,6 +19,8 @@ LEVEL = 1 / 127.5
 SPARE = 8  # Candidates beyond those asked for: float32 may swap near ties.
 BLOCKS, AXES, TILES = 13, 48, 4
 QUERIES = 256
+# A tile of bounds of about so many numbers stays in a core's cache until it is reduced.
+TILE, COLUMNS = 400_000, 1024
 
 
 @dataclass(frozen=True)
@@ -122,19 +124,21 @@ def nearest_aligned(
     screen = _Screen.of(training, placings, reach)
     size = training[0].numel()
     rows = _between(memory // (48 * len(placings) * size), 1, QUERIES)
-    columns = _between(memory // (8 * len(placings) * rows), 64, 2048)
+    per_tile = max(1, TILE // (len(placings) * COLUMNS))
     masks = _placed(torch.ones(1, *training.shape[1:], dtype=torch.float64), placings)[0]
     starts = range(0, len(images), rows)
     found = []
     for start in track(starts, len(starts), "shifts and mirror images", progress):
         some = images[start : start + rows]
-        queries = screen.queries(some).flatten(0, 1)
+        queries = screen.queries(some)
+        blocks = [block.flatten(0, 1) for block in torch.split(queries, per_tile, dim=1)]
         best = _Best(len(some), count)
-        for left in range(0, len(training), columns):
-            bounds = queries @ screen.keys[left : left + columns].T
-            bounds = bounds.view(len(placings), len(some), -1).amin(0)
+        for left in range(0, len(training), COLUMNS):
+            keys = screen.keys[left : left + COLUMNS].T
+            tiles = ((block @ keys).view(len(placings), -1, keys.shape[1]) for block in blocks)
+            bounds = torch.cat([tile.amin(0) for tile in tiles])
             best.add(bounds, left, None if exclude is None else exclude[start : start + rows])
-        last = best.values[:, -1].double() - screen.rounding(queries).view(len(placings), -1).amax(0)
+        last = best.values[:, -1].double() - screen.rounding(queries).amax(0)
         found.append((*_measure(some, training, best.indices, placings, masks), last))
     indices, squares, chosen, last = (torch.cat(parts) for parts in zip(*found, strict=True))
     table = torch.tensor([(p.down, p.right, p.mirror) for p in placings])[chosen]
@@ -267,8 +271,8 @@ class _Screen:
         return torch.stack(rows)
 
     def rounding(self, queries: Tensor) -> Tensor:
-        """Largest float32 error of the bounds of queries (Q, AXES + 2), from the squares that cancel in them."""
-        return 64 * torch.finfo(torch.float32).eps * (queries[:, -1] + self.largest * queries[:, -2])
+        """Largest float32 error of the bounds of queries (..., AXES + 2), from the squares that cancel in them."""
+        return 64 * torch.finfo(torch.float32).eps * (queries[..., -1] + self.largest * queries[..., -2])
 
 
 def _blocks(side: int) -> Tensor:
