@@ -60,10 +60,10 @@ def test_further_images_are_folded_and_the_rest_is_counted(found: els.Audit, mon
     assert page.tags.count("img") == 4 * 5 + 1
 
 
-def test_the_difference_of_a_copy_is_white(found: els.Audit) -> None:
-    white = audit_report._differences(found, torch.tensor([3, 4]))
-    assert (white == 1).all()
-    assert (audit_report._differences(found, torch.tensor([0])) < 1).any()
+def test_the_difference_of_a_copy_is_black(found: els.Audit) -> None:
+    black = audit_report._differences(found, torch.tensor([3, 4]))
+    assert (black == -1).all()
+    assert (audit_report._differences(found, torch.tensor([0])) > -1).any()
 
 
 def test_saving_writes_every_file(found: els.Audit, tmp_path: Path) -> None:

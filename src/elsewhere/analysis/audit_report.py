@@ -17,8 +17,8 @@ from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled
 
 FIRST_ROWS, MOST_ROWS = 12, 300
 PAIRS = 8
-BLACK = 64
-"""Gray levels of difference that are drawn black."""
+WHITE = 64
+"""Gray levels of difference that are drawn white."""
 NEIGHBOURS = 3
 
 
@@ -83,12 +83,12 @@ def _order(found: Audit) -> list[int]:
 
 
 def _differences(found: Audit, rows: Tensor) -> Tensor:
-    """Images (R, C, H, W) of how images differ from their aligned nearest training image: white where they do not."""
+    """How images differ from their aligned nearest training image, as images (R, C, H, W): black where they do not."""
     aligned = found.measures.aligned
     nearest = found.training.images[aligned.indices[rows, 0]]
     placed, inside = place_each(nearest, aligned.shifts[rows, 0], aligned.mirrored[rows, 0])
     apart = (found.generated.images[rows].float() - placed.float()).abs() * inside[:, None]
-    return 1 - 2 * (apart / BLACK).clamp(max=1)
+    return 2 * (apart / WHITE).clamp(max=1) - 1
 
 
 def _row(found: Audit, index: int, numbers: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LEVEL = 1 / 127.5
 """One gray level, of images in [-1, 1]."""
 SPARE = 8  # Candidates beyond those asked for: float32 may swap near ties.
 BLOCKS, AXES, TILES = 13, 48, 4
-QUERIES = 256
+QUERIES = 512
 # A tile of bounds of about so many numbers stays in a core's cache until it is reduced.
 TILE, COLUMNS = 400_000, 1024
 
@@ -261,9 +261,8 @@ class _Screen:
         rows = []
         for placing in self.placings:
             source = images.flip(-1) if placing.mirror else images
-            # A mirrored training image that moved right is a training image that moved left, in the mirror.
-            top = self.reach + placing.down
-            left = self.reach + (-placing.right if placing.mirror else placing.right)
+            # In the mirror, right is left: all shifts are there, so that the least of the bounds is the same.
+            top, left = self.reach + placing.down, self.reach + placing.right
             part = source[:, :, top : top + height - 2 * self.reach, left : left + width - 2 * self.reach]
             q = (_pool(part, self.pooling) - self.mean) @ self.axes
             overlap = channels * (height - abs(placing.down)) * (width - abs(placing.right))
@@ -321,7 +320,8 @@ def _placed(images: Tensor, placings: list[Placing]) -> Tensor:
 
 def _centred(images: Tensor) -> Tensor:
     # Whole numbers around 0, where images are uint8: their products are exact in float32 up to some 1,000 pixels.
-    return _levels(images).sub_(128).float().flatten(1)
+    levels = images if images.dtype == torch.uint8 else _levels(images)
+    return levels.float().sub_(128).flatten(1)
 
 
 def _levels(images: Tensor) -> Tensor:
