@@ -245,12 +245,11 @@ class _Screen:
         height, width = training.shape[2] - 2 * reach, training.shape[3] - 2 * reach
         pooling = _blocks(height), _blocks(width)
         middle = training[:, :, reach : reach + height, reach : reach + width]
-        pooled = torch.cat([_pool(part, pooling) for part in torch.split(middle, 4096)])
-        mean = pooled.double().mean(0)
-        centred = pooled - mean.float()
-        covariance = sum(part.double().T @ part.double() for part in torch.split(centred, 4096))
-        axes = torch.linalg.eigh(covariance)[1][:, -AXES:].float()
-        reduced = centred @ axes
+        parts = torch.split(middle, 4096)
+        mean = torch.stack([_pool(part, pooling).double().sum(0) for part in parts]).sum(0) / len(middle)
+        centred = (_pool(part, pooling).double() - mean for part in parts)
+        axes = torch.linalg.eigh(sum(part.T @ part for part in centred))[1][:, -AXES:].float()
+        reduced = torch.cat([(_pool(part, pooling) - mean.float()) @ axes for part in parts])
         norms = reduced.square().sum(1, keepdim=True)
         rows = torch.cat([reduced, norms, torch.ones_like(norms)], 1)
         return cls(rows, placings, reach, pooling, mean.float(), axes, float(norms.max()))
