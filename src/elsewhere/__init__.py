@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elsewhere import schedules as schedules
+    from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
+    from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Comparison", "Mosaic", "calibrate", "compare", "explain", "explain_run"),
+    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
     "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),

@@ -601,6 +601,79 @@ def anomalies(
 
 
 @app.command()
+def audit(
+    training: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRAINING",
+            help="Training images: fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+            show_default=False,
+        ),
+    ],
+    generated: Annotated[
+        str,
+        typer.Argument(
+            metavar="GENERATED",
+            help="Images to look into, from the same kinds of sources, such as images.npz of `elsewhere sample`.",
+            show_default=False,
+        ),
+    ],
+    shift: Annotated[int, typer.Option(min=0, help="Find copies moved by up to this many pixels.")] = 3,
+    window: Annotated[int, typer.Option(min=1, help="Odd window side in pixels by which pixels are traced.")] = 3,
+    pixels: Annotated[
+        int,
+        typer.Option(min=0, help="Trace the pixels of so many images that are no copies; takes longest, 0 for none."),
+    ] = 32,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="Trace pixels among training images of the image's own class only.")
+    ] = False,
+    null: Annotated[
+        int, typer.Option(min=1, help="Training images to hold against the others, for comparison.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed that picks those images.")] = 0,
+    memory: Annotated[str, typer.Option(help="Memory to work in beside the images: 512MB, 2GiB, ...")] = "1GB",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first training images.", show_default="all")
+    ] = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, results.json, results.csv, pairs.png and distances.png.")
+    ] = Path("elsewhere-audit"),
+) -> None:
+    """Look for copies of training images among generated ones.
+
+    Also copies that were moved, mirrored or made noisy. Says how near every image is to the training images, beside how
+    near those are to one another, and whether it is put together from training pixels.
+
+    \b
+    Examples:
+      elsewhere audit fashion-mini trousers/images.npz --by-class --out audit
+      elsewhere audit photos generated --size 32 --pixels 0
+    """
+    with results_in(out):
+        import elsewhere as els
+
+        found = els.audit(
+            _load(training, limit, size, gray),
+            _load(generated, None, size, gray),
+            shift=shift,
+            window=window,
+            pixels=pixels,
+            by_class=by_class,
+            null=null,
+            seed=seed,
+            memory=parse_memory(memory),
+            about={"command": _command()},
+            progress=_watched(),
+        )
+        found.save(out)
+        typer.echo(found.headline)
+        _print_rows(("verdict", "images"), [(verdict, str(count)) for verdict, count in found.counts().items()])
+        typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
 def data(
     source: Annotated[
         str | None,
