@@ -26,7 +26,7 @@ from limits import TinyNoise
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.analysis.audit import YOON
+from elsewhere.analysis.auditing import YOON
 from elsewhere.analysis.neighbours import Placing, place
 from elsewhere.choices import published_locality
 from elsewhere.data.images import to_uint8

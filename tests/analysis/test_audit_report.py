@@ -12,8 +12,8 @@ from test_report import Page
 
 import elsewhere as els
 from elsewhere.analysis import audit_report
-from elsewhere.analysis.audit import audit
 from elsewhere.analysis.audit_report import render_audit
+from elsewhere.analysis.auditing import audit
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What machines draw: held against trained networks, and traced back to the training images."""
 
-from elsewhere.analysis.audit import Audit, audit
+from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
 from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.audit import DUPLICATE, VERDICTS, Audit, describe_change
+from elsewhere.analysis.auditing import DUPLICATE, VERDICTS, Audit, describe_change
 from elsewhere.analysis.figures import distance_histogram
 from elsewhere.analysis.neighbours import LEVEL, place_each
 from elsewhere.analysis.report import environment

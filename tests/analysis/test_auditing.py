@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.analysis.audit import DUPLICATE, audit, describe_change
+from elsewhere.analysis.auditing import DUPLICATE, audit, describe_change
 from elsewhere.analysis.neighbours import LEVEL, Placing, place
 from elsewhere.analysis.provenance import provenance
 
