@@ -28,7 +28,7 @@ lint: $(VENV)/dev.stamp ## Check format, style and types.
 docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
 	$(BIN)/python scripts/command_line_docs.py
 
-benchmark: $(VENV)/core.stamp ## Measure speed and memory against plain implementations.
+benchmark: $(VENV)/dev.stamp ## Measure speed and memory against plain implementations.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done
 
 clean: ## Remove the environment and all caches.

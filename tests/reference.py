@@ -47,6 +47,13 @@ def wrapped(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.
     return out
 
 
+def torus(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+    """ELS of one image: query and keys wrap round, so that every place of every image is a key."""
+    r = window // 2
+    pad = ((0, 0), (0, 0), (r, r), (r, r))
+    return wrapped(x, np.pad(images, pad, mode="wrap"), sigma, window)
+
+
 def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
     """ELS of one image: zero outside, keys at the same distance from the same borders as far as the window feels."""
     r, (_, height, width) = window // 2, x.shape

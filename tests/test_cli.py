@@ -100,14 +100,16 @@ def test_data_says_what_is_in_a_set(world: dict[str, Path]) -> None:
     assert facts["classes"] == "0 (4), 1 (4), 2 (4)"
 
 
-def test_data_lists_the_embedded_sets_with_their_licences() -> None:
+def test_data_lists_the_sets_with_their_licences() -> None:
     result = run("data")
     assert result.exit_code == 0
-    clothes, faces = result.stdout.splitlines()[1:]
+    clothes, faces, hands = result.stdout.splitlines()[1:]
     assert clothes.split()[:2] == ["fashion-mini", "4000"]
     assert "MIT" in clothes
     assert faces.split()[:2] == ["pixel-faces", "2000"]
     assert "CC0" in faces
+    assert hands.split()[:2] == ["hands", "500"]
+    assert "MIT" in hands
 
 
 def test_data_saves_what_it_read_for_the_other_commands(world: dict[str, Path], tmp_path: Path) -> None:
@@ -163,6 +165,33 @@ def test_sample_writes_what_the_library_draws(world: dict[str, Path], tmp_path: 
     assert settings["data"]["fingerprint"] == data.fingerprint()
     assert settings["seed"] == 5
     assert settings["denoiser"] == repr(denoiser)
+
+
+def test_sample_draws_on_a_canvas_of_any_size(world: dict[str, Path], tmp_path: Path) -> None:
+    for borders in ("aware", "wrap", "torus"):
+        line = f"sample {{plain}} --borders {borders} --window 3 --size 11x20 --count 2 --steps 3 --seed 4"
+        result = run(f"{line} --out {tmp_path}", **world)
+        assert result.exit_code == 0, result.stderr
+        machine = els.EquivariantLocalScore(els.load_images(world["plain"]), 3, borders)  # type: ignore[arg-type]
+        expected = els.sample(machine, els.make_noise(2, (1, 11, 20), 4), els.schedules.cosine(3)).images
+        with np.load(tmp_path / "images.npz") as arrays:
+            np.testing.assert_array_equal(arrays["images"], expected.numpy())
+        settings = json.loads((tmp_path / "run.json").read_text())
+        assert settings["size"] == [11, 20]
+        assert settings["data"]["shape"] == [1, SIDE, SIDE]
+
+
+def test_one_number_resizes_the_training_images_as_elsewhere(world: dict[str, Path], tmp_path: Path) -> None:
+    assert run(f"sample {{photos}} --size 6 --window 3 --count 1 --steps 1 --out {tmp_path}", **world).exit_code == 0
+    settings = json.loads((tmp_path / "run.json").read_text())
+    assert settings["size"] == [6, 6]
+    assert settings["data"]["shape"] == [1, 6, 6]
+
+
+def test_a_wide_canvas_makes_a_picture_of_reasonable_size(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"sample {{plain}} --window 1 --size 4x600 --count 3 --steps 1 --out {tmp_path}"
+    assert run(line, **world).exit_code == 0
+    assert Image.open(tmp_path / "grid.png").width < 700
 
 
 def test_sample_keeps_the_trajectory_on_request(world: dict[str, Path], tmp_path: Path) -> None:
@@ -240,12 +269,12 @@ def test_explain_writes_what_the_library_finds(
     world: dict[str, Path], tmp_path: Path, options: str, machine: Callable[[els.ImageSet], Any]
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    line = f"explain {{data}} {options} --label 1 --count 2 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
+    line = f"explain {{data}} {options} --label 1 --count 1 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
     assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
     data, few = els.load_images(world["data"]), els.schedules.cosine(2)
-    drawn = els.sample(machine(data), els.make_noise(2, data.shape, 3), few, 1, keep=True)
+    drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
     expected = els.explain(machine(data), drawn.states[-2], few.sigmas[-2], 2, 1).table()
     found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
     for name, values in expected.items():
@@ -322,6 +351,14 @@ BAD = {
     "window for the ideal machine": "sample {data} --machine is --window 3",
     "window for a network": "sample {data} --machine network --network {net} --window 3",
     "unknown borders": "sample {data} --borders mirror",
+    "canvas that is no size": "sample {data} --size 64x",
+    "canvas without pixels": "sample {data} --size 0x64",
+    "canvas far too large": "sample {data} --size 64x9999999",
+    "canvas for the ideal machine": "sample {data} --machine is --size 16x16",
+    "canvas for the local machine": "sample {data} --machine ls --window 3 --size 16x16",
+    "canvas beyond the places of a window": "sample {data} --window 17 --size 16x16",
+    "canvas too small to grow on": "morphogenesis --side 8",
+    "grow with a negative seed": "morphogenesis --seed -1",
     "no network for machine network": "sample {data} --machine network",
     "network for a machine": "sample {data} --network {net}",
     "count of zero": "sample {data} --count 0",
@@ -399,6 +436,7 @@ def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_pa
     "line",
     [
         "demo --count 1",
+        "morphogenesis --side 32",
         "sample {data} --window 3 --count 1 --steps 1",
         "train {data} --width 4 --blocks 1 --steps 1",
         "calibrate {data} {net} --windows 3 --count 1 --steps 1",
@@ -435,8 +473,10 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
 
     monkeypatch.setattr("elsewhere.data.load_images", work)
     monkeypatch.setattr("elsewhere.demo.demo", work)
+    monkeypatch.setattr("elsewhere.morphogenesis.tour.tour", work)
     for line in (
         "demo",
+        "morphogenesis",
         "sample {data}",
         "train {data}",
         "calibrate {data} {net}",
@@ -587,3 +627,43 @@ def test_the_installed_program(world: dict[str, Path], tmp_path: Path) -> None:
     assert done.stderr.startswith("error: no images at 'nowhere'")
     assert len(done.stderr.splitlines()) == 1
     assert names(tmp_path) == []
+
+
+def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_path: Path) -> None:
+    data = els.load_images(world["data"])
+    made, out = tmp_path / "made.npz", tmp_path / "out"
+    fresh = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE), dtype=np.uint8)
+    copies = data.images[[3, 5], 0].numpy()
+    np.savez(made, images=np.concatenate([fresh, copies[:1], copies[1:, :, ::-1]]))
+    result = run(f"audit {{data}} {made} --shift 2 --pixels 1 --out {out}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert "Among 4 generated images: 1 copy and 1 near copy of training images." in result.stdout
+    assert names(out) == ["distances.png", "pairs.png", "report.html", "results.csv", "results.json"]
+    content = json.loads((out / "results.json").read_text())
+    assert [image["verdict"] for image in content["images"]][2:] == ["copy", "near copy"]
+    assert content["images"][3]["mirrored"]
+    assert content["settings"]["shift"] == 2
+    assert content["settings"]["training"]["fingerprint"] == data.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("{data} {colour}", "are 8 x 8 gray, the generated images colour.npz 8 x 8 colour"),
+        ("{data} {plain} --by-class", "by_class was asked for but plain.npz has no labels"),
+        ("{data} {plain} --shift 4", "shift must be less than half of 8 pixels"),
+        ("{data} {plain} --window 4", "window must be odd"),
+        ("{data} {plain} --memory 1MB", "memory must be 67108864 or more"),
+        ("{data} {plain} --limit 2", "3 training images or more"),
+        ("{data} {missing}", "no images at"),
+        ("{data} {broken}", "a.png"),
+    ],
+)
+def test_audit_refuses_in_one_line(world: dict[str, Path], tmp_path: Path, options: str, words: str) -> None:
+    out = tmp_path / "out"
+    result = run(f"audit {options} --out {out}", **world)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not out.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_windows, results_in
+from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_size, parse_windows, results_in
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,20 @@ def test_memory_sizes(text: str, size: int) -> None:
 def test_what_is_no_memory_size(text: str) -> None:
     with pytest.raises(ValueError, match="such as 512MB or 2GiB"):
         parse_memory(text)
+
+
+def test_a_side_or_a_canvas() -> None:
+    assert parse_size(None) == (None, None)
+    assert parse_size("64") == (64, None)
+    assert parse_size("256x512") == parse_size(" 256 x 512 ") == (None, (256, 512))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "64x", "x64", "0", "0x5", "5x0", "1x2x3", "-3", "2.5", "big", "99999x1", "9" * 30]
+)
+def test_what_is_neither_a_side_nor_a_canvas(text: str) -> None:
+    with pytest.raises(ValueError, match="--size must be a side such as 64, or height and width such as 256x512"):
+        parse_size(text)
 
 
 def test_lists_and_ranges_of_windows() -> None:

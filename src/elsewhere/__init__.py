@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elsewhere import schedules as schedules
+    from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
+    from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
@@ -28,10 +31,11 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Comparison", "Mosaic", "calibrate", "compare", "explain", "explain_run"),
+    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
     "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
+    "inpainting": ("inpaint",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
     "networks": ("load_network",),
     "sampling": ("Run", "make_noise", "sample", "settle"),

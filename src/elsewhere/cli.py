@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_windows, results_in
+from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_size, parse_windows, results_in
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Comparison
@@ -32,7 +32,7 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Training images: fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+        help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
         show_default=False,
     ),
 ]
@@ -161,8 +161,8 @@ def sample(
     window: WindowSide = None,
     locality: Locality = None,
     borders: Annotated[
-        Literal["aware", "wrap"],
-        typer.Option(help="Borders of els: aware of them, or wrapping round."),
+        Literal["aware", "wrap", "torus"],
+        typer.Option(help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too."),
     ] = "aware",
     label: Label = None,
     count: Annotated[
@@ -176,7 +176,15 @@ def sample(
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
     limit: Limit = None,
-    size: Size = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="SIDE resizes every training image to this many pixels a side, as in the other commands; HEIGHTxWIDTH "
+            "draws images of this size from the training images as they are.",
+            show_default="as stored",
+        ),
+    ] = None,
     gray: Gray = None,
     out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
 ) -> None:
@@ -187,18 +195,20 @@ def sample(
       elsewhere sample fashion-mini --label trouser --count 8 --out trousers
       elsewhere sample pixel-faces --machine ls --window 7 --out faces
       elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
+      elsewhere sample photos --size 256x512 --count 1 --out wide
     """
     with results_in(out):
         import elsewhere as els
         from elsewhere import choices, results
 
         levels = els.schedules.named(schedule, steps)
-        images = _load(data, limit, size, gray)
+        side, canvas = parse_size(size)
+        images = _load(data, limit, side, gray)
         denoiser, origin = choices.choose_denoiser(
             machine, images, network, borders, window, locality, memory=parse_memory(memory)
         )
         labels = choices.choose_labels(label, count, images)
-        noise = els.make_noise(count, images.shape, seed)
+        noise = els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed)
         run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=_watched())
         about = {"command": _command(), "seed": seed, "windows": origin}
         for path in results.save_run(out, run, denoiser, images, levels, labels, about):
@@ -474,12 +484,202 @@ def explain(
 
 
 @app.command()
+def morphogenesis(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, the film and the figures.")] = Path(
+        "elsewhere-morphogenesis"
+    ),
+    side: Annotated[
+        int, typer.Option(min=16, max=4096, help="Side of the canvas in large.png; time and size grow with its square.")
+    ] = 192,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything.")] = 0,
+) -> None:
+    """Grow and heal patterns by local rules, beside reaction and diffusion.
+
+    From one small pattern that reaction and diffusion made, the equivariant local machine grows others from noise, of
+    any size, and heals wounds in patterns that it has never seen. Takes some minutes.
+
+    \b
+    Example:
+      elsewhere morphogenesis --out patterns --side 256
+    """
+    with results_in(out):
+        from elsewhere.morphogenesis import study
+        from elsewhere.morphogenesis.tour import FILES, tour
+
+        found = tour(out, seed, side, progress=_watched())
+        _print_rows(study.GROWTH_HEADER, [study.growth_row(growth) for growth in found.growths])
+        typer.echo()
+        rows = [row for place, recovery in found.recoveries for row in study.healing_rows(place, recovery)]
+        _print_rows(study.HEALING_HEADER, rows)
+        for name in FILES:
+            typer.echo(out / name)
+
+
+@app.command()
+def anomalies(
+    subject: Annotated[
+        Literal["hands", "trousers", "pullovers"],
+        typer.Argument(
+            metavar="SUBJECT",
+            help="What is drawn and counted: fingers of hands, legs of trousers, or sleeves of pullovers.",
+            show_default=False,
+        ),
+    ],
+    machines: Annotated[
+        str, typer.Option(help="Who draws, of is, ls, els and network; els costs by far the most.")
+    ] = "is,ls,els,network",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Trained network: a shipped name, a trained folder or file, or a diffusers folder.",
+            show_default="the one shipped for these images",
+        ),
+    ] = None,
+    windows: Annotated[str, typer.Option(help="Late windows, odd sides: 3,5,9 or 3-15.")] = "3,5,9",
+    large: Annotated[int, typer.Option(min=1, help="The window before it shrinks, an odd side.")] = 25,
+    shrink: Annotated[
+        str, typer.Option(help="Noise levels at which the large window shrinks to a late one; '' for none.")
+    ] = "2,1,0.5",
+    locality: Locality = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures of every point of the measurement.")] = 100,
+    els_count: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Pictures of the points of els.", show_default="as --count"),
+    ] = None,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    schedule: ScheduleName = "cosine",
+    memory: Memory = "1GB",
+    any_data: AnyData = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for results.json, rates.png, grid.png, origins.png and the drawn pictures.")
+    ] = Path("elsewhere-anomalies"),
+) -> None:
+    """Count extra limbs, and measure what windows have to do with them.
+
+    Machines and a network draw from the same noises, and image analysis counts. Measured is the rate of wrong numbers
+    for constant windows and for windows that shrink at a noise level, whether the machines are wrong on the same seeds
+    as the network, and whether late windows too small to count are to blame. The same command goes on where it was
+    stopped, also with more pictures. Needs the extra `anomalies`.
+
+    \b
+    Examples:
+      elsewhere anomalies hands --machines is,ls,network --count 500 --out hands
+      elsewhere anomalies trousers --windows 3,7 --shrink 1 --count 20 --out trousers
+    """
+    with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them"):
+        import elsewhere as els
+        from elsewhere.anomalies import measure, plan
+        from elsewhere.anomalies.figures import save_pictures
+
+        counted, images, points = plan.prepare(
+            subject,
+            plan.split_drawers(machines),
+            network,
+            any_data,
+            plan.Windows(parse_windows(windows), large, plan.parse_levels(shrink), locality),
+            els.schedules.named(schedule, steps),
+            count,
+            els_count,
+            memory=parse_memory(memory),
+        )
+        result = measure(
+            counted,
+            points,
+            images,
+            out,
+            schedule=els.schedules.named(schedule, steps),
+            seed=seed,
+            about={"command": _command()},
+            progress=_watched(),
+        )
+        for header, rows in result.tables():
+            _print_rows(header, rows)
+        for path in save_pictures(out, result):
+            typer.echo(path)
+        typer.echo(out / "results.json")
+
+
+@app.command()
+def audit(
+    training: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRAINING",
+            help="Training images: fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+            show_default=False,
+        ),
+    ],
+    generated: Annotated[
+        str,
+        typer.Argument(
+            metavar="GENERATED",
+            help="Images to look into, from the same kinds of sources, such as images.npz of `elsewhere sample`.",
+            show_default=False,
+        ),
+    ],
+    shift: Annotated[int, typer.Option(min=0, help="Find copies moved by up to this many pixels.")] = 3,
+    window: Annotated[int, typer.Option(min=1, help="Odd window side in pixels by which pixels are traced.")] = 3,
+    pixels: Annotated[
+        int,
+        typer.Option(min=0, help="Trace the pixels of so many images that are no copies; takes longest, 0 for none."),
+    ] = 32,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="Trace pixels among training images of the image's own class only.")
+    ] = False,
+    null: Annotated[
+        int, typer.Option(min=1, help="Training images to hold against the others, for comparison.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed that picks those images.")] = 0,
+    memory: Annotated[str, typer.Option(help="Memory to work in beside the images: 512MB, 2GiB, ...")] = "1GB",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first training images.", show_default="all")
+    ] = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, results.json, results.csv, pairs.png and distances.png.")
+    ] = Path("elsewhere-audit"),
+) -> None:
+    """Look for copies of training images among generated ones.
+
+    Also copies that were moved, mirrored or made noisy. Says how near every image is to the training images, beside how
+    near those are to one another, and whether it is put together from training pixels.
+
+    \b
+    Examples:
+      elsewhere audit fashion-mini trousers/images.npz --by-class --out audit
+      elsewhere audit photos generated --size 32 --pixels 0
+    """
+    with results_in(out):
+        import elsewhere as els
+
+        found = els.audit(
+            _load(training, limit, size, gray),
+            _load(generated, None, size, gray),
+            shift=shift,
+            window=window,
+            pixels=pixels,
+            by_class=by_class,
+            null=null,
+            seed=seed,
+            memory=parse_memory(memory),
+            about={"command": _command()},
+            progress=_watched(),
+        )
+        found.save(out)
+        typer.echo(found.headline)
+        _print_rows(("verdict", "images"), [(verdict, str(count)) for verdict, count in found.counts().items()])
+        typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
 def data(
     source: Annotated[
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="fashion-mini, pixel-faces, a folder, .npz, .npy, IDX (.gz), hf:NAME; none lists the embedded sets.",
+            help="fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), hf:NAME; none lists the sets.",
             show_default=False,
         ),
     ] = None,
@@ -506,12 +706,13 @@ def data(
 ) -> None:
     """Say what is in a set of images.
 
-    Without SOURCE: which sets came with the package.
+    Without SOURCE: which sets came with the package, or are drawn by it.
 
     \b
     Examples:
       elsewhere data fashion-mini --out clothes.png
       elsewhere data photos --size 32 --save photos.npz
+      elsewhere data hands:4000 --save hands.npz
     """
     for path, suffix in ((out, ".png"), (save, ".npz")):
         if path is not None:
@@ -521,7 +722,7 @@ def data(
 
     if source is None:
         results.refuse_without_source({"--limit": limit, "--size": size, "--out": out, "--save": save})
-        _print_rows(*results.embedded_sets())
+        _print_rows(*results.built_in_sets())
         return
     images = load_images(source, limit, size=size, fit="crop" if crop else "stretch", gray=gray, split=split)
     _print_rows(("", ""), results.facts(images))

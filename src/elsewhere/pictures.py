@@ -122,7 +122,7 @@ def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) ->
     side = columns[0].images.shape[-1]
     scale = max(1, round(width / side))
     cell_w, cell_h = side * scale, columns[0].images.shape[-2] * scale
-    title, text = _font(max(11, cell_w // 7), bold=True), _font(max(9, cell_w // 9))
+    title, text = font(max(11, cell_w // 7), bold=True), font(max(9, cell_w // 9))
     line = round(text.size * 1.5)
     header, rows = 3 * line + gap // 2, len(columns[0].images)
     size = (gap + len(columns) * (cell_w + gap), header + rows * (cell_h + line + gap) + gap // 2)
@@ -140,7 +140,7 @@ def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) ->
     return canvas
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The typeface that the plots use, which comes with matplotlib."""
     from matplotlib.font_manager import FontProperties, findfont
 

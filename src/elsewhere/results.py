@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.choices import describe_window
-from elsewhere.data import EMBEDDED, ImageSet, load_images
+from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.files import atomic_path, write_text
 from elsewhere.pictures import save_grid
@@ -26,6 +26,7 @@ COLUMNS = 8
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
     "pixel-faces": "CC0 1.0: pixel-art portraits by DiceBear, drawn by a generator, not photographs",
+    "hands": "MIT, as the software: five fingers each, drawn by code when asked for; hands:COUNT for more of them",
 }
 
 
@@ -61,6 +62,7 @@ def save_run(
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
         "count": len(run.images),
+        "size": list(run.images.shape[2:]),
         "labels": None if labels is None else labels.tolist(),
         "version": version("elsewhere"),
         "torch": torch.__version__,
@@ -69,7 +71,9 @@ def save_run(
     if labels is not None:
         arrays["labels"] = labels.numpy()
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
-    save_grid(files[0], run.images, min(COLUMNS, len(run.images)))
+    longest = max(run.images.shape[2:])
+    columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(run.images))
+    save_grid(files[0], run.images, columns, scale=min(3, max(1, 192 // longest)))
     _save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")
@@ -99,10 +103,10 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
     return lines
 
 
-def embedded_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of the sets that come with the package."""
+def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the sets that come with the package, or are drawn by it."""
     rows: list[tuple[str, ...]] = []
-    for name in EMBEDDED:
+    for name in LICENCES:
         data = load_images(name)
         channels, height, width = data.shape
         size = f"{height} x {width} {'gray' if channels == 1 else 'colour'}"

@@ -169,9 +169,17 @@ def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor
     Raises:
         ValueError: count below 1 or seed outside 0..2^31.
     """
+    return torch.stack([torch.randn(shape, generator=g) for g in generators(count, seed)])
+
+
+def generators(count: int, seed: int) -> list[torch.Generator]:
+    """A generator for each of `count` images; number i is the same for a seed whatever the count.
+
+    Raises:
+        ValueError: count below 1 or seed outside 0..2^31.
+    """
     if count < 1:
         raise ValueError(f"the number of images must be 1 or more, got {count}")
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must be between 0 and {2**31 - 1}, got {seed}")
-    generators = (torch.Generator().manual_seed((seed << 20) + i) for i in range(count))
-    return torch.stack([torch.randn(shape, generator=g) for g in generators])
+    return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]

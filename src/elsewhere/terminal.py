@@ -22,6 +22,9 @@ EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
+LONGEST = 20_000
+"""Pixels on a side of an image, beyond which a number is taken for a mistake."""
+
 
 class Interrupted(Exception):
     """Ctrl-C; the message says what is kept."""
@@ -155,6 +158,24 @@ def parse_memory(text: str) -> int:
     if match is None:
         raise ValueError(f"--memory must be a size such as 512MB or 2GiB, got {text!r}")
     return int(float(match[1]) * UNITS[(match[2] or "").lower()])
+
+
+def parse_size(text: str | None) -> tuple[int | None, tuple[int, int] | None]:
+    """From "64" the side of training images, from "256x512" the height and width of what is drawn; the other is None.
+
+    Raises:
+        ValueError: neither, or a side of 0 or more than LONGEST.
+    """
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"\s*(\d{1,9})(?:\s*x\s*(\d{1,9}))?\s*", text)
+    sides = [] if match is None else [int(part) for part in match.groups() if part is not None]
+    if not sides or not all(1 <= side <= LONGEST for side in sides):
+        raise ValueError(
+            f"--size must be a side such as 64, or height and width such as 256x512, of 1 to {LONGEST} pixels, "
+            f"got {text!r}"
+        )
+    return (sides[0], None) if len(sides) == 1 else (None, (sides[0], sides[1]))
 
 
 def parse_windows(text: str) -> list[int]:

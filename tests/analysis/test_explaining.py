@@ -157,6 +157,18 @@ def test_top_sources_do_not_depend_on_how_many_are_asked_for() -> None:
     assert (many.weights.diff() <= 0).all()
 
 
+def test_images_that_memory_parts_are_explained_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = few_images(classes=2)
+    machine, x = els.EquivariantLocalScore(data, 3), noisy(data, 0.5, batch=3)
+    label = torch.tensor([1, 0, 1])
+    together = els.explain(machine, x, 0.5, 3, label)
+    monkeypatch.setattr(type(machine), "_images_at_once", lambda *_: 1)
+    apart = els.explain(machine, x, 0.5, 3, label)
+    assert torch.equal(together.image_ids[:, 1:-1, 1:-1], apart.image_ids[:, 1:-1, 1:-1])
+    assert torch.allclose(together.weights, apart.weights, rtol=1e-9)
+    assert torch.allclose(together.credits(), apart.credits(), rtol=1e-9)
+
+
 def test_another_size_than_the_training_images() -> None:
     data = few_images()
     machine, x = els.EquivariantLocalScore(data, 3, "aware"), els.make_noise(1, (1, 10, 9))

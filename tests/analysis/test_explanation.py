@@ -9,7 +9,7 @@ import torch
 from analysis_toys import Blur, few_images
 
 import elsewhere as els
-from elsewhere.analysis import explain_images, pearson_r, r_squared
+from elsewhere.analysis import coherence_length, explain_images, pearson_r, r_squared
 
 
 def test_the_last_step_is_the_image_that_was_drawn(tmp_path: Path) -> None:
@@ -47,7 +47,11 @@ def test_every_step_on_request(tmp_path: Path) -> None:
     names = [path.name for path in found.save(tmp_path, parquet=True)]
     assert names == ["explanation.json", "mosaic.png", "run.png", "mosaic.parquet"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    assert len(json.loads(found.to_json())["steps"]) == 2
+    steps = json.loads(found.to_json())["steps"]
+    for step, mosaic in zip(steps, found.mosaics, strict=True):
+        assert (step["sigma"], step["window"]) == (mosaic.sigmas[0], 3)
+        assert step["coherence_length"] == coherence_length(mosaic).tolist()
+        assert step["unexplained_by_top"] == [pytest.approx(float(mosaic.unexplained.mean()))]
     header, rows = found.table()
     assert header == ("image", "most credit", "patch side", "beyond the top")
     assert len(rows) == 1

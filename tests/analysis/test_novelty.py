@@ -3,12 +3,10 @@ import pytest
 import torch
 from analysis_toys import few_images
 
-from elsewhere.analysis import nearest_training_images, novelty
+from elsewhere.analysis import nearest_training_images
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 1024])
-def test_nearest_image_agrees_with_brute_force(chunk, monkeypatch):
-    monkeypatch.setattr(novelty, "CHUNK", chunk)
+def test_nearest_image_agrees_with_brute_force():
     data = few_images(13, channels=3)
     images = torch.randn(4, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     near = nearest_training_images(images, data)

@@ -1,5 +1,6 @@
 """What machines draw: held against trained networks, and traced back to the training images."""
 
+from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
 from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare
@@ -10,10 +11,12 @@ from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
 
 __all__ = [
+    "Audit",
     "Comparison",
     "Explanation",
     "Mosaic",
     "Nearest",
+    "audit",
     "calibrate",
     "coherence_length",
     "compare",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -59,8 +59,8 @@ class Mosaic:
     x0: Tensor
     sigmas: tuple[float, ...]
     windows: tuple[int, ...]
-    store: PixelStore = field(repr=False)
-    shares: Tensor = field(repr=False)
+    store: PixelStore
+    shares: Tensor
 
     def __repr__(self) -> str:
         batch, height, width, top = self.image_ids.shape
@@ -287,6 +287,6 @@ def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, T
     there = keys >= 0
     known = keys.clamp(min=0)
     image, row, column = part.question.job.locate(known, row, column)
-    places = torch.stack([row, column], -1)
+    places = torch.stack([row, column], -1) - part.question.padding
     counts = part.sources.counts(known) * there
     return part.training[image].where(there, -1), places.where(there[..., None], -1), counts

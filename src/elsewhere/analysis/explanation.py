@@ -89,8 +89,13 @@ class Explanation:
                 }
             )
         steps = [
-            {"sigma": m.sigmas[0], "window": m.windows[0], "coherence_length": coherence_length(m).tolist()}
-            for m in self.mosaics
+            {
+                "sigma": mosaic.sigmas[0],
+                "window": mosaic.windows[0],
+                "coherence_length": coherence_length(mosaic).tolist(),
+                "unexplained_by_top": mosaic.unexplained.mean((1, 2)).tolist(),
+            }
+            for mosaic in self.mosaics
         ]
         content = {"format": FORMAT, "settings": self.settings, "images": images, "steps": steps}
         return json.dumps(content, indent=1, allow_nan=False)

@@ -90,6 +90,42 @@ def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) ->
     return figure
 
 
+def distance_histogram(training: np.ndarray, generated: np.ndarray, near: float) -> Figure:
+    """How far images are from their nearest training image: training images from the others, and generated ones.
+
+    Copies are at the left edge; a line marks the distance below which a near copy must lie.
+    """
+    figure = new_figure(6.4, 3.4)
+    axes = figure.subplots()
+    top = 1.02 * max(float(training.max()), float(generated.max()), near)
+    edges = np.linspace(0, top or 1, 41).tolist()
+    for colour, name, values in (
+        (COLOURS[0], "training images, to the others", training),
+        (COLOURS[1], "generated images", generated),
+    ):
+        weights = np.full(len(values), 100 / len(values))
+        axes.hist(values, edges, weights=weights, color=colour, alpha=0.25)
+        axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.6, label=name)
+    axes.axvline(near, color="0.35", linestyle=":", linewidth=1.2)
+    axes.annotate(
+        f"near copies lie\nbelow {near:.3f}",
+        (near, 1),
+        (4, -2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color="0.35",
+    )
+    axes.set(
+        xlabel="rms difference from the nearest training image, shifts and mirroring allowed", ylabel="% of images"
+    )
+    axes.set_xlim(0, top)
+    axes.legend(frameon=False, loc="upper right")
+    _plain(axes)
+    return figure
+
+
 def _colours(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from elsewhere.analysis.neighbours import LEVEL, nearest
 from elsewhere.data.images import to_unit
 from elsewhere.denoiser import check_images
 
-COPY = 2 / 255
+COPY = LEVEL
 """An image nearer than this (rms, one grey level of 255) to a training image counts as a copy of it."""
 
-CHUNK = 1024
+MEMORY = 2**28
 
 
 class TrainingImages(Protocol):
@@ -63,16 +63,7 @@ def nearest_training_images(images: Tensor, data: TrainingImages) -> Nearest:
         raise ValueError(
             f"images are {tuple(queries.shape[1:])}, the training images {data.name} {tuple(data.images.shape[1:])}"
         )
-    best = torch.full((len(queries),), math.inf)
-    indices = torch.zeros(len(queries), dtype=torch.int64)
-    for start in range(0, len(data.images), CHUNK):
-        keys = _floats(data.images[start : start + CHUNK]).flatten(1)
-        # Differences first: the expanded square would lose the small distances that tell a copy.
-        distances = torch.cdist(queries.flatten(1), keys, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest, index = distances.min(1)
-        closer = nearest < best
-        best = torch.where(closer, nearest, best)
-        indices = torch.where(closer, index + start, indices)
+    indices = nearest(queries, data.images.detach().cpu(), 1, memory=MEMORY).indices[:, 0]
     found = _floats(data.images[indices])
     rms = (queries.double() - found.double()).square().mean((1, 2, 3)).sqrt()
     return Nearest(indices, rms, found)

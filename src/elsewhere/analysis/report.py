@@ -48,17 +48,25 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
     """
     if not comparisons:
         raise ValueError("there is nothing to report: give at least one comparison")
-    environment = Environment(
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            sections=[_section(title, comparison) for title, comparison in comparisons.items()],
+            version=version("elsewhere"),
+            date=datetime.now(UTC).date().isoformat(),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where templates of pages come from; what they are given is text, not markup."""
+    return Environment(
         loader=PackageLoader("elsewhere.analysis", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        sections=[_section(title, comparison) for title, comparison in comparisons.items()],
-        version=version("elsewhere"),
-        date=datetime.now(UTC).date().isoformat(),
     )
 
 

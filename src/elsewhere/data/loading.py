@@ -11,6 +11,8 @@ from typing import Literal
 
 from elsewhere.data.arrays import load_npy, load_npz
 from elsewhere.data.folders import load_folder
+from elsewhere.data.hands import NAME as HANDS
+from elsewhere.data.hands import is_hands, load_hands
 from elsewhere.data.hub import PREFIX, is_saved, load_hub, load_saved
 from elsewhere.data.idx import idx_files, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
@@ -47,6 +49,8 @@ def load_images(
         source: one of
             "fashion-mini" (4,000 gray 28x28 clothes of ten classes) or "pixel-faces" (2,000 colour 32x32
             portraits), which come with the package; a folder of that name is reached as "./fashion-mini" or as a Path;
+            "hands" or "hands:COUNT", gray 32x32 hands of five fingers, drawn by code as they are asked for: 500 or
+            COUNT, see `elsewhere.data.hands`;
             a folder of images (png, jpg, bmp, gif, webp, tiff, ppm): flat, or one subfolder a class;
             an .npy file, or an .npz file whose arrays are called images and labels (or x and y, data and targets,
             x_train and y_train, train_images and train_labels, ...; an array of strings called classes names the
@@ -91,12 +95,14 @@ def load_images(
     request = make_request(limit, size, fit, gray, split)
     if isinstance(source, str) and text in EMBEDDED:
         return _embedded(text, request)
+    if isinstance(source, str) and is_hands(text):
+        return load_hands(text, request)
     if isinstance(source, str) and text.startswith(PREFIX):
         return load_hub(text, request)
     path = Path(text)
     if not _exists(path):
-        near = get_close_matches(text, EMBEDDED, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"give a path, {', '.join(EMBEDDED)}, or {PREFIX}NAME"
+        near = get_close_matches(text, (*EMBEDDED, HANDS), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"give a path, {', '.join(EMBEDDED)}, {HANDS}, or {PREFIX}NAME"
         raise FileNotFoundError(f"no images at {text!r}: {hint}")
     return _load_folder(path, request) if path.is_dir() else _load_file(path, request)
 

@@ -29,7 +29,7 @@ class Job(Protocol[State]):
 
     @property
     def pairs(self) -> int:
-        """Queries times keys."""
+        """Queries times keys: how much work there is to cut into pieces."""
         ...
 
     def __len__(self) -> int:

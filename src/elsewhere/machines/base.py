@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -34,10 +34,12 @@ class Question:
     Attributes:
         job: its queries are those of the first image, then those of the second, ...
         pixels: flat positions, one for each query of an image, int64 (P,); None when a query asks for a whole image.
+        padding: by how many pixels the training images were wrapped on every side before their windows were cut out.
     """
 
     job: Average
     pixels: Tensor | None
+    padding: int = 0
 
     def answer(self, state: SoftmaxState, out: Tensor) -> None:
         """Write the means of a state into images (B, C, H, W)."""
@@ -139,20 +141,18 @@ class SoftmaxMachine(Denoiser):
         for index, window, chosen in self._parts(sigma, label):
             training = self._chosen(chosen)
             for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
-                questions = self._questions(centred[some], sigma[some], window, chosen)
-                if top is None:
-                    self._check_room([question.job for question in questions])
-                states = engines.run([question.job for question in questions], device)
-                tracings = [
-                    Tracing(
-                        question.job, state, len(some), len(training), min(len(question.job), top or len(question.job))
-                    )
-                    for question, state in zip(questions, states, strict=True)
-                ]
-                for question, state, tracing, trace in zip(
-                    questions, states, tracings, engines.run(tracings, device), strict=True
-                ):
-                    yield Traced(some, window, training, question, state, trace, tracing.sources)
+                for questions in self._questions(centred[some], sigma[some], window, chosen):
+                    jobs = [question.job for question in questions]
+                    if top is None:
+                        self._check_room(jobs)
+                    states = engines.run(jobs, device)
+                    tracings = [
+                        Tracing(job, state, len(some), len(training), min(len(job), top or len(job)))
+                        for job, state in zip(jobs, states, strict=True)
+                    ]
+                    traces = engines.run(tracings, device)
+                    for question, state, tracing, trace in zip(questions, states, tracings, traces, strict=True):
+                        yield Traced(some, window, training, question, state, trace, tracing.sources)
 
     def _check_room(self, jobs: Sequence[Average]) -> None:
         # A log-weight and a position, sorted once.
@@ -208,14 +208,17 @@ class SoftmaxMachine(Denoiser):
     def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
         """Posterior mean of centred images (B, C, H, W), all through one window and of one class."""
         out = torch.empty_like(x)
-        questions = self._questions(x, sigma, window, label)
-        for question, state in zip(questions, self._run([question.job for question in questions]), strict=True):
-            question.answer(state, out)
+        for questions in self._questions(x, sigma, window, label):
+            for question, state in zip(questions, self._run([question.job for question in questions]), strict=True):
+                question.answer(state, out)
         return out
 
     @abstractmethod
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
-        """What centred images (B, C, H, W) ask of which keys: together the questions cover every pixel once."""
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterable[list[Question]]:
+        """What centred images (B, C, H, W) ask of which keys: together the questions cover every pixel once.
+
+        They come in groups, so that not all queries need to be in memory at the same time.
+        """
 
 
 class WindowedMachine(SoftmaxMachine):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from elsewhere.engine import Extent
 
 Distances = tuple[int, int]
@@ -62,3 +65,11 @@ def interior(height: int, width: int, window: int) -> BorderClass | None:
     key = (radius, radius)
     rows, columns = line_classes(height, window).get(key), line_classes(width, window).get(key)
     return None if rows is None or columns is None else BorderClass(rows, columns, (key, key))
+
+
+def wrap(x: Tensor, radius: int) -> Tensor:
+    """Images (B, C, H, W) with their opposite sides on every side, also where the radius exceeds the image."""
+    for axis in (2, 3):
+        index = torch.arange(-radius, x.shape[axis] + radius, device=x.device) % x.shape[axis]
+        x = x.index_select(axis, index)
+    return x

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine import Average, SharedKeys, WindowKeys
+from elsewhere.engine import Average, PixelStore, SharedKeys, WindowKeys
 from elsewhere.machines.base import Data, Question, Window, WindowedMachine
-from elsewhere.machines.borders import BorderClass, border_classes, interior
+from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 
-Borders = Literal["aware", "wrap"]
+Borders = Literal["aware", "wrap", "torus"]
 
 
 class EquivariantLocalScore(WindowedMachine):
@@ -22,18 +24,20 @@ class EquivariantLocalScore(WindowedMachine):
 
     - `borders="wrap"` (a network with circular padding): the query wraps round the edges; the keys are the windows
       that lie wholly inside a training image. Rolling the noise rolls the image.
+    - `borders="torus"` (training images whose own edges meet, such as periodic textures): as "wrap", and the keys wrap
+      too, so that every place of a training image has its window, of any size.
     - `borders="aware"` (a network with zero padding): the query is zero outside the image; the keys are the windows at
       the same distance from the same borders, as far as the window can feel them. Interior pixels share their keys,
       an edge row has its own, a corner pixel has its own place only.
 
     A window larger than the image has no interior place; either machine is then the local machine, `LocalScore`.
     The image drawn may be of another size than the training images as long as every border class of it occurs in
-    them.
+    them. What its size costs beside the image itself is bounded by `memory`: the pixels ask in groups.
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
         window: odd side in pixels, or a LocalitySchedule; it may exceed the image.
-        borders: "aware" or "wrap".
+        borders: "aware", "wrap" or "torus".
         engine, memory, device: see `SoftmaxMachine`.
 
     Raises:
@@ -47,8 +51,8 @@ class EquivariantLocalScore(WindowedMachine):
     """
 
     def __init__(self, data: Data, window: Window, borders: Borders = "aware", **settings: Any) -> None:
-        if borders not in ("aware", "wrap"):
-            raise ValueError(f"borders must be 'aware' or 'wrap', got {borders!r}")
+        if borders not in get_args(Borders):
+            raise ValueError(f"borders must be 'aware', 'wrap' or 'torus', got {borders!r}")
         self.borders: Borders = borders
         super().__init__(data, window, **settings)
         self.size = None
@@ -57,41 +61,82 @@ class EquivariantLocalScore(WindowedMachine):
         window = self.window if isinstance(self.window, int) else "schedule"
         return self._describe(f"window={window}", f"borders={self.borders!r}")
 
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
-        if self.borders == "wrap":
-            return self._wrapped(x, sigma, window, label)
-        return self._aware(x, sigma, window, label)
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterator[list[Question]]:
+        asked, alone, margin = self._asked(x, window)
+        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+        padded = wrap(x, margin)
+        for group in self._groups(asked, len(x)):
+            questions = []
+            for rows, columns, places in group:
+                inside = (range(r.start + margin, r.stop + margin) for r in (rows, columns))
+                queries = places.extent.windows(padded, *inside)[1]
+                pixels = flat[rows.start : rows.stop, columns.start : columns.stop].flatten()
+                padding = places.extent.top if self.borders == "torus" else 0
+                questions.append(Question(self._job(queries, sigma, places, label), pixels, padding))
+            yield questions
+        if alone:
+            yield [same_place(self, x, sigma, window, label, torch.tensor(alone, device=x.device))]
 
-    def _wrapped(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
-        places = interior(*self.image_size, window)
-        everywhere = torch.arange(x[0, 0].numel(), device=x.device)
-        if places is None:
-            self._check_same_size(x, window)
-            return [same_place(self, x, sigma, window, label, everywhere)]
-        radius, (height, width) = window // 2, x.shape[2:]
-        inside = range(radius, radius + height), range(radius, radius + width)
-        queries = places.extent.windows(_wrap(x, radius), *inside)[1]
-        return [Question(self._job(queries, sigma, places, label), everywhere)]
+    def _asked(self, x: Tensor, window: int) -> tuple[list[tuple[range, range, BorderClass]], list[int], int]:
+        """Which rectangles (rows, columns) of x ask the windows at which places of the training images.
 
-    def _aware(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
+        Returns:
+            The rectangles; pixels, by flat position, that ask their own place alone; and by how much x must be wrapped
+            on every side for queries to lie inside it.
+        """
         height, width = x.shape[2:]
+        if self.borders != "aware":
+            places = self._key_places(window)
+            if places is not None:
+                return [(range(height), range(width), places)], [], window // 2
+            self._check_same_size(x, window)
+            return [], list(range(height * width)), 0
         known = {places.key: places for places in border_classes(*self.image_size, window)}
         same_size = (height, width) == self.image_size
-        flat = torch.arange(height * width, device=x.device).view(height, width)
-        questions, alone = [], []
+        shared, alone = [], []
         for places in border_classes(height, width, window):
             if places.key not in known:
                 self._check_same_size(x, window)
             elif same_size and places.alone:
                 alone.append(places.rows[0] * width + places.columns[0])
             else:
-                queries = places.extent.windows(x, places.rows, places.columns)[1]
-                pixels = flat[places.rows.start : places.rows.stop, places.columns.start : places.columns.stop]
-                questions.append(Question(self._job(queries, sigma, known[places.key], label), pixels.flatten()))
-        if alone:
-            pixels = torch.tensor(alone, device=x.device)
-            questions.append(same_place(self, x, sigma, window, label, pixels))
-        return questions
+                shared.append((places.rows, places.columns, known[places.key]))
+        return shared, alone, 0
+
+    def _key_places(self, window: int) -> BorderClass | None:
+        """Centres of the windows that queries which wrap round meet, in the images as `_key_store` gives them."""
+        if self.borders == "wrap":
+            return interior(*self.image_size, window)
+        radius = window // 2
+        rows, columns = (range(radius, radius + side) for side in self.image_size)
+        return BorderClass(rows, columns, ((radius, radius), (radius, radius)))
+
+    def _key_store(self, places: BorderClass, label: int | None) -> PixelStore:
+        store = self._class_store(label)
+        if self.borders != "torus":
+            return store
+        return replace(store, pixels=wrap(store.pixels, places.extent.top))
+
+    def _groups(
+        self, asked: list[tuple[range, range, BorderClass]], batch: int
+    ) -> Iterator[list[tuple[range, range, BorderClass]]]:
+        """Rectangles in groups whose queries and states need a quarter of the memory at most; large ones are cut."""
+        group: list[tuple[range, range, BorderClass]] = []
+        free = self.memory // 4
+        for rows, columns, places in asked:
+            height, width = places.extent.sides
+            # As in `_images_at_once`: queries in float64 twice over, and the states that wait to be merged.
+            a_pixel = 16 * batch * (self.channels * height * width + 64 * (self.channels + 2))
+            most = max(1, self.memory // 4 // a_pixel)
+            for some_rows, some_columns in _cut(rows, columns, most):
+                cost = a_pixel * len(some_rows) * len(some_columns)
+                if group and cost > free:
+                    yield group
+                    group, free = [], self.memory // 4
+                group.append((some_rows, some_columns, places))
+                free -= cost
+        if group:
+            yield group
 
     def _check_same_size(self, x: Tensor, window: int) -> None:
         if tuple(x.shape[2:]) != self.image_size:
@@ -104,7 +149,7 @@ class EquivariantLocalScore(WindowedMachine):
         """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
 
         def make() -> WindowKeys:
-            store = self._class_store(label)
+            store = self._key_store(places, label)
             # Edges are too few to merge; sorting takes some 40 bytes a window.
             inside = len(places.rows) > 1 and len(places.columns) > 1
             merge = inside and 40 * len(store) * len(places.rows) * len(places.columns) < self.memory // 2
@@ -115,9 +160,9 @@ class EquivariantLocalScore(WindowedMachine):
         return SharedKeys(queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each), keys)
 
 
-def _wrap(x: Tensor, radius: int) -> Tensor:
-    """x with its opposite sides on every side, also where the radius exceeds the image."""
-    for axis in (2, 3):
-        index = torch.arange(-radius, x.shape[axis] + radius, device=x.device) % x.shape[axis]
-        x = x.index_select(axis, index)
-    return x
+def _cut(rows: range, columns: range, most: int) -> Iterator[tuple[range, range]]:
+    """A rectangle cut into bands of whole rows, or, where one row is too long, into parts of rows."""
+    down, across = max(1, most // len(columns)), min(most, len(columns))
+    for top in range(rows.start, rows.stop, down):
+        for left in range(columns.start, columns.stop, across):
+            yield range(top, min(top + down, rows.stop)), range(left, min(left + across, columns.stop))

@@ -27,8 +27,8 @@ class LocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[Question]:
-        return [same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]
+    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[list[Question]]:
+        return [[same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]]
 
 
 def same_place(

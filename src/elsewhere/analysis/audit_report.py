@@ -1,0 +1,144 @@
+"""The audit as one HTML page and as pictures: self-contained, no scripts, nothing fetched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elsewhere.analysis.auditing import DUPLICATE, VERDICTS, Audit, describe_change
+from elsewhere.analysis.figures import distance_histogram
+from elsewhere.analysis.neighbours import LEVEL, place_each
+from elsewhere.analysis.report import environment
+from elsewhere.data.images import to_unit
+from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
+
+FIRST_ROWS, MOST_ROWS = 12, 300
+PAIRS = 8
+WHITE = 64
+"""Gray levels of difference that are drawn white."""
+NEIGHBOURS = 3
+
+
+def render_audit(found: Audit) -> str:
+    """The page as text."""
+    order = _order(found)
+    numbers = found.rows()
+    rows = [_row(found, index, numbers[index]) for index in order[:MOST_ROWS]]
+    return (
+        environment()
+        .get_template("audit.html.j2")
+        .render(
+            found=found,
+            summary=found.summary(),
+            thresholds=found.thresholds(),
+            gray_levels=round(DUPLICATE / LEVEL),
+            rows=rows[:FIRST_ROWS],
+            more=rows[FIRST_ROWS:],
+            left_out=max(0, len(order) - MOST_ROWS),
+            histogram=data_uri(distances_png(found)),
+            settings=_settings(found),
+            version=found.settings["version"],
+            date=datetime.now(UTC).date().isoformat(),
+        )
+    )
+
+
+def pairs_png(found: Audit) -> bytes:
+    """The gravest images beside their nearest training images, as a picture."""
+    rows = torch.tensor(_order(found)[:PAIRS])
+    aligned, training = found.measures.aligned, found.training.images
+    distances = [[f"rms {d:.3f}" for d in row] for row in aligned.distances[rows, :2].tolist()]
+    columns = [
+        Column(
+            "generated",
+            "",
+            to_unit(found.generated.images[rows]),
+            [f"#{i}: {found.verdicts[i]}" for i in rows.tolist()],
+        ),
+        Column(
+            "nearest",
+            "training image",
+            to_unit(training[aligned.indices[rows, 0]]),
+            [found.change(i) for i in rows.tolist()],
+        ),
+        Column("difference", "when aligned", _differences(found, rows), [row[0] for row in distances]),
+        Column("next", "training image", to_unit(training[aligned.indices[rows, 1]]), [row[1] for row in distances]),
+    ]
+    return picture_png(labelled_grid(columns))
+
+
+def distances_png(found: Audit) -> bytes:
+    """Distances of generated images to training images, beside those of training images to one another."""
+    null, mine = found.null.aligned.distances[:, 0], found.measures.aligned.distances[:, 0]
+    return figure_png(distance_histogram(null.numpy(), mine.numpy(), found.near))
+
+
+def _order(found: Audit) -> list[int]:
+    """Images by gravity of the verdict, the nearest first."""
+    distances = found.measures.aligned.distances[:, 0].tolist()
+    return sorted(range(len(distances)), key=lambda i: (VERDICTS.index(found.verdicts[i]), distances[i], i))
+
+
+def _differences(found: Audit, rows: Tensor) -> Tensor:
+    """How images differ from their aligned nearest training image, as images (R, C, H, W): black where they do not."""
+    aligned = found.measures.aligned
+    nearest = found.training.images[aligned.indices[rows, 0]]
+    placed, inside = place_each(nearest, aligned.shifts[rows, 0], aligned.mirrored[rows, 0])
+    apart = (found.generated.images[rows].float() - placed.float()).abs() * inside[:, None]
+    return 2 * (apart / WHITE).clamp(max=1) - 1
+
+
+def _row(found: Audit, index: int, numbers: dict[str, Any]) -> dict[str, Any]:
+    aligned, training = found.measures.aligned, found.training.images
+    difference = _differences(found, torch.tensor([index]))[0]
+    cells = [
+        _cell(to_unit(found.generated.images[index]), f"generated image {index}", f"generated #{index}"),
+        _cell(
+            difference,
+            f"difference of image {index} from its nearest training image",
+            "rms {:.3f}".format(numbers["aligned_distance"]),
+        ),
+    ]
+    for rank in range(min(NEIGHBOURS, aligned.indices.shape[1])):
+        other = int(aligned.indices[index, rank])
+        change = describe_change(aligned.shifts[index, rank].tolist(), bool(aligned.mirrored[index, rank]))
+        caption = f"#{other}, {change}" + (f": rms {aligned.distances[index, rank]:.3f}" if rank else "")
+        cells.insert(
+            1 if rank == 0 else len(cells), _cell(to_unit(training[other]), f"training image {other}", caption)
+        )
+    return {"index": index, "verdict": found.verdicts[index], "cells": cells, "numbers": numbers}
+
+
+def _cell(image: Tensor, alt: str, caption: str) -> dict[str, str]:
+    return {"src": data_uri(image_png(image)), "alt": alt, "caption": caption}
+
+
+def _settings(found: Audit) -> list[tuple[str, str]]:
+    """What a reader needs to run it again, as (name, value)."""
+    s = found.settings
+    lines = []
+    for name in ("training", "generated"):
+        data = s[name]
+        lines.append(
+            (
+                f"{name} images",
+                f"{data['name']}: {data['images']} of {' x '.join(map(str, data['shape']))} (channels, height, width)",
+            )
+        )
+        lines.append((f"fingerprint of the {name} images (SHA-256)", data["fingerprint"]))
+    lines += [
+        ("shifts searched", f"up to {s['shift']} pixels in each direction, with and without mirroring"),
+        (
+            "pixels traced",
+            f"{len(found.traced)} images, windows of {s['window']} x {s['window']} pixels"
+            + (", by class" if s["by_class"] else ""),
+        ),
+        ("training images held against the others", str(s["null"])),
+        ("seed", str(s["seed"])),
+        ("versions", f"elsewhere {s['version']}, torch {s['torch']}"),
+        *s["about"].items(),
+    ]
+    return [(str(name), str(value)) for name, value in lines]

@@ -1,0 +1,160 @@
+"""Which drawers a measurement needs: from what a user names to points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from elsewhere.anomalies.laboratory import NETWORK, Point, two_windows
+from elsewhere.anomalies.subjects import SUBJECTS, Subject
+from elsewhere.choices import WindowedName, borders_of, check_same_images, choose_window, make_windowed
+from elsewhere.data import ImageSet, load_images
+from elsewhere.machines import IdealScore
+from elsewhere.machines.equivariant_local import Borders
+from elsewhere.machines.locality import check_window
+from elsewhere.networks import load_network
+from elsewhere.schedules import Schedule
+
+DrawerName = Literal["is", "ls", "els", "network"]
+NAMES = ("is", "ls", "els", "network")
+ALWAYS = float("inf")
+
+
+def split_drawers(text: str) -> list[DrawerName]:
+    """Names from "is,ls,els,network", none twice.
+
+    Raises:
+        ValueError: a name that is none of them, or given twice.
+    """
+    names = [part.strip().lower() for part in text.split(",")]
+    for name in names:
+        if name not in NAMES or names.count(name) > 1:
+            raise ValueError(f"--machines must be names of {', '.join(NAMES)}, each once, got {text!r}")
+    return cast("list[DrawerName]", names)
+
+
+def parse_levels(text: str) -> list[float]:
+    """Noise levels from "2,1,0.5"; none from "".
+
+    Raises:
+        ValueError: not positive numbers.
+    """
+    try:
+        levels = [float(part) for part in text.split(",")] if text.strip() else []
+    except ValueError:
+        levels = [-1.0]
+    if not all(0 < level < ALWAYS for level in levels):
+        raise ValueError(f"--shrink must be positive noise levels such as 2,1,0.5, got {text!r}")
+    return levels
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Which windows to try.
+
+    Attributes:
+        late: odd sides, each also tried at every noise level.
+        large: the side before the shrinking.
+        shrink: noise levels at which the large window shrinks to a late one; may be empty.
+        locality: a file of windows that fit the network, or None for those that came with it.
+
+    Raises:
+        TypeError, ValueError: sides that are not odd, none, or above the large one.
+    """
+
+    late: Sequence[int]
+    large: int
+    shrink: Sequence[float] = ()
+    locality: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.late:
+            raise ValueError("no late window was given: give at least one odd side, such as 5")
+        for side in (*self.late, self.large):
+            check_window(side)
+        if max(self.late) > self.large:
+            raise ValueError(f"late windows must not be above the large one, {self.large}, got {max(self.late)}")
+
+    def check(self, schedule: Schedule) -> None:
+        """Make sure that every shrinking happens within a run.
+
+        Raises:
+            ValueError: a noise level at or above the first, or below the last of the schedule.
+        """
+        low, high = schedule.sigmas[-2], schedule.sigmas[0]
+        for level in self.shrink:
+            if not low <= level < high:
+                raise ValueError(
+                    f"the window would never shrink at sigma {level:g}: {schedule.name} goes from {high:.3g} "
+                    f"to {low:.3g}"
+                )
+
+    def points(
+        self, name: WindowedName, data: ImageSet, network_name: str, borders: Borders, schedule: Schedule, count: int,
+        **settings: Any,
+    ) -> Iterator[Point]:  # fmt: skip
+        """The points of one machine: the windows that fit the network, constant ones, shrinking ones."""
+        title = name.upper()
+        fitting, _ = choose_window(name, network_name, None, self.locality)
+        base = make_windowed(name, data, fitting, borders, **settings)
+        yield Point(f"{title} fitted", title, base, count)
+        late = sorted(set(self.late))
+        for side in sorted({*late, self.large}):
+            yield Point(f"{title} {side}", title, base.with_window(side), count, side, ALWAYS)
+        for level in sorted(set(self.shrink), reverse=True):
+            for side in late:
+                if side != self.large:
+                    machine = base.with_window(two_windows(self.large, side, level, schedule))
+                    yield Point(f"{title} {self.large} to {side} at {level:g}", title, machine, count, side, level)
+
+
+def prepare(
+    subject: str,
+    drawers: Sequence[DrawerName],
+    network: str | None,
+    any_data: bool,
+    windows: Windows,
+    schedule: Schedule,
+    count: int,
+    els_count: int | None = None,
+    **settings: Any,
+) -> tuple[Subject, ImageSet, list[Point]]:
+    """What `measure` needs: the subject, its training images and the points.
+
+    Args:
+        subject: a name in `SUBJECTS`.
+        drawers: who draws; without "network" the borders are those of zero padding.
+        network: a trained network, or None for the one shipped for these images.
+        any_data: take the network although it was trained on other images.
+        windows: of the local and the equivariant local machine.
+        schedule: noise levels.
+        count: seeds of every point.
+        els_count: seeds of the points of the equivariant local machine, which is slow; as many when None.
+        settings: as for the machines' classes.
+
+    Raises:
+        FileNotFoundError: no such network, or no such file of windows.
+        TypeError, ValueError: windows that do not fit the run, a network of other images.
+    """
+    if {"ls", "els"} & set(drawers):
+        windows.check(schedule)
+    what = SUBJECTS[subject]
+    data = load_images(what.data)
+    name = network or what.network
+    net = load_network(name) if "network" in drawers else None
+    if net is not None and not any_data:
+        check_same_images(net, data)
+    borders = "aware" if net is None else borders_of(net)
+    points: list[Point] = []
+    for drawer in drawers:
+        if drawer == "network":
+            assert net is not None
+            points.append(Point(NETWORK, NETWORK, net, count))
+        elif drawer == "is":
+            points.append(Point("IS", "IS", IdealScore(data, **settings), count))
+        else:
+            number = els_count if drawer == "els" and els_count is not None else count
+            points += windows.points(drawer, data, name, borders, schedule, number, **settings)
+    return what, data, points

@@ -1,0 +1,107 @@
+"""Denoising with part of the image held: what is missing is drawn so that it fits what is there."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.denoiser import DenoiserLike, Label, check_images
+from elsewhere.progress import track
+from elsewhere.sampling import Run, generators
+from elsewhere.schedules import Schedule, cosine
+
+
+def inpaint(
+    denoiser: DenoiserLike,
+    images: Tensor | np.ndarray,
+    mask: Tensor | np.ndarray,
+    schedule: Schedule | None = None,
+    label: Label = None,
+    *,
+    seed: int = 0,
+    rounds: int = 4,
+    keep: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Draw the missing part of images anew, the rest held as it is (RePaint, Lugmayr et al. 2022, algorithm 1).
+
+    At every noise level the held part of the state is the image itself with noise of that level. A step is made, then
+    undone by adding the noise it took away, and made again: so the missing part learns of the held part.
+    The more rounds, the nearer is the result to a draw from what the denoiser thinks of images with this held part;
+    one round leaves the held part half unheard.
+
+    Args:
+        denoiser: anything callable as D(x, sigma, label=None).
+        images: (B, C, H, W) in [-1, 1]; what they hold where the mask is true plays no part.
+        mask: bool (H, W) or (B, 1, H, W), true where the image is to be drawn.
+        schedule: noise levels; `schedules.cosine(20)` when None.
+        label: class of every image or (B,), None for none.
+        seed: of all noise; image i is the same whatever the number of images beside it.
+        rounds: how often each step is made, 1 or more. More fit better and take as much longer.
+        keep: also keep the state and the prediction of the last round at every level.
+        progress: show a bar with the time left.
+
+    Returns:
+        A Run; outside the mask `run.images` are the images given, bit for bit.
+
+    Raises:
+        TypeError: images or mask of the wrong kind.
+        ValueError: a mask of another size, rounds below 1, seed out of range, or what the denoiser cannot take.
+
+    Example:
+        >>> import elsewhere as els
+        >>> data = els.load_images("fashion-mini", limit=20)
+        >>> mask = torch.zeros(28, 28, dtype=torch.bool)
+        >>> mask[10:18, 8:20] = True
+        >>> machine = els.EquivariantLocalScore(data, window=5)
+        >>> run = els.inpaint(machine, data.scaled()[:1], mask, els.schedules.cosine(5), rounds=2)
+        >>> bool((run.images == data.scaled()[:1])[..., ~mask].all())
+        True
+    """
+    schedule = cosine() if schedule is None else schedule
+    held = check_images(images, "images")
+    missing = _check_mask(mask, held)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"rounds must be a whole number of 1 or more, got {rounds!r}")
+    # What is missing may hold anything: it must not reach the denoiser in any way.
+    held = torch.where(missing, torch.zeros_like(held), held)
+    draws = generators(len(held), seed)
+
+    def noise() -> Tensor:
+        return torch.stack([torch.randn(held.shape[1:], generator=g) for g in draws]).to(held)
+
+    x = schedule.sigmas[0] * noise()
+    states, predictions = [x] if keep else [], []
+    for sigma, after in track(pairwise(schedule.sigmas), schedule.steps, "inpainting", progress):
+        # The last step leads to sigma = 0: undone, it would be a step from another noise level.
+        for again in range(rounds if after > 0 else 1):
+            if again:
+                x = x + math.sqrt(sigma**2 - after**2) * noise()
+            around = noise()
+            x = torch.where(missing, x, held + sigma * around)
+            x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+            x = x0 + (after / sigma) * (x - x0)
+        if keep:
+            states.append(torch.where(missing, x, held + after * around))
+            predictions.append(x0)
+    return Run(torch.where(missing, x, held), schedule.sigmas, states, predictions)
+
+
+def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
+    """The mask as bool (1 or B, 1, H, W) on the device of the images."""
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask)
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        seen = getattr(mask, "dtype", type(mask).__name__)
+        raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen}")
+    batch, _, height, width = images.shape
+    if tuple(mask.shape) not in ((height, width), (batch, 1, height, width)):
+        raise ValueError(
+            f"mask must be ({height}, {width}) or ({batch}, 1, {height}, {width}), as the images, "
+            f"got {tuple(mask.shape)}"
+        )
+    return mask.to(images.device).view(-1, 1, height, width)

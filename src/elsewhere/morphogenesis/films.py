@@ -1,0 +1,71 @@
+"""Patterns in colour, and films of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from elsewhere.files import atomic_path
+from elsewhere.pictures import font, grid
+
+RAMP = ((12, 32, 44), (24, 94, 100), (110, 170, 146), (250, 240, 214))
+"""Colours from -1 to 1, evenly spaced."""
+
+COLOURS = 64
+
+
+def coloured(images: Tensor) -> Tensor:
+    """Gray images (B, 1, H, W) in [-1, 1] in the colours of `RAMP`, (B, 3, H, W) in [-1, 1]."""
+    ramp = torch.tensor(RAMP, dtype=images.dtype, device=images.device) / 127.5 - 1
+    place = (images[:, 0].clamp(-1, 1) + 1) / 2 * (len(ramp) - 1)
+    below = place.floor().long().clamp(max=len(ramp) - 2)
+    share = (place - below)[..., None]
+    return (ramp[below] * (1 - share) + ramp[below + 1] * share).permute(0, 3, 1, 2)
+
+
+def save_film(path: str | Path, frames: Sequence[Image.Image], *, milliseconds: int = 90, last: int = 2500) -> None:
+    """Write a GIF that plays for ever and rests on its last frame, whole or not at all.
+
+    Args:
+        path: ends in .gif.
+        frames: pictures of one size.
+        milliseconds: how long each is shown; GIF counts in steps of 10.
+        last: how long the last one is.
+
+    Raises:
+        ValueError: no frames.
+    """
+    if not frames:
+        raise ValueError("frames is empty: a film needs at least one picture")
+    # One palette for all: frames with palettes of their own flicker, and take more room.
+    width, height = frames[0].size
+    several = Image.new("RGB", (3 * width, height))
+    for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        several.paste(frame, (i * width, 0))
+    palette = several.quantize(COLOURS)
+    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [milliseconds] * (len(frames) - 1) + [last]
+    with atomic_path(path) as beside:
+        reduced[0].save(beside, format="GIF", save_all=True, append_images=reduced[1:], duration=times, loop=0)
+
+
+def side_by_side(
+    images: Sequence[Tensor], titles: Sequence[str], captions: Sequence[str], scale: int = 2, gap: int = 12
+) -> Image.Image:
+    """Images (1, H, W) of one size beside one another, in colour, with a title above and a caption below each."""
+    cells = [grid(coloured(image[None]), 1, scale, gap=0) for image in images]
+    width, height = cells[0].size
+    title, text = font(max(11, width // 14), bold=True), font(max(10, width // 16))
+    line = round(title.size * 1.6)
+    canvas = Image.new("RGB", (gap + len(cells) * (width + gap), height + 2 * line + gap // 2), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, cell in enumerate(cells):
+        left = gap + i * (width + gap)
+        canvas.paste(cell, (left, line))
+        draw.text((left + width // 2, line * 0.7), titles[i], "#111111", title, anchor="ms")
+        draw.text((left + width // 2, line + height + line * 0.75), captions[i], "#444444", text, anchor="ms")
+    return canvas

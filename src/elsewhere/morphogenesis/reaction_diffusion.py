@@ -1,0 +1,207 @@
+"""Reaction and diffusion on a torus: the Gray-Scott system, which grows spots, stripes, holes and labyrinths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from elsewhere.progress import track
+from elsewhere.sampling import generators
+
+STEPS = 8000
+"""Steps of length 1 after which every pattern of `PATTERNS` has filled a torus of 64 x 64 cells."""
+
+BLOCK = 4
+SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class GrayScott:
+    """Two substances, one that is fed and one that eats it and multiplies (Gray & Scott 1984; Pearson 1993).
+
+        du/dt = D_u lap(u) - u v^2 + feed (1 - u)
+        dv/dt = D_v lap(v) + u v^2 - (feed + kill) v
+
+    Attributes:
+        feed: rate at which u is renewed, above 0.
+        kill: rate at which v decays beside being washed out with the feed, 0 or more.
+        diffusion_u, diffusion_v: (down, across), squared cells a time unit, 0 or more. Where the substances differ in
+            their ratio of the two, stripes take one direction (Shoji, Iwasa, Mochizuki & Kondo 2002).
+
+    Raises:
+        ValueError: a rate out of range.
+    """
+
+    feed: float
+    kill: float
+    diffusion_u: tuple[float, float] = (0.16, 0.16)
+    diffusion_v: tuple[float, float] = (0.08, 0.08)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.feed) and self.feed > 0):
+            raise ValueError(f"feed must be positive and finite, got {self.feed}")
+        if not (math.isfinite(self.kill) and self.kill >= 0):
+            raise ValueError(f"kill must be 0 or more and finite, got {self.kill}")
+        for name in ("diffusion_u", "diffusion_v"):
+            rates = getattr(self, name)
+            if len(rates) != 2 or not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+                raise ValueError(f"{name} must be two rates of 0 or more, (down, across), got {rates}")
+
+    @property
+    def largest_step(self) -> float:
+        """Longest stable time step of the explicit Euler method, in time units.
+
+        The fastest mode of the 5-point stencil, the chequerboard, decays at 4 (D_down + D_across), and u beside at
+        feed + v^2, where v reaches about feed / (feed + kill), all the feed turned into v. Euler needs a step of at
+        most 2 over the fastest decay.
+        """
+        eaten = (self.feed / (self.feed + self.kill)) ** 2
+        fastest = max(
+            4 * sum(self.diffusion_u) + self.feed + eaten,
+            4 * sum(self.diffusion_v) + self.feed + self.kill,
+        )
+        return 2 / fastest
+
+    def steady_state(self) -> tuple[float, float]:
+        """(u, v) of the homogeneous steady state with the most v.
+
+        u v = feed + kill and u + v (feed + kill) / feed = 1 have a solution if feed >= 4 (feed + kill)^2; otherwise
+        only the bare state (1, 0) is steady.
+        """
+        loss = self.feed + self.kill
+        root = 1 - 4 * loss**2 / self.feed
+        if root < 0:
+            return 1.0, 0.0
+        u = (1 - math.sqrt(root)) / 2
+        return u, loss / u
+
+    def growth_rate(self, down: float, across: float) -> complex:
+        """Rate at which a wave on the steady state grows (real part above 0) or decays, per time unit.
+
+        The eigenvalue with the largest real part of the linearised reaction minus diffusion (Turing 1952), with the
+        Laplacian of the 5-point stencil.
+
+        Args:
+            down, across: wave numbers in radians a cell.
+        """
+        u, v = self.steady_state()
+        waves = tuple(2 - 2 * math.cos(number) for number in (down, across))
+        spread_u, spread_v = (
+            sum(rate * wave for rate, wave in zip(rates, waves, strict=True))
+            for rates in (self.diffusion_u, self.diffusion_v)
+        )
+        a, b = -(v**2) - self.feed - spread_u, -2 * u * v
+        c, d = v**2, 2 * u * v - self.feed - self.kill - spread_v
+        return complex((a + d) / 2 + ((a - d) ** 2 / 4 + b * c + 0j) ** 0.5)
+
+
+PATTERNS: Mapping[str, GrayScott] = MappingProxyType(
+    {
+        "spots": GrayScott(0.035, 0.065),
+        "stripes": GrayScott(0.0545, 0.062, diffusion_v=(0.10, 0.06)),
+        "labyrinth": GrayScott(0.0545, 0.062),
+        "holes": GrayScott(0.039, 0.058),
+    }
+)
+"""Settings that grow each kind of pattern; stripes are the labyrinth with v spreading faster down than across."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Concentrations on a torus.
+
+    Attributes:
+        u, v: (B, H, W), floating point.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def images(self, low: float | None = None, high: float | None = None) -> Tensor:
+        """v as images (B, 1, H, W) in [-1, 1].
+
+        Args:
+            low, high: v at -1 and 1, clipped beyond; None: the lowest and highest of each image.
+        """
+        v = self.v[:, None]
+        lowest = v.amin((1, 2, 3), keepdim=True) if low is None else torch.full_like(v[:, :, :1, :1], low)
+        highest = v.amax((1, 2, 3), keepdim=True) if high is None else torch.full_like(v[:, :, :1, :1], high)
+        span = (highest - lowest).clamp(min=torch.finfo(v.dtype).tiny)
+        return (2 * (v - lowest) / span - 1).clamp(-1, 1)
+
+
+def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dtype = torch.float32) -> State:
+    """A bare torus with v dropped on a quarter of its blocks of 4 x 4 cells, and a little noise.
+
+    State i comes from its own generator, the same for a seed and an index whatever the count.
+
+    Raises:
+        ValueError: count or a side below 1, or seed outside 0..2^31.
+    """
+    if min(size) < 1:
+        raise ValueError(f"both sides of size must be 1 or more, got {size}")
+    blocks = [-(-side // BLOCK) for side in size]
+    drops, noises = [], []
+    for generator in generators(count, seed):
+        dropped = (torch.rand(blocks, generator=generator) < SHARE).to(dtype)
+        drops.append(dropped.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)[: size[0], : size[1]])
+        noises.append(torch.rand(2, *size, generator=generator, dtype=torch.float32).to(dtype))
+    drop, noise = torch.stack(drops), torch.stack(noises, dim=1)
+    return State(1 - 0.5 * drop - 0.02 * noise[0], 0.25 * drop + 0.02 * noise[1])
+
+
+def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, progress: bool = False) -> State:
+    """The state some explicit Euler steps later.
+
+    Args:
+        system: rates.
+        state: where to begin, on any device, left as it is.
+        steps: how many, 0 or more.
+        step: time units each, at most `system.largest_step`.
+        progress: show a bar with the time left.
+
+    Raises:
+        ValueError: a step that is not positive or not stable, steps below 0, or u and v of different shapes.
+
+    Example:
+        >>> system = PATTERNS["spots"]
+        >>> evolve(system, scattered(1, (32, 32)), steps=10).v.shape
+        torch.Size([1, 32, 32])
+    """
+    if not 0 < step <= system.largest_step:
+        raise ValueError(
+            f"step must be positive and at most {system.largest_step:.4g}, the largest stable step of {system}, "
+            f"got {step}: take more and shorter steps"
+        )
+    if steps < 0:
+        raise ValueError(f"steps must be 0 or more, got {steps}")
+    if state.u.shape != state.v.shape or state.u.ndim != 3:
+        raise ValueError(f"u and v must both be (B, H, W), got {tuple(state.u.shape)} and {tuple(state.v.shape)}")
+    u, v = state.u.clone(), state.v.clone()
+    for _ in track(range(steps), steps, "reacting", progress):
+        eaten = u * v * v
+        change_u = _spread(u, system.diffusion_u).sub_(eaten).sub_(u, alpha=system.feed).add_(system.feed)
+        change_v = _spread(v, system.diffusion_v).add_(eaten).sub_(v, alpha=system.feed + system.kill)
+        u.add_(change_u, alpha=step)
+        v.add_(change_v, alpha=step)
+    return State(u, v)
+
+
+def simulate(
+    system: GrayScott, size: tuple[int, int], count: int = 1, seed: int = 0, *, steps: int = STEPS, step: float = 1.0
+) -> State:
+    """Finished patterns from scattered drops; see `scattered` and `evolve`."""
+    return evolve(system, scattered(count, size, seed), steps, step)
+
+
+def _spread(field: Tensor, rates: tuple[float, float]) -> Tensor:
+    """Diffusion of a field (B, H, W): the 5-point Laplacian, wrapping round."""
+    down, across = rates
+    change = field.roll(1, 1).add_(field.roll(-1, 1)).mul_(down)
+    change.add_(field.roll(1, 2).add_(field.roll(-1, 2)), alpha=across)
+    return change.sub_(field, alpha=2 * (down + across))

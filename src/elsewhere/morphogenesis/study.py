@@ -1,0 +1,212 @@
+"""The two experiments: growing patterns from one original, and healing wounds in others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from elsewhere.inpainting import inpaint
+from elsewhere.machines import IdealScore
+from elsewhere.morphogenesis.growth import Copying, copying, growth_schedule, pattern_machine
+from elsewhere.morphogenesis.patterns import Pattern, measure
+from elsewhere.morphogenesis.reaction_diffusion import PATTERNS, STEPS, State, evolve, simulate
+from elsewhere.morphogenesis.regeneration import Healing, assess, disc, rectangle
+from elsewhere.sampling import make_noise, sample
+
+SIDE = 64
+REMEMBERED = 16
+WOUNDS = {
+    "disc": disc((SIDE, SIDE), 12),
+    "band": rectangle((SIDE, SIDE), 16, SIDE),
+    "rectangle": rectangle((SIDE, SIDE), 20, 28),
+}
+
+GROWTH_HEADER = (
+    "pattern",
+    "kind kept",
+    "wavelength",
+    "grown / original",
+    "distance",
+    "simulated",
+    "coherence",
+    "simulated",
+    "largest",
+    "simulated",
+)
+HEALING_HEADER = ("pattern and wound", "filled by", "error", "strangeness", "kind kept", "wavelength")
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Patterns grown by the equivariant local machine from one original of 64 x 64 pixels.
+
+    Attributes:
+        name: a key of `PATTERNS`.
+        original: what reaction and diffusion made, and all that the machine knows, (1, 1, 64, 64).
+        simulated: what they made from other seeds, (count, 1, 64, 64).
+        grown: from noise, (count, 1, 64, 64).
+    """
+
+    name: str
+    original: Tensor
+    simulated: Tensor
+    grown: Tensor
+
+    def patterns(self) -> list[Pattern]:
+        """What is measured of each grown image."""
+        return [measure(image[0]) for image in self.grown]
+
+    def wavelength_ratio(self) -> float:
+        """Median wavelength of the grown patterns over that of the original."""
+        return median(pattern.wavelength for pattern in self.patterns()) / measure(self.original[0, 0]).wavelength
+
+    def kept(self) -> float:
+        """Share of the grown patterns that are of the original's kind."""
+        kind = measure(self.original[0, 0]).kind
+        return sum(pattern.kind == kind for pattern in self.patterns()) / len(self.grown)
+
+    def copying(self) -> tuple[list[Copying], list[Copying]]:
+        """Of each grown and of each simulated image, which is no copy: how much of it is one of the original."""
+        grown, simulated = (
+            [copying(image[0], self.original[0, 0], _window(self.original)) for image in images]
+            for images in (self.grown, self.simulated)
+        )
+        return grown, simulated
+
+
+def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Growth:
+    """Let reaction and diffusion make an original, and the machine that knows only this one grow patterns from noise.
+
+    Args:
+        name: a key of `PATTERNS`.
+        count: how many.
+        seed: of everything.
+        progress: show a bar with the time left.
+
+    Raises:
+        ValueError: no such pattern, count below 1 or seed out of range.
+    """
+    if name not in PATTERNS:
+        raise ValueError(f"unknown pattern {name!r}: choose one of {', '.join(PATTERNS)}")
+    simulated = simulate(PATTERNS[name], (SIDE, SIDE), count + 1, seed).images()
+    original = simulated[:1]
+    noise = make_noise(count, (1, SIDE, SIDE), seed)
+    run = sample(pattern_machine(original), noise, growth_schedule(), progress=progress)
+    return Growth(name, original, simulated[1:], run.images)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Wounded patterns and what several ways of filling the wound made of them.
+
+    Attributes:
+        name: a key of `PATTERNS`.
+        wound: bool (64, 64).
+        original: where the rule was learnt, (1, 1, 64, 64).
+        before: patterns before the wound, which no machine has seen, (count, 1, 64, 64).
+        filled: by each way, among them "wounded", (count, 1, 64, 64).
+    """
+
+    name: str
+    wound: Tensor
+    original: Tensor
+    before: Tensor
+    filled: dict[str, Tensor]
+
+    def assess(self, way: str) -> list[Healing]:
+        """How well each image fits that was filled in this way; "intact" stands for the images before the wound."""
+        images = self.before if way == "intact" else self.filled[way]
+        window = _window(self.original)
+        return [
+            assess(image[0], before[0], self.wound, self.original[0, 0], window)
+            for image, before in zip(images, self.before, strict=True)
+        ]
+
+
+def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: bool = False) -> Recovery:
+    """Wound patterns and fill them again in several ways.
+
+    "mean" fills in the mean of the rest, "noise" its pixels in random order, "IS" the ideal machine with 16 other
+    patterns to remember, "ELS" the equivariant local machine that knows one of them, both with the rest held, and
+    "reaction-diffusion" goes on from a wound without v, which changes the rest as well.
+
+    Args:
+        name: a key of `PATTERNS`.
+        wound: bool (64, 64).
+        count: how many patterns.
+        seed: of everything.
+        progress: show bars with the time left.
+
+    Raises:
+        TypeError, ValueError: no such pattern, not such a wound, count below 1 or seed out of range.
+    """
+    if name not in PATTERNS:
+        raise ValueError(f"unknown pattern {name!r}: choose one of {', '.join(PATTERNS)}")
+    state = simulate(PATTERNS[name], (SIDE, SIDE), REMEMBERED + count, seed)
+    images = state.images()
+    known, before = images[:REMEMBERED], images[REMEMBERED:]
+    wounded = torch.where(wound, torch.zeros_like(before), before)
+    rest = before[..., ~wound]
+    order = torch.randperm(rest.shape[-1], generator=torch.Generator().manual_seed(seed))[: int(wound.sum())]
+    filled = {"wounded": wounded, "mean": wounded.clone(), "noise": wounded.clone()}
+    filled["mean"][..., wound] = rest.mean(-1, keepdim=True)
+    filled["noise"][..., wound] = rest[..., order.repeat(-(-int(wound.sum()) // len(order)))[: int(wound.sum())]]
+    for way, machine in (("IS", IdealScore(known)), ("ELS", pattern_machine(known[:1]))):
+        filled[way] = inpaint(machine, wounded, wound, growth_schedule(), seed=seed, progress=progress).images
+    filled["reaction-diffusion"] = _react(name, State(state.u[REMEMBERED:], state.v[REMEMBERED:]), wound)
+    return Recovery(name, wound, known[:1], before, filled)
+
+
+def growth_row(growth: Growth) -> tuple[str, ...]:
+    """A row under GROWTH_HEADER."""
+    grown, simulated = growth.copying()
+    return (
+        growth.name,
+        f"{growth.kept():.0%} of {len(growth.grown)}",
+        f"{measure(growth.original[0, 0]).wavelength:.1f}",
+        f"{growth.wavelength_ratio():.2f}",
+        *(
+            f"{median(getattr(one, figure) for one in ones):.2f}"
+            for figure in ("distance", "coherence", "largest")
+            for ones in (grown, simulated)
+        ),
+    )
+
+
+def healing_rows(place: str, recovery: Recovery) -> list[tuple[str, ...]]:
+    """Rows under HEALING_HEADER, one for the intact images and one for each way of filling the wound."""
+    rows: list[tuple[str, ...]] = []
+    for way in ("intact", *recovery.filled):
+        found = recovery.assess(way)
+        kept = sum(one.pattern.kind == recovery.name for one in found) / len(found)
+        rows.append(
+            (
+                f"{recovery.name}, {place}",
+                way,
+                f"{median(one.error for one in found):.3f}",
+                f"{median(one.strangeness for one in found):.3f}",
+                f"{kept:.0%} of {len(found)}",
+                f"{median(one.pattern.wavelength for one in found):.1f}",
+            )
+        )
+    return rows
+
+
+def _window(original: Tensor) -> int:
+    """Side of the windows that are compared: the odd number next to one wavelength of the original (1, 1, H, W)."""
+    return 2 * int(measure(original[0, 0]).wavelength // 2) + 1
+
+
+def _react(name: str, state: State, wound: Tensor) -> Tensor:
+    """What reaction and diffusion make of a wound in which there is no v, as images on the scale of the state's."""
+    bare = State(torch.where(wound, 1.0, state.u), torch.where(wound, 0.0, state.v))
+    after = evolve(PATTERNS[name], bare, STEPS // 2)
+    return torch.cat(
+        [
+            State(u[None], v[None]).images(float(was.min()), float(was.max()))
+            for u, v, was in zip(after.u, after.v, state.v, strict=True)
+        ]
+    )
