@@ -286,7 +286,7 @@ def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, T
     row, column = (pixels // width)[None, :, None], (pixels % width)[None, :, None]
     there = keys >= 0
     known = keys.clamp(min=0)
-    image, row, column = part.question.job.locate(known, row, column)
+    image, row, column = part.question.weighed.locate(known, row, column)
     places = torch.stack([row, column], -1) - part.question.padding
     counts = part.sources.counts(known) * there
     return part.training[image].where(there, -1), places.where(there[..., None], -1), counts

@@ -144,9 +144,7 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     bounds = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat([one.groups for one in cut]).cumsum(0)])
     cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
     order = torch.cat([heavy, *(one.order for one in cut)])
-    return Index(
-        keys.arranged(order), starts + len(heavy), bounds, origin, basis, cells, _together(cells, bounds)
-    )
+    return Index(keys.arranged(order), starts + len(heavy), bounds, origin, basis, cells, _together(cells, bounds))
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ class _Builder:
             here = along[members]
             wanted = max(1, round(len(members) / KEYS_A_CELL))
             centres = _kmeans(here[_some(len(here), 50 * wanted, generator)], wanted, generator)
-            found, which = _nearest(here, centres).unique(return_inverse=True)
+            found, which = torch.unique(_nearest(here, centres), return_inverse=True)
             cell[members] = which + done
             groups.append(len(found))
             done += len(found)
@@ -300,6 +298,7 @@ def _directions(keys: WindowKeys, light: Tensor, some: Tensor) -> tuple[Tensor, 
 
     What Gaussians say of values is then right to first order in 1 / sigma^2.
     """
+
     def moments(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows, values = keys.some(part, torch.empty((len(part), keys.width + 2)))
         counts = rows[:, -1].exp()

@@ -210,7 +210,7 @@ class WindowKeys:
         self._seed = 0
         self.kept: Tensor | None = None
         self.log_counts: Tensor | None = None
-        if merge and self._repeats(cut[:: max(1, len(cut) // SAMPLE)]):
+        if merge:
             self._merge_equal()
         self._held: tuple[Tensor, Tensor] | None = None
         if 4 * len(self) * (self.width + 2) <= hold and store.pixels.dtype == torch.uint8:
@@ -229,6 +229,13 @@ class WindowKeys:
         """Bytes held beside the images."""
         tensors = (self.kept, self.log_counts, *(self._held or ()))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+    def merged(self) -> WindowKeys:
+        """The same windows, one of several equal ones with its count."""
+        other = copy.copy(self)
+        other._held = None
+        other._merge_equal()
+        return other
 
     def arranged(self, order: Tensor) -> WindowKeys:
         """The same keys in another order, an int64 permutation."""
@@ -335,6 +342,8 @@ class WindowKeys:
         return len(torch.unique(hashes)) < (1 - WORTH_MERGING / 2) * len(hashes)
 
     def _merge_equal(self) -> None:
+        if not self._repeats(self._cut[:: max(1, len(self._cut) // SAMPLE)]):
+            return
         for seed in range(3):
             order, starts = _groups(self._cut, self.extent.sides, seed)
             if len(starts) > (1 - WORTH_MERGING) * len(order):

@@ -1,8 +1,8 @@
 """The fast engine: read only the keys that matter, let Gaussians stand for the rest, and say how far off that can be.
 
 Every query is first weighed against the Gaussians of groups and cells. The cells that seem to matter most are read, key
-by key; all others keep their Gaussians. What was read is compared with what had been expected of it: by as much the rest
-may be off as well. Where that is more than the tolerance, the next cells are read.
+by key; all others keep their Gaussians. What was read is compared with what had been expected of it: by as much may the
+rest be off as well. Where that is more than the tolerance, the next cells are read.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SearchedKeys:
     def search(self) -> SoftmaxState:
         """The state of every query, with its `error`."""
         states, order = [], []
-        for level in self.sigma.unique().tolist():
+        for level in torch.unique(self.sigma).tolist():
             looks = _Looks(self.index, level)
             for some in torch.split((self.sigma == level).nonzero().flatten(), self.at_once):
                 states.append(_Search(self.queries[some], looks, self.tolerance).run())
@@ -191,8 +191,8 @@ class _Sums:
         read: mass and mass times values of the keys read, relative to the peak, (Q, 1 + V).
         left: the same for cells not read, by their Gaussians.
         left_squares: sum of the squares of the masses of cells not read, (Q,).
-        band: over the last cells read, with m, v the mass and value read and e, u those expected: sums of e, e^2, m - e,
-            (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (Q, 4 + 3 V).
+        band: over the last cells read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
+            m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (Q, 4 + 3 V).
     """
 
     peak: Tensor
@@ -270,9 +270,11 @@ class _Search:
         return merge_all(in_parallel(lambda part: job.run(*part), ranges))
 
     def _closed(self, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Mass and mass times value of the groups that are not opened, and the sum of squares of their cells' masses."""
+        """Mass and mass times value of the groups not opened, and the sum of squares of their cells' masses."""
         mass = share.clamp(max=LARGEST).exp().masked_fill_(self.opened, 0).double()
-        values = [(mass * self._value(self.looks.groups, v, slice(None), slice(None))).sum(1) for v in range(self.values)]
+        values = [
+            (mass * self._value(self.looks.groups, v, slice(None), slice(None))).sum(1) for v in range(self.values)
+        ]
         squares = (mass.square() / self.index.bounds.diff()).sum(1)
         return torch.stack([mass.sum(1), *values], dim=1), squares
 
@@ -391,9 +393,7 @@ class _Search:
             whole.add(part)
         return whole
 
-    def _open(
-        self, group: int, who: Tensor, queries: Tensor, until: Tensor, before: Tensor, sums: _Sums
-    ) -> None:
+    def _open(self, group: int, who: Tensor, queries: Tensor, until: Tensor, before: Tensor, sums: _Sums) -> None:
         """Take in one group for some queries, `who` being their places in the sums."""
         cells = self._cells(group)
         logs = self._logs(queries, cells).float()
@@ -422,7 +422,7 @@ class _Search:
         sums.band.index_add_(0, at, band)
 
     def _read(self, first: int, sizes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Peak (P,), mass and mass times values (P, 1 + V) of pairs of a cell and a query, in the order of the cells."""
+        """Peaks (P,), masses and masses times values (P, 1 + V) of pairs of cell and query, cell by cell."""
         keys = self.index.keys
         out = torch.empty((len(queries), 1 + self.values), dtype=self.dtype)
         peak = torch.zeros(len(queries), dtype=self.dtype)

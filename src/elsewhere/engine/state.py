@@ -47,9 +47,7 @@ class SoftmaxState:
         if self.error is not None or other.error is not None:
             parts = ((self.error, self.total * mine), (other.error, other.total * theirs))
             error = sum((off * mass / total for off, mass in parts if off is not None), torch.zeros_like(total))
-        return SoftmaxState(
-            peak, total, self.weighted * mine[..., None] + other.weighted * theirs[..., None], error
-        )
+        return SoftmaxState(peak, total, self.weighted * mine[..., None] + other.weighted * theirs[..., None], error)
 
     def mean(self) -> Tensor:
         """The softmax average, float64 (..., V)."""

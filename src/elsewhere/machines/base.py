@@ -7,7 +7,8 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -16,13 +17,27 @@ from torch import Tensor
 from elsewhere import engine as engines
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, check_images
-from elsewhere.engine import Average, Job, PixelStore, SoftmaxState, Sources, Trace, Tracing
+from elsewhere.engine import (
+    Average,
+    PixelStore,
+    SearchedKeys,
+    Shelf,
+    SoftmaxState,
+    Sources,
+    Trace,
+    Tracing,
+    default_folder,
+)
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
 Data = ImageSet | Tensor | np.ndarray
 Window = int | LocalitySchedule
-Engine = Literal["auto", "exact"]
-ENGINES = ("auto", "exact")
+Engine = Literal["auto", "exact", "fast"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+# With "auto", the windows at all places of so many training images or more are searched, fewer are weighed one by one.
+MANY = 5_000_000
+# Windows at fewer places than this are always weighed one by one.
+FEW = 20_000
 DEFAULT_MEMORY = 2**30
 Made = TypeVar("Made")
 
@@ -37,12 +52,21 @@ class Question:
         padding: by how many pixels the training images were wrapped on every side before their windows were cut out.
     """
 
-    job: Average
+    job: Average | SearchedKeys
     pixels: Tensor | None
     padding: int = 0
 
-    def answer(self, state: SoftmaxState, out: Tensor) -> None:
-        """Write the means of a state into images (B, C, H, W)."""
+    @property
+    def weighed(self) -> Average:
+        """The job, which must be one that weighs every key."""
+        if isinstance(self.job, SearchedKeys):
+            raise TypeError("the fast engine does not weigh every key")
+        return self.job
+
+    def answer(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
+        """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
+        if error is not None and state.error is not None and self.pixels is not None:
+            error.flatten(1)[:, self.pixels] = state.error.view(len(out), -1).to(error.dtype)
         if self.pixels is None:
             out[:] = state.mean().view(out.shape)
         else:
@@ -76,21 +100,34 @@ class SoftmaxMachine(Denoiser):
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
-        engine: "exact" weighs every key; "auto" chooses by size (only "exact" is there in this version).
+        engine: "exact" weighs every key; "fast" searches an index for those that matter, on processors, where windows
+            are shared by many places (that is, in ELS); "auto" is "fast" for MANY windows.
+        tolerance: the largest error of x0hat that the fast engine aims for, in units of [-1, 1].
         memory: bytes that the engine may use beside the images, 64 MiB or more.
+        cache: folder where the fast engine keeps its indexes; by default `ELSEWHERE_CACHE`, or `elsewhere` in the
+            user's cache folder.
         device: where to compute; default: where the data are.
 
+    Attributes:
+        last_error: how far off the last call's x0hat is estimated to be at each pixel, (B, H, W): zero where every key
+            was weighed.
+
     Raises:
-        TypeError: data, memory or engine of the wrong kind.
-        ValueError: data of the wrong shape, not finite or far outside [-1, 1]; unknown engine; memory too small.
+        TypeError: data, memory, tolerance or engine of the wrong kind.
+        ValueError: data of the wrong shape, not finite or far outside [-1, 1]; unknown engine; memory too small;
+            tolerance not between 1e-5 and 0.1; the fast engine on a device other than a processor.
     """
+
+    last_error: Tensor
 
     def __init__(
         self,
         data: Data,
         *,
         engine: Engine = "auto",
+        tolerance: float = 1e-3,
         memory: int = DEFAULT_MEMORY,
+        cache: str | Path | None = None,
         device: str | torch.device | None = None,
     ) -> None:
         if engine not in ENGINES:
@@ -103,7 +140,16 @@ class SoftmaxMachine(Denoiser):
         pixels, labels = _pixels(data)
         if device is not None:
             pixels = pixels.to(device)
+        if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+            raise TypeError(f"tolerance must be a number, got {type(tolerance).__name__} {tolerance!r}")
+        if not 1e-5 <= tolerance <= 0.1:
+            raise ValueError(f"tolerance must be between 1e-5 and 0.1, got {tolerance}")
+        if engine == "fast" and pixels.device.type != "cpu":
+            raise ValueError(f"the fast engine runs on processors, got device {pixels.device}: use engine='exact'")
+        self.engine: Engine = engine
+        self.tolerance = float(tolerance)
         self.memory = memory
+        self.cache = default_folder() if cache is None else Path(cache)
         self.store = PixelStore.of(pixels)
         self.labels = labels
         self.channels = pixels.shape[1]
@@ -117,15 +163,34 @@ class SoftmaxMachine(Denoiser):
 
     def _describe(self, *settings: str) -> str:
         name = self.data.name if self.data else "array"
+        if self.engine == "fast":
+            settings = (*settings, f"engine='fast', tolerance={self.tolerance:g}")
         return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         centred, sigma = self._centred(x), sigma.to(self.store.pixels.device)
         out = torch.empty_like(centred)
+        error = torch.zeros_like(centred[:, 0])
         for index, window, chosen in self._parts(sigma, label):
             for some in torch.split(index, self._images_at_once(centred[0], window)):
-                out[some] = self._mean(centred[some], sigma[some], window, chosen)
+                out[some], error[some] = self._mean(centred[some], sigma[some], window, chosen)
+        self.last_error = error
         return out + self.store.offset
+
+    def with_engine(self, engine: Engine) -> Self:
+        """The same machine with another engine; data and caches are shared."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
+
+    def _searches(self, windows: int) -> bool:
+        """Whether so many windows are searched."""
+        if self.engine == "exact" or windows < FEW or self.store.pixels.device.type != "cpu":
+            return False
+        return self.engine == "fast" or self.store.pixels[:, 0].numel() >= MANY
+
+    def _shelf(self, store: PixelStore, label: int | None) -> Shelf:
+        return self._cache.get(("shelf", label), lambda: Shelf.of(self.cache, store.pixels), lambda made: 0)
 
     def trace(self, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Iterator[Traced]:
         """Where the weights of every query went, for checked arguments as in `predict`, weighed by the exact engine.
@@ -141,8 +206,8 @@ class SoftmaxMachine(Denoiser):
         for index, window, chosen in self._parts(sigma, label):
             training = self._chosen(chosen)
             for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
-                for questions in self._questions(centred[some], sigma[some], window, chosen):
-                    jobs = [question.job for question in questions]
+                for questions in self.with_engine("exact")._questions(centred[some], sigma[some], window, chosen):
+                    jobs = [question.weighed for question in questions]
                     if top is None:
                         self._check_room(jobs)
                     states = engines.run(jobs, device)
@@ -198,20 +263,24 @@ class SoftmaxMachine(Denoiser):
         assert self.labels is not None
         return (self.labels == label).nonzero().flatten().to(self.store.pixels.device)
 
-    def _run(self, jobs: Sequence[Job[SoftmaxState]]) -> list[SoftmaxState]:
-        return engines.run(jobs, self.store.pixels.device)
+    def _run(self, questions: Sequence[Question]) -> list[SoftmaxState]:
+        weighed = [question.job for question in questions if not isinstance(question.job, SearchedKeys)]
+        states = iter(engines.run(weighed, self.store.pixels.device))
+        return [
+            question.job.search() if isinstance(question.job, SearchedKeys) else next(states) for question in questions
+        ]
 
     @abstractmethod
     def _window_at(self, sigma: float) -> int:
         """Window side at a noise level."""
 
-    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Tensor:
-        """Posterior mean of centred images (B, C, H, W), all through one window and of one class."""
-        out = torch.empty_like(x)
+    def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> tuple[Tensor, Tensor]:
+        """Posterior mean of centred images (B, C, H, W), all through one window and of one class, and its error."""
+        out, error = torch.empty_like(x), torch.zeros_like(x[:, 0])
         for questions in self._questions(x, sigma, window, label):
-            for question, state in zip(questions, self._run([question.job for question in questions]), strict=True):
-                question.answer(state, out)
-        return out
+            for question, state in zip(questions, self._run(questions), strict=True):
+                question.answer(state, out, error)
+        return out, error
 
     @abstractmethod
     def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterable[list[Question]]:

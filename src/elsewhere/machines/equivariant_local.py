@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine import Average, PixelStore, SharedKeys, WindowKeys
+from elsewhere.engine import Average, Index, PixelStore, SearchedKeys, SharedKeys, WindowKeys
 from elsewhere.machines.base import Data, Question, Window, WindowedMachine
 from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
+from elsewhere.progress import track
 
 Borders = Literal["aware", "wrap", "torus"]
 
@@ -38,7 +39,7 @@ class EquivariantLocalScore(WindowedMachine):
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
         window: odd side in pixels, or a LocalitySchedule; it may exceed the image.
         borders: "aware", "wrap" or "torus".
-        engine, memory, device: see `SoftmaxMachine`.
+        engine, tolerance, memory, cache, device: see `SoftmaxMachine`.
 
     Raises:
         ValueError: unknown borders; see `SoftmaxMachine` for the rest.
@@ -145,19 +146,58 @@ class EquivariantLocalScore(WindowedMachine):
                 f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
             )
 
-    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Average:
+    def prepare(self, labels: Sequence[int | None] = (None,), *, progress: bool = False) -> None:
+        """Build, or read from the cache, all that the fast engine needs, which else is done when it is first needed.
+
+        Args:
+            labels: the classes to be asked for, None for all images together.
+            progress: show a bar with the time left.
+        """
+        windows = {self.window} if isinstance(self.window, int) else set(self.window.windows)
+        wanted = [
+            (places, label)
+            for label in labels
+            for window in sorted(windows)
+            for places in self._shared_places(window)
+            if self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns))
+        ]
+        for places, label in track(wanted, len(wanted), "indexing", progress):
+            self._index(places, label)
+
+    def _shared_places(self, window: int) -> list[BorderClass]:
+        """Places of the training images whose windows are shared by many queries."""
+        if self.borders == "aware":
+            return [places for places in border_classes(*self.image_size, window) if not places.alone]
+        places = self._key_places(window)
+        return [] if places is None else [places]
+
+    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Average | SearchedKeys:
         """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
+        each = queries.shape[1] * queries.shape[2]
+        asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
+        if self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns)):
+            return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
 
         def make() -> WindowKeys:
-            store = self._key_store(places, label)
             # Edges are too few to merge; sorting takes some 40 bytes a window.
-            inside = len(places.rows) > 1 and len(places.columns) > 1
-            merge = inside and 40 * len(store) * len(places.rows) * len(places.columns) < self.memory // 2
-            return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=self.memory // 4)
+            count = len(self._class_store(label)) * len(places.rows) * len(places.columns)
+            merge = len(places.rows) > 1 and len(places.columns) > 1 and 40 * count < self.memory // 2
+            return self._window_keys(places, label, merge, self.memory // 4)
 
-        keys = self._cache.get(("keys", places.rows, places.columns, places.key, label), make, lambda made: made.nbytes)
-        each = queries.shape[1] * queries.shape[2]
-        return SharedKeys(queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each), keys)
+        name = ("keys", places.rows, places.columns, places.key, label)
+        return SharedKeys(asked, levels, self._cache.get(name, make, lambda made: made.nbytes))
+
+    def _index(self, places: BorderClass, label: int | None) -> Index:
+        def make() -> Index:
+            keys = self._window_keys(places, label, False, 0)
+            return self._shelf(keys.store, label).get(keys, merge=True)
+
+        name = ("index", places.rows, places.columns, places.key, label)
+        return self._cache.get(name, make, lambda made: made.nbytes)
+
+    def _window_keys(self, places: BorderClass, label: int | None, merge: bool, hold: int) -> WindowKeys:
+        store = self._key_store(places, label)
+        return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=hold)
 
 
 def _cut(rows: range, columns: range, most: int) -> Iterator[tuple[range, range]]:

@@ -1,0 +1,141 @@
+"""Indexes kept on disk: named after the hash of what they were made of, written whole, checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from elsewhere.engine import index as building
+from elsewhere.engine.index import Gaussians, Index, build_index
+from elsewhere.engine.keys import WindowKeys
+from elsewhere.files import atomic_path
+
+# Changes whenever the same images would give another index.
+VERSION = 1
+# An index of fewer windows is built faster than one would miss the space.
+WORTH_KEEPING = 500_000
+
+
+def default_folder() -> Path:
+    """`ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder."""
+    named = os.environ.get("ELSEWHERE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elsewhere"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of indexes.
+
+    Attributes:
+        folder: where they are; made when the first is written.
+        images: hash of the images that they are made of.
+    """
+
+    folder: Path
+    images: str
+
+    @classmethod
+    def of(cls, folder: Path, pixels: Tensor) -> Shelf:
+        """The shelf for windows of some images."""
+        return cls(folder, _hash({"pixels": pixels}, f"{pixels.dtype} {tuple(pixels.shape)}"))
+
+    def get(self, keys: WindowKeys, merge: bool, told: Callable[[float], None] | None = None) -> Index:
+        """The index of some windows (not merged yet): read if it is there and sound, else built, and written.
+
+        Args:
+            keys: all windows at some places.
+            merge: whether to merge equal windows first.
+            told: see `build_index`.
+        """
+        if keys.places < WORTH_KEEPING:
+            return build_index(_merged(keys, merge), told=told)
+        what = self._what(keys, merge)
+        path = self.folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
+        found = _read(path, what, keys)
+        if found is not None:
+            return found
+        made = build_index(_merged(keys, merge), told=told)
+        try:
+            _write(path, what, made)
+        except OSError as error:
+            warnings.warn(f"the index was not kept: {path} cannot be written ({error.strerror})", stacklevel=2)
+        return made
+
+    def _what(self, keys: WindowKeys, merge: bool) -> str:
+        """All that an index depends on, as text."""
+        extent, sizes = keys.extent, (building.KEYS_A_CELL, building.VARIANCE_KEPT, building.MOST_DIRECTIONS)
+        return json.dumps(
+            {
+                "version": VERSION,
+                "images": self.images,
+                "extent": [extent.top, extent.bottom, extent.left, extent.right],
+                "first": keys.first,
+                "grid": keys.grid,
+                "merge": merge,
+                "sizes": sizes,
+            }
+        )
+
+
+def _merged(keys: WindowKeys, merge: bool) -> WindowKeys:
+    return keys.merged() if merge else keys
+
+
+def _write(path: Path, what: str, index: Index) -> None:
+    held = {name: tensor.contiguous() for name, tensor in index.tensors().items()}
+    with atomic_path(path) as beside:
+        save_file(held, beside, {"what": what, "hash": _hash(held, what)})
+
+
+def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
+    """The index in a file; None if there is no such file, or if it is not to be trusted."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        wrong = str(error)
+    else:
+        if about.get("what") != what or about.get("hash") != _hash(held, what):
+            wrong = "its contents do not match its hash"
+        elif not _sound(held, keys):
+            wrong = "it does not fit these images"
+        else:
+            return Index.of_tensors(keys, held)
+    warnings.warn(f"the kept index {path} is damaged and is built again: {wrong}", stacklevel=2)
+    return None
+
+
+def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
+    """Whether every position that a file names lies inside the images."""
+    names = {"kept", "starts", "bounds", "origin", "basis", *(f"cells.{field.name}" for field in fields(Gaussians))}
+    if not names <= set(held) <= names | {"log_counts"}:
+        return False
+    kept, starts, bounds = held["kept"], held["starts"], held["bounds"]
+    rising = all(bool((edges.diff() > 0).all()) for edges in (starts, bounds))
+    inside = bool((kept >= 0).all()) and bool((kept < keys.places).all())
+    ends = len(kept) == int(starts[-1]) and len(starts) - 1 == int(bounds[-1]) == len(held["cells.log_mass"])
+    return inside and rising and ends and len(held["origin"]) == len(held["basis"]) == keys.width
+
+
+def _hash(held: dict[str, Tensor], what: str) -> str:
+    digest = hashlib.blake2b(what.encode(), digest_size=16)
+    for name in sorted(held):
+        tensor = held[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
