@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, WindowKeys, exact, jobs, merge_all
+from tests.engine.engine_toys import every_window
 
 
 def store(count: int = 40, channels: int = 1, size: int = 7, levels: int = 256) -> PixelStore:
@@ -75,7 +76,7 @@ def test_a_hash_that_collides_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     honest = module._window_hash
     # Every window hashes alike under the first seed: the windows themselves must be looked at.
     monkeypatch.setattr(module, "_window_hash", lambda cut, sides, seed: honest(cut, sides, seed) * (seed > 0))
-    assert len(window_keys(2, merge=True)) == len(torch.unique(window_keys(2).windows.flatten(0, 2).flatten(1), dim=0))
+    assert len(window_keys(2, merge=True)) == len(torch.unique(every_window(window_keys(2)), dim=0))
 
 
 @pytest.mark.parametrize("sigma", [0.001, 0.5])
@@ -135,5 +136,5 @@ def test_both_matrix_products_agree() -> None:
     queries, keys = torch.randn(30, 50, generator=generator), torch.randn(70, 50, generator=generator)
     exact_product = queries.double().numpy() @ keys.double().numpy().T
     # 50 terms of size 1 in float32.
-    assert np.abs(jobs._product(queries, keys).numpy() - exact_product).max() < 1e-4
-    assert np.abs(jobs._product(queries.double(), keys.double()).numpy() - exact_product).max() < 1e-12
+    assert np.abs(jobs.linear(queries, keys).numpy() - exact_product).max() < 1e-4
+    assert np.abs(jobs.linear(queries.double(), keys.double()).numpy() - exact_product).max() < 1e-12

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, Tracing, WindowKeys, exact, merge_all
+from tests.engine.engine_toys import every_window
 
 PIXELS = torch.randint(0, 2, (12, 1, 7, 7), generator=torch.Generator().manual_seed(0)).mul(255).byte()
 STORE = PixelStore.of(torch.cat([PIXELS, PIXELS[:4]]))  # four images twice
@@ -113,7 +114,7 @@ def test_counts_and_places_are_those_of_the_images() -> None:
     keys = windows(merge=True)
     one = torch.zeros((), dtype=torch.int64)
     image, row, column = keys.locate(torch.arange(len(keys)), one, one)
-    every = windows().windows.flatten(0, 2).flatten(1)
+    every = every_window(windows())
     counts = keys.sources().counts(torch.arange(len(keys)))
     assert int(counts.sum()) == len(every)
     for i, j, k, count in zip(image.tolist(), row.tolist(), column.tolist(), counts.tolist(), strict=True):

@@ -1,0 +1,201 @@
+"""An index against sums over its keys, written out cell by cell in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import elsewhere as els
+from elsewhere.engine import Index, build_index
+from elsewhere.engine import index as module
+from elsewhere.engine.index import Gaussians
+from tests.engine.engine_toys import keys_of, real, rows_of
+
+SETS = [("fashion-mini", 60, 5, False), ("pixel-faces", 30, 3, False), ("fashion-mini", 40, 3, True)]
+
+
+def equal(one: Index, other: Index) -> bool:
+    mine, theirs = one.tensors(), other.tensors()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def numbers(count: int, start: int, index: Index) -> torch.Tensor:
+    """For each of `count` keys from `start` on, the cell that it lies in."""
+    return torch.searchsorted(index.starts, torch.arange(start, start + count), right=True) - 1
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_every_window_is_in_exactly_one_cell_or_heavy(case: tuple[str, int, int, bool]) -> None:
+    keys, index = real(*case)
+    assert index.keys.kept is not None
+    kept = index.keys.kept.long()
+    merged = keys.merged()
+    expected = torch.arange(len(keys)) if merged.kept is None else merged.kept.long()
+    assert torch.equal(kept.sort().values, expected)
+    assert int(index.starts[0]) == index.heavy
+    assert int(index.starts[-1]) == len(kept)
+    assert bool((index.starts.diff() > 0).all()), "no cell is empty"
+    assert int(index.bounds[0]) == 0
+    assert int(index.bounds[-1]) == len(index.cells) == len(index.starts) - 1
+    assert bool((index.bounds.diff() > 0).all()), "no group is empty"
+    assert len(index.groups) == len(index.bounds) - 1
+    # Cells are about as large as they should be, on the whole.
+    assert 0.3 < (len(kept) / len(index.cells)) / module.KEYS_A_CELL < 1.5
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_counts_and_mean_values_are_conserved(case: tuple[str, int, int, bool]) -> None:
+    keys, index = real(*case)
+    _, values, counts = rows_of(index.keys)
+    heavy = counts[: index.heavy]
+    for level in (index.cells, index.groups):
+        mass = level.log_mass.double().exp()
+        # Masses are logs in float32.
+        assert float(mass.sum() + heavy.sum()) == pytest.approx(len(keys), rel=1e-5)
+        held = (mass[:, None] * level.value.double()).sum(0)
+        assert torch.allclose(held, (counts[:, None] * values)[index.heavy :].sum(0), rtol=1e-4, atol=1e-5 * len(keys))
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_a_cell_is_described_by_the_keys_in_it(case: tuple[str, int, int, bool]) -> None:
+    _, index = real(*case)
+    rows, values, counts = (part[index.heavy :] for part in rows_of(index.keys))
+    along = (rows - index.origin) @ index.basis.double()
+    cell = numbers(len(rows), index.heavy, index)
+    for chosen in range(0, len(index.cells), 7):
+        inside = cell == chosen
+        weights = counts[inside] / counts[inside].sum()
+        assert float(index.cells.log_mass[chosen].exp()) == pytest.approx(float(counts[inside].sum()), rel=1e-5)
+        mean, value = weights @ along[inside], weights @ values[inside]
+        assert torch.allclose(index.cells.mean[chosen].double(), mean, atol=1e-4)
+        assert torch.allclose(index.cells.value[chosen].double(), value, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_variances_are_those_of_the_keys_but_for_what_is_shared(
+    case: tuple[str, int, int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With no keys lent by the group, a cell's variances are its own, up to the factor that keeps the group's sums.
+    monkeypatch.setattr(module, "PRIOR_KEYS", 0.0)
+    keys, _ = real(*case)
+    index = build_index(keys.merged())
+    rows, values, counts = (part[index.heavy :] for part in rows_of(index.keys))
+    offset = rows - index.origin
+    along = offset @ index.basis.double()
+    outside = (offset - along @ index.basis.double().T).square().sum(1)
+    cell = numbers(len(rows), index.heavy, index)
+    free = keys.width - index.basis.shape[1]
+    for chosen in range(0, len(index.cells), 7):
+        inside = cell == chosen
+        weights = counts[inside] / counts[inside].sum()
+        off = along[inside] - weights @ along[inside]
+        change = values[inside] - weights @ values[inside]
+        variance, slope = weights @ off.square(), (weights[:, None] * change).T @ off
+        assert torch.allclose(index.cells.variance[chosen].double(), variance, atol=1e-4)
+        assert torch.allclose(index.cells.slope[chosen].double(), slope, atol=1e-4)
+        if free:
+            assert float(index.cells.rest[chosen]) == pytest.approx(float(weights @ outside[inside]) / free, abs=1e-4)
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_a_group_has_the_moments_of_its_keys(case: tuple[str, int, int, bool]) -> None:
+    # Also where cells share variances: what a group has together is kept.
+    _, index = real(*case)
+    rows, values, counts = (part[index.heavy :] for part in rows_of(index.keys))
+    along = (rows - index.origin) @ index.basis.double()
+    group = torch.searchsorted(index.bounds, numbers(len(rows), index.heavy, index), right=True) - 1
+    for chosen in range(len(index.groups)):
+        inside = group == chosen
+        weights = counts[inside] / counts[inside].sum()
+        off = along[inside] - weights @ along[inside]
+        change = values[inside] - weights @ values[inside]
+        assert torch.allclose(index.groups.mean[chosen].double(), weights @ along[inside], atol=1e-4)
+        assert torch.allclose(index.groups.variance[chosen].double(), weights @ off.square(), atol=2e-4)
+        assert torch.allclose(index.groups.slope[chosen].double(), (weights[:, None] * change).T @ off, atol=2e-4)
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_main_directions_are_orthonormal_and_hold_the_values(case: tuple[str, int, int, bool]) -> None:
+    keys, index = real(*case)
+    basis = index.basis.double()
+    assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.float64), atol=1e-5)
+    for centre in keys.centres:
+        direction = torch.zeros(keys.width, dtype=torch.float64)
+        direction[centre] = 1
+        assert float((basis.T @ direction).norm()) == pytest.approx(1, abs=1e-5)
+    rows, _, counts = rows_of(index.keys)
+    light = slice(index.heavy, None)
+    mean = (counts[light, None] * rows[light]).sum(0) / counts[light].sum()
+    assert torch.allclose(index.origin.double(), mean, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_the_seed_decides_and_nothing_else(seed: int) -> None:
+    keys = real("fashion-mini", 40, 3, True)[0].merged()
+    one = build_index(keys, seed)
+    assert equal(one, build_index(keys, seed))
+    assert not equal(one, build_index(keys, seed + 1))
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_an_index_comes_back_from_its_tensors(case: tuple[str, int, int, bool]) -> None:
+    keys, index = real(*case)
+    again = Index.of_tensors(keys, index.tensors())
+    assert equal(again, index)
+    assert again.heavy == index.heavy
+    assert again.nbytes == index.nbytes == sum(t.numel() * t.element_size() for t in index.tensors().values())
+    for name in ("log_mass", "mean", "variance", "rest", "value", "slope"):
+        assert torch.equal(getattr(again.groups, name), getattr(index.groups, name))
+    for mine, theirs in zip(rows_of(again.keys), rows_of(index.keys), strict=True):
+        assert torch.equal(mine, theirs)
+    assert isinstance(again.cells, Gaussians)
+
+
+def test_the_share_that_is_done_is_told() -> None:
+    told: list[float] = []
+    build_index(real("fashion-mini", 60, 5)[0], told=told.append)
+    assert len(told) > 1
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+
+
+def test_windows_that_stand_for_many_are_kept_outside_the_cells() -> None:
+    keys, index = real("pixel-faces", 30, 3)
+    assert index.keys.log_counts is not None
+    counts = index.keys.log_counts.exp()
+    assert index.heavy > 0
+    assert float(counts[: index.heavy].min()) >= module.HEAVY - 1e-6
+    assert float(counts[index.heavy :].max()) < module.HEAVY
+    assert keys.log_counts is None, "the windows given are left alone"
+
+
+def test_more_heavy_windows_than_fit_leave_the_heaviest_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_HEAVY", 3)
+    index = build_index(real("pixel-faces", 30, 3)[0].merged())
+    assert index.heavy == 3
+    assert index.keys.log_counts is not None
+    assert float(index.keys.log_counts[:3].min()) >= float(index.keys.log_counts[3:].max())
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_few_keys_make_an_index_too(count: int) -> None:
+    pixels = torch.randint(0, 256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(count)).byte()
+    index = build_index(keys_of(pixels, 3))
+    assert index.keys.kept is not None
+    assert index.keys.kept.sort().values.tolist() == list(range(count))
+    assert all(torch.isfinite(tensor).all() for tensor in index.tensors().values())
+
+
+def test_too_few_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least two keys, got 1"):
+        build_index(keys_of(els.load_images("fashion-mini", 1).images[:, :, :3, :3], 3))
+
+
+def test_equal_windows_alone_make_an_index_too() -> None:
+    # Nothing varies: no direction is longer than another.
+    index = build_index(keys_of(torch.full((40, 1, 8, 8), 7, dtype=torch.uint8), 3))
+    assert len(index.keys) == 40 * 36
+    assert all(torch.isfinite(tensor).all() for tensor in index.tensors().values())
