@@ -122,6 +122,14 @@ def missing(held: dict[str, torch.Tensor]) -> None:
     del held["cells.slope"]
 
 
+def narrow(held: dict[str, torch.Tensor]) -> None:
+    held["cells.mean"] = held["cells.mean"][:, :-1].clone()
+
+
+def empty(held: dict[str, torch.Tensor]) -> None:
+    held["starts"] = held["starts"][:0].clone()
+
+
 def foreign(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path)
 
@@ -137,6 +145,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "cells that do not rise": rewrite(falling),
     "too few windows": rewrite(short),
     "a part that is missing": rewrite(missing),
+    "too few directions": rewrite(narrow),
+    "no cells": rewrite(empty),
 }
 
 

@@ -40,7 +40,7 @@ class Shelf:
 
     Attributes:
         folder: where they are; made when the first is written.
-        images: hash of the images that they are made of.
+        images: hash of the images that they are made of, before these were wrapped.
     """
 
     folder: Path
@@ -80,6 +80,7 @@ class Shelf:
             {
                 "version": VERSION,
                 "images": self.images,
+                "shape": list(keys.store.pixels.shape),
                 "extent": [extent.top, extent.bottom, extent.left, extent.right],
                 "first": keys.first,
                 "grid": keys.grid,
@@ -121,15 +122,32 @@ def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
 
 
 def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
-    """Whether every position that a file names lies inside the images."""
+    """Whether a file holds tensors of the right shapes, and every position that it names lies inside the images."""
     names = {"kept", "starts", "bounds", "origin", "basis", *(f"cells.{field.name}" for field in fields(Gaussians))}
     if not names <= set(held) <= names | {"log_counts"}:
         return False
-    kept, starts, bounds = held["kept"], held["starts"], held["bounds"]
-    rising = all(bool((edges.diff() > 0).all()) for edges in (starts, bounds))
-    inside = bool((kept >= 0).all()) and bool((kept < keys.places).all())
-    ends = len(kept) == int(starts[-1]) and len(starts) - 1 == int(bounds[-1]) == len(held["cells.log_mass"])
-    return inside and rising and ends and len(held["origin"]) == len(held["basis"]) == keys.width
+    kept, starts, bounds, basis = (held[name] for name in ("kept", "starts", "bounds", "basis"))
+    edges = (starts, bounds)
+    if any(edge.dtype != torch.int64 or edge.ndim != 1 or len(edge) < 2 for edge in edges) or basis.ndim != 2:
+        return False
+    count, cells, directions, values = int(starts[-1]), len(starts) - 1, basis.shape[1], len(keys.centres)
+    shapes = {
+        "kept": (count,),
+        "log_counts": (count,),
+        "origin": (keys.width,),
+        "basis": (keys.width, directions),
+        "cells.log_mass": (cells,),
+        "cells.mean": (cells, directions),
+        "cells.variance": (cells, directions),
+        "cells.rest": (cells,),
+        "cells.value": (cells, values),
+        "cells.slope": (cells, values, directions),
+    }
+    if any(tuple(held[name].shape) != shape for name, shape in shapes.items() if name in held):
+        return False
+    rising = all(int(edge[0]) >= 0 and bool((edge.diff() > 0).all()) for edge in edges)
+    inside = not kept.is_floating_point() and bool(((kept >= 0) & (kept < keys.places)).all())
+    return inside and rising and int(bounds[0]) == 0 and int(bounds[-1]) == cells
 
 
 def _hash(held: dict[str, Tensor], what: str) -> str:

@@ -113,7 +113,7 @@ class SoftmaxMachine(Denoiser):
             was weighed.
 
     Raises:
-        TypeError: data, memory, tolerance or engine of the wrong kind.
+        TypeError: data, memory, tolerance or cache of the wrong kind.
         ValueError: data of the wrong shape, not finite or far outside [-1, 1]; unknown engine; memory too small;
             tolerance not between 1e-5 and 0.1; the fast engine on a device other than a processor.
     """
@@ -130,8 +130,6 @@ class SoftmaxMachine(Denoiser):
         cache: str | Path | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        if engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
         if isinstance(memory, bool) or not isinstance(memory, int):
             raise TypeError(f"memory must be a whole number of bytes, got {type(memory).__name__} {memory!r}")
         if memory < 2**26:
@@ -144,9 +142,9 @@ class SoftmaxMachine(Denoiser):
             raise TypeError(f"tolerance must be a number, got {type(tolerance).__name__} {tolerance!r}")
         if not 1e-5 <= tolerance <= 0.1:
             raise ValueError(f"tolerance must be between 1e-5 and 0.1, got {tolerance}")
-        if engine == "fast" and pixels.device.type != "cpu":
-            raise ValueError(f"the fast engine runs on processors, got device {pixels.device}: use engine='exact'")
-        self.engine: Engine = engine
+        if cache is not None and not isinstance(cache, str | Path):
+            raise TypeError(f"cache must be a folder, got {type(cache).__name__} {cache!r}")
+        self.engine: Engine = _check_engine(engine, pixels.device)
         self.tolerance = float(tolerance)
         self.memory = memory
         self.cache = default_folder() if cache is None else Path(cache)
@@ -163,8 +161,6 @@ class SoftmaxMachine(Denoiser):
 
     def _describe(self, *settings: str) -> str:
         name = self.data.name if self.data else "array"
-        if self.engine == "fast":
-            settings = (*settings, f"engine='fast', tolerance={self.tolerance:g}")
         return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
@@ -180,7 +176,7 @@ class SoftmaxMachine(Denoiser):
     def with_engine(self, engine: Engine) -> Self:
         """The same machine with another engine; data and caches are shared."""
         other = copy.copy(self)
-        other.engine = engine
+        other.engine = _check_engine(engine, self.store.pixels.device)
         return other
 
     def _searches(self, windows: int) -> bool:
@@ -189,8 +185,11 @@ class SoftmaxMachine(Denoiser):
             return False
         return self.engine == "fast" or self.store.pixels[:, 0].numel() >= MANY
 
-    def _shelf(self, store: PixelStore, label: int | None) -> Shelf:
-        return self._cache.get(("shelf", label), lambda: Shelf.of(self.cache, store.pixels), lambda made: 0)
+    def _shelf(self, label: int | None) -> Shelf:
+        def make() -> Shelf:
+            return Shelf.of(self.cache, self._class_store(label).pixels)
+
+        return self._cache.get(("shelf", label), make, lambda made: 0)
 
     def trace(self, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Iterator[Traced]:
         """Where the weights of every query went, for checked arguments as in `predict`, weighed by the exact engine.
@@ -332,6 +331,14 @@ class _Cache:
         self.things.move_to_end(key)
         kept: Made = self.things[key][0]
         return kept
+
+
+def _check_engine(engine: Engine, device: torch.device) -> Engine:
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    if engine == "fast" and device.type != "cpu":
+        raise ValueError(f"the fast engine runs on processors, got device {device}: use engine='exact'")
+    return engine
 
 
 def _store_bytes(store: PixelStore) -> int:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from time import perf_counter
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from elsewhere.engine import Average, Index, PixelStore, SearchedKeys, SharedKeys, WindowKeys
-from elsewhere.machines.base import Data, Question, Window, WindowedMachine
+from elsewhere.machines.base import FEW, Data, Question, Window, WindowedMachine
 from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 from elsewhere.progress import track
 
 Borders = Literal["aware", "wrap", "torus"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An index that `prepare` has built or read.
+
+    Attributes:
+        window: side of the window that it is for.
+        label: class that it is for, None for all images.
+        windows: training windows in it.
+        keys: of these, windows that differ.
+        nbytes: bytes that it needs beside the images.
+        seconds: how long it took.
+    """
+
+    window: int
+    label: int | None
+    windows: int
+    keys: int
+    nbytes: int
+    seconds: float
 
 
 class EquivariantLocalScore(WindowedMachine):
@@ -60,7 +82,8 @@ class EquivariantLocalScore(WindowedMachine):
 
     def __repr__(self) -> str:
         window = self.window if isinstance(self.window, int) else "schedule"
-        return self._describe(f"window={window}", f"borders={self.borders!r}")
+        approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._searches(FEW) else []
+        return self._describe(f"window={window}", f"borders={self.borders!r}", *approximate)
 
     def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterator[list[Question]]:
         asked, alone, margin = self._asked(x, window)
@@ -146,23 +169,34 @@ class EquivariantLocalScore(WindowedMachine):
                 f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
             )
 
-    def prepare(self, labels: Sequence[int | None] = (None,), *, progress: bool = False) -> None:
+    def prepare(self, labels: Sequence[int | None] = (None,), *, progress: bool = False) -> list[Prepared]:
         """Build, or read from the cache, all that the fast engine needs, which else is done when it is first needed.
 
         Args:
             labels: the classes to be asked for, None for all images together.
             progress: show a bar with the time left.
+
+        Returns:
+            Every index; none where all windows are weighed one by one.
+
+        Raises:
+            ValueError: a class without images.
         """
         windows = {self.window} if isinstance(self.window, int) else set(self.window.windows)
         wanted = [
-            (places, label)
+            (window, places, label)
             for label in labels
             for window in sorted(windows)
             for places in self._shared_places(window)
             if self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns))
         ]
-        for places, label in track(wanted, len(wanted), "indexing", progress):
-            self._index(places, label)
+        made = []
+        for window, places, label in track(wanted, len(wanted), "indexing", progress):
+            start = perf_counter()
+            index = self._index(places, label)
+            seconds = perf_counter() - start
+            made.append(Prepared(window, label, index.keys.places, len(index.keys), index.nbytes, seconds))
+        return made
 
     def _shared_places(self, window: int) -> list[BorderClass]:
         """Places of the training images whose windows are shared by many queries."""
@@ -190,7 +224,7 @@ class EquivariantLocalScore(WindowedMachine):
     def _index(self, places: BorderClass, label: int | None) -> Index:
         def make() -> Index:
             keys = self._window_keys(places, label, False, 0)
-            return self._shelf(keys.store, label).get(keys, merge=True)
+            return self._shelf(label).get(keys, merge=True)
 
         name = ("index", places.rows, places.columns, places.key, label)
         return self._cache.get(name, make, lambda made: made.nbytes)
