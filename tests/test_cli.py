@@ -321,6 +321,84 @@ def test_the_demo_writes_one_report(world: dict[str, Path], tmp_path: Path, monk
         assert counts == (3 if scene.share == 1 else 2)
 
 
+@pytest.fixture
+def everything_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsewhere import results
+    from elsewhere.engine import shelf
+    from elsewhere.machines import base
+
+    monkeypatch.setattr(base, "FEW", 100)
+    monkeypatch.setattr(shelf, "WORTH_KEEPING", 120)
+    monkeypatch.setattr(results, "WORTH_KEEPING", 120)
+
+
+@pytest.mark.usefixtures("everything_is_searched")
+def test_the_engine_is_chosen_and_said(world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELSEWHERE_CACHE", str(tmp_path / "cache"))
+    data, drawn = els.load_images(world["data"]), {}
+    for engine in ("auto", "exact", "fast"):
+        out = tmp_path / engine
+        line = f"sample {{data}} --window 3 --count 2 --steps 3 --engine {engine} --tolerance 0.01 --out {out}"
+        result = run(line, **world)
+        assert result.exit_code == 0, result.stderr
+        settings = json.loads((out / "run.json").read_text())
+        assert ("engine='fast', tolerance=0.01" in settings["denoiser"]) == (engine == "fast")
+        with np.load(out / "images.npz") as arrays:
+            drawn[engine] = arrays["images"]
+    np.testing.assert_array_equal(drawn["auto"], drawn["exact"])
+    machine = els.EquivariantLocalScore(data, 3, engine="fast", tolerance=0.01)
+    expected = els.sample(machine, els.make_noise(2, data.shape, 0), els.schedules.cosine(3)).images
+    np.testing.assert_array_equal(drawn["fast"], expected.numpy())
+    for command in ("compare {data} {net} --machines els", "explain {data}"):
+        out = tmp_path / command.split()[0]
+        line = f"{command} --window 3 --count 1 --steps 1 --engine fast --tolerance 0.02 --out {out}"
+        result = run(line, **world)
+        assert result.exit_code == 0, result.stderr
+        assert "tolerance=0.02" in "".join(path.read_text() for path in out.glob("*.json"))
+
+
+@pytest.mark.usefixtures("everything_is_searched")
+def test_index_builds_what_sample_finds(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    line = f"index {{data}} --locality {{windows}} --borders torus --label cycle --out {cache}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    header, *rows, origin, last = result.stdout.splitlines()
+    assert header.split()[:2] == ["window", "class"]
+    # Four images of each class, windows of 3, 5 and 7 at 64 places.
+    assert [row.split()[:3] for row in rows] == [[str(w), str(c), "256"] for c in range(3) for w in (3, 5, 7)]
+    assert str(world["windows"]) in origin
+    assert last.startswith("indexes: 9, ")
+    assert last.endswith(f"9 kept in {cache}")
+    kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(kept) == 9
+    # One is lost: only that is made again.
+    lost = min(kept)
+    lost.unlink()
+    assert run(line, **world).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir() if path != lost}.items() <= kept.items()
+    assert lost.exists()
+    monkeypatch.setenv("ELSEWHERE_CACHE", str(cache))
+    monkeypatch.setattr("elsewhere.engine.shelf.build_index", None)
+    drawn = tmp_path / "drawn"
+    line = f"sample {{data}} --locality {{windows}} --borders torus --label 1 --engine fast --count 1 --out {drawn}"
+    assert run(line, **world).exit_code == 0
+    assert len(list(cache.iterdir())) == 9
+
+
+def test_index_says_when_there_is_nothing_to_do(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSEWHERE_CACHE", str(tmp_path / "cache"))
+    result = run("index {data} --network {circular}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert "no indexes" in result.stdout
+    assert names(tmp_path) == []
+
+
 BAD = {
     "no such command": "smaple {data}",
     "no such option": "sample {data} --cuont 3",
@@ -402,6 +480,16 @@ BAD = {
     "too many sources to name": "explain {data} --top 1025",
     "explain a label that is no class": "explain {data} --label trouser",
     "explain no images": "explain {missing}",
+    "unknown engine": "sample {data} --window 3 --engine quick",
+    "tolerance of zero": "sample {data} --window 3 --tolerance 0",
+    "tolerance far too large": "compare {data} {net} --tolerance 1",
+    "tolerance that is no number": "explain {data} --window 3 --tolerance nan",
+    "index no images": "index {missing}",
+    "index through an even window": "index {data} --window 4",
+    "index a label that is no class": "index {data} --window 3 --label trouser",
+    "index a set without classes by class": "index {plain} --window 3 --label cycle",
+    "index for other images": "index {other} --network {net} --window 3",
+    "index with too little memory": "index {data} --window 3 --memory 1MB",
     "demo without seeds": "demo --count 0",
     "demo with a negative seed": "demo --seed -1",
     "unknown network to train": "train {data} --network resnot",
@@ -442,6 +530,7 @@ def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_pa
         "calibrate {data} {net} --windows 3 --count 1 --steps 1",
         "compare {data} {net} --window 3 --count 1 --steps 1",
         "explain {data} --window 3 --count 1 --steps 1",
+        "index {data} --window 3",
         "data {data}",
     ],
 )
@@ -482,6 +571,7 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
         "calibrate {data} {net}",
         "compare {data} {net}",
         "explain {data}",
+        "index {data}",
     ):
         assert run(f"{line} --out {{text}}", **world).exit_code == 2
 
@@ -528,7 +618,8 @@ def test_every_command_and_option_is_explained() -> None:
         assert command.help, name
         assert f"elsewhere {name} " in command.help, f"{name} has no example"
         options = {option for parameter in command.params for option in parameter.opts}
-        assert {"--out", "--seed"} <= options, name
+        # An index holds nothing random that a user would want otherwise.
+        assert {"--out", "--seed"} - ({"--seed"} if name == "index" else set()) <= options, name
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 

@@ -215,6 +215,12 @@ def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | N
     return torch.full((count,), number)
 
 
+def distinct_labels(request: str | None, data: ImageSet) -> list[int | None]:
+    """Every class that a request of `choose_labels` names, once; [None] for all classes together."""
+    labels = choose_labels(request, max(1, data.num_classes), data)
+    return [None] if labels is None else sorted(set(labels.tolist()))
+
+
 def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
     """Whether the network is known to have been trained on exactly these images.
 

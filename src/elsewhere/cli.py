@@ -91,6 +91,18 @@ Locality = Annotated[
     ),
 ]
 Memory = Annotated[str, typer.Option(help="Memory that a machine may use beside the images: 512MB, 2GiB, ...")]
+EngineName = Annotated[
+    Literal["auto", "exact", "fast"],
+    typer.Option(
+        "--engine",
+        help="How els weighs windows: exact reads all of them, fast searches an index for those that matter, auto is "
+        "fast for many images. The other machines read all of them.",
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(min=1e-5, max=0.1, help="Error of a prediction that the fast engine aims for, pixels being in -1..1."),
+]
 AnyData = Annotated[
     bool, typer.Option("--any-data", help="Go on although the network was trained on other images: a warning remains.")
 ]
@@ -172,6 +184,8 @@ def sample(
     steps: Steps = 20,
     schedule: ScheduleName = "cosine",
     memory: Memory = "1GB",
+    engine: EngineName = "auto",
+    tolerance: Tolerance = 1e-3,
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
@@ -205,7 +219,15 @@ def sample(
         side, canvas = parse_size(size)
         images = _load(data, limit, side, gray)
         denoiser, origin = choices.choose_denoiser(
-            machine, images, network, borders, window, locality, memory=parse_memory(memory)
+            machine,
+            images,
+            network,
+            borders,
+            window,
+            locality,
+            memory=parse_memory(memory),
+            engine=engine,
+            tolerance=tolerance,
         )
         labels = choices.choose_labels(label, count, images)
         noise = els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed)
@@ -353,6 +375,8 @@ def compare(
     steps: Steps = 20,
     schedule: ScheduleName = "cosine",
     memory: Memory = "1GB",
+    engine: EngineName = "auto",
+    tolerance: Tolerance = 1e-3,
     any_data: AnyData = False,
     limit: Limit = None,
     size: Size = None,
@@ -385,6 +409,8 @@ def compare(
             window,
             locality,
             memory=parse_memory(memory),
+            engine=engine,
+            tolerance=tolerance,
         )
         result = els.compare(
             chosen,
@@ -430,6 +456,8 @@ def explain(
         bool, typer.Option("--parquet", help="Also write mosaic.parquet, a row for each pixel and source.")
     ] = False,
     memory: Memory = "1GB",
+    engine: EngineName = "auto",
+    tolerance: Tolerance = 1e-3,
     any_data: AnyData = False,
     limit: Limit = None,
     size: Size = None,
@@ -465,6 +493,8 @@ def explain(
             window,
             locality,
             memory=parse_memory(memory),
+            engine=engine,
+            tolerance=tolerance,
         )
         result = explain_images(
             chosen[machine.upper()],
@@ -481,6 +511,78 @@ def explain(
         _print_rows(*result.table())
         for path in files:
             typer.echo(path)
+
+
+@app.command()
+def index(
+    data: Data,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Network whose windows and borders to index: as in `compare` and `explain`.",
+            show_default="the one shipped for these images",
+        ),
+    ] = None,
+    window: WindowSide = None,
+    locality: Locality = None,
+    borders: Annotated[
+        Literal["aware", "wrap", "torus"] | None,
+        typer.Option(
+            help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too.",
+            show_default="as the network pads",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Class: its number or name, cycle for every class on its own, or none for all classes together.",
+            show_default="none",
+        ),
+    ] = None,
+    memory: Memory = "1GB",
+    any_data: AnyData = False,
+    limit: Limit = None,
+    size: Size = None,
+    gray: Gray = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the indexes; the other commands look where ELSEWHERE_CACHE says.",
+            show_default="ELSEWHERE_CACHE, or elsewhere in the user's cache folder",
+        ),
+    ] = None,
+) -> None:
+    """Build the indexes that the fast engine searches, before they are needed.
+
+    One for every window of the schedule and every kind of place that many pixels share; each is a file of its own. The
+    same command goes on where it was stopped, and other commands on the same images find what is there.
+
+    \b
+    Examples:
+      elsewhere index fashion-mini
+      elsewhere index photos --size 32 --locality windows/locality.json --label cycle
+    """
+    from elsewhere.engine import default_folder
+
+    folder = out or default_folder()
+    with results_in(folder, f"the indexes finished so far are kept in {folder}; the same command goes on from them"):
+        import elsewhere as els
+        from elsewhere import choices, results
+
+        images, net = _load_maybe_pair(data, limit, size, gray, network, any_data)
+        sides, origin = choices.choose_window("els", network or choices.NETWORK_OF.get(images.name), window, locality)
+        machine = els.EquivariantLocalScore(
+            images,
+            sides,
+            borders or choices.borders_of(net),
+            engine="fast",
+            memory=parse_memory(memory),
+            cache=folder,
+        )
+        made = machine.prepare(choices.distinct_labels(label, images), progress=_watched())
+        _print_rows(*results.index_rows(made))
+        typer.echo(f"windows: {origin}")
+        typer.echo(results.describe_indexes(made, folder))
 
 
 @app.command()

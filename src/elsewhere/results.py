@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from torch import Tensor
 from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import DenoiserLike
+from elsewhere.engine.shelf import WORTH_KEEPING
 from elsewhere.files import atomic_path, write_text
+from elsewhere.machines.equivariant_local import Prepared
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
@@ -112,6 +114,33 @@ def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         size = f"{height} x {width} {'gray' if channels == 1 else 'colour'}"
         rows.append((name, str(len(data)), size, str(data.num_classes or "none"), LICENCES[name]))
     return ("set", "images", "size", "classes", "licence"), rows
+
+
+def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of indexes, one row for each."""
+    rows: list[tuple[str, ...]] = [
+        (
+            str(one.window),
+            "all" if one.label is None else str(one.label),
+            str(one.windows),
+            str(one.keys),
+            f"{one.nbytes / 1e6:.1f} MB",
+            f"{one.seconds:.1f} s",
+        )
+        for one in made
+    ]
+    return ("window", "class", "training windows", "that differ", "size", "time"), rows
+
+
+def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
+    """How many indexes there are, how large, and where: in words."""
+    if not made:
+        return "no indexes: of so few windows all are weighed one by one"
+    kept = sum(one.windows >= WORTH_KEEPING for one in made)
+    size, seconds = sum(one.nbytes for one in made) / 1e6, sum(one.seconds for one in made)
+    small = len(made) - kept
+    left_out = f"; {small} of less than {WORTH_KEEPING} windows are built again when needed" if small else ""
+    return f"indexes: {len(made)}, {size:.1f} MB, {seconds:.1f} s; {kept} kept in {folder}{left_out}"
 
 
 def refuse_without_source(given: Mapping[str, object]) -> None:

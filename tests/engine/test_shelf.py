@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -212,7 +211,7 @@ def test_small_ones_are_not_kept(tmp_path: Path, builds: list[int], monkeypatch:
     for _ in range(2):
         take(tmp_path / "folder")
     assert len(builds) == 2
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_is_that_of_the_user_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

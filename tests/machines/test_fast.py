@@ -27,7 +27,9 @@ def small_ones_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "FEW", 400)
 
 
-def fast(data: els.ImageSet = DATA, window: base.Window = 5, borders: Borders = "aware", **settings: object) -> SoftmaxMachine:
+def fast(
+    data: els.ImageSet = DATA, window: base.Window = 5, borders: Borders = "aware", **settings: object
+) -> SoftmaxMachine:
     return els.EquivariantLocalScore(data, window, borders, engine="fast", **settings)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from time import perf_counter
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, Literal, get_args
 
 import torch
