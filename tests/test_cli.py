@@ -369,7 +369,7 @@ def test_index_builds_what_sample_finds(
     header, *rows, origin, last = result.stdout.splitlines()
     assert header.split()[:2] == ["window", "class"]
     # Four images of each class, windows of 3, 5 and 7 at 64 places.
-    assert [row.split()[:3] for row in rows] == [[str(w), str(c), "256"] for c in range(3) for w in (3, 5, 7)]
+    assert [row.split()[:4] for row in rows] == [[str(w), str(c), "1", "256"] for c in range(3) for w in (3, 5, 7)]
     assert str(world["windows"]) in origin
     assert last.startswith("indexes: 9, ")
     assert last.endswith(f"9 kept in {cache}")

@@ -117,19 +117,23 @@ def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of indexes, one row for each."""
+    """Header and rows of a table of indexes, one row for each window side and class."""
+    together: dict[tuple[int, int | None], list[Prepared]] = {}
+    for one in made:
+        together.setdefault((one.window, one.label), []).append(one)
     rows: list[tuple[str, ...]] = [
         (
-            str(one.window),
-            "all" if one.label is None else str(one.label),
-            str(one.windows),
-            str(one.keys),
-            f"{one.nbytes / 1e6:.1f} MB",
-            f"{one.seconds:.1f} s",
+            str(window),
+            "all" if label is None else str(label),
+            str(len(some)),
+            str(sum(one.windows for one in some)),
+            str(sum(one.keys for one in some)),
+            f"{sum(one.nbytes for one in some) / 1e6:.1f} MB",
+            f"{sum(one.seconds for one in some):.1f} s",
         )
-        for one in made
+        for (window, label), some in together.items()
     ]
-    return ("window", "class", "training windows", "that differ", "size", "time"), rows
+    return ("window", "class", "indexes", "training windows", "that differ", "size", "time"), rows
 
 
 def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
