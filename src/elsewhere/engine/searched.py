@@ -37,6 +37,8 @@ BAND = 3.4
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from cell to cell add up to.
 CAUTION = 3.0
+# What is less than this share of the tolerance is not told apart.
+RESOLVED = 0.2
 # The least that Gaussians are reckoned to be off, as a share of the mass and in units of the values, where they are no
 # good.
 SUSPECT = 0.1
@@ -314,7 +316,7 @@ class _Search:
             active = active[error[active] > self.tolerance]
             if not len(active):
                 break
-        return replace(self._state(known), error=error)
+        return replace(self._state(known), error=error.clamp(min=RESOLVED * self.tolerance))
 
     def _state(self, known: _Sums) -> SoftmaxState:
         """The state of all that is known: keys read, heavy keys, and Gaussians in place of the others."""
