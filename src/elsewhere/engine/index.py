@@ -1,9 +1,9 @@
 """An index over windows: cells of alike keys, each with a Gaussian that tells what is in it without reading it.
 
 Keys are cut into cells of about KEYS_A_CELL by k-means on a few main directions, in three levels, so that the work for
-a key hardly grows with their number. Cells that lie together form a group. A cell keeps the number, the mean and the
-variances of its keys along the main directions, their mean value, and how values vary with position: smoothed with
-noise, that Gaussian says what the cell would add to a softmax average.
+a key hardly grows with their number. Cells that lie together form a group, whatever their size. A cell keeps the
+number, the mean and the variances of its keys along the main directions, their mean value, and how values vary with
+position: smoothed with noise, that Gaussian says what the cell would add to a softmax average.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
 KEYS_A_CELL = 128
+CELLS_A_GROUP = 24
 # Keys looked at for the main directions and for the first centres.
 SAMPLE = 100_000
 ROUNDS = 5
@@ -140,20 +141,38 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
         done += len(one.order)
         if told is not None:
             told(done / len(light))
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat([one.sizes for one in cut]).cumsum(0)])
-    bounds = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat([one.groups for one in cut]).cumsum(0)])
     cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
-    order = torch.cat([heavy, *(one.order for one in cut)])
-    return Index(keys.arranged(order), starts + len(heavy), bounds, origin, basis, cells, _together(cells, bounds))
+    sizes = torch.cat([one.sizes for one in cut])
+    wanted = max(1, round(len(cells) / CELLS_A_GROUP))
+    some = cells.mean[_some(len(cells), 40 * wanted, generator)]
+    near = _nearest(cells.mean, _kmeans(some, wanted, generator))
+    by_group = near.argsort(stable=True)
+    groups = torch.bincount(near)
+    order = torch.cat([one.order for one in cut])[runs(sizes.cumsum(0)[by_group] - sizes[by_group], sizes[by_group])]
+    cells = Gaussians(*(getattr(cells, f.name)[by_group] for f in fields(Gaussians)))
+    bounds = _edges(groups[groups > 0])
+    starts = _edges(sizes[by_group]) + len(heavy)
+    return Index(
+        keys.arranged(torch.cat([heavy, order])), starts, bounds, origin, basis, cells, _together(cells, bounds)
+    )
+
+
+def _edges(sizes: Tensor) -> Tensor:
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def runs(starts: Tensor, lengths: Tensor) -> Tensor:
+    """Positions start, start + 1, ... of every run, one run after another."""
+    shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+    return torch.arange(len(shift)) + shift
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """A part of the keys, cut: keys in the order of their cells, keys of each cell, cells of each group."""
+    """A part of the keys, cut: keys in the order of their cells, and the number of keys of each cell."""
 
     order: Tensor
     sizes: Tensor
-    groups: Tensor
     cells: Gaussians
 
 
@@ -175,7 +194,7 @@ class _Builder:
         return along, outside, values / self.keys.scale, rows[:, -1].exp()
 
     def cut(self, inside: Tensor, branches: int, seed: int) -> _Cut:
-        """Cut some keys into groups and cells."""
+        """Cut some keys into cells, in two levels."""
         generator = torch.Generator().manual_seed(seed)
         projected = [self.project(part) for part in self.parts(inside)]
         along, outside, values, counts = (torch.cat(columns) for columns in zip(*projected, strict=True))
@@ -194,7 +213,7 @@ class _Builder:
             groups.append(len(found))
             done += len(found)
         gaussians = self._gaussians(along, outside, values, counts, cell, torch.tensor(groups))
-        return _Cut(inside[cell.argsort(stable=True)], torch.bincount(cell), torch.tensor(groups), gaussians)
+        return _Cut(inside[cell.argsort(stable=True)], torch.bincount(cell), gaussians)
 
     def _gaussians(
         self, along: Tensor, outside: Tensor, values: Tensor, counts: Tensor, cell: Tensor, groups: Tensor

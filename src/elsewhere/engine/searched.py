@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from elsewhere.engine.index import Gaussians, Index
+from elsewhere.engine.index import Gaussians, Index, runs
 from elsewhere.engine.jobs import ROUNDING, SharedKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.state import SoftmaxState, merge_all
@@ -24,9 +24,10 @@ from elsewhere.engine.state import SoftmaxState, merge_all
 ROUNDS = ((800, 0.1), (2000, 0.03), (4000, 0.005), (12_000, 0.001))
 # The first round is smaller where Gaussians are good.
 FEWEST = 48
-# Groups of less than e^-EXPAND of the mass are not opened, but for the FIRST ones.
+# Groups of less than e^-EXPAND of the mass are not opened, but for the FIRST: at least so many, and this share of all.
+# The cells that matter most are then in groups that are opened: on 1,500 queries at windows 3 to 7, without exception.
 EXPAND = 16.0
-FIRST = 32
+FIRST = (64, 0.2)
 # Cells are counted by the log of their share, in bins from LOWEST on.
 BINS = 72
 LOWEST = -56.0
@@ -36,6 +37,8 @@ BAND = 3.4
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from cell to cell add up to.
 CAUTION = 3.0
+# What is less than this share of the tolerance is not told apart.
+RESOLVED = 0.2
 # The least that Gaussians are reckoned to be off, as a share of the mass and in units of the values, where they are no
 # good.
 SUSPECT = 0.1
@@ -49,6 +52,7 @@ PIECES = 48
 # Keys copied at once.
 AT_ONCE = 4096
 LARGEST = 80.0
+MOST = 300.0
 # Below this share of the width of cells, float32 does not tell Gaussians apart.
 PRECISE = 0.05
 
@@ -138,12 +142,12 @@ class _Looks:
         dtype = torch.float64 if sigma < PRECISE * grain / GRAIN else torch.float32
         self.cells = [_Look.of(index.cells, free, sigma, level, dtype) for level in levels]
         self.groups = [_Look.of(index.groups, free, sigma, level, dtype) for level in levels]
-        self.spoil = self._spoil(free)
+        self.spoil = self._spoil()
         # One nat, or what one nat at the grain's level is at this one.
         self.nat = max(1.0, (grain / GRAIN / sigma) ** 2)
         self.frozen = self.nat > FROZEN
 
-    def _spoil(self, free: int) -> Tensor:
+    def _spoil(self) -> Tensor:
         """Table of the variance of log-weights inside the cells of each group, (2 d + 2, G)."""
         cells, bounds = self.index.cells, self.index.bounds
         group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
@@ -187,7 +191,7 @@ class _Sums:
     """What is known of some queries, as sums relative to e^reference.
 
     Attributes:
-        peak: the largest log-weight read, (Q,); zero but where only the nearest keys count.
+        peak: the largest log-weight read, (Q,).
         read: mass and mass times values of the keys read, relative to the peak, (Q, 1 + V).
         left: the same for cells not read, by their Gaussians.
         left_squares: sum of the squares of the masses of cells not read, (Q,).
@@ -202,12 +206,17 @@ class _Sums:
     band: Tensor
 
     @classmethod
-    def zeros(cls, count: int, values: int, frozen: bool) -> _Sums:
+    def zeros(cls, count: int, values: int) -> _Sums:
         def new(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64)
 
-        peak = new(count) - torch.inf if frozen else new(count)
-        return cls(peak, new(count, 1 + values), new(count, 1 + values), new(count), new(count, 4 + 3 * values))
+        return cls(
+            new(count) - torch.inf,
+            new(count, 1 + values),
+            new(count, 1 + values),
+            new(count),
+            new(count, 4 + 3 * values),
+        )
 
     def add_read(self, at: Tensor, peak: Tensor, read: Tensor) -> None:
         """Add what was read for the queries `at`, which may repeat, relative to peaks of its own."""
@@ -258,7 +267,8 @@ class _Search:
         self.relative = self.reference.to(self.asked.dtype)
         share = self.groups - self.relative[:, None]
         opened = share > -EXPAND * looks.nat
-        opened.scatter_(1, share.topk(min(FIRST, share.shape[1]), dim=1).indices, True)
+        first = min(share.shape[1], max(FIRST[0], round(FIRST[1] * share.shape[1])))
+        opened.scatter_(1, share.topk(first, dim=1).indices, True)
         self.opened = opened
         self.closed = self._closed(share)
 
@@ -282,7 +292,7 @@ class _Search:
         return self.asked_values[who] @ looks[0].values[channel][:, cells]
 
     def run(self) -> SoftmaxState:
-        known = _Sums.zeros(self.count, self.values, self.looks.frozen)
+        known = _Sums.zeros(self.count, self.values)
         self.doubt = self._doubt()
         counts = self._count()
         heavy = self.heavy.log_total if self.heavy is not None else torch.full((self.count,), -torch.inf).double()
@@ -306,7 +316,7 @@ class _Search:
             active = active[error[active] > self.tolerance]
             if not len(active):
                 break
-        return replace(self._state(known), error=error)
+        return replace(self._state(known), error=error.clamp(min=RESOLVED * self.tolerance))
 
     def _state(self, known: _Sums) -> SoftmaxState:
         """The state of all that is known: keys read, heavy keys, and Gaussians in place of the others."""
@@ -381,14 +391,14 @@ class _Search:
         opened = self.opened[active]
 
         def read(piece: range) -> _Sums:
-            sums = _Sums.zeros(len(active), self.values, self.looks.frozen)
+            sums = _Sums.zeros(len(active), self.values)
             for group in piece:
                 who = opened[:, group].nonzero().flatten()
                 if len(who):
                     self._open(group, who, active[who], until[who], before[who], sums)
             return sums
 
-        whole = _Sums.zeros(len(active), self.values, self.looks.frozen)
+        whole = _Sums.zeros(len(active), self.values)
         for part in in_parallel(read, self._pieces(opened.sum(0))):
             whole.add(part)
         return whole
@@ -414,6 +424,7 @@ class _Search:
             return
         last = (logs[row, cell] < until[row] + BAND) | until[row].isinf()
         last = last.double()
+        found *= peak.clamp(max=MOST).exp()[:, None]
         e = mass[row, cell].double() * last
         miss = (found[:, 0] * last - e)[:, None]
         off = torch.stack([found[:, 1 + v] * last - e * expected[v][row, cell] for v in range(self.values)], dim=1)
@@ -431,8 +442,7 @@ class _Search:
         ends = sizes[wanted].cumsum(0)
         for part in _batches(stops - starts):
             lengths = stops[part] - starts[part]
-            shift = (starts[part] - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
-            index = torch.arange(len(shift)) + shift
+            index = runs(starts[part], lengths)
             tile, values = keys.some(index, self.rows.new_empty((len(index), keys.width + 2)))
             values = values / keys.scale
             edges = [0, *lengths.cumsum(0).tolist()]
@@ -442,10 +452,8 @@ class _Search:
                 start, stop = edges[number], edges[number + 1]
                 who = queries[before:after]
                 weights = torch.addmm(self.lacking[who], tile[start:stop], self.rows[who].T)
-                if self.looks.frozen:
-                    torch.amax(weights, 0, out=peak[before:after])
-                    weights -= peak[before:after]
-                weights.clamp_(-LARGEST, LARGEST).exp_()
+                torch.amax(weights, 0, out=peak[before:after])
+                weights.sub_(peak[before:after]).clamp_(min=-LARGEST).exp_()
                 torch.sum(weights, 0, out=out[before:after, 0])
                 torch.mm(weights.T, values[start:stop], out=out[before:after, 1:])
                 before = after

@@ -1,0 +1,183 @@
+"""The fast engine against the exact one, and against a plain convolution, over training-set sizes.
+
+    python benchmarks/fast_engine.py --images train-images-idx3-ubyte.gz --sizes 1000,3000,10000,30000,60000
+
+Border-aware ELS with the windows published for a UNet on Fashion-MNIST draws a batch in 20 steps. For each size: seconds
+an image (indexes built before), seconds and bytes of the indexes, and peak memory of the process; at sampled pixels
+of every step, the largest and the root mean square error of x0hat against the exact engine on the very same states, and
+how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine and of one conv2d a batch of
+training images, extrapolated from SOME training images, whose number both are proportional to. With --full N, the first
+N images are also drawn by the exact engine, and the final images compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from exact_engine import plain
+
+import elsewhere as els
+from elsewhere.engine import SharedKeys, WindowKeys, run
+from elsewhere.machines.borders import border_classes
+from elsewhere.pictures import new_figure, save_figure
+from elsewhere.schedules import cosine
+
+SOME = 1000
+# Float32, and sums in another order.
+ROUNDING = 1e-5
+WINDOWS = (3, 3, 5, 5, 7, 7, 7, 9, 11, 11, 11, 13, 15, 15, 21, 23, 25, 25, 25, 25)
+
+
+def published() -> els.LocalitySchedule:
+    """Windows of Kamb & Ganguli (2025), Fashion-MNIST, UNet with zero padding, t = 1/20, ..., 1."""
+    return els.LocalitySchedule(cosine(20).sigmas[:-1], WINDOWS[::-1])
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def errors_at_some_pixels(
+    machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: int, pixels: int
+) -> dict[str, Any]:
+    """The fast engine's predictions at one step against the exact engine, at random interior pixels."""
+    sigma, x = draw.sigmas[step], draw.states[step]
+    window = machine._window_at(sigma)
+    centred = x - machine.store.offset
+    found = machine(x, sigma)
+    generator = torch.Generator().manual_seed(step)
+    off, estimated = [], []
+    classes = [places for places in border_classes(*machine.image_size, window) if not places.alone]
+    weights = torch.tensor([float(len(places.rows) * len(places.columns)) for places in classes])
+    for index, count in enumerate(
+        torch.bincount(torch.multinomial(weights, pixels, True, generator=generator)).tolist()
+    ):
+        if not count:
+            continue
+        places = classes[index]
+        queries = places.extent.windows(centred, places.rows, places.columns)[1]
+        flat = torch.randint(queries[..., 0, 0, 0].numel(), (count,), generator=generator)
+        image, row, column = torch.unravel_index(flat, queries.shape[:3])
+        asked = queries[image, row, column].flatten(1)
+        keys = WindowKeys(machine.store, places.extent, places.rows, places.columns)
+        job = SharedKeys(asked, torch.full((count,), sigma, dtype=torch.float64), keys)
+        exact = run([job])[0].mean().float() + machine.store.offset
+        rows, columns = row + places.rows.start, column + places.columns.start
+        off.append((found[image, :, rows, columns] - exact).abs().amax(1))
+        estimated.append(machine.last_error[image, rows, columns])
+    error, estimate = torch.cat(off), torch.cat(estimated)
+    return {
+        "sigma": sigma,
+        "window": window,
+        "pixels": len(error),
+        "rms": float(error.square().mean().sqrt()),
+        "max": float(error.max()),
+        "estimate_holds": float((error <= estimate + ROUNDING).double().mean()),
+    }
+
+
+def others_seconds(data: els.ImageSet, draw: els.sampling.Run, schedule: els.LocalitySchedule) -> tuple[float, float]:
+    """Seconds that the exact engine and plain convolutions need for an image, by some training images."""
+    some = data.take(min(SOME, len(data)))
+    exact, floats = els.EquivariantLocalScore(some, schedule, engine="exact"), some.scaled()
+    sums, by_window = [0.0, 0.0], {}
+    for sigma, x in zip(draw.sigmas[:-1], draw.states, strict=False):
+        window = schedule(sigma)
+        if window not in by_window:
+            exact(x[:1], sigma)
+            times = []
+            for call in (lambda: exact(x[:1], sigma), lambda: plain(x[:1], sigma, floats, window)):  # noqa: B023
+                start = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - start)
+            by_window[window] = times
+        sums = [total + seconds for total, seconds in zip(sums, by_window[window], strict=True)]
+    scale = len(data) / len(some)
+    return sums[0] * scale, sums[1] * scale
+
+
+def measure(data: els.ImageSet, arguments: argparse.Namespace) -> dict[str, Any]:
+    machine = els.EquivariantLocalScore(
+        data, published(), engine="fast", tolerance=arguments.tolerance, cache=arguments.cache / str(len(data))
+    )
+    start = time.perf_counter()
+    machine.prepare(progress=True)
+    built = time.perf_counter() - start
+    noise = els.make_noise(arguments.batch, data.shape, seed=0)
+    start = time.perf_counter()
+    draw = els.sample(machine, noise, keep=True, progress=True)
+    seconds = (time.perf_counter() - start) / arguments.batch
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    steps = [errors_at_some_pixels(machine, draw, step, arguments.pixels) for step in range(len(draw.sigmas) - 1)]
+    exact_seconds, plain_seconds = others_seconds(data, draw, published())
+    row: dict[str, Any] = {
+        "images": len(data),
+        "batch": arguments.batch,
+        "seconds_an_image": seconds,
+        "index_seconds": built,
+        "index_bytes": folder_bytes(machine.cache),
+        "peak_bytes": peak,
+        "exact_seconds_an_image": exact_seconds,
+        "plain_seconds_an_image": plain_seconds,
+        "rms": math.sqrt(sum(step["rms"] ** 2 for step in steps) / len(steps)),
+        "max": max(step["max"] for step in steps),
+        "estimate_holds": sum(step["estimate_holds"] for step in steps) / len(steps),
+        "steps": steps,
+    }
+    if arguments.full:
+        exact = els.sample(machine.with_engine("exact"), noise[: arguments.full], progress=True)
+        found = draw.images[: arguments.full]
+        pairs = zip(exact.images.flatten(1), found.flatten(1), strict=True)
+        row["final_pearson_r"] = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--images", default="fashion-mini", help="as for elsewhere commands")
+    parser.add_argument("--sizes", default="1000,4000", help="numbers of training images")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--pixels", type=int, default=64, help="pixels of every step that are compared")
+    parser.add_argument("--full", type=int, default=0, help="images that the exact engine draws as well")
+    parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--cache", type=Path, default=Path("benchmarks/results/indexes"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for size in (int(text) for text in arguments.sizes.split(",")):
+        rows.append(row := measure(els.load_images(arguments.images, size), arguments))
+        print(
+            f"{size:6} images: {row['seconds_an_image']:.1f} s an image, exact {row['exact_seconds_an_image']:.0f} s, "
+            f"plain {row['plain_seconds_an_image']:.0f} s; x0hat rms {row['rms']:.1e}, max {row['max']:.1e}, "
+            f"estimate holds {row['estimate_holds']:.1%}; indexes {row['index_seconds']:.0f} s, "
+            f"{row['index_bytes'] / 2**20:.0f} MiB; peak {row['peak_bytes'] / 2**30:.1f} GiB; "
+            f"final r {row.get('final_pearson_r', 'not compared')}",
+            flush=True,
+        )
+        text = json.dumps({"tolerance": arguments.tolerance, "rows": rows}, indent=1)
+        (arguments.out / "fast_engine.json").write_text(text + "\n")
+    plot(rows, arguments.out / "fast_engine.png")
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    figure = new_figure(6, 4)
+    axes = figure.subplots()
+    sizes = [row["images"] for row in rows]
+    for name, key in (("plain conv2d", "plain"), ("exact engine", "exact"), ("fast engine", "")):
+        seconds = [row[f"{key}_seconds_an_image" if key else "seconds_an_image"] for row in rows]
+        axes.loglog(sizes, seconds, marker="o", label=name)
+    axes.set(xlabel="training images", ylabel="seconds an image, 20 steps")
+    axes.legend()
+    save_figure(path, figure)
+
+
+if __name__ == "__main__":
+    main()
