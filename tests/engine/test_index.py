@@ -100,20 +100,37 @@ def test_variances_are_those_of_the_keys_but_for_what_is_shared(
 
 
 @pytest.mark.parametrize("case", SETS)
-def test_a_group_has_the_moments_of_its_keys(case: tuple[str, int, int, bool]) -> None:
-    # Also where cells share variances: what a group has together is kept.
+def test_a_group_is_what_its_cells_are_together(case: tuple[str, int, int, bool]) -> None:
+    _, index = real(*case)
+    cells, bounds = index.cells, index.bounds.tolist()
+    for chosen in range(len(index.groups)):
+        inside = slice(bounds[chosen], bounds[chosen + 1])
+        mass = cells.log_mass[inside].double().exp()
+        weights = mass / mass.sum()
+        mean, value = weights @ cells.mean[inside].double(), weights @ cells.value[inside].double()
+        off, change = cells.mean[inside].double() - mean, cells.value[inside].double() - value
+        variance = weights @ (cells.variance[inside].double() + off.square())
+        slope = (weights[:, None] * change).T @ off + torch.tensordot(weights, cells.slope[inside].double(), 1)
+        assert float(index.groups.log_mass[chosen].exp()) == pytest.approx(float(mass.sum()), rel=1e-5)
+        assert torch.allclose(index.groups.mean[chosen].double(), mean, atol=1e-5)
+        assert torch.allclose(index.groups.variance[chosen].double(), variance, atol=1e-4)
+        assert torch.allclose(index.groups.value[chosen].double(), value, atol=1e-5)
+        assert torch.allclose(index.groups.slope[chosen].double(), slope, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_all_cells_together_have_the_moments_of_all_keys(case: tuple[str, int, int, bool]) -> None:
+    # Cells lend one another variance; at large noise only what they have together counts, and that is kept.
     _, index = real(*case)
     rows, values, counts = (part[index.heavy :] for part in rows_of(index.keys))
     along = (rows - index.origin) @ index.basis.double()
-    group = torch.searchsorted(index.bounds, numbers(len(rows), index.heavy, index), right=True) - 1
-    for chosen in range(len(index.groups)):
-        inside = group == chosen
-        weights = counts[inside] / counts[inside].sum()
-        off = along[inside] - weights @ along[inside]
-        change = values[inside] - weights @ values[inside]
-        assert torch.allclose(index.groups.mean[chosen].double(), weights @ along[inside], atol=1e-4)
-        assert torch.allclose(index.groups.variance[chosen].double(), weights @ off.square(), atol=2e-4)
-        assert torch.allclose(index.groups.slope[chosen].double(), (weights[:, None] * change).T @ off, atol=2e-4)
+    weights = counts / counts.sum()
+    share = index.cells.log_mass.double().softmax(0)
+    mean, value = index.cells.mean.double(), index.cells.value.double()
+    held = share @ (index.cells.variance.double() + mean.square())
+    assert torch.allclose(held, weights @ along.square(), rtol=1e-3, atol=1e-4)
+    slope = (share[:, None] * value).T @ mean + torch.tensordot(share, index.cells.slope.double(), 1)
+    assert torch.allclose(slope, (weights[:, None] * values).T @ along, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", SETS)

@@ -75,7 +75,8 @@ class Shelf:
 
     def _what(self, keys: WindowKeys, merge: bool) -> str:
         """All that an index depends on, as text."""
-        extent, sizes = keys.extent, (building.KEYS_A_CELL, building.VARIANCE_KEPT, building.MOST_DIRECTIONS)
+        extent = keys.extent
+        sizes = (building.KEYS_A_CELL, building.CELLS_A_GROUP, building.VARIANCE_KEPT, building.MOST_DIRECTIONS)
         return json.dumps(
             {
                 "version": VERSION,
