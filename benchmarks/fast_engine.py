@@ -4,10 +4,10 @@
 
 Border-aware ELS with the windows published for a UNet on Fashion-MNIST draws a batch in 20 steps. For each size: seconds
 an image (indexes built before), seconds and bytes of the indexes, and peak memory of the process; at sampled pixels
-of every step, the largest and the root mean square error of x0hat against the exact engine on the very same states, and
-how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine and of one conv2d a batch of
-training images, extrapolated from SOME training images, whose number both are proportional to. With --full N, the first
-N images are also drawn by the exact engine, and the final images compared.
+of every step, the largest and the root mean square error of x0hat against the exact engine on the very same states,
+and how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine and of one conv2d a batch
+of training images, extrapolated from SOME training images, to whose number both are proportional. With --full N, the
+first N images are also drawn by the exact engine, and the final images compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure
 from elsewhere.schedules import cosine
 
-SOME = 1000
+SOME = 300
 # Float32, and sums in another order.
 ROUNDING = 1e-5
 WINDOWS = (3, 3, 5, 5, 7, 7, 7, 9, 11, 11, 11, 13, 15, 15, 21, 23, 25, 25, 25, 25)
