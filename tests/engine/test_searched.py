@@ -32,11 +32,11 @@ def estimate(state: SoftmaxState) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "limit", "window"), SETS)
-@pytest.mark.parametrize("mix", [False, True])
-def test_close_to_the_definition_at_every_noise_level(name: str, limit: int, window: int, mix: bool) -> None:
+def test_close_to_the_definition_at_every_noise_level(name: str, limit: int, window: int) -> None:
     keys, index = real(name, limit, window)
-    sigma = levels(*NOISE, each=6)
-    queries = asked(keys, sigma, seed=1, mix=mix)
+    sigma = levels(*NOISE, each=4)
+    queries = torch.cat([asked(keys, sigma, seed=1), asked(keys, sigma, seed=1, mix=True)])
+    sigma = sigma.repeat(2)
     found, expected = search(index, queries, sigma, TOLERANCE), brute(keys, queries, sigma)
     error = off(found, expected)
     # An estimate, not a bound: the worst of many may be off by several times the tolerance, most are far below.
@@ -46,7 +46,7 @@ def test_close_to_the_definition_at_every_noise_level(name: str, limit: int, win
 
 
 def test_the_estimate_is_not_too_small() -> None:
-    sigma = levels(*NOISE, each=16)
+    sigma = levels(*NOISE, each=12)
     good = []
     for name, limit, window in SETS:
         keys, index = real(name, limit, window)
@@ -114,7 +114,7 @@ def test_shards_of_the_images_merge_to_the_whole() -> None:
     assert bool((both >= torch.minimum(one, other) - 1e-12).all())
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=3)
 @given(seed=st.integers(0, 1000), part=st.integers(1, 11))
 def test_neither_order_nor_company_of_a_query_matters(seed: int, part: int) -> None:
     keys, index = real("fashion-mini", 150, 5)

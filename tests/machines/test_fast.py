@@ -54,17 +54,17 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("borders", BORDERS)
 @pytest.mark.parametrize("data", [DATA, COLOUR], ids=["gray", "colour"])
-@pytest.mark.parametrize("sigma", [0.02, 0.4, 1.5, 40.0])
+@pytest.mark.parametrize("sigma", [0.05, 1.5, 40.0])
 def test_near_the_exact_machine(searches: list[int], borders: Borders, data: els.ImageSet, sigma: float) -> None:
     machine = fast(data, 5 if data is DATA else 3, borders)
     x = noisy(data, sigma, batch=1)
     found, expected = machine(x, sigma), machine.with_engine("exact")(x, sigma)
     assert searches
+    assert machine.last_error.shape == (1, *data.shape[1:])
     error = (found - expected).abs().amax(1)
     assert float(error.max()) < 5e-3
     assert float(error.square().mean().sqrt()) < 5e-4
-    # Estimates are near the truth where they are large, and float32 has some 1e-5 of its own.
-    machine(x, sigma)
+    # Float32 has some 1e-5 of its own.
     assert float((error <= machine.last_error + 1e-5).double().mean()) > 0.95
 
 
@@ -107,7 +107,7 @@ def test_numpy_and_float64_come_back_as_they_went_in() -> None:
     assert (machine(x.numpy(), 0.5) == machine(x, 0.5).numpy()).all()
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=2)
 @given(down=st.integers(-14, 14), right=st.integers(-14, 14), sigma=st.sampled_from([0.05, 0.7, 8.0]))
 def test_rolling_the_noise_rolls_the_wrapped_image(down: int, right: int, sigma: float) -> None:
     machine = WRAPPED
@@ -231,6 +231,16 @@ def test_prepare_leaves_nothing_to_build(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert els.EquivariantLocalScore(DATA, windows, borders, engine="exact", cache=tmp_path).prepare([5]) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == kept, "the exact engine needs none"
+
+
+def test_classes_of_as_many_images_have_indexes_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from elsewhere.engine import shelf
+
+    monkeypatch.setattr(shelf, "WORTH_KEEPING", 400)
+    data = els.ImageSet(DATA.images, torch.arange(60) % 2)
+    machine = els.EquivariantLocalScore(data, 5, "wrap", engine="fast", cache=tmp_path)
+    machine.prepare([0, 1])
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_cache_is_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
