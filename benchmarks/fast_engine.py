@@ -2,12 +2,12 @@
 
     python benchmarks/fast_engine.py --images train-images-idx3-ubyte.gz --sizes 1000,3000,10000,30000,60000
 
-Border-aware ELS with the windows published for a UNet on Fashion-MNIST draws a batch in 20 steps. For each size: seconds
-an image (indexes built before), seconds and bytes of the indexes, and peak memory of the process; at sampled pixels
-of every step, the largest and the root mean square error of x0hat against the exact engine on the very same states,
-and how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine and of one conv2d a batch
-of training images, extrapolated from SOME training images, to whose number both are proportional. With --full N, the
-first N images are also drawn by the exact engine, and the final images compared.
+Border-aware ELS with the windows published for a UNet on Fashion-MNIST draws a batch in 20 steps. For each size:
+seconds an image (indexes built before), seconds and bytes of the indexes, and peak memory of the process; at
+sampled pixels of every step, the largest and the root mean square error of x0hat against the exact engine on the
+very same states, and how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine
+and of one conv2d a batch of training images, extrapolated from SOME training images, to whose number both are
+proportional. With --full N, the first N images are also drawn by the exact engine, and the final images compared.
 """
 
 from __future__ import annotations

@@ -327,7 +327,9 @@ class _Search:
             # A Gaussian says where keys are, but not how near the nearest is.
             return state
         left = known.left + self.closed[0]
-        return state.merge(SoftmaxState(self.reference, left[:, 0], left[:, 1:]))
+        # Where nothing is left the peak is nowhere: keys far below the reference must not be rounded away.
+        peak = self.reference.masked_fill(left[:, 0] == 0, -torch.inf)
+        return state.merge(SoftmaxState(peak, left[:, 0], left[:, 1:]))
 
     def _doubt(self) -> Tensor:
         """How wrong Gaussians may be about a cell's mass, as a share of it, (Q,)."""
@@ -462,7 +464,7 @@ class _Search:
     def _error(self, known: _Sums, band: Tensor, state: SoftmaxState, active: Tensor) -> Tensor:
         """How far off the averages may be, the largest over channels."""
         mean = state.mean()[active]
-        total = (state.log_total - self.reference).exp()[active]
+        total = (state.log_total - self.reference).exp()[active].clamp(min=1e-300)
         expected, squared, missed, missed_squared = band[:, :4].unbind(1)
         off, mixed, off_squared = band[:, 4:].chunk(3, dim=1)
         # Errors that are independent from cell to cell, and those that all cells have in common.
