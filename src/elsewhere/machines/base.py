@@ -35,7 +35,7 @@ Window = int | LocalitySchedule
 Engine = Literal["auto", "exact", "fast"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 # With "auto", the windows at all places of so many training images or more are searched, fewer are weighed one by one.
-MANY = 5_000_000
+MANY = 30_000_000
 # Windows at fewer places than this are always weighed one by one.
 FEW = 20_000
 DEFAULT_MEMORY = 2**30
