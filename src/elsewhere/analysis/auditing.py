@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -30,7 +28,7 @@ from elsewhere.analysis.provenance import Provenance, provenance
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_uint8
 from elsewhere.denoiser import check_images
-from elsewhere.files import write_text
+from elsewhere.files import csv_text, write_text
 from elsewhere.machines.locality import check_window
 from elsewhere.pictures import save_bytes
 
@@ -247,12 +245,7 @@ class Audit:
 
     def to_csv(self) -> str:
         """One line an image."""
-        rows = self.rows()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return csv_text(self.rows())
 
     def save(self, folder: str | Path) -> None:
         """Write report.html, results.json, results.csv, pairs.png and distances.png.

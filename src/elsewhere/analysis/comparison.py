@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ from elsewhere.analysis.checks import check_prediction, check_request, check_sch
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import DenoiserLike, Label
-from elsewhere.files import write_text
+from elsewhere.files import csv_text, write_text
 from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.pictures import save_bytes
 from elsewhere.progress import track
@@ -135,12 +133,7 @@ class Comparison:
 
     def to_csv(self) -> str:
         """`table()` as CSV text with a header."""
-        rows = self.table()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return csv_text(self.table())
 
     def save(self, folder: str | Path) -> None:
         """Write results.json, results.csv, grid.png, report.html and, with two machines or more, scatter.png.

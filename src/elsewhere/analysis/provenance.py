@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elsewhere.engine.index import runs
 from elsewhere.machines.borders import BorderClass, border_classes
 from elsewhere.progress import track
 
@@ -236,8 +237,7 @@ def _project(rows: Tensor, axis: Tensor) -> Tensor:
 def _owners(query: Tensor, key: Tensor, keys: _Windows) -> Tensor:
     """Distinct pairs (query, training image that has one of its keys), sorted, int64 (P, 2)."""
     counts = keys.starts[key + 1] - keys.starts[key]
-    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    images = keys.order[keys.starts[key].repeat_interleave(counts) + within] // keys.places
+    images = keys.order[runs(keys.starts[key], counts)] // keys.places
     total = len(keys.index) // keys.places
     pairs = torch.unique(query.repeat_interleave(counts) * total + images)
     return torch.stack([pairs // total, pairs % total], 1)

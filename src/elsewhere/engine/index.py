@@ -69,6 +69,7 @@ class Index:
         origin: the mean of all keys, (D,).
         basis: orthonormal main directions, (D, d).
         cells, groups: Gaussians in place of each cell and of each group.
+        inner: mean variance of the cells of each group along the main directions, (G, d).
     """
 
     keys: WindowKeys
@@ -78,6 +79,7 @@ class Index:
     basis: Tensor
     cells: Gaussians
     groups: Gaussians
+    inner: Tensor
 
     @property
     def heavy(self) -> int:
@@ -110,7 +112,7 @@ class Index:
             held["origin"],
             held["basis"],
             cells,
-            _together(cells, held["bounds"]),
+            *_together(cells, held["bounds"]),
         )
 
 
@@ -153,7 +155,7 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     bounds = _edges(groups[groups > 0])
     starts = _edges(sizes[by_group]) + len(heavy)
     return Index(
-        keys.arranged(torch.cat([heavy, order])), starts, bounds, origin, basis, cells, _together(cells, bounds)
+        keys.arranged(torch.cat([heavy, order])), starts, bounds, origin, basis, cells, *_together(cells, bounds)
     )
 
 
@@ -219,14 +221,11 @@ class _Builder:
         self, along: Tensor, outside: Tensor, values: Tensor, counts: Tensor, cell: Tensor, groups: Tensor
     ) -> Gaussians:
         total = int(groups.sum())
+        mass = torch.zeros(total).index_add_(0, cell, counts)
 
         def mean_of(what: Tensor) -> Tensor:
-            weighted = what * counts.view(-1, *[1] * (what.ndim - 1))
-            return torch.zeros((total, *what.shape[1:])).index_add_(0, cell, weighted) / mass.view(
-                -1, *[1] * (what.ndim - 1)
-            )
+            return _means(what, counts, cell, mass)
 
-        mass = torch.zeros(total).index_add_(0, cell, counts)
         mean, value = mean_of(along), mean_of(values)
         along = along - mean[cell]
         variance = mean_of(along.square())
@@ -236,10 +235,10 @@ class _Builder:
         # A few keys tell little of their variances: those of the whole group, as wide as the cell is, tell the rest.
         group = torch.repeat_interleave(torch.arange(len(groups)), groups)
 
+        group_mass = torch.zeros(len(groups)).index_add_(0, group, mass)
+
         def pooled(what: Tensor) -> Tensor:
-            weights = mass.view(-1, *[1] * (what.ndim - 1))
-            sums = torch.zeros((len(groups), *what.shape[1:])).index_add_(0, group, what * weights)
-            return (sums / torch.zeros(len(groups)).index_add_(0, group, mass).view(-1, *[1] * (what.ndim - 1)))[group]
+            return _means(what, mass, group, group_mass)[group]
 
         size = torch.bincount(cell, minlength=total).float()
         kept = size / (size + PRIOR_KEYS)
@@ -264,20 +263,25 @@ class _Builder:
         )
 
 
-def _together(cells: Gaussians, bounds: Tensor) -> Gaussians:
-    """One Gaussian for each group of cells, with the same number, mean and variances as its cells have together."""
+def _means(what: Tensor, weights: Tensor, sets: Tensor, totals: Tensor) -> Tensor:
+    """Weighted mean of rows (T, ...) over the set that each is in; totals are the sums of the weights of each set."""
+    shape = (-1, *[1] * (what.ndim - 1))
+    sums = totals.new_zeros((len(totals), *what.shape[1:]))
+    return sums.index_add_(0, sets, what.to(totals) * weights.view(shape)) / totals.view(shape)
+
+
+def _together(cells: Gaussians, bounds: Tensor) -> tuple[Gaussians, Tensor]:
+    """`groups` and `inner` of an index: a group's Gaussian has the number, mean and variances of its cells together."""
     group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
     mass = cells.log_mass.double().exp()
     total = torch.zeros(len(bounds) - 1, dtype=torch.float64).index_add_(0, group, mass)
 
     def mean_of(what: Tensor) -> Tensor:
-        shape = (-1, *[1] * (what.ndim - 1))
-        sums = torch.zeros((len(total), *what.shape[1:]), dtype=torch.float64)
-        return sums.index_add_(0, group, what.double() * mass.view(shape)) / total.view(shape)
+        return _means(what, mass, group, total)
 
     mean, value = mean_of(cells.mean), mean_of(cells.value)
     off, change = cells.mean - mean[group], cells.value - value[group]
-    return Gaussians(
+    groups = Gaussians(
         total.log().float(),
         mean.float(),
         mean_of(cells.variance + off.square()).float(),
@@ -285,6 +289,7 @@ def _together(cells: Gaussians, bounds: Tensor) -> Gaussians:
         value.float(),
         mean_of(cells.slope + change[..., None] * off[:, None]).float(),
     )
+    return groups, mean_of(cells.variance).float()
 
 
 def _split_heavy(keys: WindowKeys) -> tuple[Tensor, Tensor]:

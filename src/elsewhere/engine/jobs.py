@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.keys import Keys, PixelStore, Sources
-from elsewhere.engine.state import SoftmaxState
+from elsewhere.engine.state import SoftmaxState, stack
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
@@ -146,7 +146,7 @@ class SharedKeys:
         running = [_Running(self.dtype) for _ in self.blocks]
         for tile in self.tiles(start, stop):
             running[tile.queries.start // ROWS].add(tile.logs, tile.values)
-        return _stack(
+        return stack(
             [state.finish(block.offset, self.keys.scale) for block, state in zip(self.blocks, running, strict=True)]
         )
 
@@ -264,14 +264,6 @@ def _weigh(weights: Tensor, values: Tensor) -> Tensor:
         return weights @ values
     # A product with so few columns is slower than as many products with a vector.
     return torch.stack([weights @ column for column in values.T.contiguous()], dim=-1)
-
-
-def _stack(states: list[SoftmaxState]) -> SoftmaxState:
-    return SoftmaxState(
-        torch.cat([state.peak for state in states]),
-        torch.cat([state.total for state in states]),
-        torch.cat([state.weighted for state in states]),
-    )
 
 
 def _band(size: int, window: int, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from elsewhere.engine.index import Gaussians, Index, runs
 from elsewhere.engine.jobs import ROUNDING, SharedKeys
 from elsewhere.engine.pool import in_parallel
-from elsewhere.engine.state import SoftmaxState, merge_all
+from elsewhere.engine.state import SoftmaxState, merge_all, stack
 
 # Reading goes on in rounds: at least so many cells, and all but this share of the mass.
 ROUNDS = ((800, 0.1), (2000, 0.03), (4000, 0.005), (12_000, 0.001))
@@ -83,14 +83,7 @@ class SearchedKeys:
             for some in torch.split((self.sigma == level).nonzero().flatten(), self.at_once):
                 states.append(_Search(self.queries[some], looks, self.tolerance).run())
                 order.append(some)
-        inverse = torch.cat(order).argsort()
-        error = torch.cat([state.error for state in states if state.error is not None])
-        return SoftmaxState(
-            torch.cat([state.peak for state in states])[inverse],
-            torch.cat([state.total for state in states])[inverse],
-            torch.cat([state.weighted for state in states])[inverse],
-            error[inverse],
-        )
+        return stack(states).take(torch.cat(order).argsort())
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,6 @@ class _Look:
 
     masses: Tensor  # (2 d + 2, n)
     values: Tensor  # (V, d + 1, n), for products with (z, 1)
-    stretch: float  # log masses are taken times this
 
     @classmethod
     def of(cls, what: Gaussians, free: int, sigma: float, level: float, dtype: torch.dtype) -> _Look:
@@ -120,7 +112,7 @@ class _Look:
         gain = what.slope.double() * precision[:, None]
         still = what.value.double() - (gain * mean[:, None]).sum(2)
         values = torch.cat([gain.permute(1, 2, 0), still.T[:, None]], dim=1)
-        return cls((torch.cat(masses) * stretch).to(dtype), values.float(), stretch)
+        return cls((torch.cat(masses) * stretch).to(dtype), values.float())
 
 
 class _Looks:
@@ -149,17 +141,7 @@ class _Looks:
 
     def _spoil(self) -> Tensor:
         """Table of the variance of log-weights inside the cells of each group, (2 d + 2, G)."""
-        cells, bounds = self.index.cells, self.index.bounds
-        group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
-        mass = cells.log_mass.double().exp()
-        total = torch.zeros(len(bounds) - 1, dtype=torch.float64).index_add_(0, group, mass)
-
-        def mean_of(what: Tensor) -> Tensor:
-            weights = mass.view(-1, *[1] * (what.ndim - 1))
-            sums = torch.zeros((len(total), *what.shape[1:]), dtype=torch.float64)
-            return sums.index_add_(0, group, what.double() * weights) / total.view(-1, *[1] * (what.ndim - 1))
-
-        variance, rest = mean_of(cells.variance), mean_of(cells.rest)
+        variance, rest = self.index.inner.double(), self.index.groups.rest.double()
         noise, mean = self.sigma**2, self.index.groups.mean.double()
         steep = variance / (noise + variance).square()
         rows = [
@@ -307,16 +289,16 @@ class _Search:
             known.add_read(active, sums.peak, sums.read)
             known.left[active], known.left_squares[active] = sums.left, sums.left_squares
             before[active] = until
-            state = self._state(known)
+            last, state = mean, self._state(known)
+            mean = state.mean()
             if self.looks.frozen:
-                error[active] = (state.mean() - mean)[active].abs().amax(1)
+                error[active] = (mean - last)[active].abs().amax(1)
             else:
                 error[active] = self._error(known, sums.band, state, active)
-            mean = state.mean()
             active = active[error[active] > self.tolerance]
             if not len(active):
                 break
-        return replace(self._state(known), error=error.clamp(min=RESOLVED * self.tolerance))
+        return replace(state, error=error.clamp(min=RESOLVED * self.tolerance))
 
     def _state(self, known: _Sums) -> SoftmaxState:
         """The state of all that is known: keys read, heavy keys, and Gaussians in place of the others."""

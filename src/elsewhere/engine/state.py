@@ -49,6 +49,11 @@ class SoftmaxState:
             error = sum((off * mass / total for off, mass in parts if off is not None), torch.zeros_like(total))
         return SoftmaxState(peak, total, self.weighted * mine[..., None] + other.weighted * theirs[..., None], error)
 
+    def take(self, index: Tensor) -> SoftmaxState:
+        """The states of some queries, int64 (Q,)."""
+        error = None if self.error is None else self.error[index]
+        return SoftmaxState(self.peak[index], self.total[index], self.weighted[index], error)
+
     def mean(self) -> Tensor:
         """The softmax average, float64 (..., V)."""
         return self.weighted / self.total[..., None]
@@ -62,3 +67,14 @@ class SoftmaxState:
 def merge_all(states: Iterable[Found]) -> Found:
     """Merge states in the order given, so that the result does not depend on which was ready first."""
     return reduce(lambda one, other: one.merge(other), states)
+
+
+def stack(states: list[SoftmaxState]) -> SoftmaxState:
+    """The states of one query after another; the error is None unless all have one."""
+    errors = [state.error for state in states if state.error is not None]
+    return SoftmaxState(
+        torch.cat([state.peak for state in states]),
+        torch.cat([state.total for state in states]),
+        torch.cat([state.weighted for state in states]),
+        torch.cat(errors) if len(errors) == len(states) else None,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 
 import torch
@@ -70,6 +71,10 @@ class Growth:
 
     def copying(self) -> tuple[list[Copying], list[Copying]]:
         """Of each grown and of each simulated image, which is no copy: how much of it is one of the original."""
+        return self._copying
+
+    @cached_property
+    def _copying(self) -> tuple[list[Copying], list[Copying]]:
         grown, simulated = (
             [copying(image[0], self.original[0, 0], _window(self.original)) for image in images]
             for images in (self.grown, self.simulated)
@@ -118,12 +123,18 @@ class Recovery:
 
     def assess(self, way: str) -> list[Healing]:
         """How well each image fits that was filled in this way; "intact" stands for the images before the wound."""
-        images = self.before if way == "intact" else self.filled[way]
+        return self._assessed[way]
+
+    @cached_property
+    def _assessed(self) -> dict[str, list[Healing]]:
         window = _window(self.original)
-        return [
-            assess(image[0], before[0], self.wound, self.original[0, 0], window)
-            for image, before in zip(images, self.before, strict=True)
-        ]
+        return {
+            way: [
+                assess(image[0], before[0], self.wound, self.original[0, 0], window)
+                for image, before in zip(images, self.before, strict=True)
+            ]
+            for way, images in {"intact": self.before, **self.filled}.items()
+        }
 
 
 def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: bool = False) -> Recovery:
