@@ -149,6 +149,8 @@ class SoftmaxMachine(Denoiser):
         self.memory = memory
         self.cache = default_folder() if cache is None else Path(cache)
         self.store = PixelStore.of(pixels)
+        low, high = self.store.floats(torch.stack(pixels.aminmax())).tolist()
+        self._range = (low, high)
         self.labels = labels
         self.channels = pixels.shape[1]
         self.image_size = (pixels.shape[2], pixels.shape[3])
@@ -171,7 +173,8 @@ class SoftmaxMachine(Denoiser):
             for some in torch.split(index, self._images_at_once(centred[0], window)):
                 out[some], error[some] = self._mean(centred[some], sigma[some], window, chosen)
         self.last_error = error
-        return out + self.store.offset
+        # Rounding may take a mean out of the range of what it is a mean of: then nothing could read the image again.
+        return (out + self.store.offset).clamp_(*self._range)
 
     def with_engine(self, engine: Engine) -> Self:
         """The same machine with another engine; data and caches are shared."""
