@@ -562,7 +562,7 @@ def index(
       elsewhere index fashion-mini
       elsewhere index photos --size 32 --locality windows/locality.json --label cycle
     """
-    from elsewhere.engine import default_folder
+    from elsewhere.files import default_folder
 
     folder = out or default_folder()
     with results_in(folder, f"the indexes finished so far are kept in {folder}; the same command goes on from them"):
@@ -666,7 +666,7 @@ def anomalies(
 
     \b
     Examples:
-      elsewhere anomalies hands --machines is,ls,network --count 500 --out hands
+      elsewhere anomalies hands --machines is,ls,network --network runs/hands --count 500 --out hands
       elsewhere anomalies trousers --windows 3,7 --shrink 1 --count 20 --out trousers
     """
     with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them"):

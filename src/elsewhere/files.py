@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Where files are kept, and writing them whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def default_folder() -> Path:
+    """Where indexes are kept: `ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder."""
+    named = os.environ.get("ELSEWHERE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elsewhere"
 
 
 @contextmanager

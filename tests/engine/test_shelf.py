@@ -12,8 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import elsewhere as els
-from elsewhere.engine import Index, Shelf, WindowKeys, default_folder
+from elsewhere.engine import Index, Shelf, WindowKeys
 from elsewhere.engine import shelf as module
+from elsewhere.files import default_folder
 from tests.engine.engine_toys import keys_of
 
 IMAGES = els.load_images("fashion-mini", 12).images

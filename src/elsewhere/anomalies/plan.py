@@ -92,8 +92,8 @@ class Windows:
                 )
 
     def points(
-        self, name: WindowedName, data: ImageSet, network_name: str, borders: Borders, schedule: Schedule, count: int,
-        **settings: Any,
+        self, name: WindowedName, data: ImageSet, network_name: str | None, borders: Borders, schedule: Schedule,
+        count: int, **settings: Any,
     ) -> Iterator[Point]:  # fmt: skip
         """The points of one machine: the windows that fit the network, constant ones, shrinking ones."""
         title = name.upper()
@@ -141,9 +141,14 @@ def prepare(
     if {"ls", "els"} & set(drawers):
         windows.check(schedule)
     what = SUBJECTS[subject]
-    data = load_images(what.data)
     name = network or what.network
-    net = load_network(name) if "network" in drawers else None
+    if name is None and "network" in drawers:
+        raise FileNotFoundError(
+            f"no network came with {subject}: train one, as in `elsewhere train {what.data} --out runs/{subject}`, "
+            "and name it with --network, or leave network out of --machines"
+        )
+    data = load_images(what.data)
+    net = None if name is None or "network" not in drawers else load_network(name)
     if net is not None and not any_data:
         check_same_images(net, data)
     borders = "aware" if net is None else borders_of(net)

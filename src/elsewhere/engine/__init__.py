@@ -5,7 +5,7 @@ from elsewhere.engine.index import Index, build_index
 from elsewhere.engine.jobs import Average, Job, SamePlace, SharedKeys
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, Sources, WindowKeys
 from elsewhere.engine.searched import SearchedKeys
-from elsewhere.engine.shelf import Shelf, default_folder
+from elsewhere.engine.shelf import Shelf
 from elsewhere.engine.state import SoftmaxState, merge_all
 from elsewhere.engine.tracing import Top, Trace, Tracing
 
@@ -28,7 +28,6 @@ __all__ = [
     "Tracing",
     "WindowKeys",
     "build_index",
-    "default_folder",
     "merge_all",
     "run",
 ]

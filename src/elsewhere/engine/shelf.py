@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -24,14 +23,6 @@ from elsewhere.files import atomic_path
 VERSION = 1
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
-
-
-def default_folder() -> Path:
-    """`ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder."""
-    named = os.environ.get("ELSEWHERE_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elsewhere"
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from elsewhere.engine import (
     Sources,
     Trace,
     Tracing,
-    default_folder,
 )
+from elsewhere.files import default_folder
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
 Data = ImageSet | Tensor | np.ndarray
