@@ -106,22 +106,13 @@ def distance_histogram(training: np.ndarray, generated: np.ndarray, near: float)
         weights = np.full(len(values), 100 / len(values))
         axes.hist(values, edges, weights=weights, color=colour, alpha=0.25)
         axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.6, label=name)
-    axes.axvline(near, color="0.35", linestyle=":", linewidth=1.2)
-    axes.annotate(
-        f"near copies lie\nbelow {near:.3f}",
-        (near, 1),
-        (4, -2),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        va="top",
-        fontsize=8,
-        color="0.35",
-    )
+    axes.axvline(near, color="0.35", linestyle=":", linewidth=1.2, label=f"near copies: below {near:.3f}")
     axes.set(
         xlabel="rms difference from the nearest training image, shifts and mirroring allowed", ylabel="% of images"
     )
     axes.set_xlim(0, top)
-    axes.legend(frameon=False, loc="upper right")
+    # Above the axes: bars and the line may be anywhere in them.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
     _plain(axes)
     return figure
 
