@@ -105,7 +105,12 @@ def others_seconds(data: els.ImageSet, draw: els.sampling.Run, schedule: els.Loc
 
 def measure(data: els.ImageSet, arguments: argparse.Namespace) -> dict[str, Any]:
     machine = els.EquivariantLocalScore(
-        data, published(), engine="fast", tolerance=arguments.tolerance, cache=arguments.cache / str(len(data))
+        data,
+        published(),
+        engine="fast",
+        tolerance=arguments.tolerance,
+        memory=arguments.memory * 2**20,
+        cache=arguments.cache / str(len(data)),
     )
     start = time.perf_counter()
     machine.prepare(progress=True)
@@ -148,6 +153,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=64, help="pixels of every step that are compared")
     parser.add_argument("--full", type=int, default=0, help="images that the exact engine draws as well")
     parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--memory", type=int, default=4096, help="MiB that the engine may use beside the images")
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/results/indexes"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

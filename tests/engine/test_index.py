@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -43,6 +45,39 @@ def test_every_window_is_in_exactly_one_cell_or_heavy(case: tuple[str, int, int,
     assert len(index.groups) == len(index.bounds) - 1
     # Cells are about as large as they should be, on the whole.
     assert 0.3 < (len(kept) / len(index.cells)) / module.KEYS_A_CELL < 1.5
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_blocks_of_a_group_have_the_same_number_of_keys_but_for_the_last(case: tuple[str, int, int, bool]) -> None:
+    _, index = real(*case)
+    for first, end in pairwise(index.bounds.tolist()):
+        edges = index.starts[[*range(first, end, module.BLOCK), end]]
+        sizes = edges.diff()
+        assert bool((sizes[:-1] == sizes[0]).all())
+        assert 0 < int(sizes[-1]) <= int(sizes[0])
+        cells = index.starts[first : end + 1].diff()
+        assert int(cells.max()) <= 1.5 * module.KEYS_A_CELL + 1
+
+
+def test_cells_are_tighter_than_blocks_and_blocks_than_groups() -> None:
+    _, index = real("fashion-mini", 60, 5)
+    rows = rows_of(index.keys)[0][index.heavy :]
+
+    def spread(edges: torch.Tensor) -> float:
+        squares = 0.0
+        for first, end in pairwise((edges - index.heavy).tolist()):
+            inside = rows[first:end]
+            squares += float((inside - inside.mean(0)).square().sum())
+        return squares / len(rows)
+
+    groups = pairwise(index.bounds.tolist())
+    blocks = torch.tensor(
+        [*(cell for first, end in groups for cell in range(first, end, module.BLOCK)), len(index.cells)]
+    )
+    whole = spread(torch.tensor([index.heavy, len(index.keys)]))
+    cells = torch.arange(len(index.starts))
+    group, block, cell = (spread(index.starts[edges]) for edges in (index.bounds, blocks, cells))
+    assert cell < 0.9 * block < 0.8 * group < 0.6 * whole
 
 
 @pytest.mark.parametrize("case", SETS)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, WindowKeys, exact, jobs, merge_all
+from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, WindowKeys, exact, merge_all
 from tests.engine.engine_toys import every_window
 
 
@@ -129,12 +128,3 @@ def test_an_error_in_a_piece_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedKeys, "run", fail)
     with pytest.raises(MemoryError, match="no room"):
         exact.run([shared(window_keys())])
-
-
-def test_both_matrix_products_agree() -> None:
-    generator = torch.Generator().manual_seed(3)
-    queries, keys = torch.randn(30, 50, generator=generator), torch.randn(70, 50, generator=generator)
-    exact_product = queries.double().numpy() @ keys.double().numpy().T
-    # 50 terms of size 1 in float32.
-    assert np.abs(jobs.linear(queries, keys).numpy() - exact_product).max() < 1e-4
-    assert np.abs(jobs.linear(queries.double(), keys.double()).numpy() - exact_product).max() < 1e-12

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elsewhere.engine import SoftmaxState, build_index
+from elsewhere.engine import searched as module
 from elsewhere.engine.searched import STEP, _Looks
 from tests.engine.engine_toys import asked, brute, keys_of, levels, real, rows_of, search
 
@@ -137,6 +138,36 @@ def test_little_memory_gives_the_same() -> None:
     assert torch.allclose(plenty, little, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "window"), [("fashion-mini", 5), ("pixel-faces", 3)])
+def test_windows_copied_out_of_the_images_give_the_same(name: str, window: int) -> None:
+    keys, index = real(name, 60, window)
+    copied = index.copied()
+    assert copied.nbytes == index.nbytes + index.keys.nbytes_of_copies
+    sigma = levels(0.05, 0.5, 3.0, each=20)
+    queries = asked(keys, sigma, seed=13)
+    one, other = search(index, queries, sigma), search(copied, queries, sigma)
+    assert torch.equal(one.mean(), other.mean())
+    assert torch.equal(estimate(one), estimate(other))
+
+
+def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaussians(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So few that every part of the search has something to leave out.
+    monkeypatch.setattr(module, "OPENED", 2)
+    monkeypatch.setattr(module, "CLOSED", 1.0)
+    monkeypatch.setattr(module, "ROUNDS", (8, 16))
+    keys, index = real("fashion-mini", 150, 3)
+    assert len(index.groups) > 6
+    sigma = levels(0.5, 2.0, 10.0, each=20)
+    queries = asked(keys, sigma, seed=14)
+    state, expected = search(index, queries, sigma), brute(keys, queries, sigma)
+    error = off(state, expected)
+    assert float(error.max()) > 1e-5, "something was left out"
+    assert float(error[40:].max()) < 1e-2, "at large noise Gaussians are all that is needed"
+    assert float((error <= estimate(state) + ROUNDING).double().mean()) > 0.9
+
+
 def test_heavy_windows_are_weighed_by_their_number() -> None:
     # Half of all windows are one and the same plain window, which one key stands for.
     generator = torch.Generator().manual_seed(0)
@@ -181,7 +212,7 @@ def test_the_mass_that_gaussians_claim_never_falls_with_noise() -> None:
     queries = asked(keys, levels(0.3, each=20), seed=11).double()
     along = (queries - index.origin) @ index.basis.double()
     outside = ((queries - index.origin).square().sum(1) - along.square().sum(1)).clamp(min=0)
-    rows = torch.cat([along.square(), along, outside[:, None], torch.ones(20, 1)], dim=1)
+    rows = torch.cat([along.square(), outside[:, None], torch.zeros(20, 1), along, torch.ones(20, 1)], dim=1)
     before = torch.full((20, len(index.cells)), -math.inf, dtype=torch.float64)
     for step in range(8):
         sigma = 0.02 * STEP**step

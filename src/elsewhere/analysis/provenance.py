@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.engine.index import runs
 from elsewhere.machines.borders import BorderClass, border_classes
 from elsewhere.progress import track
 
@@ -237,7 +236,7 @@ def _project(rows: Tensor, axis: Tensor) -> Tensor:
 def _owners(query: Tensor, key: Tensor, keys: _Windows) -> Tensor:
     """Distinct pairs (query, training image that has one of its keys), sorted, int64 (P, 2)."""
     counts = keys.starts[key + 1] - keys.starts[key]
-    images = keys.order[runs(keys.starts[key], counts)] // keys.places
+    images = keys.order[_runs(keys.starts[key], counts)] // keys.places
     total = len(keys.index) // keys.places
     pairs = torch.unique(query.repeat_interleave(counts) * total + images)
     return torch.stack([pairs // total, pairs % total], 1)
@@ -274,3 +273,9 @@ def _credits(
     missing = TOP - len(top.values)
     values, images = torch.nn.functional.pad(top.values, (0, missing)), owners[top.indices]
     return effective, values, torch.cat([images, images[:1].expand(missing)])
+
+
+def _runs(starts: Tensor, lengths: Tensor) -> Tensor:
+    """Positions start, start + 1, ... of every run, one run after another."""
+    shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+    return torch.arange(len(shift)) + shift

@@ -1,16 +1,17 @@
 """An index over windows: cells of alike keys, each with a Gaussian that tells what is in it without reading it.
 
-Keys are cut into cells of about KEYS_A_CELL by k-means on a few main directions, in three levels, so that the work for
-a key hardly grows with their number. Cells that lie together form a group, whatever their size. A cell keeps the
-number, the mean and the variances of its keys along the main directions, their mean value, and how values vary with
-position: smoothed with noise, that Gaussian says what the cell would add to a softmax average.
+Keys are cut into groups by k-means on a few main directions, in two levels, so that the work for a key hardly grows
+with their number. A group is halved again and again, across its longest direction, into blocks, which are read as a
+whole, and a block into cells: all blocks of a group have the same number of keys, so that many are read by one product.
+A cell keeps the number, the mean and the variances of its keys along the main directions, their mean value, and how
+values vary with position: smoothed with noise, that Gaussian says what the cell would add to a softmax average.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +20,11 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
 KEYS_A_CELL = 128
-CELLS_A_GROUP = 24
+# Cells of a block, and blocks of a group in the mean.
+BLOCK = 4
+BLOCKS_A_GROUP = 12
+# Steps towards the longest direction of a set.
+POWER = 3
 # Keys looked at for the main directions and for the first centres.
 SAMPLE = 100_000
 ROUNDS = 5
@@ -65,7 +70,8 @@ class Index:
     Attributes:
         keys: the heavy keys first, then those of cell 0, cell 1, ...
         starts: where each cell begins in `keys`, and the end, int64 (C + 1,); starts[0] is the number of heavy keys.
-        bounds: where each group begins among the cells, and the end, int64 (G + 1,).
+        bounds: where each group begins among the cells, and the end, int64 (G + 1,). From there on, every BLOCK cells
+            are a block; all blocks of a group have the same number of keys, but for the last, which may have fewer.
         origin: the mean of all keys, (D,).
         basis: orthonormal main directions, (D, d).
         cells, groups: Gaussians in place of each cell and of each group.
@@ -89,7 +95,12 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+        held = {**self.tensors(), "copies": self.keys.copies}
+        return sum(tensor.numel() * tensor.element_size() for tensor in held.values() if tensor is not None)
+
+    def copied(self) -> Index:
+        """The same index, with the windows copied out of the images, which makes reading faster by far."""
+        return replace(self, keys=self.keys.copied())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a file must hold to make the index again from the images."""
@@ -130,51 +141,80 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     heavy, light = _split_heavy(keys)
     origin, basis = _directions(keys, light, _draw(light, SAMPLE, generator))
     builder = _Builder(keys, origin, basis)
-    # As many branches on each of three levels.
-    branches = max(1, round((len(light) / KEYS_A_CELL) ** (1 / 3)))
+    # As many branches on each of the two levels.
+    branches = max(1, round((len(light) / (KEYS_A_CELL * BLOCK * BLOCKS_A_GROUP)) ** (1 / 2)))
     some = builder.project(_draw(light, SAMPLE, generator))[0]
     centres = _kmeans(some, branches, generator)
     near = torch.cat(list(in_parallel(lambda part: _nearest(builder.project(part)[0], centres), builder.parts(light))))
-    members = torch.split(light[near.argsort(stable=True)], torch.bincount(near, minlength=len(centres)).tolist())
-    seeds = [(inside, index + seed * len(members)) for index, inside in enumerate(members) if len(inside)]
+    seeds = [(light[inside], index + seed * branches) for index, inside in enumerate(_members(near))]
     cut, done = [], 0
-    for one in in_parallel(lambda piece: builder.cut(piece[0], branches, piece[1]), seeds):
+    for one in in_parallel(lambda piece: builder.cut(*piece), seeds):
         cut.append(one)
         done += len(one.order)
         if told is not None:
             told(done / len(light))
     cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
-    sizes = torch.cat([one.sizes for one in cut])
-    wanted = max(1, round(len(cells) / CELLS_A_GROUP))
-    some = cells.mean[_some(len(cells), 40 * wanted, generator)]
-    near = _nearest(cells.mean, _kmeans(some, wanted, generator))
-    by_group = near.argsort(stable=True)
-    groups = torch.bincount(near)
-    order = torch.cat([one.order for one in cut])[runs(sizes.cumsum(0)[by_group] - sizes[by_group], sizes[by_group])]
-    cells = Gaussians(*(getattr(cells, f.name)[by_group] for f in fields(Gaussians)))
-    bounds = _edges(groups[groups > 0])
-    starts = _edges(sizes[by_group]) + len(heavy)
-    return Index(
-        keys.arranged(torch.cat([heavy, order])), starts, bounds, origin, basis, cells, *_together(cells, bounds)
-    )
+    starts = _edges(torch.cat([one.sizes for one in cut])) + len(heavy)
+    bounds = _edges(torch.cat([one.groups for one in cut]))
+    order = torch.cat([heavy, *(one.order for one in cut)])
+    return Index(keys.arranged(order), starts, bounds, origin, basis, cells, *_together(cells, bounds))
+
+
+def _members(near: Tensor) -> list[Tensor]:
+    """Which things belong to each set that any belongs to, from the set of each thing."""
+    return [inside for inside in torch.split(near.argsort(stable=True), torch.bincount(near).tolist()) if len(inside)]
+
+
+def _halved(positions: Tensor) -> tuple[Tensor, list[int]]:
+    """Cut the keys of a group into cells.
+
+    Returns:
+        The keys in the order of their cells, int64 (n,), and the number of keys of each cell.
+    """
+    blocks = max(1, round(len(positions) / (KEYS_A_CELL * BLOCK)))
+    order: list[Tensor] = []
+    sizes: list[int] = []
+    # What is still to be cut: keys, and how many go to each of its parts.
+    parts = [len(part) for part in torch.split(torch.arange(len(positions)), -(-len(positions) // blocks))]
+    left = [(torch.arange(len(positions)), parts, False)]
+    while left:
+        inside, parts, of_cells = left.pop()
+        if len(parts) == 1 and not of_cells:
+            cells = min(BLOCK, len(inside))
+            parts, of_cells = [len(inside) * (i + 1) // cells - len(inside) * i // cells for i in range(cells)], True
+        if len(parts) == 1:
+            order.append(inside)
+            sizes.append(len(inside))
+            continue
+        half = len(parts) // 2
+        sorted_ = inside[_along(positions[inside]).argsort()]
+        count = sum(parts[:half])
+        # The last in is the first out.
+        left += [(sorted_[count:], parts[half:], of_cells), (sorted_[:count], parts[:half], of_cells)]
+    return torch.cat(order), sizes
+
+
+def _along(positions: Tensor) -> Tensor:
+    """Where points lie along the longest direction of them all, or nearly so."""
+    offset = positions - positions.mean(0)
+    direction = offset[offset.square().sum(1).argmax()]
+    for _ in range(POWER):
+        direction = (offset @ direction) @ offset
+        direction = direction / direction.norm().clamp(min=1e-20)
+    return offset @ direction
 
 
 def _edges(sizes: Tensor) -> Tensor:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def runs(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Positions start, start + 1, ... of every run, one run after another."""
-    shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
-    return torch.arange(len(shift)) + shift
-
-
 @dataclass(frozen=True)
 class _Cut:
-    """A part of the keys, cut: keys in the order of their cells, and the number of keys of each cell."""
+    """A part of the keys, cut: keys in the order of their cells, keys of each cell, and cells of each group."""
 
     order: Tensor
     sizes: Tensor
+    groups: Tensor
     cells: Gaussians
 
 
@@ -195,27 +235,24 @@ class _Builder:
         outside = (offset.square_().sum(1) - along.square().sum(1)).clamp_(min=0)
         return along, outside, values / self.keys.scale, rows[:, -1].exp()
 
-    def cut(self, inside: Tensor, branches: int, seed: int) -> _Cut:
-        """Cut some keys into cells, in two levels."""
+    def cut(self, inside: Tensor, seed: int) -> _Cut:
+        """Cut some keys into groups and cells."""
         generator = torch.Generator().manual_seed(seed)
         projected = [self.project(part) for part in self.parts(inside)]
         along, outside, values, counts = (torch.cat(columns) for columns in zip(*projected, strict=True))
-        wanted = max(1, round(len(inside) / (KEYS_A_CELL * branches)))
+        wanted = max(1, round(len(inside) / (KEYS_A_CELL * BLOCK * BLOCKS_A_GROUP)))
         near = _nearest(along, _kmeans(along[_some(len(along), 80 * wanted, generator)], wanted, generator))
-        cell = torch.empty_like(near)
-        groups, done = [], 0
-        for members in torch.split(near.argsort(stable=True), torch.bincount(near).tolist()):
-            if not len(members):
-                continue
-            here = along[members]
-            wanted = max(1, round(len(members) / KEYS_A_CELL))
-            centres = _kmeans(here[_some(len(here), 50 * wanted, generator)], wanted, generator)
-            found, which = torch.unique(_nearest(here, centres), return_inverse=True)
-            cell[members] = which + done
-            groups.append(len(found))
-            done += len(found)
-        gaussians = self._gaussians(along, outside, values, counts, cell, torch.tensor(groups))
-        return _Cut(inside[cell.argsort(stable=True)], torch.bincount(cell), gaussians)
+        order, sizes, groups = [], [], []
+        for members in _members(near):
+            sorted_, cells = _halved(along[members])
+            order.append(members[sorted_])
+            sizes += cells
+            groups.append(len(cells))
+        arranged, by_cell, by_group = torch.cat(order), torch.tensor(sizes), torch.tensor(groups)
+        cell = torch.empty_like(arranged)
+        cell[arranged] = torch.arange(len(by_cell)).repeat_interleave(by_cell)
+        gaussians = self._gaussians(along, outside, values, counts, cell, by_group)
+        return _Cut(inside[arranged], by_cell, by_group, gaussians)
 
     def _gaussians(
         self, along: Tensor, outside: Tensor, values: Tensor, counts: Tensor, cell: Tensor, groups: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from elsewhere.engine.keys import Keys, PixelStore, Sources
 from elsewhere.engine.state import SoftmaxState, stack
+from elsewhere.engine.weighing import scripted, weigh_keys
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
@@ -19,6 +20,10 @@ ROWS = 512
 LEAST = -80.0
 # Largest rounding error of a log-weight, in nats, at which float32 is still used.
 ROUNDING = 1e-4
+# Bytes of keys that are read at once, stored pixels.
+CHUNK = 2**24
+weigh = scripted(weigh_keys)
+_NOTHING = SoftmaxState(torch.empty(0), torch.empty(0), torch.empty(0))
 
 
 State = TypeVar("State", covariant=True)
@@ -143,11 +148,19 @@ class SharedKeys:
         return self.keys.locate(keys, row, column)
 
     def run(self, start: int, stop: int) -> SoftmaxState:
-        running = [_Running(self.dtype) for _ in self.blocks]
-        for tile in self.tiles(start, stop):
-            running[tile.queries.start // ROWS].add(tile.logs, tile.values)
+        states = [_NOTHING] * len(self.blocks)
+        at_once = max(self.columns, CHUNK // self.keys.width)
+        for low in range(start, stop, at_once):
+            keys = self.keys.read(low, min(low + at_once, stop))
+            for dtype in {block.rows.dtype for block in self.blocks}:
+                chosen = [index for index, block in enumerate(self.blocks) if block.rows.dtype == dtype]
+                rows = [self.blocks[index].rows for index in chosen]
+                sums = weigh(keys, rows, self.columns, _least(self.dtype), self.dtype == torch.float64)
+                for index, *parts in zip(chosen, *sums, strict=True):
+                    found = SoftmaxState(*parts)
+                    states[index] = found if states[index] is _NOTHING else states[index].merge(found)
         return stack(
-            [state.finish(block.offset, self.keys.scale) for block, state in zip(self.blocks, running, strict=True)]
+            [_finish(state, block.offset, self.keys.scale) for state, block in zip(states, self.blocks, strict=True)]
         )
 
     def tiles(self, start: int, stop: int) -> Iterator[Tile]:
@@ -159,7 +172,7 @@ class SharedKeys:
             for index, block in enumerate(self.blocks):
                 keys, values = tiles[block.rows.dtype]
                 queries = slice(index * ROWS, index * ROWS + len(block.rows))
-                yield Tile(queries, left, linear(block.rows, keys), values.to(self.dtype))
+                yield Tile(queries, left, block.rows @ keys.T, values.to(self.dtype))
 
 
 class SamePlace:
@@ -179,9 +192,15 @@ class SamePlace:
     """
 
     def __init__(self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, pixels: Tensor) -> None:
+        # All that the windows of these pixels see.
+        rows, columns = pixels // x.shape[3], pixels % x.shape[3]
+        seen = tuple(
+            slice(max(0, int(at.min()) - window // 2), int(at.max()) + window // 2 + 1) for at in (rows, columns)
+        )
+        x = x[:, :, seen[0], seen[1]].contiguous()
         self.x = x
-        self.store = store
-        self.pixels = pixels
+        self.store = replace(store, pixels=store.pixels[:, :, seen[0], seen[1]])
+        self.pixels = (rows - seen[0].start) * x.shape[3] + columns - seen[1].start
         self.precision = (1 / sigma.double().square())[:, None, None]
         self.down, self.across = (_band(size, window, x) for size in x.shape[2:])
         self.expand = bool((sigma > 1).all())
@@ -239,7 +258,7 @@ class _Running:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.least = LEAST if dtype == torch.float32 else -700.0
+        self.least = _least(dtype)
         self.state: SoftmaxState | None = None
 
     def add(self, logs: Tensor, values: Tensor) -> None:
@@ -254,7 +273,15 @@ class _Running:
     def finish(self, offset: Tensor, scale: float) -> SoftmaxState:
         """The state, with what was left out of the log-weights added and values divided by their scale."""
         assert self.state is not None, "a job was run on an empty range"
-        return SoftmaxState(self.state.peak + offset, self.state.total, self.state.weighted / scale)
+        return _finish(self.state, offset, scale)
+
+
+def _finish(state: SoftmaxState, offset: Tensor, scale: float) -> SoftmaxState:
+    return SoftmaxState(state.peak + offset, state.total, state.weighted / scale)
+
+
+def _least(dtype: torch.dtype) -> float:
+    return LEAST if dtype == torch.float32 else -700.0
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
@@ -270,23 +297,3 @@ def _band(size: int, window: int, like: Tensor) -> Tensor:
     """The matrix whose product sums over a window that ends at the borders, (size, size)."""
     index = torch.arange(size, device=like.device)
     return ((index[:, None] - index[None]).abs() <= window // 2).to(like.dtype)
-
-
-def linear(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor:
-    """rows @ columns.T + bias, (R, C), the bias being one for each column."""
-    if _ONEDNN and rows.dtype == torch.float32 and rows.device.type == "cpu":
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, bias, "none", [], "")
-        return product
-    return torch.nn.functional.linear(rows, columns, bias)
-
-
-def _onednn_works() -> bool:
-    """Whether oneDNN's float32 product is there: on some processors it runs twice as fast as the default one."""
-    try:
-        ones = torch.ones(2, 3)
-        return bool(torch.equal(torch.ops.mkldnn._linear_pointwise(ones, ones, None, "none", [], ""), ones @ ones.T))
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-
-
-_ONEDNN = _onednn_works()

@@ -11,11 +11,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from elsewhere.engine.pool import in_parallel
+from elsewhere.engine.weighing import Keyed, tile_of
+
 # Merging equal windows costs a sort; below this share of repeats it does not pay.
 WORTH_MERGING = 0.05
 SAMPLE = 32
 # Windows of at most this many numbers are gathered number by number, larger ones as a whole: measured.
 FEW = 16
+COPIED_AT_ONCE = 2**16
+_NONE = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,10 @@ class Keys(Protocol):
         """
         ...
 
+    def read(self, start: int, stop: int) -> Keyed:
+        """The same keys as they are stored."""
+        ...
+
     def sources(self) -> Sources:
         """Which training images the keys come from."""
         ...
@@ -142,13 +151,18 @@ class ImageKeys:
         self.scale = store.scale
         self.width = store.pixels[0].numel()
         self.typical_norm = store.spread * math.sqrt(self.width)
+        self._whole = torch.empty(0, dtype=torch.int64, device=store.pixels.device)
 
     def __len__(self) -> int:
         return len(self.store)
 
+    def read(self, start: int, stop: int) -> Keyed:
+        raw = self.store.pixels[start:stop].flatten(1)
+        return Keyed(raw, _NONE, self._whole, self.store.centre)
+
     def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
-        rows = _write(out, self.store.pixels[start:stop], self.store.centre, None)
-        return rows, rows[:, :-2]
+        keys = self.read(start, stop)
+        return tile_of(keys, 0, len(keys.raw), out)
 
     def sources(self) -> Sources:
         return Sources(torch.arange(len(self), device=self.store.pixels.device))
@@ -191,7 +205,7 @@ class WindowKeys:
         extent: how far the windows reach; they must lie inside the images.
         rows, columns: centres of the windows.
         merge: keep one of several equal windows, with its count. The average does not change.
-        hold: keep the rows ready in memory when they need no more than this number of bytes.
+        hold: copy the windows out of the images when they need no more than this number of bytes.
     """
 
     def __init__(
@@ -212,9 +226,9 @@ class WindowKeys:
         self.log_counts: Tensor | None = None
         if merge:
             self._merge_equal()
-        self._held: tuple[Tensor, Tensor] | None = None
-        if 4 * len(self) * (self.width + 2) <= hold and store.pixels.dtype == torch.uint8:
-            self._held = self._read(0, len(self), cut.new_empty((len(self), self.width + 2), dtype=torch.float32))
+        self.copies: Tensor | None = None
+        if self.nbytes_of_copies <= hold:
+            self.copies = self._copied()
 
     def __len__(self) -> int:
         return len(self.kept) if self.kept is not None else self.places
@@ -227,13 +241,13 @@ class WindowKeys:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        tensors = (self.kept, self.log_counts, *(self._held or ()))
+        tensors = (self.kept, self.log_counts, self.copies)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
     def merged(self) -> WindowKeys:
         """The same windows, one of several equal ones with its count."""
         other = copy.copy(self)
-        other._held = None
+        other.copies = None
         other._merge_equal()
         return other
 
@@ -248,8 +262,31 @@ class WindowKeys:
     def replaced(self, kept: Tensor, log_counts: Tensor | None) -> WindowKeys:
         """Other windows of the same places: flat positions, and log counts unless each stands for itself alone."""
         other = copy.copy(self)
-        other.kept, other.log_counts, other._held = kept, log_counts, None
+        other.kept, other.log_counts = kept, log_counts
+        other.copies = None
         return other
+
+    @property
+    def nbytes_of_copies(self) -> int:
+        """Bytes that `copied` needs."""
+        return len(self) * self.width * self.store.pixels.element_size()
+
+    def copied(self) -> WindowKeys:
+        """The same keys with their windows copied out of the images, one after another: faster to read by far."""
+        other = copy.copy(self)
+        other.copies = self._copied()
+        return other
+
+    def _copied(self) -> Tensor:
+        copies = self.store.pixels.new_empty((len(self), self.width))
+
+        def fill(start: int) -> None:
+            stop = min(start + COPIED_AT_ONCE, len(self))
+            copies[start:stop] = self.raw(start, stop)
+
+        for _ in in_parallel(fill, range(0, len(self), COPIED_AT_ONCE)):
+            pass
+        return copies
 
     def sources(self) -> Sources:
         places = self.grid[0] * self.grid[1]
@@ -276,28 +313,37 @@ class WindowKeys:
         rows, columns = self.grid
         return flat // (rows * columns), flat // columns % rows, flat % columns
 
-    def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
-        if self._held is None:
-            return self._read(start, stop, out)
-        rows, values = self._held[0][start:stop], self._held[1][start:stop]
-        if out.dtype == rows.dtype:
-            return rows, values
-        # Whole numbers are the same in every dtype, but the sums of their squares are not.
-        return _write(out, rows[:, :-2], 0.0, self._log_counts(start, stop)), values.to(out.dtype)
+    def read(self, start: int, stop: int) -> Keyed:
+        return self._keyed(self.raw(start, stop), self._log_counts(start, stop))
 
-    def _read(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
-        flat = torch.arange(start, stop, device=self.device) if self.kept is None else self.kept[start:stop].long()
-        return self._read_places(flat, self._log_counts(start, stop), out)
+    def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        keys = self.read(start, stop)
+        return tile_of(keys, 0, len(keys.raw), out)
+
+    def raw(self, start: int, stop: int) -> Tensor:
+        """Stored pixels of consecutive keys, (stop - start, width)."""
+        if self.copies is not None:
+            return self.copies[start:stop]
+        if self.kept is not None:
+            return self._raw(self.kept[start:stop].long())
+        # All windows of some images: a copy of a view takes half as long as to look for them one by one.
+        each = self.grid[0] * self.grid[1]
+        first = start // each
+        rows, columns = (range(at, at + count) for at, count in zip(self.first, self.grid, strict=True))
+        views = self.extent.windows(self.store.pixels[first : -(-stop // each)], rows, columns)[1]
+        return views.reshape(-1, self.width)[start - first * each : stop - first * each]
 
     def some(self, index: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """As `tile`, for keys at any positions, int64 (T,)."""
-        flat = index if self.kept is None else self.kept[index].long()
-        return self._read_places(flat, None if self.log_counts is None else self.log_counts[index], out)
+        log_counts = None if self.log_counts is None else self.log_counts[index]
+        if self.copies is not None:
+            raw = self.copies[index]
+        else:
+            raw = self._raw(index if self.kept is None else self.kept[index].long())
+        return tile_of(self._keyed(raw, log_counts), 0, len(index), out)
 
-    def _read_places(self, flat: Tensor, log_counts: Tensor | None, out: Tensor) -> tuple[Tensor, Tensor]:
-        raw = self._raw(flat)
-        rows = _write(out, raw, self.store.centre, log_counts)
-        return rows, self.store.centred(raw[:, self.centres], out.dtype)
+    def _keyed(self, raw: Tensor, log_counts: Tensor | None) -> Keyed:
+        return Keyed(raw, _NONE if log_counts is None else log_counts, self.centres, self.store.centre)
 
     @property
     def device(self) -> torch.device:
@@ -366,16 +412,6 @@ class WindowKeys:
             if not torch.equal(self._raw(order[block]), self._raw(representative[block])):
                 return False
         return True
-
-
-def _write(out: Tensor, raw: Tensor, centre: float, log_counts: Tensor | None) -> Tensor:
-    """Write rows (k, |k|^2, log count) for raw keys (T, ...) to the start of `out`."""
-    rows = out[: len(raw)]
-    keys = rows[:, :-2]
-    keys.copy_(raw.flatten(1)).sub_(centre)
-    rows[:, -2] = torch.linalg.vector_norm(keys, dim=1).square_()
-    rows[:, -1] = 0 if log_counts is None else log_counts
-    return rows
 
 
 def _groups(cut: Tensor, sides: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:

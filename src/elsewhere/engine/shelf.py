@@ -20,7 +20,7 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.files import atomic_path
 
 # Changes whenever the same images would give another index.
-VERSION = 1
+VERSION = 2
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
 
@@ -67,7 +67,13 @@ class Shelf:
     def _what(self, keys: WindowKeys, merge: bool) -> str:
         """All that an index depends on, as text."""
         extent = keys.extent
-        sizes = (building.KEYS_A_CELL, building.CELLS_A_GROUP, building.VARIANCE_KEPT, building.MOST_DIRECTIONS)
+        sizes = (
+            building.KEYS_A_CELL,
+            building.BLOCK,
+            building.BLOCKS_A_GROUP,
+            building.VARIANCE_KEPT,
+            building.MOST_DIRECTIONS,
+        )
         return json.dumps(
             {
                 "version": VERSION,

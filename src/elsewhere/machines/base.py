@@ -36,8 +36,8 @@ Engine = Literal["auto", "exact", "fast"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 # With "auto", the windows at all places of so many training images or more are searched, fewer are weighed one by one.
 MANY = 30_000_000
-# Windows at fewer places than this are always weighed one by one.
-FEW = 20_000
+# Windows at fewer places than this are always weighed one by one: searching them would take longer.
+FEW = 1_600_000
 DEFAULT_MEMORY = 2**30
 Made = TypeVar("Made")
 

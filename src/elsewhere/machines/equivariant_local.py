@@ -99,7 +99,10 @@ class EquivariantLocalScore(WindowedMachine):
                 questions.append(Question(self._job(queries, sigma, places, label), pixels, padding))
             yield questions
         if alone:
-            yield [same_place(self, x, sigma, window, label, torch.tensor(alone, device=x.device))]
+            yield [
+                same_place(self, x, sigma, window, label, torch.tensor(pixels, device=x.device))
+                for pixels in _corners(alone, x.shape[2], x.shape[3], window // 2)
+            ]
 
     def _asked(self, x: Tensor, window: int) -> tuple[list[tuple[range, range, BorderClass]], list[int], int]:
         """Which rectangles (rows, columns) of x ask the windows at which places of the training images.
@@ -213,10 +216,11 @@ class EquivariantLocalScore(WindowedMachine):
             return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
 
         def make() -> WindowKeys:
-            # Edges are too few to merge; sorting takes some 40 bytes a window.
+            # Edges are too few to merge, and so many that each may hold little; sorting takes some 40 bytes a window.
             count = len(self._class_store(label)) * len(places.rows) * len(places.columns)
-            merge = len(places.rows) > 1 and len(places.columns) > 1 and 40 * count < self.memory // 2
-            return self._window_keys(places, label, merge, self.memory // 4)
+            edge = len(places.rows) == 1 or len(places.columns) == 1
+            merge = not edge and 40 * count < self.memory // 2
+            return self._window_keys(places, label, merge, self.memory // (64 if edge else 4))
 
         name = ("keys", places.rows, places.columns, places.key, label)
         return SharedKeys(asked, levels, self._cache.get(name, make, lambda made: made.nbytes))
@@ -224,7 +228,9 @@ class EquivariantLocalScore(WindowedMachine):
     def _index(self, places: BorderClass, label: int | None) -> Index:
         def make() -> Index:
             keys = self._window_keys(places, label, False, 0)
-            return self._shelf(label).get(keys, merge=True)
+            index = self._shelf(label).get(keys, merge=True)
+            # Reading is most of the work, and windows lie scattered over the images.
+            return index.copied() if index.keys.nbytes_of_copies <= self.memory // 2 else index
 
         name = ("index", places.rows, places.columns, places.key, label)
         return self._cache.get(name, make, lambda made: made.nbytes)
@@ -232,6 +238,18 @@ class EquivariantLocalScore(WindowedMachine):
     def _window_keys(self, places: BorderClass, label: int | None, merge: bool, hold: int) -> WindowKeys:
         store = self._key_store(places, label)
         return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=hold)
+
+
+def _corners(alone: list[int], height: int, width: int, radius: int) -> list[list[int]]:
+    """Flat positions by the corner of the image that they lie near; all together where that is less to look at."""
+    corners: dict[tuple[bool, bool], list[int]] = {}
+    for pixel in alone:
+        corners.setdefault((pixel // width < height / 2, pixel % width < width / 2), []).append(pixel)
+    seen = 0
+    for pixels in corners.values():
+        rows, columns = {pixel // width for pixel in pixels}, {pixel % width for pixel in pixels}
+        seen += (max(rows) - min(rows) + 1 + radius) * (max(columns) - min(columns) + 1 + radius)
+    return list(corners.values()) if seen < height * width else [alone]
 
 
 def _cut(rows: range, columns: range, most: int) -> Iterator[tuple[range, range]]:

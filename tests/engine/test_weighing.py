@@ -1,0 +1,60 @@
+"""The inner loop of the exact engine, as Python and as TorchScript, against the definition in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from elsewhere.engine import jobs, weighing
+from elsewhere.engine.weighing import Keyed, scripted, weigh_keys
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def keyed(count: int, width: int, centres: list[int], counted: bool) -> Keyed:
+    raw = torch.randint(0, 256, (count, width), generator=GENERATOR).byte()
+    counts = torch.randint(1, 9, (count,), generator=GENERATOR).double().log() if counted else torch.empty(0)
+    return Keyed(raw, counts, torch.tensor(centres, dtype=torch.int64), 100.0)
+
+
+def definition(keys: Keyed, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    floats = keys.raw.double() - keys.centre
+    counts = keys.log_counts if len(keys.log_counts) else torch.zeros(len(floats))
+    asked = torch.cat([floats, floats.square().sum(1, keepdim=True), counts[:, None].double()], dim=1)
+    logs = rows.double() @ asked.T
+    values = floats[:, keys.centres] if len(keys.centres) else floats
+    return logs.logsumexp(1), logs.softmax(1) @ values
+
+
+@pytest.mark.parametrize("function", [weigh_keys, jobs.weigh], ids=["python", "script"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("centres", [[4], [1, 4, 7], []], ids=["gray", "colour", "whole"])
+@pytest.mark.parametrize("counted", [False, True])
+def test_tiles_give_what_the_definition_does(
+    function: weighing.Function, dtype: torch.dtype, centres: list[int], counted: bool
+) -> None:
+    keys = keyed(70, 9, centres, counted)
+    blocks = []
+    for size in (5, 1, 8):
+        asked = 1e-3 * torch.randn((size, 9), generator=GENERATOR)
+        ends = torch.tensor([-2e-5, 1.0]).expand(size, 2)
+        blocks.append(torch.cat([asked, ends], dim=1).to(dtype))
+    # The last tile is not full.
+    sums = function(keys, blocks, 16, -700.0, True)
+    for rows, peak, total, weighted in zip(blocks, *sums, strict=True):
+        log_total, mean = definition(keys, rows)
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        assert torch.allclose(peak + total.log(), log_total, rtol=0, atol=tolerance)
+        assert torch.allclose(weighted / total[:, None], mean, rtol=0, atol=100 * tolerance)
+
+
+def test_there_is_a_script_and_it_is_used() -> None:
+    assert isinstance(jobs.weigh, torch.jit.ScriptFunction)
+
+
+def test_without_torchscript_the_function_itself_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(function: object) -> None:
+        raise RuntimeError("no longer there")
+
+    monkeypatch.setattr(torch.jit, "script", refused)
+    assert scripted(weigh_keys) is weigh_keys
