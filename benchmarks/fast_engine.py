@@ -7,7 +7,9 @@ seconds an image (indexes built before), seconds and bytes of the indexes, and p
 sampled pixels of every step, the largest and the root mean square error of x0hat against the exact engine on the
 very same states, and how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine
 and of one conv2d a batch of training images, extrapolated from SOME training images, to whose number both are
-proportional. With --full N, the first N images are also drawn by the exact engine, and the final images compared.
+proportional. With --full N, the first N images are also drawn by the exact engine, and the final images compared. With
+--profile, where the time of four of the steps goes, operation by operation, and how near the products are to the
+processor's peak.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from exact_engine import plain
+from exact_engine import matmul_peak, plain
+from torch.profiler import ProfilerActivity
 
 import elsewhere as els
 from elsewhere.engine import SharedKeys, WindowKeys, run
@@ -103,6 +106,34 @@ def others_seconds(data: els.ImageSet, draw: els.sampling.Run, schedule: els.Loc
     return sums[0] * scale, sums[1] * scale
 
 
+def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: int) -> dict[str, Any]:
+    """Where the time of one prediction goes, by operation, and how near its products are to the processor's peak."""
+    sigma, x = draw.sigmas[step], draw.states[step]
+    # What the index takes to be read is not the engine's.
+    machine(x[:1], sigma)
+    config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    settings = {"activities": [ProfilerActivity.CPU], "experimental_config": config, "record_shapes": True}
+    begun = time.process_time()
+    with torch.profiler.profile(**settings) as found:
+        machine(x, sigma)
+    total = time.process_time() - begun
+    events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    flops, seconds = 0.0, 0.0
+    for event in found.key_averages(group_by_input_shape=True):
+        if event.key in ("aten::mm", "aten::bmm"):
+            one, other = event.input_shapes[:2]
+            flops += 2.0 * math.prod(one) * other[-1] * event.count
+            seconds += event.self_cpu_time_total / 1e6
+    return {
+        "sigma": sigma,
+        "window": machine._window_at(sigma),
+        "core_seconds": total,
+        "shares": {event.key: event.self_cpu_time_total / 1e6 / total for event in events[:12]},
+        "products_share_of_time": seconds / total,
+        "products_share_of_peak": flops / seconds / matmul_peak(),
+    }
+
+
 def measure(data: els.ImageSet, arguments: argparse.Namespace) -> dict[str, Any]:
     machine = els.EquivariantLocalScore(
         data,
@@ -136,6 +167,8 @@ def measure(data: els.ImageSet, arguments: argparse.Namespace) -> dict[str, Any]
         "estimate_holds": sum(step["estimate_holds"] for step in steps) / len(steps),
         "steps": steps,
     }
+    if arguments.profile:
+        row["profile"] = [profile(machine, draw, step) for step in (5, 9, 14, 19)]
     if arguments.full:
         exact = els.sample(machine.with_engine("exact"), noise[: arguments.full], progress=True)
         found = draw.images[: arguments.full]
@@ -152,6 +185,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pixels", type=int, default=64, help="pixels of every step that are compared")
     parser.add_argument("--full", type=int, default=0, help="images that the exact engine draws as well")
+    parser.add_argument("--profile", action="store_true", help="say where the time of four of the steps goes")
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--memory", type=int, default=4096, help="MiB that the engine may use beside the images")
     parser.add_argument("--cache", type=Path, default=Path("benchmarks/results/indexes"))
