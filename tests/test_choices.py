@@ -68,6 +68,11 @@ def test_every_shipped_network_has_its_windows(network: str) -> None:
         assert schedule.details["fingerprint"], "says on which images"
 
 
+@pytest.mark.parametrize(("source", "network"), choices.NETWORK_OF.items())
+def test_the_network_of_an_embedded_set_was_trained_on_it(source: str, network: str) -> None:
+    assert choices.check_same_images(els.load_network(network), els.load_images(source))
+
+
 def test_machines_are_named_as_reports_name_them() -> None:
     machines, _ = choices.choose_machines(["els", "is"], images(), None, "wrap", 3)
     assert {name: type(machine) for name, machine in machines.items()} == {

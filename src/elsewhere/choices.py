@@ -21,7 +21,7 @@ from elsewhere.schedules import cosine
 MachineName = Literal["is", "ls", "els"]
 WindowedName = Literal["ls", "els"]
 
-NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet"}
+NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
 """The shipped network whose calibrated windows stand for an embedded set when no other network is named."""
 
 PUBLISHED = (3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17)

@@ -666,7 +666,7 @@ def anomalies(
 
     \b
     Examples:
-      elsewhere anomalies hands --machines is,ls,network --network runs/hands --count 500 --out hands
+      elsewhere anomalies hands --machines is,ls,network --count 500 --out hands
       elsewhere anomalies trousers --windows 3,7 --shrink 1 --count 20 --out trousers
     """
     with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them"):

@@ -152,6 +152,13 @@ def test_a_stopped_measurement_goes_on_and_ends_the_same(tmp_path: Path) -> None
     assert parts.to_json() == whole.to_json()
 
 
+def test_points_added_later_stand_in_their_order(tmp_path: Path) -> None:
+    run(tmp_path, [points()[0], points()[2]])
+    result = run(tmp_path, points())
+    assert list(result.agreements()) == ["ELS 3", "ELS 9", "ELS 9 to 3 at 1"]
+    assert result.to_json() == run(tmp_path / "at once", points()).to_json()
+
+
 def test_fewer_pictures_are_the_first_of_more(tmp_path: Path) -> None:
     run(tmp_path, points())
     fewer = [Point(p.name, p.machine, p.denoiser, 5, p.late, p.shrink) for p in points()]

@@ -55,6 +55,12 @@ def test_a_network_of_other_images_is_refused_unless_one_insists() -> None:
     assert [p.name for p in points] == ["network"]
 
 
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_subject_has_a_network_of_its_images(subject: str) -> None:
+    _, _, points = prepare(subject, ["network"], None, False, Windows([3], 9), COSINE, 2)
+    assert [p.name for p in points] == ["network"]
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"late": [], "large": 9}, ValueError, "no late window"),
     ({"late": [4], "large": 9}, ValueError, "must be odd"),

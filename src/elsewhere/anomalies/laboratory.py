@@ -105,8 +105,8 @@ class Anomalies:
             return {}
         theirs = self.wrong(NETWORK)
         result = {}
-        for name in self.counts:
-            if name != NETWORK:
+        for name in (point.name for point in self.points):
+            if name != NETWORK and name in self.counts:
                 ours = self.wrong(name)
                 shared = min(len(ours), len(theirs))
                 result[name] = agreement(ours[:shared], theirs[:shared])

@@ -92,8 +92,8 @@ class Windows:
                 )
 
     def points(
-        self, name: WindowedName, data: ImageSet, network_name: str | None, borders: Borders, schedule: Schedule,
-        count: int, **settings: Any,
+        self, name: WindowedName, data: ImageSet, network_name: str, borders: Borders, schedule: Schedule, count: int,
+        **settings: Any,
     ) -> Iterator[Point]:  # fmt: skip
         """The points of one machine: the windows that fit the network, constant ones, shrinking ones."""
         title = name.upper()
@@ -142,13 +142,8 @@ def prepare(
         windows.check(schedule)
     what = SUBJECTS[subject]
     name = network or what.network
-    if name is None and "network" in drawers:
-        raise FileNotFoundError(
-            f"no network came with {subject}: train one, as in `elsewhere train {what.data} --out runs/{subject}`, "
-            "and name it with --network, or leave network out of --machines"
-        )
     data = load_images(what.data)
-    net = None if name is None or "network" not in drawers else load_network(name)
+    net = load_network(name) if "network" in drawers else None
     if net is not None and not any_data:
         check_same_images(net, data)
     borders = "aware" if net is None else borders_of(net)

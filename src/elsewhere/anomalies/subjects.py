@@ -17,7 +17,7 @@ class Subject:
         limb: its name in the plural.
         data: a set of `load_images`.
         label: the class whose images have them, or None for all.
-        network: the shipped network that was trained on that set, None where there is none.
+        network: the shipped network that was trained on that set.
         normal: how many there are in a picture without a mistake.
         count: pictures (B, C, H, W) in [-1, 1] to numbers (B,).
     """
@@ -25,13 +25,13 @@ class Subject:
     limb: str
     data: str
     label: int | None
-    network: str | None
+    network: str
     normal: int
     count: Callable[[Any], Any]
 
 
 SUBJECTS = {
-    "hands": Subject("fingers", "hands", None, None, 5, count_fingers),
+    "hands": Subject("fingers", "hands", None, "hands-resnet", 5, count_fingers),
     "trousers": Subject("legs", "fashion-mini", 1, "fashion-resnet", 2, count_legs),
     "pullovers": Subject("sleeves", "fashion-mini", 2, "fashion-resnet", 2, count_sleeves),
 }
