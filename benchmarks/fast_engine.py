@@ -121,7 +121,9 @@ def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: in
     flops, seconds = 0.0, 0.0
     for event in found.key_averages(group_by_input_shape=True):
         if event.key in ("aten::mm", "aten::bmm"):
-            one, other = event.input_shapes[:2]
+            # Of TorchScript the whole stack is told, what is no tensor as nothing, and room for the result last.
+            shapes = [shape for shape in event.input_shapes if shape]
+            one, other = shapes[-3:-1] if len(shapes) > 2 else shapes
             flops += 2.0 * math.prod(one) * other[-1] * event.count
             seconds += event.self_cpu_time_total / 1e6
     return {
