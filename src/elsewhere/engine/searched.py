@@ -329,8 +329,10 @@ class _Search:
         ranks = torch.tensor(ROUNDS).expand(len(asked), -1).double()
         ranks = torch.cat([(ranks[:, :1] * doubt[:, None]).clamp(min=FEWEST), ranks[:, 1:]], dim=1)
         ranks = (ranks / step).long()
-        highest = logs.topk(min(logs.shape[1], ROUNDS[-1] // step + 1), dim=1).values
-        depths = highest.gather(1, ranks.clamp(max=highest.shape[1] - 1))
+        highest = logs.topk(min(logs.shape[1], ROUNDS[-1] // step + 2), dim=1).values
+        # Half-way to the next one, so that rounding does not decide on which side of it a cell lies.
+        after, before = (highest.gather(1, at.clamp(max=highest.shape[1] - 1)) for at in (ranks + 1, ranks))
+        depths = (before + after) / 2
         depths = depths.masked_fill_(ranks >= logs.shape[1], -torch.inf).float()
         depths[:, 0].clamp_(min=-EXPAND * self.looks.nat)
         return depths.cummin(1).values
