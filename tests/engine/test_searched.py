@@ -165,7 +165,7 @@ def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaus
     error = off(state, expected)
     assert float(error.max()) > 1e-5, "something was left out"
     assert float(error[40:].max()) < 1e-2, "at large noise Gaussians are all that is needed"
-    assert float((error <= estimate(state) + ROUNDING).double().mean()) > 0.9
+    assert float(error[:40].max()) < 0.2, "at small noise they still say where to look"
 
 
 def test_heavy_windows_are_weighed_by_their_number() -> None:
