@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.keys import Keys, PixelStore, Sources
-from elsewhere.engine.state import SoftmaxState, stack
+from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import scripted, weigh_keys
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
@@ -23,7 +23,6 @@ ROUNDING = 1e-4
 # Bytes of keys that are read at once, stored pixels.
 CHUNK = 2**24
 weigh = scripted(weigh_keys)
-_NOTHING = SoftmaxState(torch.empty(0), torch.empty(0), torch.empty(0))
 
 
 State = TypeVar("State", covariant=True)
@@ -148,19 +147,21 @@ class SharedKeys:
         return self.keys.locate(keys, row, column)
 
     def run(self, start: int, stop: int) -> SoftmaxState:
-        states = [_NOTHING] * len(self.blocks)
+        found: list[list[SoftmaxState]] = [[] for _ in self.blocks]
         at_once = max(self.columns, CHUNK // self.keys.width)
         for low in range(start, stop, at_once):
             keys = self.keys.read(low, min(low + at_once, stop))
             for dtype in {block.rows.dtype for block in self.blocks}:
                 chosen = [index for index, block in enumerate(self.blocks) if block.rows.dtype == dtype]
                 rows = [self.blocks[index].rows for index in chosen]
-                sums = weigh(keys, rows, self.columns, _least(self.dtype), self.dtype == torch.float64)
+                sums = weigh(keys, rows, self.columns, least(self.dtype), self.dtype == torch.float64)
                 for index, *parts in zip(chosen, *sums, strict=True):
-                    found = SoftmaxState(*parts)
-                    states[index] = found if states[index] is _NOTHING else states[index].merge(found)
+                    found[index].append(SoftmaxState(*parts))
         return stack(
-            [_finish(state, block.offset, self.keys.scale) for state, block in zip(states, self.blocks, strict=True)]
+            [
+                _finish(merge_all(parts), block.offset, self.keys.scale)
+                for parts, block in zip(found, self.blocks, strict=True)
+            ]
         )
 
     def tiles(self, start: int, stop: int) -> Iterator[Tile]:
@@ -258,16 +259,17 @@ class _Running:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.least = _least(dtype)
+        self.least = least(dtype)
         self.state: SoftmaxState | None = None
 
     def add(self, logs: Tensor, values: Tensor) -> None:
-        """Take in log-weights (..., T), overwritten, with values (T, V) shared or (P, T, V) of each query's own."""
+        """Take in log-weights (..., T), overwritten, with values (P, T, V) of each query's own."""
         peak = logs.amax(-1)
         if self.state is not None:
             peak = torch.maximum(peak, self.state.peak.to(logs.dtype))
         weights = logs.sub_(peak[..., None]).to(self.dtype).clamp_(min=self.least).exp_()
-        tile = SoftmaxState(peak.double(), weights.sum(-1).double(), _weigh(weights, values).double())
+        weighted = (weights.unsqueeze(-2) @ values).squeeze(-2)
+        tile = SoftmaxState(peak.double(), weights.sum(-1).double(), weighted.double())
         self.state = tile if self.state is None else self.state.merge(tile)
 
     def finish(self, offset: Tensor, scale: float) -> SoftmaxState:
@@ -280,17 +282,9 @@ def _finish(state: SoftmaxState, offset: Tensor, scale: float) -> SoftmaxState:
     return SoftmaxState(state.peak + offset, state.total, state.weighted / scale)
 
 
-def _least(dtype: torch.dtype) -> float:
+def least(dtype: torch.dtype) -> float:
+    """Log-weights below the largest that are not told apart."""
     return LEAST if dtype == torch.float32 else -700.0
-
-
-def _weigh(weights: Tensor, values: Tensor) -> Tensor:
-    if values.ndim == 3:
-        return (weights.unsqueeze(-2) @ values).squeeze(-2)
-    if values.shape[1] > 4:
-        return weights @ values
-    # A product with so few columns is slower than as many products with a vector.
-    return torch.stack([weights @ column for column in values.T.contiguous()], dim=-1)
 
 
 def _band(size: int, window: int, like: Tensor) -> Tensor:

@@ -247,7 +247,7 @@ class _Search:
         precision = 1 / sigma**2
         size = keys.typical_norm
         rounding = torch.finfo(torch.float32).eps * float(norms.max().sqrt() * size + size**2 / 2) * precision
-        self.dtype = torch.float64 if rounding > ROUNDING or queries.dtype == torch.float64 else torch.float32
+        dtype = torch.float64 if rounding > ROUNDING or queries.dtype == torch.float64 else torch.float32
         one = torch.ones_like(norms)
         rows = [wide * (precision / keys.scale), (one * (-precision / (2 * keys.scale**2)))[:, None], one[:, None]]
         offset = wide - index.origin
@@ -266,7 +266,6 @@ class _Search:
         self.plan = _Plan(*(torch.cat([getattr(plan, field.name) for plan in plans]) for field in fields(_Plan)))
         # What a product of rows and keys lacks to be a log-weight relative to the reference.
         lacking = -norms * precision / 2 - self.plan.reference
-        self.rows = torch.cat([*rows, lacking[:, None]], dim=1).to(self.dtype)
         self.asked[:, along.shape[1] + 1] = -self.plan.reference.to(self.asked.dtype)
         self.tables = Tables(
             index.starts,
@@ -274,7 +273,7 @@ class _Search:
             [look.masses for look in looks.cells],
             looks.cells[0].values,
             keys.scale,
-            self.rows,
+            torch.cat([*rows, lacking[:, None]], dim=1).to(dtype),
             self.asked,
             self.asked_values,
         )

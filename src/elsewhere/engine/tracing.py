@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.engine.jobs import LEAST, Average, Tile
+from elsewhere.engine.jobs import Average, Tile, least
 from elsewhere.engine.state import SoftmaxState
 
 LONGER = 4
@@ -95,7 +95,7 @@ class Tracing:
             logs = tile.logs.reshape(-1, tile.logs.shape[-1])
             logs = logs.sub_(self.peak[tile.queries, None].to(logs.dtype))
             _improve(top, tile, logs)
-            weights = logs.clamp_(min=LEAST if logs.dtype == torch.float32 else -700.0).exp_()
+            weights = logs.clamp_(min=least(logs.dtype)).exp_()
             # Rows of this sum over the queries of one image; a tile seldom meets more than two.
             image = self.image[tile.queries]
             first, last = int(image[0]), int(image[-1])
