@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elsewhere.engine import jobs, weighing
-from elsewhere.engine.weighing import Keyed, scripted, weigh_keys
+from elsewhere.engine.weighing import Blocks, Keyed, digits_of, multiplies_digits, scripted, weigh_keys
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -40,12 +40,30 @@ def test_tiles_give_what_the_definition_does(
         ends = torch.tensor([-2e-5, 1.0]).expand(size, 2)
         blocks.append(torch.cat([asked, ends], dim=1).to(dtype))
     # The last tile is not full.
-    sums = function(keys, blocks, 16, -700.0, True)
+    sums = function(keys, Blocks(blocks, [[] for _ in blocks], blocks), 16, -700.0, True)
     for rows, peak, total, weighted in zip(blocks, *sums, strict=True):
         log_total, mean = definition(keys, rows)
         tolerance = 1e-9 if dtype == torch.float64 else 1e-4
         assert torch.allclose(peak + total.log(), log_total, rtol=0, atol=tolerance)
         assert torch.allclose(weighted / total[:, None], mean, rtol=0, atol=100 * tolerance)
+
+
+@pytest.mark.skipif(not multiplies_digits(), reason="this processor does not multiply whole numbers faster")
+@pytest.mark.parametrize("function", [weigh_keys, jobs.weigh], ids=["python", "script"])
+@pytest.mark.parametrize("centres", [[4], [1, 4, 7], []], ids=["gray", "colour", "whole"])
+@pytest.mark.parametrize("counted", [False, True])
+def test_digits_give_what_the_definition_does(function: weighing.Function, centres: list[int], counted: bool) -> None:
+    keys = keyed(70, 9, centres, counted)
+    # The largest and the smallest keys there are: sums of digits must not overflow.
+    keys.raw[:2] = torch.tensor([[0], [255]], dtype=torch.uint8)
+    asked = 1e-3 * torch.randn((5, 9), generator=GENERATOR).double()
+    asked[4] = 0.0
+    rows = torch.cat([asked, torch.tensor([-2e-5, 1.0]).expand(5, 2)], dim=1)
+    digits, scales = digits_of(asked)
+    peaks, totals, weighted = function(keys, Blocks([rows.float()], [digits], [scales]), 16, -80.0, False)
+    log_total, mean = definition(keys, rows)
+    assert torch.allclose(peaks[0] + totals[0].log(), log_total, rtol=0, atol=1e-5)
+    assert torch.allclose(weighted[0] / totals[0][:, None], mean, rtol=0, atol=1e-4)
 
 
 def test_there_is_a_script_and_it_is_used() -> None:

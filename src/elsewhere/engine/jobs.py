@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elsewhere.engine.keys import Keys, PixelStore, Sources
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
-from elsewhere.engine.weighing import scripted, weigh_keys
+from elsewhere.engine.weighing import Blocks, digits_of, multiplies_digits, scripted, weigh_keys
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
@@ -22,6 +22,8 @@ LEAST = -80.0
 ROUNDING = 1e-4
 # Bytes of keys that are read at once, stored pixels.
 CHUNK = 2**24
+# From so many numbers in a key on, products of digits are faster than products of floats: measured.
+WORTH_DIGITS = 100
 weigh = scripted(weigh_keys)
 
 
@@ -94,6 +96,8 @@ class _Block:
     """Some queries ready for a product with rows (k, |k|^2, log count): (q/sigma^2, -1/(2 sigma^2), 1)."""
 
     rows: Tensor
+    digits: list[Tensor]  # see `Blocks`
+    scales: Tensor
     offset: Tensor  # -|q|^2 / (2 sigma^2), float64 (Q,)
 
 
@@ -133,8 +137,11 @@ class SharedKeys:
         rounding = torch.finfo(torch.float32).eps * (norms.sqrt() * size + size**2 / 2) * precision
         dtype = torch.float64 if bool((rounding > ROUNDING).any()) else self.dtype
         scale = self.keys.scale
-        rows = [wide * precision / scale, -precision / (2 * scale**2), torch.ones_like(precision)]
-        return _Block(torch.cat(rows, dim=1).to(dtype), (-norms * precision / 2).squeeze(1))
+        asked = wide * precision / scale
+        rows = torch.cat([asked, -precision / (2 * scale**2), torch.ones_like(precision)], dim=1).to(dtype)
+        worth = self.keys.whole and self.keys.width >= WORTH_DIGITS and multiplies_digits()
+        digits, scales = digits_of(asked) if worth and dtype == torch.float32 else ([], rows)
+        return _Block(rows, digits, scales, (-norms * precision / 2).squeeze(1))
 
     @property
     def offset(self) -> Tensor:
@@ -153,8 +160,9 @@ class SharedKeys:
             keys = self.keys.read(low, min(low + at_once, stop))
             for dtype in {block.rows.dtype for block in self.blocks}:
                 chosen = [index for index, block in enumerate(self.blocks) if block.rows.dtype == dtype]
-                rows = [self.blocks[index].rows for index in chosen]
-                sums = weigh(keys, rows, self.columns, least(self.dtype), self.dtype == torch.float64)
+                some = [self.blocks[index] for index in chosen]
+                blocks = Blocks([b.rows for b in some], [b.digits for b in some], [b.scales for b in some])
+                sums = weigh(keys, blocks, self.columns, least(self.dtype), self.dtype == torch.float64)
                 for index, *parts in zip(chosen, *sums, strict=True):
                     found[index].append(SoftmaxState(*parts))
         return stack(

@@ -63,6 +63,11 @@ class PixelStore:
         """The centre in [-1, 1] units: what is taken off queries."""
         return self.centre / 127.5 - 1 if self.pixels.dtype == torch.uint8 else self.centre
 
+    @property
+    def whole(self) -> bool:
+        """Whether pixels are whole numbers of eight bits, in a processor's memory."""
+        return self.pixels.dtype == torch.uint8 and self.pixels.device.type == "cpu"
+
     def centred(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """Stored pixels as floats with the centre taken off, in stored units: whole numbers when stored as uint8."""
         return pixels.to(dtype).sub_(self.centre) if pixels.dtype != dtype else pixels - self.centre
@@ -114,11 +119,13 @@ class Keys(Protocol):
         width: numbers in a key.
         scale: stored units for each unit of the queries.
         typical_norm: root mean square length of a key, in units of the queries, by which rounding is judged.
+        whole: whether keys are whole numbers of eight bits, in a processor's memory.
     """
 
     width: int
     scale: float
     typical_norm: float
+    whole: bool
 
     def __len__(self) -> int: ...
 
@@ -149,6 +156,7 @@ class ImageKeys:
     def __init__(self, store: PixelStore) -> None:
         self.store = store
         self.scale = store.scale
+        self.whole = store.whole
         self.width = store.pixels[0].numel()
         self.typical_norm = store.spread * math.sqrt(self.width)
         self._whole = torch.empty(0, dtype=torch.int64, device=store.pixels.device)
@@ -216,6 +224,7 @@ class WindowKeys:
         self.grid = (len(rows), len(columns))
         self.first = (rows[0], columns[0])
         self.scale = store.scale
+        self.whole = store.whole
         self.width = store.pixels.shape[1] * extent.sides[0] * extent.sides[1]
         self.typical_norm = store.spread * math.sqrt(self.width)
         # Windows are views: they are only ever copied a tile at a time.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+DIGITS = 3
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -30,6 +32,21 @@ class Keyed(NamedTuple):
     log_counts: Tensor
     centres: Tensor
     centre: float
+
+
+class Blocks(NamedTuple):
+    """Queries ready to be asked, in blocks.
+
+    Attributes:
+        rows: products with rows (k, |k|^2, log count) are log-weights, (Q, width + 2) for each block, of one dtype.
+        digits: what they ask of k once more, where keys are whole numbers: see `digits_of`. For each block, nothing or
+            one packed tensor for each digit.
+        scales: for each block, what one of every digit is worth, float32 (digits, Q).
+    """
+
+    rows: list[Tensor]
+    digits: list[list[Tensor]]
+    scales: list[Tensor]
 
 
 class Sums(NamedTuple):
@@ -58,38 +75,98 @@ def tile_of(keys: Keyed, low: int, high: int, room: Tensor) -> tuple[Tensor, Ten
     return rows, whole
 
 
-def weigh_keys(keys: Keyed, blocks: list[Tensor], columns: int, least: float, wide: bool) -> Sums:
+def _product_of_digits(
+    keys: Keyed, low: int, high: int, rows: Tensor, blocks: Blocks, number: int, out: Tensor
+) -> Tensor:
+    """Log-weights of keys low to high, (T, Q), written to `out`, from `rows` of `tile_of` and the digits of queries.
+
+    Whole numbers of eight bits are multiplied many times faster than floats, and their sums are exact.
+    """
+    width = keys.raw.shape[1]
+    asked, scales = blocks.rows[number], blocks.scales[number]
+    torch.mul(rows[:, width : width + 1], asked[:, width].contiguous(), out=out)
+    if len(keys.log_counts) > 0:
+        out.add_(rows[:, width + 1 :])
+    raw, centre = keys.raw[low:high], int(keys.centre)
+    nothing = torch.zeros([len(asked)], dtype=torch.int64)
+    # A list of what TorchScript calls numbers.
+    options: list[int | float | complex | None] = []
+    for digit, packed in enumerate(blocks.digits[number]):
+        out = torch.ops.onednn.qlinear_pointwise(
+            raw, 1.0, centre, packed, scales[digit], nothing, out, None,
+            1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", options, "",
+        )  # fmt: skip
+    return out
+
+
+def _no_product(keys: Keyed, low: int, high: int, rows: Tensor, blocks: Blocks, number: int, out: Tensor) -> Tensor:
+    return out
+
+
+# TorchScript compiles only what is there.
+product_of_digits = _product_of_digits if hasattr(torch.ops.onednn, "qlinear_pointwise") else _no_product
+
+
+@cache
+def multiplies_digits() -> bool:
+    """Whether this processor multiplies whole numbers of eight bits much faster than floats."""
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("amx_int8", False) and product_of_digits is _product_of_digits
+
+
+def digits_of(asked: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Numbers (Q, width) as DIGITS digits of eight bits with a sign, the smallest first, as exact as float32.
+
+    Returns:
+        The digits, packed for products with keys, and what one of each is worth, float32 (DIGITS, Q).
+    """
+    top = sum(127 * 256**digit for digit in range(DIGITS))
+    worth = asked.double().abs().amax(1).clamp(min=1e-30) / top
+    left = (asked.double() / worth[:, None]).round().long()
+    digits = []
+    for _ in range(DIGITS):
+        digit = (left + 128) % 256 - 128
+        left = (left - digit) // 256
+        digits.append(torch.ops.onednn.qlinear_prepack(digit.to(torch.int8), None))
+    return digits, torch.stack([worth * 256**digit for digit in range(DIGITS)]).float()
+
+
+def weigh_keys(keys: Keyed, blocks: Blocks, columns: int, least: float, wide: bool) -> Sums:
     """Every query of every block against every key.
 
     Args:
         keys: see there.
-        blocks: what queries ask, (Q, width + 2) each, all of one dtype: products with rows are log-weights.
+        blocks: see there.
         columns: keys of a tile.
         least: log-weights below the largest are not told apart from this on.
         wide: whether weights are float64 rather than float32.
     """
     dtype = torch.float64 if wide else torch.float32
     inf = float("inf")
-    like = blocks[0]
-    peaks = [torch.full([len(block)], -inf, dtype=torch.float64, device=like.device) for block in blocks]
-    totals = [torch.zeros([len(block)], dtype=torch.float64, device=like.device) for block in blocks]
+    like = blocks.rows[0]
+    sizes = [len(asked) for asked in blocks.rows]
+    peaks = [torch.full([size], -inf, dtype=torch.float64, device=like.device) for size in sizes]
+    totals = [torch.zeros([size], dtype=torch.float64, device=like.device) for size in sizes]
     channels = keys.raw.shape[1] if len(keys.centres) == 0 else len(keys.centres)
-    weighted = [torch.zeros([len(block), channels], dtype=torch.float64, device=like.device) for block in blocks]
+    weighted = [torch.zeros([size, channels], dtype=torch.float64, device=like.device) for size in sizes]
     count = len(keys.raw)
     columns = min(columns, count)
     room = torch.empty([columns, keys.raw.shape[1] + 2], dtype=like.dtype, device=like.device)
-    most = max([len(block) for block in blocks])
     # Fresh memory for every tile costs more than what is computed in it.
-    space = torch.empty([most * columns], dtype=like.dtype, device=like.device)
+    space = torch.empty([max(sizes) * columns], dtype=like.dtype, device=like.device)
     for low in range(0, count, columns):
         high = min(low + columns, count)
         rows, values = tile_of(keys, low, high, room)
         values = values.to(dtype)
         of_keys = rows.t()
-        for number in range(len(blocks)):
-            block = blocks[number]
-            logs = space[: len(block) * (high - low)].view(len(block), high - low)
-            torch.mm(block, of_keys, out=logs)
+        for number in range(len(sizes)):
+            out = space[: sizes[number] * (high - low)]
+            if len(blocks.digits[number]) > 0:
+                out = out.view(high - low, sizes[number])
+                logs = product_of_digits(keys, low, high, rows, blocks, number, out).t()
+            else:
+                logs = out.view(sizes[number], high - low)
+                torch.mm(blocks.rows[number], of_keys, out=logs)
             peak = torch.maximum(logs.amax(1), peaks[number].to(logs.dtype))
             weights = logs.sub_(peak.unsqueeze(1)).to(dtype).clamp_(min=least).exp_()
             if channels > 4:
