@@ -95,8 +95,8 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        held = {**self.tensors(), "copies": self.keys.copies}
-        return sum(tensor.numel() * tensor.element_size() for tensor in held.values() if tensor is not None)
+        held = [*self.tensors().values(), *(self.keys.copies or ())]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     def copied(self) -> Index:
         """The same index, with the windows copied out of the images, which makes reading faster by far."""

@@ -22,8 +22,6 @@ LEAST = -80.0
 ROUNDING = 1e-4
 # Bytes of keys that are read at once, stored pixels.
 CHUNK = 2**24
-# From so many numbers in a key on, products of digits are faster than products of floats: measured.
-WORTH_DIGITS = 100
 weigh = scripted(weigh_keys)
 
 
@@ -139,7 +137,7 @@ class SharedKeys:
         scale = self.keys.scale
         asked = wide * precision / scale
         rows = torch.cat([asked, -precision / (2 * scale**2), torch.ones_like(precision)], dim=1).to(dtype)
-        worth = self.keys.whole and self.keys.width >= WORTH_DIGITS and multiplies_digits()
+        worth = self.keys.whole and multiplies_digits(self.keys.width)
         digits, scales = digits_of(asked) if worth and dtype == torch.float32 else ([], rows)
         return _Block(rows, digits, scales, (-norms * precision / 2).squeeze(1))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.pool import in_parallel
-from elsewhere.engine.weighing import Keyed, tile_of
+from elsewhere.engine.weighing import Keyed, multiplies_digits, norms_of, tile_of
 
 # Merging equal windows costs a sort; below this share of repeats it does not pay.
 WORTH_MERGING = 0.05
@@ -166,7 +166,7 @@ class ImageKeys:
 
     def read(self, start: int, stop: int) -> Keyed:
         raw = self.store.pixels[start:stop].flatten(1)
-        return Keyed(raw, _NONE, self._whole, self.store.centre)
+        return Keyed(raw, _NONE, _NONE, self._whole, self.store.centre)
 
     def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         keys = self.read(start, stop)
@@ -235,7 +235,7 @@ class WindowKeys:
         self.log_counts: Tensor | None = None
         if merge:
             self._merge_equal()
-        self.copies: Tensor | None = None
+        self.copies: tuple[Tensor, Tensor] | None = None
         if self.nbytes_of_copies <= hold:
             self.copies = self._copied()
 
@@ -250,7 +250,7 @@ class WindowKeys:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        tensors = (self.kept, self.log_counts, self.copies)
+        tensors = (self.kept, self.log_counts, *(self.copies or ()))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
     def merged(self) -> WindowKeys:
@@ -278,7 +278,7 @@ class WindowKeys:
     @property
     def nbytes_of_copies(self) -> int:
         """Bytes that `copied` needs."""
-        return len(self) * self.width * self.store.pixels.element_size()
+        return len(self) * (self.width * self.store.pixels.element_size() + 4)
 
     def copied(self) -> WindowKeys:
         """The same keys with their windows copied out of the images, one after another: faster to read by far."""
@@ -286,16 +286,19 @@ class WindowKeys:
         other.copies = self._copied()
         return other
 
-    def _copied(self) -> Tensor:
+    def _copied(self) -> tuple[Tensor, Tensor]:
+        """Stored pixels of all keys, (K, width), and |k|^2 of each, float32 (K,)."""
         copies = self.store.pixels.new_empty((len(self), self.width))
+        norms = torch.empty(len(self), device=self.device)
 
         def fill(start: int) -> None:
             stop = min(start + COPIED_AT_ONCE, len(self))
-            copies[start:stop] = self.raw(start, stop)
+            copies[start:stop] = raw = self.raw(start, stop)
+            norms[start:stop] = norms_of(self._keyed(raw, None, None), 0, len(raw))
 
         for _ in in_parallel(fill, range(0, len(self), COPIED_AT_ONCE)):
             pass
-        return copies
+        return copies, norms
 
     def sources(self) -> Sources:
         places = self.grid[0] * self.grid[1]
@@ -323,7 +326,7 @@ class WindowKeys:
         return flat // (rows * columns), flat // columns % rows, flat % columns
 
     def read(self, start: int, stop: int) -> Keyed:
-        return self._keyed(self.raw(start, stop), self._log_counts(start, stop))
+        return self._keyed(self.raw(start, stop), self._log_counts(start, stop), self._norms(start, stop))
 
     def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         keys = self.read(start, stop)
@@ -332,27 +335,48 @@ class WindowKeys:
     def raw(self, start: int, stop: int) -> Tensor:
         """Stored pixels of consecutive keys, (stop - start, width)."""
         if self.copies is not None:
-            return self.copies[start:stop]
+            return self.copies[0][start:stop]
         if self.kept is not None:
             return self._raw(self.kept[start:stop].long())
         # All windows of some images: a copy of a view takes half as long as to look for them one by one.
         each = self.grid[0] * self.grid[1]
         first = start // each
-        rows, columns = (range(at, at + count) for at, count in zip(self.first, self.grid, strict=True))
-        views = self.extent.windows(self.store.pixels[first : -(-stop // each)], rows, columns)[1]
+        views = self._windows(first, -(-stop // each))[1]
         return views.reshape(-1, self.width)[start - first * each : stop - first * each]
+
+    def _windows(self, first: int, end: int) -> tuple[Tensor, Tensor]:
+        """See `Extent.windows`, for some of the images."""
+        rows, columns = (range(at, at + count) for at, count in zip(self.first, self.grid, strict=True))
+        return self.extent.windows(self.store.pixels[first:end], rows, columns)
+
+    def _norms(self, start: int, stop: int) -> Tensor | None:
+        """|k|^2 of consecutive keys, float32, where it is known or cheaper to have from images than from windows."""
+        if self.copies is not None:
+            return self.copies[1][start:stop]
+        if self.kept is not None or not self.whole or not multiplies_digits(self.width):
+            return None
+        each = self.grid[0] * self.grid[1]
+        first = start // each
+        cut, _ = self._windows(first, -(-stop // each))
+        squares = cut.float().sub_(self.store.centre).square_().sum(1)
+        height, width = self.extent.sides
+        at = torch.arange(squares.shape[2])[:, None] - torch.arange(self.grid[1])
+        lines = squares @ ((at >= 0) & (at < width)).float()
+        sums = torch.stack([lines[:, row : row + height].sum(1) for row in range(self.grid[0])], dim=1)
+        return sums.flatten()[start - first * each : stop - first * each]
 
     def some(self, index: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """As `tile`, for keys at any positions, int64 (T,)."""
         log_counts = None if self.log_counts is None else self.log_counts[index]
         if self.copies is not None:
-            raw = self.copies[index]
+            raw = self.copies[0][index]
         else:
             raw = self._raw(index if self.kept is None else self.kept[index].long())
-        return tile_of(self._keyed(raw, log_counts), 0, len(index), out)
+        return tile_of(self._keyed(raw, log_counts, None), 0, len(index), out)
 
-    def _keyed(self, raw: Tensor, log_counts: Tensor | None) -> Keyed:
-        return Keyed(raw, _NONE if log_counts is None else log_counts, self.centres, self.store.centre)
+    def _keyed(self, raw: Tensor, log_counts: Tensor | None, norms: Tensor | None) -> Keyed:
+        counts, lengths = (_NONE if known is None else known for known in (log_counts, norms))
+        return Keyed(raw, counts, lengths, self.centres, self.store.centre)
 
     @property
     def device(self) -> torch.device:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+# Digits of what a query asks, and numbers in a key from which on products of digits are the faster ones: measured.
 DIGITS = 3
+WORTH_DIGITS = 100
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -24,12 +25,14 @@ class Keyed(NamedTuple):
     Attributes:
         raw: stored pixels, (T, width).
         log_counts: log of how many windows each stands for, (T,), or empty where each is one.
+        norms: |k|^2 of each, float32 (T,), or empty where they are not known.
         centres: positions of the values in a key, int64 (V,); empty where the value is the whole key.
         centre: what is taken off stored pixels.
     """
 
     raw: Tensor
     log_counts: Tensor
+    norms: Tensor
     centres: Tensor
     centre: float
 
@@ -57,36 +60,50 @@ class Sums(NamedTuple):
     weighted: list[Tensor]
 
 
+def values_of(keys: Keyed, low: int, high: int, dtype: torch.dtype) -> Tensor:
+    """The values of some keys, (T, V)."""
+    raw = keys.raw[low:high]
+    return (raw[:, keys.centres] if len(keys.centres) > 0 else raw).to(dtype) - keys.centre
+
+
+def norms_of(keys: Keyed, low: int, high: int) -> Tensor:
+    """|k|^2 of some keys, float32 (T,)."""
+    if len(keys.norms) > 0:
+        return keys.norms[low:high]
+    norms: Tensor = torch.linalg.vector_norm(keys.raw[low:high].to(torch.float32).sub_(keys.centre), dim=1)
+    return norms.square_()
+
+
 def tile_of(keys: Keyed, low: int, high: int, room: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (k, |k|^2, log count), written to the start of `room` (T or more, width + 2), and values, in its dtype."""
     width = keys.raw.shape[1]
-    raw = keys.raw[low:high]
     rows = room[: high - low]
     whole = rows[:, :width]
-    whole.copy_(raw)
+    whole.copy_(keys.raw[low:high])
     whole.sub_(keys.centre)
     rows[:, width] = torch.linalg.vector_norm(whole, dim=1).square_()
     if len(keys.log_counts) > 0:
         rows[:, width + 1] = keys.log_counts[low:high].to(room.dtype)
     else:
         rows[:, width + 1] = 0.0
-    if len(keys.centres) > 0:
-        return rows, raw[:, keys.centres].to(room.dtype) - keys.centre
-    return rows, whole
+    return rows, values_of(keys, low, high, room.dtype)
 
 
 def _product_of_digits(
-    keys: Keyed, low: int, high: int, rows: Tensor, blocks: Blocks, number: int, out: Tensor
+    keys: Keyed, low: int, high: int, norms: Tensor, blocks: Blocks, number: int, out: Tensor
 ) -> Tensor:
-    """Log-weights of keys low to high, (T, Q), written to `out`, from `rows` of `tile_of` and the digits of queries.
+    """Log-weights of keys low to high, (T, Q), written to `out`, by the digits of queries.
 
     Whole numbers of eight bits are multiplied many times faster than floats, and their sums are exact.
+
+    Args:
+        norms: of the keys, (T,).
     """
     width = keys.raw.shape[1]
     asked, scales = blocks.rows[number], blocks.scales[number]
-    torch.mul(rows[:, width : width + 1], asked[:, width].contiguous(), out=out)
+    torch.mul(norms.unsqueeze(1), asked[:, width].contiguous(), out=out)
     if len(keys.log_counts) > 0:
-        out.add_(rows[:, width + 1 :])
+        out.add_(keys.log_counts[low:high].to(out.dtype).unsqueeze(1))
     raw, centre = keys.raw[low:high], int(keys.centre)
     nothing = torch.zeros([len(asked)], dtype=torch.int64)
     # A list of what TorchScript calls numbers.
@@ -99,7 +116,7 @@ def _product_of_digits(
     return out
 
 
-def _no_product(keys: Keyed, low: int, high: int, rows: Tensor, blocks: Blocks, number: int, out: Tensor) -> Tensor:
+def _no_product(keys: Keyed, low: int, high: int, norms: Tensor, blocks: Blocks, number: int, out: Tensor) -> Tensor:
     return out
 
 
@@ -107,11 +124,10 @@ def _no_product(keys: Keyed, low: int, high: int, rows: Tensor, blocks: Blocks, 
 product_of_digits = _product_of_digits if hasattr(torch.ops.onednn, "qlinear_pointwise") else _no_product
 
 
-@cache
-def multiplies_digits() -> bool:
-    """Whether this processor multiplies whole numbers of eight bits much faster than floats."""
+def multiplies_digits(width: int) -> bool:
+    """Whether this processor multiplies keys of so many whole numbers of eight bits faster than floats."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return known.get("amx_int8", False) and product_of_digits is _product_of_digits
+    return width >= WORTH_DIGITS and known.get("amx_int8", False) and product_of_digits is _product_of_digits
 
 
 def digits_of(asked: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -151,19 +167,23 @@ def weigh_keys(keys: Keyed, blocks: Blocks, columns: int, least: float, wide: bo
     weighted = [torch.zeros([size, channels], dtype=torch.float64, device=like.device) for size in sizes]
     count = len(keys.raw)
     columns = min(columns, count)
-    room = torch.empty([columns, keys.raw.shape[1] + 2], dtype=like.dtype, device=like.device)
+    digits = [len(packed) > 0 for packed in blocks.digits]
+    room = torch.empty([0 if all(digits) else columns, keys.raw.shape[1] + 2], dtype=like.dtype, device=like.device)
     # Fresh memory for every tile costs more than what is computed in it.
     space = torch.empty([max(sizes) * columns], dtype=like.dtype, device=like.device)
     for low in range(0, count, columns):
         high = min(low + columns, count)
-        rows, values = tile_of(keys, low, high, room)
-        values = values.to(dtype)
-        of_keys = rows.t()
+        norms = norms_of(keys, low, high) if any(digits) else keys.norms
+        if all(digits):
+            of_keys, values = room, values_of(keys, low, high, dtype)
+        else:
+            rows, values = tile_of(keys, low, high, room)
+            of_keys, values = rows.t(), values.to(dtype)
         for number in range(len(sizes)):
             out = space[: sizes[number] * (high - low)]
-            if len(blocks.digits[number]) > 0:
+            if digits[number]:
                 out = out.view(high - low, sizes[number])
-                logs = product_of_digits(keys, low, high, rows, blocks, number, out).t()
+                logs = product_of_digits(keys, low, high, norms, blocks, number, out).t()
             else:
                 logs = out.view(sizes[number], high - low)
                 torch.mm(blocks.rows[number], of_keys, out=logs)
