@@ -27,6 +27,17 @@ def shared(keys: WindowKeys | ImageKeys, count: int = 5, sigma: float = 0.5) -> 
     return SharedKeys(queries, torch.full((count,), sigma, dtype=torch.float64), keys)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 1000), (3, 7), (24, 26), (130, 131), (975, 1000)])
+@pytest.mark.parametrize("hold", [0, 10**9], ids=["from images", "copied"])
+def test_lengths_of_windows_are_those_of_their_numbers(
+    start: int, stop: int, hold: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elsewhere.engine.keys.multiplies_digits", lambda width: True)
+    read = window_keys(hold=hold).read(start, stop)
+    expected = (read.raw.double() - read.centre).square().sum(1)
+    assert torch.allclose(read.norms.double(), expected, rtol=1e-6)
+
+
 @settings(deadline=None, max_examples=20)
 @given(
     cuts=st.lists(st.integers(1, 999), min_size=0, max_size=5, unique=True), sigma=st.sampled_from([0.01, 0.5, 30.0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elsewhere.engine import jobs, weighing
-from elsewhere.engine.weighing import Blocks, Keyed, digits_of, multiplies_digits, scripted, weigh_keys
+from elsewhere.engine.weighing import Blocks, Keyed, multiplies_digits, packed_digits, scripted, weigh_keys
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -59,7 +59,7 @@ def test_digits_give_what_the_definition_does(function: weighing.Function, centr
     asked = 1e-3 * torch.randn((5, 9), generator=GENERATOR).double()
     asked[4] = 0.0
     rows = torch.cat([asked, torch.tensor([-2e-5, 1.0]).expand(5, 2)], dim=1)
-    digits, scales = digits_of(asked)
+    digits, scales = packed_digits(asked)
     peaks, totals, weighted = function(keys, Blocks([rows.float()], [digits], [scales]), 16, -80.0, False)
     log_total, mean = definition(keys, rows)
     assert torch.allclose(peaks[0] + totals[0].log(), log_total, rtol=0, atol=1e-5)

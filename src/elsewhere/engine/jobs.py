@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elsewhere.engine.keys import Keys, PixelStore, Sources
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
-from elsewhere.engine.weighing import Blocks, digits_of, multiplies_digits, scripted, weigh_keys
+from elsewhere.engine.weighing import Blocks, multiplies_digits, packed_digits, scripted, weigh_keys
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
@@ -138,7 +138,7 @@ class SharedKeys:
         asked = wide * precision / scale
         rows = torch.cat([asked, -precision / (2 * scale**2), torch.ones_like(precision)], dim=1).to(dtype)
         worth = self.keys.whole and multiplies_digits(self.keys.width)
-        digits, scales = digits_of(asked) if worth and dtype == torch.float32 else ([], rows)
+        digits, scales = packed_digits(asked) if worth and dtype == torch.float32 else ([], rows)
         return _Block(rows, digits, scales, (-norms * precision / 2).squeeze(1))
 
     @property

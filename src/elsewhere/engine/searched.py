@@ -19,6 +19,7 @@ from elsewhere.engine.jobs import ROUNDING, SharedKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
+from elsewhere.engine.weighing import digits_of, multiplies_digits
 
 # Reading goes on in rounds, down to about so many cells.
 ROUNDS = (1500, 8000)
@@ -53,7 +54,7 @@ PIECES = 48
 A_QUERY = 2**13
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
-LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4)
+LIMITS = Limits(block=BLOCK, at_once=8192, queries=256, round=32, unlike=3, largest=LARGEST, most=300.0, band=3.4)
 # Below this share of the width of cells, float32 does not tell Gaussians apart.
 PRECISE = 0.05
 
@@ -99,22 +100,26 @@ class _Look:
 
     @classmethod
     def of(cls, what: Gaussians, free: int, sigma: float, level: float, dtype: torch.dtype) -> _Look:
-        noise = level**2
-        mean, variance, rest = what.mean.double(), what.variance.double(), what.rest.double()
+        noise, wide = level**2, torch.float64
+        mean, variance, rest = what.mean.to(dtype), what.variance.to(dtype), what.rest.to(dtype)
         precision = 1 / (noise + variance)
+        drawn = mean * precision
         constant = (
             what.log_mass.double()
-            - 0.5 * torch.log1p(variance / noise).sum(1)
+            - 0.5 * torch.log1p(variance / noise).sum(1, dtype=wide)
             - 0.5 * free * torch.log1p(rest / noise)
-            - 0.5 * (mean.square() * precision).sum(1)
+            - 0.5 * (mean * drawn).sum(1, dtype=wide)
         )
         stretch = (level / sigma) ** 2
-        added = torch.full_like(constant, 1 / stretch)
-        masses = [-0.5 * precision.T, -0.5 / (noise + rest)[None], added[None], (mean * precision).T, constant[None]]
-        gain = what.slope.double() * precision[:, None]
-        still = what.value.double() - (gain * mean[:, None]).sum(2)
-        values = torch.cat([gain.permute(1, 2, 0), still.T[:, None]], dim=1)
-        return cls((torch.cat(masses) * stretch).to(dtype), values.float())
+        masses = torch.empty((2 * mean.shape[1] + 3, len(what)), dtype=dtype)
+        masses[: mean.shape[1]] = precision.T * (-0.5 * stretch)
+        masses[mean.shape[1]] = -0.5 * stretch / (noise + rest)
+        masses[mean.shape[1] + 1] = 1.0
+        masses[mean.shape[1] + 2 : -1] = drawn.T * stretch
+        masses[-1] = constant * stretch
+        gain = what.slope * precision.float()[:, None]
+        still = what.value - (gain * mean.float()[:, None]).sum(2)
+        return cls(masses, torch.cat([gain.permute(1, 2, 0), still.T[:, None]], dim=1))
 
 
 class _Looks:
@@ -134,8 +139,9 @@ class _Looks:
         count = min(LEVELS, 1 + max(1, math.ceil(math.log(max(grain / sigma, 1.0)) / math.log(STEP))))
         levels = [sigma * STEP**step for step in range(count)]
         dtype = torch.float64 if sigma < PRECISE * grain / GRAIN else torch.float32
-        self.cells = [_Look.of(index.cells, free, sigma, level, dtype) for level in levels]
-        self.groups = [_Look.of(index.groups, free, sigma, level, dtype) for level in levels]
+        work = [(what, level) for what in (index.cells, index.groups) for level in levels]
+        looks = list(in_parallel(lambda one: _Look.of(one[0], free, sigma, one[1], dtype), work))
+        self.cells, self.groups = looks[: len(levels)], looks[len(levels) :]
         self.spoil = self._spoil()
         # One nat, or what one nat at the grain's level is at this one.
         self.nat = max(1.0, (grain / GRAIN / sigma) ** 2)
@@ -267,6 +273,11 @@ class _Search:
         # What a product of rows and keys lacks to be a log-weight relative to the reference.
         lacking = -norms * precision / 2 - self.plan.reference
         self.asked[:, along.shape[1] + 1] = -self.plan.reference.to(self.asked.dtype)
+        digits, worth, sums = torch.empty(0, dtype=torch.int8), rows[1], rows[1]
+        if keys.whole and dtype == torch.float32 and multiplies_digits(keys.width):
+            digits, worth = digits_of(rows[0], 2)
+            digits = digits.transpose(0, 1).contiguous()
+            sums = (digits.double().sum(2) @ torch.tensor([1.0, 256.0]).double() * worth.double()).float()
         self.tables = Tables(
             index.starts,
             index.bounds,
@@ -274,6 +285,9 @@ class _Search:
             looks.cells[0].values,
             keys.scale,
             torch.cat([*rows, lacking[:, None]], dim=1).to(dtype),
+            digits,
+            worth,
+            sums,
             self.asked,
             self.asked_values,
         )
@@ -302,12 +316,14 @@ class _Search:
         spread = ((spread * mass).sum(1) / mass.sum(1).clamp(min=1e-30)).sqrt()
         # Log-weights inside a cell that vary by s spoil its mass by their third cumulant, about s^3 / 6 of their skew.
         doubt = (spread**3 / 6).clamp(min=1e-6, max=1.0)
-        closed = mass.masked_fill_(opened, 0).double()
-        asked_values = self.asked_values[part]
-        values = [(closed * (asked_values @ look)).sum(1) for look in self.looks.groups[0].values]
-        squares = (closed.square() * BLOCK / self.index.bounds.diff()).sum(1)
+        closed = mass.masked_fill_(opened, 0)
+        asked_values, wide = self.asked_values[part], torch.float64
+        values = [(closed * (asked_values @ look)).sum(1, dtype=wide) for look in self.looks.groups[0].values]
+        squares = (closed.square() * (BLOCK / self.index.bounds.diff())).sum(1, dtype=wide)
         depths = self._depths(asked, relative, doubt)
-        return _Plan(reference, opened, torch.stack([closed.sum(1), *values], dim=1), squares, doubt, depths)
+        return _Plan(
+            reference, opened, torch.stack([closed.sum(1, dtype=wide), *values], dim=1), squares, doubt, depths
+        )
 
     def _threshold(self, share: Tensor) -> Tensor:
         """Log share down to which groups are opened, (Q,)."""

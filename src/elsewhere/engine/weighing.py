@@ -42,8 +42,8 @@ class Blocks(NamedTuple):
 
     Attributes:
         rows: products with rows (k, |k|^2, log count) are log-weights, (Q, width + 2) for each block, of one dtype.
-        digits: what they ask of k once more, where keys are whole numbers: see `digits_of`. For each block, nothing or
-            one packed tensor for each digit.
+        digits: what they ask of k once more, where keys are whole numbers: see `packed_digits`. For each block,
+            nothing or one packed tensor for each digit.
         scales: for each block, what one of every digit is worth, float32 (digits, Q).
     """
 
@@ -130,21 +130,30 @@ def multiplies_digits(width: int) -> bool:
     return width >= WORTH_DIGITS and known.get("amx_int8", False) and product_of_digits is _product_of_digits
 
 
-def digits_of(asked: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Numbers (Q, width) as DIGITS digits of eight bits with a sign, the smallest first, as exact as float32.
+def digits_of(asked: Tensor, count: int = DIGITS) -> tuple[Tensor, Tensor]:
+    """Numbers (Q, width) as digits of eight bits with a sign, the smallest first; three are as exact as float32.
 
     Returns:
-        The digits, packed for products with keys, and what one of each is worth, float32 (DIGITS, Q).
+        The digits, int8 (count, Q, width), and what one of the smallest is worth, float32 (Q,).
     """
-    top = sum(127 * 256**digit for digit in range(DIGITS))
-    worth = asked.double().abs().amax(1).clamp(min=1e-30) / top
+    top = sum(127 * 256**digit for digit in range(count))
+    # Sums of products with bytes must fit 32 bits where two digits are put together again.
+    top = min(top, (2**31 - 1) // (128 * asked.shape[1])) if count == 2 else top
+    worth = (asked.double().abs().amax(1).clamp(min=1e-30) / top).float()
     left = (asked.double() / worth[:, None]).round().long()
     digits = []
-    for _ in range(DIGITS):
+    for _ in range(count):
         digit = (left + 128) % 256 - 128
         left = (left - digit) // 256
-        digits.append(torch.ops.onednn.qlinear_prepack(digit.to(torch.int8), None))
-    return digits, torch.stack([worth * 256**digit for digit in range(DIGITS)]).float()
+        digits.append(digit.to(torch.int8))
+    return torch.stack(digits), worth
+
+
+def packed_digits(asked: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Digits of numbers (Q, width), packed for products with keys, and what one of each is worth: see `Blocks`."""
+    digits, worth = digits_of(asked)
+    packed = [torch.ops.onednn.qlinear_prepack(digit, None) for digit in digits]
+    return packed, torch.stack([worth * 256**digit for digit in range(len(packed))])
 
 
 def weigh_keys(keys: Keyed, blocks: Blocks, columns: int, least: float, wide: bool) -> Sums:

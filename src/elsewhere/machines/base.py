@@ -156,7 +156,7 @@ class SoftmaxMachine(Denoiser):
         self.image_size = (pixels.shape[2], pixels.shape[3])
         self.size = self.image_size
         self.num_classes = self.data.num_classes if self.data else 0
-        self._cache = _Cache(memory // 2)
+        self._cache = _Cache(2 * memory // 3)
 
     def __len__(self) -> int:
         return len(self.store)
@@ -327,13 +327,17 @@ class _Cache:
     def get(self, key: Any, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
         if key not in self.things:
             made = make()
+            self.make_room(size(made))
             self.things[key] = (made, size(made))
             self.used += size(made)
-            while self.used > self.limit and len(self.things) > 1:
-                self.used -= self.things.popitem(last=False)[1][1]
         self.things.move_to_end(key)
         kept: Made = self.things[key][0]
         return kept
+
+    def make_room(self, wanted: int) -> None:
+        """Drop what must be dropped for so many more bytes."""
+        while self.things and self.used + wanted > self.limit:
+            self.used -= self.things.popitem(last=False)[1][1]
 
 
 def _check_engine(engine: Engine, device: torch.device) -> Engine:

@@ -229,8 +229,13 @@ class EquivariantLocalScore(WindowedMachine):
         def make() -> Index:
             keys = self._window_keys(places, label, False, 0)
             index = self._shelf(label).get(keys, merge=True)
-            # Reading is most of the work, and windows lie scattered over the images.
-            return index.copied() if index.keys.nbytes_of_copies <= self.memory // 2 else index
+            wanted = index.nbytes + index.keys.nbytes_of_copies
+            if wanted > self._cache.limit:
+                return index
+            # Reading is most of the work, and windows lie scattered over the images. What the copies take the place of
+            # goes before they are made.
+            self._cache.make_room(wanted)
+            return index.copied()
 
         name = ("index", places.rows, places.columns, places.key, label)
         return self._cache.get(name, make, lambda made: made.nbytes)
