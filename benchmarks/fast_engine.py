@@ -126,12 +126,14 @@ def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: in
             one, other = shapes[-3:-1] if len(shapes) > 2 else shapes
             flops += 2.0 * math.prod(one) * other[-1] * event.count
             seconds += event.self_cpu_time_total / 1e6
+    of_digits = {"aten::_int_mm", "onednn::qlinear_pointwise"}
     return {
         "sigma": sigma,
         "window": machine._window_at(sigma),
         "core_seconds": total,
         "shares": {event.key: event.self_cpu_time_total / 1e6 / total for event in events[:12]},
         "products_share_of_time": seconds / total,
+        "products_of_digits_share_of_time": sum(e.self_cpu_time_total for e in events if e.key in of_digits) / 1e6 / total,
         "products_share_of_peak": flops / seconds / matmul_peak(),
     }
 

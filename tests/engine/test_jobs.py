@@ -139,3 +139,15 @@ def test_an_error_in_a_piece_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedKeys, "run", fail)
     with pytest.raises(MemoryError, match="no room"):
         exact.run([shared(window_keys())])
+
+
+def test_few_queries_and_many_large_windows_lose_nothing() -> None:
+    pixels = torch.randint(0, 256, (1500, 1, 16, 16), generator=torch.Generator().manual_seed(4)).byte()
+    keys = WindowKeys(PixelStore.of(pixels), Extent(5, 5, 5, 5), range(5, 11), range(5, 11))
+    queries, _ = keys.some(torch.tensor([7, 30_000]), torch.empty(2, keys.width + 2))
+    queries = queries[:, :-2] / keys.scale
+    sigma = torch.full((2,), 8.0, dtype=torch.float64)
+    raw = (keys.raw(0, len(keys)).double() - keys.store.centre) / keys.scale
+    weights = (-torch.cdist(queries.double(), raw).square() / (2 * 8.0**2)).softmax(1)
+    expected = weights @ raw[:, keys.centres]
+    assert torch.allclose(SharedKeys(queries, sigma, keys).run(0, len(keys)).mean(), expected, rtol=0, atol=5e-6)

@@ -16,6 +16,8 @@ from elsewhere.engine.weighing import Blocks, multiplies_digits, packed_digits, 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
 ROWS = 512
+# Products of digits lie key by key, and over many keys float32 sums of a column lose digits that those of a row do not.
+LONGEST = 4096
 # exp of less than this is denormal or zero, and some hundred times slower to compute than exp of more.
 LEAST = -80.0
 # Largest rounding error of a log-weight, in nats, at which float32 is still used.
@@ -115,10 +117,11 @@ class SharedKeys:
         self.keys = keys
         self.dtype = queries.dtype
         self.count = len(queries)
-        self.columns = max(64, TILE // min(self.count, ROWS))
         self.blocks = [
             self._block(q, s) for q, s in zip(torch.split(queries, ROWS), torch.split(sigma, ROWS), strict=True)
         ]
+        columns = max(64, TILE // min(self.count, ROWS))
+        self.columns = min(columns, LONGEST) if any(block.digits for block in self.blocks) else columns
 
     @property
     def pairs(self) -> int:

@@ -38,7 +38,7 @@ SPARSEST = 20
 # Where one nat of a Gaussian's is worth so many, the nearest keys are all that counts.
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from block to block add up to.
-CAUTION = 3.0
+CAUTION = 3.5
 # What is less than this share of the tolerance is not told apart.
 RESOLVED = 0.2
 # The least that Gaussians are reckoned to be off, as a share of the mass and in units of the values, where they are no
@@ -274,7 +274,7 @@ class _Search:
         lacking = -norms * precision / 2 - self.plan.reference
         self.asked[:, along.shape[1] + 1] = -self.plan.reference.to(self.asked.dtype)
         digits, worth, sums = torch.empty(0, dtype=torch.int8), rows[1], rows[1]
-        if keys.whole and dtype == torch.float32 and multiplies_digits(keys.width):
+        if keys.whole and dtype == torch.float32 and multiplies_digits(keys.width, 2):
             digits, worth = digits_of(rows[0], 2)
             digits = digits.transpose(0, 1).contiguous()
             sums = (digits.double().sum(2) @ torch.tensor([1.0, 256.0]).double() * worth.double()).float()

@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-# Digits of what a query asks, and numbers in a key from which on products of digits are the faster ones: measured.
+# Digits of what a query asks, and from how many bytes in a key on products of digits are the faster ones: measured.
 DIGITS = 3
-WORTH_DIGITS = 100
+WORTH = {2: 40, 3: 100}
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -124,10 +124,10 @@ def _no_product(keys: Keyed, low: int, high: int, norms: Tensor, blocks: Blocks,
 product_of_digits = _product_of_digits if hasattr(torch.ops.onednn, "qlinear_pointwise") else _no_product
 
 
-def multiplies_digits(width: int) -> bool:
-    """Whether this processor multiplies keys of so many whole numbers of eight bits faster than floats."""
+def multiplies_digits(width: int, count: int = DIGITS) -> bool:
+    """Whether this processor multiplies keys of so many bytes faster by so many digits than by floats."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return width >= WORTH_DIGITS and known.get("amx_int8", False) and product_of_digits is _product_of_digits
+    return width >= WORTH[count] and known.get("amx_int8", False) and product_of_digits is _product_of_digits
 
 
 def digits_of(asked: Tensor, count: int = DIGITS) -> tuple[Tensor, Tensor]:

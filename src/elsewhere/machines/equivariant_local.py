@@ -196,7 +196,7 @@ class EquivariantLocalScore(WindowedMachine):
         made = []
         for window, places, label in track(wanted, len(wanted), "indexing", progress):
             start = perf_counter()
-            index = self._index(places, label)
+            index = self._built(places, label)
             seconds = perf_counter() - start
             made.append(Prepared(window, label, index.keys.places, len(index.keys), index.nbytes, seconds))
         return made
@@ -222,13 +222,12 @@ class EquivariantLocalScore(WindowedMachine):
             merge = not edge and 40 * count < self.memory // 2
             return self._window_keys(places, label, merge, self.memory // (64 if edge else 4))
 
-        name = ("keys", places.rows, places.columns, places.key, label)
-        return SharedKeys(asked, levels, self._cache.get(name, make, lambda made: made.nbytes))
+        keys = self._cache.get(_name("keys", places, label), make, lambda made: made.nbytes)
+        return SharedKeys(asked, levels, keys)
 
     def _index(self, places: BorderClass, label: int | None) -> Index:
         def make() -> Index:
-            keys = self._window_keys(places, label, False, 0)
-            index = self._shelf(label).get(keys, merge=True)
+            index = self._built(places, label)
             wanted = index.nbytes + index.keys.nbytes_of_copies
             if wanted > self._cache.limit:
                 return index
@@ -237,12 +236,21 @@ class EquivariantLocalScore(WindowedMachine):
             self._cache.make_room(wanted)
             return index.copied()
 
-        name = ("index", places.rows, places.columns, places.key, label)
-        return self._cache.get(name, make, lambda made: made.nbytes)
+        return self._cache.get(_name("copied", places, label), make, lambda made: made.nbytes)
+
+    def _built(self, places: BorderClass, label: int | None) -> Index:
+        def make() -> Index:
+            return self._shelf(label).get(self._window_keys(places, label, False, 0), merge=True)
+
+        return self._cache.get(_name("index", places, label), make, lambda made: made.nbytes)
 
     def _window_keys(self, places: BorderClass, label: int | None, merge: bool, hold: int) -> WindowKeys:
         store = self._key_store(places, label)
         return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=hold)
+
+
+def _name(what: str, places: BorderClass, label: int | None) -> tuple[object, ...]:
+    return what, places.rows, places.columns, places.key, label
 
 
 def _corners(alone: list[int], height: int, width: int, radius: int) -> list[list[int]]:
