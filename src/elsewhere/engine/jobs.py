@@ -16,7 +16,7 @@ from elsewhere.engine.weighing import Blocks, multiplies_digits, packed_digits, 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
 ROWS = 512
-# Products of digits lie key by key, and over many keys float32 sums of a column lose digits that those of a row do not.
+# Over more keys than this a tile's sums in float32 lose digits that sums of tiles, in float64, do not.
 LONGEST = 4096
 # exp of less than this is denormal or zero, and some hundred times slower to compute than exp of more.
 LEAST = -80.0
@@ -120,8 +120,7 @@ class SharedKeys:
         self.blocks = [
             self._block(q, s) for q, s in zip(torch.split(queries, ROWS), torch.split(sigma, ROWS), strict=True)
         ]
-        columns = max(64, TILE // min(self.count, ROWS))
-        self.columns = min(columns, LONGEST) if any(block.digits for block in self.blocks) else columns
+        self.columns = min(max(64, TILE // min(self.count, ROWS)), LONGEST)
 
     @property
     def pairs(self) -> int:
