@@ -133,7 +133,9 @@ def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: in
         "core_seconds": total,
         "shares": {event.key: event.self_cpu_time_total / 1e6 / total for event in events[:12]},
         "products_share_of_time": seconds / total,
-        "products_of_digits_share_of_time": sum(e.self_cpu_time_total for e in events if e.key in of_digits) / 1e6 / total,
+        "products_of_digits_share_of_time": sum(e.self_cpu_time_total for e in events if e.key in of_digits)
+        / 1e6
+        / total,
         "products_share_of_peak": flops / seconds / matmul_peak(),
     }
 
