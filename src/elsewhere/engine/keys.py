@@ -294,11 +294,10 @@ class WindowKeys:
         norms = torch.empty(len(self), device=self.device)
         # The windows of some images are copied in a row: looking for them one by one takes several times as long.
         each = self.grid[0] * self.grid[1]
-        at = torch.arange(self.places, dtype=torch.int32, device=self.device)
-        if self.kept is not None:
-            kept = self.kept.long()
-            at, places = torch.full_like(at, -1), at
-            at[kept] = places[: len(kept)]
+        kept = torch.arange(self.places, device=self.device) if self.kept is None else self.kept
+        # At every place the position of its key, where it has one.
+        at = torch.full((self.places,), -1, dtype=kept.dtype, device=self.device)
+        at[kept.long()] = torch.arange(len(self), dtype=kept.dtype, device=self.device)
 
         def fill(images: tuple[int, int]) -> None:
             first, end = images
