@@ -35,11 +35,13 @@ clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/core.stamp: pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard src/elsewhere/engine/shifts.[ch])
+
+$(VENV)/core.stamp: $(SOURCES)
 	$(call install,.)
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt
+$(VENV)/dev.stamp: $(SOURCES)
 	$(call install,.[dev])
 	@touch $(VENV)/core.stamp $@
 

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, SoftmaxState, run
-from elsewhere.engine.keys import Keys
+from elsewhere.engine import SharedKeys, Shifts, SoftmaxState, native, run, shifts
 from elsewhere.machines.base import SoftmaxMachine
 from tests import reference
 
@@ -34,7 +33,21 @@ SLOW: dict[str, Callable[..., np.ndarray]] = {
     "bbELS": reference.border_aware,
     "torus": reference.torus,
 }
-few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(autouse=True, params=["compiled", "as tensors"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this holds with the compiled loop, which takes few images too here, and without."""
+    if request.param == "as tensors":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("the loop was not compiled here")
+    monkeypatch.setattr(shifts, "FEWEST", 1)
 
 
 def random_set(
@@ -249,14 +262,13 @@ def test_another_size_than_the_training_images(name: str) -> None:
 @pytest.mark.parametrize("name", ["ELS", "bbELS", "torus"])
 @pytest.mark.parametrize("memory", [1, 40_000, 150_000])
 def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str, memory: int) -> None:
-    asked = []
+    asked: list[int] = []
 
-    class Spy(SharedKeys):
-        def __init__(self, queries: torch.Tensor, sigma: torch.Tensor, keys: Keys) -> None:
-            asked.append(len(queries))
-            super().__init__(queries, sigma, keys)
+    def watch(jobs: list[SharedKeys | Shifts], device: object) -> list[SoftmaxState]:
+        asked.extend(job.count for job in jobs)
+        return run(jobs)
 
-    monkeypatch.setattr("elsewhere.machines.equivariant_local.SharedKeys", Spy)
+    monkeypatch.setattr("elsewhere.machines.base.engines.run", watch)
     data = random_set()
     x = els.make_noise(1, (1, 11, 13), 3)
     whole, in_groups = MAKERS[name](data, 5), MAKERS[name](data, 5)
@@ -265,16 +277,25 @@ def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, n
     in_groups.memory = memory
     # Products of other shapes round otherwise: log-weights of about 50 in float32.
     torch.testing.assert_close(in_groups(x, 0.7), expected, rtol=0, atol=1e-5)
-    # A pixel costs 16 bytes for each number of its window, 3 x 3 in a corner, and of the 64 states that wait.
-    assert max(asked) <= max(1, memory // 4 // (16 * (9 + 64 * 3)))
+    if native.library() is None:
+        # A pixel costs 16 bytes for each number of its window, 3 x 3 in a corner, and of the 64 states that wait.
+        assert max(asked) <= max(1, memory // 4 // (16 * (9 + 64 * 3)))
+    else:
+        # Bands of whole rows, of which a pixel costs 8 bytes for each number of the 64 states that wait.
+        assert max(asked) <= max(13, memory // 4 // (8 * 64 * 3))
     assert sum(asked) == 11 * 13
 
 
 def test_queries_cost_the_same_memory_on_any_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
-    def watch(jobs: list[SharedKeys], device: object) -> list[SoftmaxState]:
-        held.append(sum(block.rows.numel() for job in jobs for block in job.blocks))
+    def watch(jobs: list[SharedKeys | Shifts], device: object) -> list[SoftmaxState]:
+        held.append(
+            sum(
+                job.count if isinstance(job, Shifts) else sum(block.rows.numel() for block in job.blocks)
+                for job in jobs
+            )
+        )
         return run(jobs)
 
     monkeypatch.setattr("elsewhere.machines.base.engines.run", watch)
@@ -285,8 +306,11 @@ def test_queries_cost_the_same_memory_on_any_canvas(monkeypatch: pytest.MonkeyPa
         held.clear()
         machine(torch.zeros(1, 1, side, side), 1.0)
         most[side] = max(held)
-    assert most[64] == most[32]
-    assert most[32] < 1.1 * most[16]
+    if native.library() is None:
+        assert most[64] == most[32]
+        assert most[32] < 1.1 * most[16]
+    else:
+        assert all(pixels <= machine.memory // 4 // (8 * 64 * 3) for pixels in most.values())
 
 
 def test_a_roll_of_the_training_image_changes_nothing_on_the_torus() -> None:

@@ -6,21 +6,25 @@ from elsewhere.engine.jobs import Average, Job, SamePlace, SharedKeys
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, Sources, WindowKeys
 from elsewhere.engine.searched import SearchedKeys
 from elsewhere.engine.shelf import Shelf
+from elsewhere.engine.shifts import Frame, Line, Shifts, compiled, meeting
 from elsewhere.engine.state import SoftmaxState, merge_all
 from elsewhere.engine.tracing import Top, Trace, Tracing
 
 __all__ = [
     "Average",
     "Extent",
+    "Frame",
     "ImageKeys",
     "Index",
     "Job",
     "Keys",
+    "Line",
     "PixelStore",
     "SamePlace",
     "SearchedKeys",
     "SharedKeys",
     "Shelf",
+    "Shifts",
     "SoftmaxState",
     "Sources",
     "Top",
@@ -28,6 +32,8 @@ __all__ = [
     "Tracing",
     "WindowKeys",
     "build_index",
+    "compiled",
+    "meeting",
     "merge_all",
     "run",
 ]

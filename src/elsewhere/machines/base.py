@@ -22,10 +22,12 @@ from elsewhere.engine import (
     PixelStore,
     SearchedKeys,
     Shelf,
+    Shifts,
     SoftmaxState,
     Sources,
     Trace,
     Tracing,
+    compiled,
 )
 from elsewhere.files import default_folder
 from elsewhere.machines.locality import LocalitySchedule, check_window
@@ -52,15 +54,15 @@ class Question:
         padding: by how many pixels the training images were wrapped on every side before their windows were cut out.
     """
 
-    job: Average | SearchedKeys
+    job: Average | SearchedKeys | Shifts
     pixels: Tensor | None
     padding: int = 0
 
     @property
     def weighed(self) -> Average:
-        """The job, which must be one that weighs every key."""
-        if isinstance(self.job, SearchedKeys):
-            raise TypeError("the fast engine does not weigh every key")
+        """The job, which must be one whose weights can be read one by one."""
+        if isinstance(self.job, SearchedKeys | Shifts):
+            raise TypeError(f"{type(self.job).__name__} does not tell every weight")
         return self.job
 
     def answer(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
@@ -205,10 +207,11 @@ class SoftmaxMachine(Denoiser):
         """
         device = self.store.pixels.device
         centred, sigma = self._centred(x), sigma.to(device)
+        exact = self.with_engine("exact")
         for index, window, chosen in self._parts(sigma, label):
             training = self._chosen(chosen)
             for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
-                for questions in self.with_engine("exact")._questions(centred[some], sigma[some], window, chosen):
+                for questions in exact._questions(centred[some], sigma[some], window, chosen, traced=True):
                     jobs = [question.weighed for question in questions]
                     if top is None:
                         self._check_room(jobs)
@@ -250,7 +253,7 @@ class SoftmaxMachine(Denoiser):
     def _class_store(self, label: int | None) -> PixelStore:
         if label is None:
             return self.store
-        return self._cache.get(("class", label), lambda: self._select(label), _store_bytes)
+        return self._cache.get(("class", label), lambda: self._select(label), store_bytes)
 
     def _select(self, label: int) -> PixelStore:
         chosen = self._chosen(label)
@@ -279,16 +282,21 @@ class SoftmaxMachine(Denoiser):
     def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> tuple[Tensor, Tensor]:
         """Posterior mean of centred images (B, C, H, W), all through one window and of one class, and its error."""
         out, error = torch.empty_like(x), torch.zeros_like(x[:, 0])
-        for questions in self._questions(x, sigma, window, label):
+        for questions in self._questions(x, sigma, window, label, traced=False):
             for question, state in zip(questions, self._run(questions), strict=True):
                 question.answer(state, out, error)
         return out, error
 
     @abstractmethod
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterable[list[Question]]:
+    def _questions(
+        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
+    ) -> Iterable[list[Question]]:
         """What centred images (B, C, H, W) ask of which keys: together the questions cover every pixel once.
 
         They come in groups, so that not all queries need to be in memory at the same time.
+
+        Args:
+            traced: whether every weight will be asked for, so that every job must be an `Average`.
         """
 
 
@@ -311,6 +319,10 @@ class WindowedMachine(SoftmaxMachine):
         other = copy.copy(self)
         other.window = window if isinstance(window, LocalitySchedule) else check_window(window)
         return other
+
+    def _slides(self, x: Tensor, label: int | None) -> bool:
+        """Whether windows are weighed shift by shift."""
+        return x.dtype == torch.float32 and compiled(self._class_store(label))
 
     def _window_at(self, sigma: float) -> int:
         return self.window if isinstance(self.window, int) else self.window(sigma)
@@ -348,7 +360,7 @@ def _check_engine(engine: Engine, device: torch.device) -> Engine:
     return engine
 
 
-def _store_bytes(store: PixelStore) -> int:
+def store_bytes(store: PixelStore) -> int:
     return store.pixels.numel() * store.pixels.element_size()
 
 

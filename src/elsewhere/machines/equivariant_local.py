@@ -10,8 +10,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from elsewhere.engine import Average, Index, PixelStore, SearchedKeys, SharedKeys, WindowKeys
-from elsewhere.machines.base import FEW, Data, Question, Window, WindowedMachine
+from elsewhere.engine import (
+    Average,
+    Frame,
+    Index,
+    PixelStore,
+    SearchedKeys,
+    SharedKeys,
+    Shifts,
+    WindowKeys,
+    meeting,
+)
+from elsewhere.engine.exact import MOST_PIECES
+from elsewhere.machines.base import FEW, Data, Question, Window, WindowedMachine, store_bytes
 from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 from elsewhere.progress import track
@@ -38,6 +49,26 @@ class Prepared:
     keys: int
     nbytes: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A rectangle of x, and the places of the training images whose windows it asks.
+
+    Attributes:
+        rows, columns: of x.
+        keys: the places.
+        alone: whether it is a single pixel that asks its own place.
+    """
+
+    rows: range
+    columns: range
+    keys: BorderClass
+    alone: bool = False
+
+    def within(self, band: range) -> Asked:
+        """What some rows of x have of it, perhaps nothing."""
+        return replace(self, rows=range(max(self.rows.start, band.start), min(self.rows.stop, band.stop)))
 
 
 class EquivariantLocalScore(WindowedMachine):
@@ -85,50 +116,79 @@ class EquivariantLocalScore(WindowedMachine):
         approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._searches(FEW) else []
         return self._describe(f"window={window}", f"borders={self.borders!r}", *approximate)
 
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> Iterator[list[Question]]:
-        asked, alone, margin = self._asked(x, window)
-        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+    def _questions(
+        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
+    ) -> Iterator[list[Question]]:
+        asked, margin = self._asked(x, window)
         padded = wrap(x, margin)
-        for group in self._groups(asked, len(x)):
+        if not traced and self._slides(x, label):
+            slid = [part for part in asked if not self._searched(part.keys, label)]
+            asked = [part for part in asked if self._searched(part.keys, label)]
+            if slid:
+                yield from self._slid(padded, sigma, window, label, slid, margin)
+        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+        for group in self._groups([part for part in asked if not part.alone], len(x)):
             questions = []
-            for rows, columns, places in group:
-                inside = (range(r.start + margin, r.stop + margin) for r in (rows, columns))
-                queries = places.extent.windows(padded, *inside)[1]
-                pixels = flat[rows.start : rows.stop, columns.start : columns.stop].flatten()
-                padding = places.extent.top if self.borders == "torus" else 0
-                questions.append(Question(self._job(queries, sigma, places, label), pixels, padding))
+            for part in group:
+                inside = (range(r.start + margin, r.stop + margin) for r in (part.rows, part.columns))
+                queries = part.keys.extent.windows(padded, *inside)[1]
+                pixels = flat[part.rows.start : part.rows.stop, part.columns.start : part.columns.stop].flatten()
+                padding = part.keys.extent.top if self.borders == "torus" else 0
+                questions.append(Question(self._job(queries, sigma, part.keys, label), pixels, padding))
             yield questions
+        alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone]
         if alone:
             yield [
                 same_place(self, x, sigma, window, label, torch.tensor(pixels, device=x.device))
                 for pixels in _corners(alone, x.shape[2], x.shape[3], window // 2)
             ]
 
-    def _asked(self, x: Tensor, window: int) -> tuple[list[tuple[range, range, BorderClass]], list[int], int]:
-        """Which rectangles (rows, columns) of x ask the windows at which places of the training images.
+    def _slid(
+        self, padded: Tensor, sigma: Tensor, window: int, label: int | None, asked: list[Asked], margin: int
+    ) -> Iterator[list[Question]]:
+        """What is weighed shift by shift, in bands of rows whose states need a quarter of the memory at most."""
+        store = self._key_store(asked[0].keys, label)
+        batch, channels, height, width = padded.shape
+        radius = window // 2
+        a_row = width * (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
+        most = max(1, self.memory // 4 // a_row)
+        for top in range(0, height - 2 * margin, most):
+            band = range(top, min(top + most, height - 2 * margin))
+            # What the windows of the band see of x, and where that begins.
+            low, high = max(0, band.start + margin - radius), min(height, band.stop + margin + radius)
+            parts = [part for part in (one.within(band) for one in asked) if part.rows]
+            here = torch.zeros(len(band), width - 2 * margin, dtype=torch.bool)
+            for part in parts:
+                here[part.rows.start - top : part.rows.stop - top, part.columns.start : part.columns.stop] = True
+            row, column = here.nonzero().unbind(1)
+            inside = (row + top + margin - low) * width + column + margin
+            frames = _frames(parts, margin - low, margin)
+            job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside)
+            yield [Question(job, (row + top) * (width - 2 * margin) + column)]
+
+    def _asked(self, x: Tensor, window: int) -> tuple[list[Asked], int]:
+        """Which rectangles of x ask the windows at which places of the training images.
 
         Returns:
-            The rectangles; pixels, by flat position, that ask their own place alone; and by how much x must be wrapped
-            on every side for queries to lie inside it.
+            The rectangles, and by how much x must be wrapped on every side for queries to lie inside it.
         """
         height, width = x.shape[2:]
         if self.borders != "aware":
             places = self._key_places(window)
             if places is not None:
-                return [(range(height), range(width), places)], [], window // 2
+                return [Asked(range(height), range(width), places)], window // 2
             self._check_same_size(x, window)
-            return [], list(range(height * width)), 0
+            # Seen through a window as large as this, every place is alike with itself alone.
+            everything = 2 * max(height, width) + 1
+            return [Asked(own.rows, own.columns, own, True) for own in border_classes(height, width, everything)], 0
         known = {places.key: places for places in border_classes(*self.image_size, window)}
-        same_size = (height, width) == self.image_size
-        shared, alone = [], []
+        asked = []
         for places in border_classes(height, width, window):
             if places.key not in known:
                 self._check_same_size(x, window)
-            elif same_size and places.alone:
-                alone.append(places.rows[0] * width + places.columns[0])
-            else:
-                shared.append((places.rows, places.columns, known[places.key]))
-        return shared, alone, 0
+            alone = places.alone and (height, width) == self.image_size
+            asked.append(Asked(places.rows, places.columns, known[places.key], alone))
+        return asked, 0
 
     def _key_places(self, window: int) -> BorderClass | None:
         """Centres of the windows that queries which wrap round meet, in the images as `_key_store` gives them."""
@@ -142,25 +202,26 @@ class EquivariantLocalScore(WindowedMachine):
         store = self._class_store(label)
         if self.borders != "torus":
             return store
-        return replace(store, pixels=wrap(store.pixels, places.extent.top))
+        radius = places.extent.top
+        return self._cache.get(
+            ("torus", radius, label), lambda: replace(store, pixels=wrap(store.pixels, radius)), store_bytes
+        )
 
-    def _groups(
-        self, asked: list[tuple[range, range, BorderClass]], batch: int
-    ) -> Iterator[list[tuple[range, range, BorderClass]]]:
+    def _groups(self, asked: list[Asked], batch: int) -> Iterator[list[Asked]]:
         """Rectangles in groups whose queries and states need a quarter of the memory at most; large ones are cut."""
-        group: list[tuple[range, range, BorderClass]] = []
+        group: list[Asked] = []
         free = self.memory // 4
-        for rows, columns, places in asked:
-            height, width = places.extent.sides
+        for part in asked:
+            height, width = part.keys.extent.sides
             # As in `_images_at_once`: queries in float64 twice over, and the states that wait to be merged.
             a_pixel = 16 * batch * (self.channels * height * width + 64 * (self.channels + 2))
             most = max(1, self.memory // 4 // a_pixel)
-            for some_rows, some_columns in _cut(rows, columns, most):
-                cost = a_pixel * len(some_rows) * len(some_columns)
+            for rows, columns in _cut(part.rows, part.columns, most):
+                cost = a_pixel * len(rows) * len(columns)
                 if group and cost > free:
                     yield group
                     group, free = [], self.memory // 4
-                group.append((some_rows, some_columns, places))
+                group.append(Asked(rows, columns, part.keys))
                 free -= cost
         if group:
             yield group
@@ -191,7 +252,7 @@ class EquivariantLocalScore(WindowedMachine):
             for label in labels
             for window in sorted(windows)
             for places in self._shared_places(window)
-            if self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns))
+            if self._searched(places, label)
         ]
         made = []
         for window, places, label in track(wanted, len(wanted), "indexing", progress):
@@ -200,6 +261,9 @@ class EquivariantLocalScore(WindowedMachine):
             seconds = perf_counter() - start
             made.append(Prepared(window, label, index.keys.places, len(index.keys), index.nbytes, seconds))
         return made
+
+    def _searched(self, places: BorderClass, label: int | None) -> bool:
+        return self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns))
 
     def _shared_places(self, window: int) -> list[BorderClass]:
         """Places of the training images whose windows are shared by many queries."""
@@ -212,7 +276,7 @@ class EquivariantLocalScore(WindowedMachine):
         """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
         each = queries.shape[1] * queries.shape[2]
         asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
-        if self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns)):
+        if self._searched(places, label):
             return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
 
         def make() -> WindowKeys:
@@ -251,6 +315,24 @@ class EquivariantLocalScore(WindowedMachine):
 
 def _name(what: str, places: BorderClass, label: int | None) -> tuple[object, ...]:
     return what, places.rows, places.columns, places.key, label
+
+
+def _frames(asked: list[Asked], down: int, right: int) -> list[Frame]:
+    """Which rows and columns meet, x lying further down and right than the rectangles say."""
+    of_rows: dict[tuple[range, range], list[tuple[range, range]]] = {}
+    for part in asked:
+        of_rows.setdefault((_moved(part.rows, down), part.keys.rows), []).append(
+            (_moved(part.columns, right), part.keys.columns)
+        )
+    # Rows that meet the same columns go together.
+    together: dict[tuple[tuple[range, range], ...], list[tuple[range, range]]] = {}
+    for rows, columns in of_rows.items():
+        together.setdefault(tuple(columns), []).append(rows)
+    return [Frame(meeting(rows), meeting(columns)) for columns, rows in together.items()]
+
+
+def _moved(places: range, by: int) -> range:
+    return range(places.start + by, places.stop + by)
 
 
 def _corners(alone: list[int], height: int, width: int, radius: int) -> list[list[int]]:

@@ -30,5 +30,7 @@ class IdealScore(SoftmaxMachine):
     def _window_at(self, sigma: float) -> int:
         return 2 * max(self.image_size) - 1
 
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[list[Question]]:
+    def _questions(
+        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
+    ) -> list[list[Question]]:
         return [[Question(SharedKeys(x.flatten(1), sigma, ImageKeys(self._class_store(label))), None)]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elsewhere.engine import SamePlace
+from elsewhere.engine import Frame, Line, SamePlace, Shifts
 from elsewhere.machines.base import Question, WindowedMachine
 
 
@@ -27,7 +27,13 @@ class LocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
-    def _questions(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> list[list[Question]]:
+    def _questions(
+        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
+    ) -> list[list[Question]]:
+        if not traced and self._slides(x, label):
+            whole = Frame(*([Line(0, 0, side)] for side in x.shape[2:]))
+            pixels = torch.arange(x[0, 0].numel())
+            return [[Question(Shifts(x, sigma, self._class_store(label), window, [whole], pixels), pixels)]]
         return [[same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]]
 
 

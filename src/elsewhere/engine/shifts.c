@@ -1,0 +1,59 @@
+/* Every window of x against every window of the training images, one shift between the two at a time.
+ *
+ * For a shift (dy, dx) the products x[y + dy][x + dx] k[y][x] are summed over windows by sums that run down the columns
+ * and then along the rows, so that a pair costs the same whatever the window. Images lie side by side in the lanes of a
+ * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Where a row or column of x meets one of the training images: rows start to stop - 1 of these, shifted. */
+typedef struct {
+    int32_t shift, start, stop;
+} line;
+
+/* Rows (lines first_row to end_row - 1) and columns that are combined with one another. */
+typedef struct {
+    int32_t first_row, end_row, first_column, end_column;
+} frame;
+
+typedef struct {
+    const void *pixels; /* of all images, (N, channels, height, width) */
+    int64_t first, count;
+    int32_t is_byte, channels, height, width;
+    double centre;
+    const double *x; /* (batch, channels, rows, columns), in units of the pixels, their centre taken off */
+    int32_t batch, rows, columns, radius;
+    const double *precision; /* 1 / sigma^2 in those units, (batch) */
+    const line *lines;
+    const frame *frames;
+    int32_t frame_count;
+    double *peak, *total; /* (batch, rows * columns) */
+    double *weighted;     /* (batch, rows * columns, channels) */
+} task;
+
+INLINE int at_least(int a, int b) { return a > b ? a : b; }
+INLINE int at_most(int a, int b) { return a < b ? a : b; }
+
+static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
+
+#define REAL float
+#define LANES 16
+#define NAME(x) x##_float
+#include "shifts.h"
+#undef REAL
+#undef LANES
+#undef NAME
+
+#define REAL double
+#define LANES 8
+#define NAME(x) x##_double
+#include "shifts.h"

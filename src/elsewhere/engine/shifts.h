@@ -1,0 +1,198 @@
+/* Included by shifts.c, with sums of type REAL in vectors of LANES images; weights are float. */
+
+#define sums NAME(sums)
+#define weights NAME(weights)
+#define integers NAME(integers)
+
+typedef REAL sums __attribute__((vector_size(LANES * sizeof(REAL))));
+typedef float weights __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+INLINE int NAME(any_positive)(weights a) {
+#if defined(__AVX512F__) && LANES == 16
+    return _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+#elif defined(__AVX__) && LANES == 8
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_GT_OQ)) != 0;
+#else
+    const integers mask = a > 0.0f;
+    int64_t words[LANES / 2], found = 0;
+    memcpy(words, &mask, sizeof words);
+    for (int i = 0; i < LANES / 2; i++) found |= words[i];
+    return found != 0;
+#endif
+}
+
+/* e^a of numbers up to 0; e^-87 of those below -87. Looking whether any is above costs more than it saves. */
+INLINE weights NAME(exponential)(weights a) {
+    const weights least = (weights){0} - 87.0f;
+    const integers below = a < least;
+    a = (weights)(((integers)a & ~below) | ((integers)least & below));
+    /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. */
+    const weights shifted = a * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+    const weights r = (a - n * 0.693359375f) + n * 2.12194440e-4f;
+    weights p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return (weights)((integers)p + ((integers)shifted << 23));
+}
+
+/* Some images, lane by lane, and |k|^2 / 2 of the windows around each of their pixels. */
+static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *norms, double *scratch) {
+    const int height = t->height, width = t->width, area = height * width, reach = t->radius;
+    const size_t image = (size_t)t->channels * area;
+    REAL *lanes = (REAL *)k, *half = (REAL *)norms;
+    memset(k, 0, image * sizeof(sums));
+    for (int lane = 0; lane < LANES; lane++) {
+        if (lane >= images) {
+            /* No image: as far away as can be. */
+            for (int i = 0; i < area; i++) half[i * LANES + lane] = (REAL)1e30;
+            continue;
+        }
+        const size_t from = (size_t)(first + lane) * image;
+        for (size_t i = 0; i < image; i++)
+            lanes[i * LANES + lane] =
+                (REAL)((t->is_byte ? (double)((const uint8_t *)t->pixels)[from + i] : ((const float *)t->pixels)[from + i]) -
+                       t->centre);
+        /* Sums over all that lies above and to the left. */
+        memset(scratch, 0, (size_t)(height + 1) * (width + 1) * sizeof(double));
+        for (int y = 0; y < height; y++) {
+            double along = 0;
+            for (int x = 0; x < width; x++) {
+                for (int c = 0; c < t->channels; c++) {
+                    const double value = lanes[((size_t)c * area + y * width + x) * LANES + lane];
+                    along += value * value;
+                }
+                scratch[(y + 1) * (width + 1) + x + 1] = scratch[y * (width + 1) + x + 1] + along;
+            }
+        }
+        for (int y = 0; y < height; y++) {
+            const double *above = scratch + at_least(0, y - reach) * (width + 1);
+            const double *below = scratch + at_most(height, y + reach + 1) * (width + 1);
+            for (int x = 0; x < width; x++) {
+                const int left = at_least(0, x - reach), right = at_most(width, x + reach + 1);
+                half[(y * width + x) * LANES + lane] = (REAL)((below[right] - below[left] - above[right] + above[left]) / 2);
+            }
+        }
+    }
+}
+
+/* Add the products of row `enter` of the images with the row of x that the shift brings it to, and take off those of row
+ * `leave`; either may lie outside. */
+INLINE void NAME(slide)(const task *t, int channels, const REAL *x, const sums *k, int enter, int leave, int dy, int dx,
+                        int left, int right, sums *restrict columns) {
+    for (int c = 0; c < channels; c++) {
+        const ptrdiff_t image = (ptrdiff_t)c * t->height, asked = (ptrdiff_t)c * t->rows + dy;
+        const sums *restrict more = k + (image + enter) * t->width, *restrict less = k + (image + leave) * t->width;
+        const REAL *restrict of_more = x + (asked + enter) * t->columns + dx;
+        const REAL *restrict of_less = x + (asked + leave) * t->columns + dx;
+        if (enter < t->height && leave >= 0)
+            for (int i = left; i < right; i++) columns[i] = columns[i] + more[i] * of_more[i] - less[i] * of_less[i];
+        else if (enter < t->height)
+            for (int i = left; i < right; i++) columns[i] += more[i] * of_more[i];
+        else if (leave >= 0)
+            for (int i = left; i < right; i++) columns[i] -= less[i] * of_less[i];
+    }
+}
+
+/* One softmax average for every pixel of one image of the batch, over the images in `k`. */
+INLINE void NAME(average)(const task *t, int channels, const REAL *restrict x, REAL precision, const sums *restrict k,
+                          const sums *restrict norms, sums *restrict columns, REAL *restrict peak,
+                          weights *restrict found, double *restrict total, double *restrict weighted) {
+    const int reach = t->radius, height = t->height, width = t->width;
+    for (int number = 0; number < t->frame_count; number++) {
+        const frame f = t->frames[number];
+        for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
+            for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
+                const int dy = rows->shift, dx = across->shift;
+                const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
+                for (int i = left; i < right; i++) columns[i] = (sums){0};
+                for (int y = at_least(0, rows->start - reach); y < at_most(height, rows->start + reach); y++)
+                    NAME(slide)(t, channels, x, k, y, -1, dy, dx, left, right, columns);
+                for (int row = rows->start; row < rows->stop; row++) {
+                    const int leave = row > rows->start ? row - reach - 1 : -1;
+                    NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
+                    sums sum = {0};
+                    for (int i = left; i < at_most(width, across->start + reach); i++) sum += columns[i];
+                    for (int column = across->start; column < across->stop; column++) {
+                        if (column + reach < width) sum += columns[column + reach];
+                        const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;
+                        const sums logs = (sum - norms[key]) * precision;
+                        if (column >= reach) sum -= columns[column - reach];
+                        weights log = __builtin_convertvector(logs - peak[pixel], weights);
+                        weights *here = found + (size_t)pixel * (channels + 1);
+                        if (NAME(any_positive)(log)) {
+                            REAL highest = logs[0];
+                            for (int lane = 1; lane < LANES; lane++) highest = logs[lane] > highest ? logs[lane] : highest;
+                            const double faded = exp((double)peak[pixel] - (double)highest);
+                            peak[pixel] = highest;
+                            total[pixel] *= faded;
+                            for (int c = 0; c < channels; c++) weighted[(size_t)pixel * channels + c] *= faded;
+                            for (int c = 0; c <= channels; c++) here[c] *= (float)faded;
+                            log = __builtin_convertvector(logs - highest, weights);
+                        }
+                        const weights weight = NAME(exponential)(log);
+                        here[0] += weight;
+                        for (int c = 0; c < channels; c++)
+                            here[c + 1] += weight * __builtin_convertvector(k[(ptrdiff_t)c * height * width + key], weights);
+                    }
+                }
+            }
+    }
+    /* Long sums in float would lose digits. */
+    const int pixels = t->rows * t->columns;
+    for (int pixel = 0; pixel < pixels; pixel++) {
+        weights *here = found + (size_t)pixel * (channels + 1);
+        for (int c = 0; c <= channels; c++) {
+            double sum = 0;
+            for (int lane = 0; lane < LANES; lane++) sum += here[c][lane];
+            if (c == 0)
+                total[pixel] += sum;
+            else
+                weighted[(size_t)pixel * channels + c - 1] += sum;
+        }
+    }
+    memset(found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
+}
+
+/* Returns 0, or 1 where there is not enough memory. */
+int NAME(shifts)(const task *t) {
+    const size_t area = (size_t)t->height * t->width, pixels = (size_t)t->rows * t->columns;
+    const size_t asked = t->channels * pixels;
+    sums *k = vectors(t->channels * area * sizeof(sums)), *norms = vectors(area * sizeof(sums));
+    sums *columns = vectors(t->width * sizeof(sums));
+    weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
+    double *scratch = vectors((size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
+    REAL *x = vectors(t->batch * asked * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
+    const int enough = k && norms && columns && found && scratch && x && peak;
+    if (enough) {
+        memset(found, 0, pixels * (t->channels + 1) * sizeof(weights));
+        memset(t->total, 0, t->batch * pixels * sizeof(double));
+        memset(t->weighted, 0, t->batch * asked * sizeof(double));
+        for (size_t i = 0; i < t->batch * asked; i++) x[i] = (REAL)t->x[i];
+        for (size_t i = 0; i < t->batch * pixels; i++) peak[i] = -INFINITY;
+        for (int64_t first = t->first; first < t->first + t->count; first += LANES) {
+            const int64_t left = t->first + t->count - first;
+            NAME(load)(t, first, left < LANES ? (int)left : LANES, k, norms, scratch);
+            for (int b = 0; b < t->batch; b++) {
+                const REAL *image = x + b * asked, precision = (REAL)t->precision[b];
+                REAL *peaks = peak + b * pixels;
+                double *total = t->total + b * pixels, *weighted = t->weighted + b * asked;
+                if (t->channels == 1)
+                    NAME(average)(t, 1, image, precision, k, norms, columns, peaks, found, total, weighted);
+                else
+                    NAME(average)(t, t->channels, image, precision, k, norms, columns, peaks, found, total, weighted);
+            }
+        }
+        for (size_t i = 0; i < t->batch * pixels; i++) t->peak[i] = peak[i];
+    }
+    free(k), free(norms), free(columns), free(found), free(scratch), free(x), free(peak);
+    return !enough;
+}
+
+#undef sums
+#undef weights
+#undef integers

@@ -1,0 +1,172 @@
+"""Windows of x against windows of the training images by sums over shifted images: a pair costs the same at any window.
+
+|q - k|^2 needs the products of a window's pixels with those of a training window. For one shift between x and a
+training image these are windows of one image of products, and neighbouring windows share nearly all of their sum: the
+trick of fast non-local means (Darbon et al. 2008). The loop is compiled: shifts.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.engine import native
+from elsewhere.engine.keys import PixelStore
+from elsewhere.engine.state import SoftmaxState
+
+# Images side by side in a vector.
+LANES = 16
+# With fewer images most of each vector would be empty.
+FEWEST = 16
+# Largest rounding error of a log-weight, in nats, at which sums are float32: less than for `SharedKeys`, since sums run
+# over a whole row and a whole column before they are fresh again.
+ROUNDING = 1e-4
+
+
+@dataclass(frozen=True)
+class Line:
+    """Rows (or columns) of the training images that meet rows of x: start to stop - 1 meet start + shift, ..."""
+
+    shift: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Rows and columns that meet: the window of x around (row + row shift, column + column shift) has the key around
+    (row, column), for every combination. A window ends where the training image ends."""
+
+    rows: Sequence[Line]
+    columns: Sequence[Line]
+
+
+def meeting(ranges: Iterable[tuple[range, range]]) -> list[Line]:
+    """Every row of x in a range with every row of the training images in the range beside it, as lines."""
+    lines: list[Line] = []
+    for asked, keys in ranges:
+        for shift in range(asked.start - keys.stop + 1, asked.stop - keys.start):
+            start, stop = max(keys.start, asked.start - shift), min(keys.stop, asked.stop - shift)
+            before = next((line for line in lines if line.shift == shift and line.stop == start), None)
+            if before is not None:
+                lines.remove(before)
+                start = before.start
+            lines.append(Line(shift, start, stop))
+    return lines
+
+
+def compiled(store: PixelStore) -> bool:
+    """Whether the loop is there, and serves these images."""
+    return (
+        len(store) >= FEWEST
+        and store.pixels.device.type == "cpu"
+        and store.pixels.dtype in (torch.uint8, torch.float32)
+        and native.library() is not None
+    )
+
+
+class Shifts:
+    """x0hat_i = sum_j softmax_j(-|q_i - k_j|^2 / (2 sigma^2)) v_j, v_j being the centre of k_j: see `SharedKeys`.
+
+    Args:
+        x: noisy images (B, C, H', W'), centred as the store is, float32.
+        sigma: noise level of each image, float64 (B,).
+        store: the training images, for which `compiled` holds.
+        window: odd side of the windows.
+        frames: which windows meet; no pair twice.
+        pixels: flat positions in x to answer for, all of which are met, int64 (P,).
+    """
+
+    def __init__(
+        self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, frames: Sequence[Frame], pixels: Tensor
+    ) -> None:
+        self.x = (x.double() * store.scale).contiguous()
+        self.pixels = pixels
+        self.store = store
+        # The loop reads memory as it lies.
+        self.images = store.pixels.contiguous()
+        self.radius = window // 2
+        self.precision = 1 / sigma.double().square()
+        self.count = len(x) * len(pixels)
+        lines: list[Line] = []
+        self._frames = np.zeros((len(frames), 4), np.int32)
+        self._each = 0
+        for frame, into in zip(frames, self._frames, strict=True):
+            into[:] = np.cumsum([len(lines), len(frame.rows), 0, len(frame.columns)])
+            lines += [*frame.rows, *frame.columns]
+            across, down = (sum(line.stop - line.start for line in some) for some in (frame.columns, frame.rows))
+            self._each += across * down
+        self._lines = np.array([(line.shift, line.start, line.stop) for line in lines], np.int32)
+        squares = self._over_windows(x.double().square().sum(1))
+        self._squares = squares.flatten(1)[:, pixels]
+        width = x.shape[1] * window**2
+        largest, typical = self._squares.amax(1).sqrt(), store.spread * width**0.5
+        rounding = torch.finfo(torch.float32).eps * (largest * typical + typical**2 / 2) * self.precision
+        self.wide = rounding > ROUNDING
+
+    def _over_windows(self, squares: Tensor) -> Tensor:
+        """Sums over windows that end at the borders, (B, H, W)."""
+        for axis in (1, 2):
+            size = squares.shape[axis]
+            at = torch.arange(size)
+            sums = torch.nn.functional.pad(squares.movedim(axis, -1).cumsum(-1), [1, 0])
+            last, first = (at + self.radius + 1).clamp(max=size), (at - self.radius).clamp(min=0)
+            squares = (sums[..., last] - sums[..., first]).movedim(-1, axis)
+        return squares
+
+    @property
+    def pairs(self) -> int:
+        return len(self.x) * self._each * len(self.store)
+
+    def __len__(self) -> int:
+        """Images, as many at a time as a vector holds."""
+        return -(-len(self.store) // LANES)
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        peak = torch.empty(len(self.x), len(self.pixels), dtype=torch.float64)
+        total, weighted = torch.empty_like(peak), peak.new_empty(*peak.shape, self.x.shape[1])
+        for name, chosen in (("shifts_float", ~self.wide), ("shifts_double", self.wide)):
+            if chosen.any():
+                some = self._call(name, chosen, start * LANES, min(stop * LANES, len(self.store)))
+                peak[chosen], total[chosen], weighted[chosen] = (part[:, self.pixels] for part in some)
+        peak -= self._squares * self.precision[:, None] / 2
+        return SoftmaxState(peak.flatten(), total.flatten(), weighted.flatten(0, 1) / self.store.scale)
+
+    def _call(self, name: str, chosen: Tensor, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Peak, total and weighted sum of every pixel of some images of the batch."""
+        x, precision = self.x[chosen], self.precision[chosen] / self.store.scale**2
+        batch, channels, rows, columns = x.shape
+        peak = torch.empty(batch, rows * columns, dtype=torch.float64)
+        total, weighted = torch.empty_like(peak), peak.new_empty(batch, rows * columns, channels)
+        task = native.Task(
+            pixels=self.images.data_ptr(),
+            first=first,
+            count=stop - first,
+            is_byte=self.images.dtype == torch.uint8,
+            channels=channels,
+            height=self.images.shape[2],
+            width=self.images.shape[3],
+            centre=self.store.centre,
+            x=x.data_ptr(),
+            batch=batch,
+            rows=rows,
+            columns=columns,
+            radius=self.radius,
+            precision=precision.data_ptr(),
+            lines=self._lines.ctypes.data,
+            frames=self._frames.ctypes.data,
+            frame_count=len(self._frames),
+            peak=peak.data_ptr(),
+            total=total.data_ptr(),
+            weighted=weighted.data_ptr(),
+        )
+        library = native.library()
+        assert library is not None
+        if getattr(library, name)(ctypes.byref(task)):
+            raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
+        return peak, total, weighted

@@ -1,0 +1,121 @@
+"""The compiled loop against the same averages by matrix products, in float64."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import elsewhere as els
+from elsewhere.engine import Frame, Line, PixelStore, Shifts, compiled, exact, meeting, merge_all, native
+
+GRAY = els.load_images("fashion-mini", 40)
+COLOUR = els.load_images("pixel-faces", 40)
+compiled_only = pytest.mark.skipif(native.library() is None, reason="the loop was not compiled here")
+
+
+def job(data: els.ImageSet = GRAY, sigma: float = 0.5, window: int = 5, batch: int = 2) -> Shifts:
+    x = data.scaled()[:batch] + sigma * els.make_noise(batch, data.shape)
+    store = PixelStore.of(data.images)
+    whole = Frame(*([Line(0, 0, side)] for side in data.shape[1:]))
+    levels = torch.full((batch,), sigma).double()
+    return Shifts(x - store.offset, levels, store, window, [whole], torch.arange(x[0, 0].numel()))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_where_there_is_a_compiler_the_loop_was_compiled() -> None:
+    assert native.library() is not None
+
+
+def test_rows_that_meet_are_all_rows_of_both_ranges_once() -> None:
+    lines = meeting([(range(3, 6), range(2)), (range(6, 7), range(2, 3)), (range(9, 10), range(8, 9))])
+    pairs = [(row + line.shift, row) for line in lines for row in range(line.start, line.stop)]
+    assert sorted(pairs) == [(3, 0), (3, 1), (4, 0), (4, 1), (5, 0), (5, 1), (6, 2), (9, 8)]
+
+
+def test_lines_side_by_side_become_one() -> None:
+    assert meeting((range(row, row + 1), range(row, row + 1)) for row in range(7)) == [Line(0, 0, 7)]
+
+
+@compiled_only
+@pytest.mark.parametrize("data", [GRAY, COLOUR], ids=["gray", "colour"])
+@pytest.mark.parametrize(
+    ("sigma", "window"), [(1e-3, 3), (0.02, 9), (0.15, 3), (0.6, 7), (2.5, 15), (5.0, 25), (1e3, 63)]
+)
+@pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
+def test_agrees_with_products_in_float64(data: els.ImageSet, sigma: float, window: int, borders: str) -> None:
+    machine = els.EquivariantLocalScore(data, window, borders)  # type: ignore[arg-type]
+    x = data.scaled()[:2] + sigma * els.make_noise(2, data.shape)
+    assert float((machine(x, sigma) - machine(x.double(), sigma)).abs().max()) < 5e-5
+
+
+@compiled_only
+@pytest.mark.parametrize("sigma", [0.05, 0.6])
+def test_floats_agree_with_bytes(sigma: float) -> None:
+    x = GRAY.scaled()[:2] + sigma * els.make_noise(2, GRAY.shape)
+    of_bytes, of_floats = (els.EquivariantLocalScore(data, 5)(x, sigma) for data in (GRAY, GRAY.scaled()))
+    assert float((of_bytes - of_floats).abs().max()) < 5e-5
+
+
+@compiled_only
+@settings(deadline=None, max_examples=20)
+@given(cuts=st.lists(st.integers(1, 2), max_size=2, unique=True), sigma=st.sampled_from([0.02, 0.5, 30.0]))
+def test_ranges_of_images_merge_to_all_of_them(cuts: list[int], sigma: float) -> None:
+    some = job(sigma=sigma)
+    assert len(some) == 3
+    merged = merge_all(some.run(a, b) for a, b in pairwise([0, *sorted(cuts), 3]))
+    whole = some.run(0, 3)
+    torch.testing.assert_close(merged.mean(), whole.mean(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(merged.log_total, whole.log_total, atol=1e-4, rtol=1e-6)
+
+
+@compiled_only
+def test_log_totals_are_those_of_products() -> None:
+    x = (GRAY.scaled()[:2] + 0.5 * els.make_noise(2, GRAY.shape)).double()
+    machine = els.LocalScore(GRAY, 5)
+    levels = torch.full((2,), 0.5).double()
+    (question,), *_ = machine._questions(machine._centred(x), levels, 5, None, traced=True)
+    expected = exact.run([question.weighed])[0]
+    torch.testing.assert_close(exact.run([job()])[0].log_total, expected.log_total, atol=1e-3, rtol=0)
+
+
+@compiled_only
+def test_sums_are_double_where_float_would_lose_what_decides() -> None:
+    assert not job(sigma=1.0).wide.any()
+    assert job(sigma=0.01).wide.all()
+
+
+@compiled_only
+def test_an_image_has_the_same_answer_in_any_batch() -> None:
+    assert torch.equal(job(batch=3).run(0, 3).mean()[: 28 * 28], job(batch=1).run(0, 3).mean())
+
+
+@compiled_only
+def test_a_mixed_batch_is_its_parts() -> None:
+    machine = els.EquivariantLocalScore(GRAY, 5)
+    sigma = torch.tensor([0.01, 2.0])
+    x = GRAY.scaled()[:2] + sigma.view(2, 1, 1, 1) * els.make_noise(2, GRAY.shape)
+    together = machine(x, sigma)
+    assert all(torch.equal(together[i], machine(x[i : i + 1], float(sigma[i]))[0]) for i in range(2))
+
+
+@compiled_only
+@pytest.mark.parametrize(("count", "dtype", "fits"), [(40, "byte", True), (15, "byte", False), (40, "double", False)])
+def test_which_images_it_serves(count: int, dtype: str, fits: bool) -> None:
+    images = GRAY.images[:count] if dtype == "byte" else GRAY.scaled()[:count].double()
+    assert compiled(PixelStore.of(images)) == fits
+
+
+@compiled_only
+def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        shifts_float = shifts_double = staticmethod(lambda task: 1)
+
+    some = job()
+    monkeypatch.setattr(native, "library", Full)
+    with pytest.raises(MemoryError, match="batch of 2 images of 28x28"):
+        some.run(0, 1)
