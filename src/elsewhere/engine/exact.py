@@ -27,7 +27,8 @@ def run(jobs: Sequence[Job[Found]], device: torch.device | None = None) -> list[
     if device is not None and device.type != "cpu":
         return [merge_all(job.run(*piece) for piece in cut) for job, cut in zip(jobs, pieces, strict=True)]
     work = [(job, *piece) for job, cut in zip(jobs, pieces, strict=True) for piece in cut]
-    done = in_parallel(lambda piece: piece[0].run(piece[1], piece[2]), work)
+    # Merged when all are done: a thread more than there are cores would only get in their way.
+    done = iter(list(in_parallel(lambda piece: piece[0].run(piece[1], piece[2]), work)))
     return [merge_all(next(done) for _ in cut) for cut in pieces]
 
 

@@ -109,9 +109,14 @@ INLINE void NAME(average)(const task *t, int channels, const REAL *restrict x, R
             for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
                 const int dy = rows->shift, dx = across->shift;
                 const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
-                for (int i = left; i < right; i++) columns[i] = (sums){0};
-                for (int y = at_least(0, rows->start - reach); y < at_most(height, rows->start + reach); y++)
-                    NAME(slide)(t, channels, x, k, y, -1, dy, dx, left, right, columns);
+                for (int i = left; i < right; i++) {
+                    sums sum = {0};
+                    for (int c = 0; c < channels; c++)
+                        for (int y = at_least(0, rows->start - reach); y < at_most(height, rows->start + reach); y++)
+                            sum += k[((ptrdiff_t)c * height + y) * width + i] *
+                                   x[((ptrdiff_t)c * t->rows + y + dy) * t->columns + i + dx];
+                    columns[i] = sum;
+                }
                 for (int row = rows->start; row < rows->stop; row++) {
                     const int leave = row > rows->start ? row - reach - 1 : -1;
                     NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
