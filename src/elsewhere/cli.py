@@ -112,7 +112,12 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"elsewhere {version('elsewhere')}")
+        from elsewhere.engine import native
+
+        loop = (
+            "compiled loop" if native.library() else "no compiled loop: install with a C compiler for faster machines"
+        )
+        typer.echo(f"elsewhere {version('elsewhere')} ({loop})")
         raise typer.Exit
 
 
