@@ -328,6 +328,7 @@ def everything_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     from elsewhere.machines import base
 
     monkeypatch.setattr(base, "FEW", 100)
+    monkeypatch.setattr(base, "A_NUMBER", 0)
     monkeypatch.setattr(shelf, "WORTH_KEEPING", 120)
     monkeypatch.setattr(results, "WORTH_KEEPING", 120)
 

@@ -25,6 +25,7 @@ BORDERS: tuple[Borders, ...] = ("aware", "wrap", "torus")
 @pytest.fixture(autouse=True)
 def small_ones_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "FEW", 400)
+    monkeypatch.setattr(base, "A_NUMBER", 0)
 
 
 def fast(
@@ -131,6 +132,7 @@ def test_a_whole_run_ends_where_the_exact_one_does() -> None:
 def test_what_is_weighed_is_off_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # More than an edge has, fewer than the interior.
     monkeypatch.setattr(base, "FEW", 2000)
+    monkeypatch.setattr(base, "A_NUMBER", 0)
     machine = fast()
     x = noisy(DATA, 1.0)
     machine(x, 1.0)
@@ -174,6 +176,7 @@ def test_the_size_decides_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch,
     assert not searched(engine="auto")
     assert searched(engine="fast")
     monkeypatch.setattr(base, "FEW", 10**6)
+    monkeypatch.setattr(base, "A_NUMBER", 0)
     assert not searched(engine="fast")
 
 

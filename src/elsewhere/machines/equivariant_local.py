@@ -22,7 +22,7 @@ from elsewhere.engine import (
     meeting,
 )
 from elsewhere.engine.exact import MOST_PIECES
-from elsewhere.machines.base import FEW, Data, Question, Window, WindowedMachine, store_bytes
+from elsewhere.machines.base import Data, Question, Window, WindowedMachine, store_bytes
 from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 from elsewhere.progress import track
@@ -113,7 +113,7 @@ class EquivariantLocalScore(WindowedMachine):
 
     def __repr__(self) -> str:
         window = self.window if isinstance(self.window, int) else "schedule"
-        approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._searches(FEW) else []
+        approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._may_search else []
         return self._describe(f"window={window}", f"borders={self.borders!r}", *approximate)
 
     def _questions(
@@ -263,7 +263,9 @@ class EquivariantLocalScore(WindowedMachine):
         return made
 
     def _searched(self, places: BorderClass, label: int | None) -> bool:
-        return self._searches(len(self._class_store(label)) * len(places.rows) * len(places.columns))
+        height, width = places.extent.sides
+        windows = len(self._class_store(label)) * len(places.rows) * len(places.columns)
+        return self._searches(windows, self.channels * height * width)
 
     def _shared_places(self, window: int) -> list[BorderClass]:
         """Places of the training images whose windows are shared by many queries."""
