@@ -127,7 +127,8 @@ product_of_digits = _product_of_digits if hasattr(torch.ops.onednn, "qlinear_poi
 def multiplies_digits(width: int, count: int = DIGITS) -> bool:
     """Whether this processor multiplies keys of so many bytes faster by so many digits than by floats."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return width >= WORTH[count] and known.get("amx_int8", False) and product_of_digits is _product_of_digits
+    fast = known.get("amx_int8", False) or known.get("avx512_vnni", False)
+    return width >= WORTH[count] and fast and product_of_digits is _product_of_digits
 
 
 def digits_of(asked: Tensor, count: int = DIGITS) -> tuple[Tensor, Tensor]:
