@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
+from elsewhere.engine import native, shifts
 
 MAKERS: dict[str, Callable[..., Any]] = {
     "IS": lambda data, window, **kw: els.IdealScore(data, **kw),
@@ -20,6 +21,16 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "aware": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", **kw),
 }
 Source = tuple[int, int, int]
+
+
+@pytest.fixture(autouse=True, params=["compiled", "as tensors"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this holds with the compiled loop, which takes few images too here, and without."""
+    if request.param == "as tensors":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("the loop was not compiled here")
+    monkeypatch.setattr(shifts, "FEWEST", 1)
 
 
 def few_images(count: int = 6, channels: int = 1, height: int = 7, width: int = 8, classes: int = 0) -> els.ImageSet:
@@ -81,14 +92,19 @@ def entries(logs: dict[Source, float], windows: dict[Source, bytes], merged: boo
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("sigma", [0.1, 0.6, 5.0])
 @pytest.mark.parametrize(("channels", "window"), [(1, 3), (3, 5), (1, 17)])
-def test_sources_and_weights_are_those_of_the_formula(name: str, sigma: float, channels: int, window: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sources_and_weights_are_those_of_the_formula(
+    name: str, sigma: float, channels: int, window: int, dtype: torch.dtype
+) -> None:
     data, top = few_images(channels=channels), 5
-    x = noisy(data, sigma)
+    x = noisy(data, sigma).to(dtype)
+    # In float32 log-weights of any size that matters are exact to 1e-4, and exp(-80) is taken for what is less.
+    rtol, atol = (1e-9, 1e-300) if dtype == torch.float64 else (1e-3, 1e-30)
     mosaic = els.explain(MAKERS[name](data, window), x, sigma, top)
     slow = "LS" if window == 17 and name != "IS" else name  # a window over everything has its own place only
     images = data.scaled(torch.float64).numpy()
     credits = np.zeros(len(data))
-    for i, j, logs, windows in brute_force(slow, x[0].numpy(), images, sigma, window):
+    for i, j, logs, windows in brute_force(slow, x[0].double().numpy(), images, sigma, window):
         radius = window // 2
         inside = radius <= i < data.shape[1] - radius and radius <= j < data.shape[2] - radius
         merged = slow == "wrap" or (slow == "aware" and inside)
@@ -101,14 +117,14 @@ def test_sources_and_weights_are_those_of_the_formula(name: str, sigma: float, c
         assert len(set(found[there])) == len(expected)
         if merged:
             assert found[there] == [source for source, _, _ in expected]
-        np.testing.assert_allclose(mosaic.weights[0, i, j, there], [w for _, w, _ in expected], rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(mosaic.weights[0, i, j, there], [w for _, w, _ in expected], rtol=rtol, atol=atol)
         assert mosaic.counts[0, i, j, there].tolist() == [count for _, _, count in expected]
         assert set(found[len(expected) :]) <= {(-1, -1, -1)}
-        assert float(mosaic.unexplained[0, i, j]) == pytest.approx(1 - sum(w for _, w, _ in expected), abs=1e-12)
+        assert float(mosaic.unexplained[0, i, j]) == pytest.approx(1 - sum(w for _, w, _ in expected), abs=rtol)
         for (n, _, _), log in logs.items():
             credits[n] += np.exp(log) / (data.shape[1] * data.shape[2])
     # The engine takes exp(-700) for less than that.
-    np.testing.assert_allclose(mosaic.credits()[0], credits, rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(mosaic.credits()[0], credits, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -5,13 +5,27 @@ from __future__ import annotations
 import shutil
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import Frame, Line, PixelStore, Shifts, compiled, exact, meeting, merge_all, native
+from elsewhere.engine import (
+    Frame,
+    Line,
+    PixelStore,
+    SamePlace,
+    Shifts,
+    ShiftsTracing,
+    compiled,
+    exact,
+    meeting,
+    merge_all,
+    native,
+)
 
 GRAY = els.load_images("fashion-mini", 40)
 COLOUR = els.load_images("pixel-faces", 40)
@@ -79,8 +93,64 @@ def test_log_totals_are_those_of_products() -> None:
     machine = els.LocalScore(GRAY, 5)
     levels = torch.full((2,), 0.5).double()
     (question,), *_ = machine._questions(machine._centred(x), levels, 5, None, traced=True)
-    expected = exact.run([question.weighed])[0]
+    assert isinstance(question.job, SamePlace)
+    expected = exact.run([question.job])[0]
     torch.testing.assert_close(exact.run([job()])[0].log_total, expected.log_total, atol=1e-3, rtol=0)
+
+
+def look(average: Shifts, top: int = 5, log_counts: torch.Tensor | None = None) -> ShiftsTracing:
+    return ShiftsTracing(average, average.run(0, len(average)), top, log_counts)
+
+
+def plain_weights(average: Shifts, sigma: float, window: int) -> torch.Tensor:
+    """softmax_j(-|q_i - k_j|^2 / (2 sigma^2)) of windows at the same place, all at once, (B, P, N)."""
+    keys = average.store.centred(average.store.pixels, torch.float64)
+    squares = (average.x[:, None] - keys).square().sum(2) / 127.5**2
+    sums = F.avg_pool2d(squares, window, 1, window // 2, divisor_override=1)
+    return torch.softmax(-sums.flatten(2) / (2 * sigma**2), 1).mT
+
+
+@compiled_only
+@pytest.mark.parametrize("data", [GRAY, COLOUR], ids=["gray", "colour"])
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
+@pytest.mark.parametrize("top", [1, 5, 40])
+def test_a_second_look_finds_the_largest_weights_and_whose_they_are(data: els.ImageSet, sigma: float, top: int) -> None:
+    average = job(data, sigma)
+    trace, weights = look(average, top).run(0, len(average)), plain_weights(average, sigma, 5)
+    torch.testing.assert_close(trace.shares, weights.sum(1), rtol=1e-4, atol=1e-6)
+    expected = weights.flatten(0, 1).sort(dim=1, descending=True).values[:, :top]
+    torch.testing.assert_close(trace.top.logs.exp(), expected, rtol=2e-3, atol=1e-30)
+    image, row, column = look(average).locate(trace.top.keys, torch.tensor(0), torch.tensor(0))
+    torch.testing.assert_close(weights.flatten(0, 1).gather(1, image), expected, rtol=2e-3, atol=1e-30)
+    place = torch.arange(len(weights[0])).repeat(2)[:, None].expand(image.shape)
+    assert torch.equal(row * data.shape[2] + column, place), "the local machine knows where it is"
+
+
+@compiled_only
+def test_a_window_that_stands_for_others_weighs_as_much_as_all_of_them() -> None:
+    doubled = els.ImageSet(torch.cat([GRAY.images[:20]] * 2))
+    average, single = job(doubled), job(els.ImageSet(GRAY.images[:20]))
+    counts = torch.zeros(40, *GRAY.shape[1:])
+    counts[:20], counts[20:] = np.log(2), -torch.inf
+    merged = look(average, 40, counts)
+    top = merged.run(0, len(average)).top
+    expected = look(single, 20).run(0, len(single)).top
+    assert torch.equal(top.keys[:, :20].sort(1).values, expected.keys.sort(1).values)
+    torch.testing.assert_close(top.logs[:, :20], expected.logs, atol=1e-5, rtol=0)
+    assert (top.keys[:, 20:] == -1).all()
+    assert top.logs[:, 20:].isneginf().all()
+    assert (merged.counts(top.keys[:, :20]) == 2).all()
+
+
+@compiled_only
+@settings(deadline=None, max_examples=20)
+@given(cuts=st.lists(st.integers(1, 2), max_size=2, unique=True), sigma=st.sampled_from([0.02, 0.5, 30.0]))
+def test_second_looks_at_ranges_merge_to_that_at_all(cuts: list[int], sigma: float) -> None:
+    traced = look(job(sigma=sigma), 7)
+    whole = traced.run(0, 3)
+    merged = merge_all(traced.run(a, b) for a, b in pairwise([0, *sorted(cuts), 3]))
+    assert torch.equal(merged.top.logs, whole.top.logs)
+    assert torch.equal(merged.shares, whole.shares)
 
 
 @compiled_only

@@ -169,7 +169,7 @@ def explain(
     """Which training patches made each pixel of D(x, sigma), and with which weights (Kamb & Ganguli 2025, eq. 7).
 
     The exact engine goes over the keys twice: the first time for the totals, the second time for the weights. It
-    takes about three times as long as the call itself.
+    takes two to three times as long as the call itself.
 
     Args:
         machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same
@@ -286,7 +286,7 @@ def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, T
     row, column = (pixels // width)[None, :, None], (pixels % width)[None, :, None]
     there = keys >= 0
     known = keys.clamp(min=0)
-    image, row, column = part.question.weighed.locate(known, row, column)
+    image, row, column = part.look.locate(known, row, column)
     places = torch.stack([row, column], -1) - part.question.padding
-    counts = part.sources.counts(known) * there
+    counts = part.look.counts(known) * there
     return part.training[image].where(there, -1), places.where(there[..., None], -1), counts

@@ -153,7 +153,7 @@ def explain_images(
         label: class of every image or (B,), None for none.
         network: D(x, sigma, label=None), or None.
         top: how many sources to name at each pixel.
-        every_step: explain every step, not the last one alone; takes about three times as long as drawing.
+        every_step: explain every step, not the last one alone; takes two to three times as long as drawing.
         about: further settings to put on record, such as the seed of the noise or the command line.
         progress: show bars with the time left.
 

@@ -6,9 +6,9 @@ from elsewhere.engine.jobs import Average, Job, SamePlace, SharedKeys
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, Sources, WindowKeys
 from elsewhere.engine.searched import SearchedKeys
 from elsewhere.engine.shelf import Shelf
-from elsewhere.engine.shifts import Frame, Line, Shifts, compiled, meeting
+from elsewhere.engine.shifts import Frame, Line, Shifts, ShiftsTracing, compiled, meeting
 from elsewhere.engine.state import SoftmaxState, merge_all
-from elsewhere.engine.tracing import Top, Trace, Tracing
+from elsewhere.engine.tracing import SecondLook, Top, Trace, Tracing
 
 __all__ = [
     "Average",
@@ -22,9 +22,11 @@ __all__ = [
     "PixelStore",
     "SamePlace",
     "SearchedKeys",
+    "SecondLook",
     "SharedKeys",
     "Shelf",
     "Shifts",
+    "ShiftsTracing",
     "SoftmaxState",
     "Sources",
     "Top",

@@ -45,6 +45,11 @@ class Task(ctypes.Structure):
         ("peak", ctypes.c_void_p),
         ("total", ctypes.c_void_p),
         ("weighted", ctypes.c_void_p),
+        ("top", ctypes.c_int32),
+        ("log_counts", ctypes.c_void_p),
+        ("logs", ctypes.c_void_p),
+        ("keys", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
     ]
 
 

@@ -2,7 +2,10 @@
  *
  * For a shift (dy, dx) the products x[y + dy][x + dx] k[y][x] are summed over windows by sums that run down the columns
  * and then along the rows, so that a pair costs the same whatever the window. Images lie side by side in the lanes of a
- * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double. */
+ * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double.
+ *
+ * A first pass finds peak, total and weighted sum of every pixel. A second one, which is told peak and total, finds the
+ * share of every image in all weights, and the windows that weigh most. */
 
 #include <math.h>
 #include <stddef.h>
@@ -14,6 +17,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#define APART __attribute__((noinline))
 
 /* Where a row or column of x meets one of the training images: rows start to stop - 1 of these, shifted. */
 typedef struct {
@@ -36,12 +40,29 @@ typedef struct {
     const line *lines;
     const frame *frames;
     int32_t frame_count;
-    double *peak, *total; /* (batch, rows * columns) */
-    double *weighted;     /* (batch, rows * columns, channels) */
+    double *peak, *total; /* (batch, rows * columns), written by the first pass and read by the second */
+    double *weighted;     /* (batch, rows * columns, channels), of the first pass */
+    int32_t top;          /* 0 makes this a first pass; else how many windows of each pixel to keep */
+    const float *log_counts; /* how many windows each stands for, -inf for none, (N, height, width); NULL for 1 each */
+    float *logs;             /* the largest log-weights, less the peak: heaps, the least first, (batch, rows * columns, top) */
+    int64_t *keys;           /* their windows, counted through (N, height, width), -1 for none */
+    double *shares;          /* sums of weights / total, (batch, count) */
 } task;
 
 INLINE int at_least(int a, int b) { return a > b ? a : b; }
 INLINE int at_most(int a, int b) { return a < b ? a : b; }
+
+/* Replace the least of a heap, which comes first. */
+static void replace_least(float *logs, int64_t *keys, int top, float log, int64_t key) {
+    int hole = 0;
+    for (int below = 1; below < top; below = 2 * hole + 1) {
+        if (below + 1 < top && logs[below + 1] < logs[below]) below++;
+        if (logs[below] >= log) break;
+        logs[hole] = logs[below], keys[hole] = keys[below];
+        hole = below;
+    }
+    logs[hole] = log, keys[hole] = key;
+}
 
 static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 

@@ -22,9 +22,10 @@ INLINE int NAME(any_positive)(weights a) {
 #endif
 }
 
-/* e^a of numbers up to 0; e^-87 of those below -87. Looking whether any is above costs more than it saves. */
+/* e^a of numbers up to 0; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
+ * costs a hundred times as much. Looking whether any is above costs more than it saves. */
 INLINE weights NAME(exponential)(weights a) {
-    const weights least = (weights){0} - 87.0f;
+    const weights least = (weights){0} - 80.0f;
     const integers below = a < least;
     a = (weights)(((integers)a & ~below) | ((integers)least & below));
     /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. */
@@ -98,11 +99,61 @@ INLINE void NAME(slide)(const task *t, int channels, const REAL *x, const sums *
     }
 }
 
-/* One softmax average for every pixel of one image of the batch, over the images in `k`. */
-INLINE void NAME(average)(const task *t, int channels, const REAL *restrict x, REAL precision, const sums *restrict k,
-                          const sums *restrict norms, sums *restrict columns, REAL *restrict peak,
-                          weights *restrict found, double *restrict total, double *restrict weighted) {
-    const int reach = t->radius, height = t->height, width = t->width;
+/* What one image of the batch makes of the images in `k`. */
+typedef struct {
+    const sums *k, *norms;
+    REAL *peak;
+    weights *found; /* of the first pass: total and weighted sum of every pixel, lane by lane */
+    double *total, *weighted;
+    const weights *log_counts; /* of the second */
+    const float *log_total;
+    float *logs;
+    int64_t *keys;
+    int64_t first;
+    double *shares; /* of every lane */
+} NAME(view);
+
+/* A pair in the first pass. */
+INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int key, sums logs,
+                        const sums *restrict k, REAL *restrict peak, weights *restrict found) {
+    weights log = __builtin_convertvector(logs - peak[pixel], weights);
+    weights *here = found + (size_t)pixel * (channels + 1);
+    if (__builtin_expect(NAME(any_positive)(log), 0)) {
+        REAL highest = logs[0];
+        for (int lane = 1; lane < LANES; lane++) highest = logs[lane] > highest ? logs[lane] : highest;
+        const double faded = exp((double)peak[pixel] - (double)highest);
+        peak[pixel] = highest;
+        v->total[pixel] *= faded;
+        for (int c = 0; c < channels; c++) v->weighted[(size_t)pixel * channels + c] *= faded;
+        for (int c = 0; c <= channels; c++) here[c] *= (float)faded;
+        log = __builtin_convertvector(logs - highest, weights);
+    }
+    const weights weight = NAME(exponential)(log);
+    here[0] += weight;
+    for (int c = 0; c < channels; c++)
+        here[c + 1] += weight * __builtin_convertvector(k[(ptrdiff_t)c * area + key], weights);
+}
+
+/* A pair in the second: its weights. */
+INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, int key, sums logs,
+                           const REAL *restrict peak, const weights *restrict log_counts, const float *restrict log_total,
+                           float *restrict logs_kept) {
+    weights log = __builtin_convertvector(logs - peak[pixel], weights);
+    const weights weight = NAME(exponential)(log - log_total[pixel]);
+    log += log_counts[key];
+    float *least = logs_kept + (size_t)pixel * top;
+    if (__builtin_expect(NAME(any_positive)(log - *least), 0))
+        for (int lane = 0; lane < LANES; lane++)
+            if (log[lane] > *least)
+                replace_least(least, v->keys + (size_t)pixel * top, top, log[lane], (v->first + lane) * area + key);
+    return weight;
+}
+
+INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REAL precision, const NAME(view) *v,
+                        const sums *restrict k, const sums *restrict norms, sums *restrict columns, REAL *restrict peak,
+                        weights *restrict found, const weights *restrict log_counts, const float *restrict log_total,
+                        float *restrict kept, int tracing) {
+    const int reach = t->radius, height = t->height, width = t->width, area = height * width;
     for (int number = 0; number < t->frame_count; number++) {
         const frame f = t->frames[number];
         for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
@@ -121,80 +172,130 @@ INLINE void NAME(average)(const task *t, int channels, const REAL *restrict x, R
                     const int leave = row > rows->start ? row - reach - 1 : -1;
                     NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
                     sums sum = {0};
+                    weights share = {0};
                     for (int i = left; i < at_most(width, across->start + reach); i++) sum += columns[i];
                     for (int column = across->start; column < across->stop; column++) {
                         if (column + reach < width) sum += columns[column + reach];
                         const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;
                         const sums logs = (sum - norms[key]) * precision;
                         if (column >= reach) sum -= columns[column - reach];
-                        weights log = __builtin_convertvector(logs - peak[pixel], weights);
-                        weights *here = found + (size_t)pixel * (channels + 1);
-                        if (NAME(any_positive)(log)) {
-                            REAL highest = logs[0];
-                            for (int lane = 1; lane < LANES; lane++) highest = logs[lane] > highest ? logs[lane] : highest;
-                            const double faded = exp((double)peak[pixel] - (double)highest);
-                            peak[pixel] = highest;
-                            total[pixel] *= faded;
-                            for (int c = 0; c < channels; c++) weighted[(size_t)pixel * channels + c] *= faded;
-                            for (int c = 0; c <= channels; c++) here[c] *= (float)faded;
-                            log = __builtin_convertvector(logs - highest, weights);
-                        }
-                        const weights weight = NAME(exponential)(log);
-                        here[0] += weight;
-                        for (int c = 0; c < channels; c++)
-                            here[c + 1] += weight * __builtin_convertvector(k[(ptrdiff_t)c * height * width + key], weights);
+                        if (tracing)
+                            share += NAME(trace)(v, t->top, area, pixel, key, logs, peak, log_counts, log_total, kept);
+                        else
+                            NAME(weigh)(v, channels, area, pixel, key, logs, k, peak, found);
                     }
+                    /* Long sums in float would lose digits. */
+                    if (tracing)
+                        for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
                 }
             }
     }
-    /* Long sums in float would lose digits. */
+}
+
+/* One softmax average for every pixel. */
+INLINE void NAME(average)(const task *t, int channels, const REAL *x, REAL precision, sums *columns,
+                          const NAME(view) *v) {
+    NAME(pairs)(t, channels, x, precision, v, v->k, v->norms, columns, v->peak, v->found, NULL, NULL, NULL, 0);
     const int pixels = t->rows * t->columns;
     for (int pixel = 0; pixel < pixels; pixel++) {
-        weights *here = found + (size_t)pixel * (channels + 1);
+        weights *here = v->found + (size_t)pixel * (channels + 1);
         for (int c = 0; c <= channels; c++) {
             double sum = 0;
             for (int lane = 0; lane < LANES; lane++) sum += here[c][lane];
             if (c == 0)
-                total[pixel] += sum;
+                v->total[pixel] += sum;
             else
-                weighted[(size_t)pixel * channels + c - 1] += sum;
+                v->weighted[(size_t)pixel * channels + c - 1] += sum;
         }
     }
-    memset(found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
+    memset(v->found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
+}
+
+/* Where its weights went. */
+INLINE void NAME(look)(const task *t, int channels, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
+    NAME(pairs)(t, channels, x, precision, v, v->k, v->norms, columns, v->peak, NULL, v->log_counts, v->log_total,
+                v->logs, 1);
+}
+
+/* Functions of their own, so that the constants of each loop stay in registers. */
+static APART void NAME(average_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
+    NAME(average)(t, 1, x, precision, columns, v);
+}
+
+static APART void NAME(average_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
+    NAME(average)(t, t->channels, x, precision, columns, v);
+}
+
+static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
+    NAME(look)(t, 1, x, precision, columns, v);
+}
+
+static APART void NAME(look_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
+    NAME(look)(t, t->channels, x, precision, columns, v);
+}
+
+/* How many windows each stands for, image by image in the lanes; lanes without an image stand for none. */
+static void NAME(load_counts)(const task *t, int64_t first, int images, weights *log_counts) {
+    const int area = t->height * t->width;
+    float *lanes = (float *)log_counts;
+    for (int i = 0; i < area; i++)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[i * LANES + lane] = lane >= images  ? -INFINITY
+                                      : t->log_counts ? t->log_counts[(size_t)(first + lane) * area + i]
+                                                      : 0;
 }
 
 /* Returns 0, or 1 where there is not enough memory. */
 int NAME(shifts)(const task *t) {
     const size_t area = (size_t)t->height * t->width, pixels = (size_t)t->rows * t->columns;
     const size_t asked = t->channels * pixels;
+    const int tracing = t->top > 0;
     sums *k = vectors(t->channels * area * sizeof(sums)), *norms = vectors(area * sizeof(sums));
     sums *columns = vectors(t->width * sizeof(sums));
     weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
     double *scratch = vectors((size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
     REAL *x = vectors(t->batch * asked * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
-    const int enough = k && norms && columns && found && scratch && x && peak;
+    weights *log_counts = vectors(tracing ? area * sizeof(weights) : 64);
+    float *log_total = vectors(tracing ? t->batch * pixels * sizeof(float) : 64);
+    const int enough = k && norms && columns && found && log_counts && scratch && x && peak && log_total;
     if (enough) {
         memset(found, 0, pixels * (t->channels + 1) * sizeof(weights));
-        memset(t->total, 0, t->batch * pixels * sizeof(double));
-        memset(t->weighted, 0, t->batch * asked * sizeof(double));
         for (size_t i = 0; i < t->batch * asked; i++) x[i] = (REAL)t->x[i];
-        for (size_t i = 0; i < t->batch * pixels; i++) peak[i] = -INFINITY;
+        for (size_t i = 0; i < t->batch * pixels; i++) {
+            peak[i] = tracing ? (REAL)t->peak[i] : -INFINITY;
+            if (tracing) log_total[i] = (float)log(t->total[i]);
+        }
+        if (tracing) {
+            memset(t->shares, 0, t->batch * t->count * sizeof(double));
+            for (size_t i = 0; i < t->batch * pixels * t->top; i++) t->logs[i] = -INFINITY, t->keys[i] = -1;
+        } else {
+            memset(t->total, 0, t->batch * pixels * sizeof(double));
+            memset(t->weighted, 0, t->batch * asked * sizeof(double));
+        }
         for (int64_t first = t->first; first < t->first + t->count; first += LANES) {
             const int64_t left = t->first + t->count - first;
-            NAME(load)(t, first, left < LANES ? (int)left : LANES, k, norms, scratch);
+            const int images = left < LANES ? (int)left : LANES;
+            NAME(load)(t, first, images, k, norms, scratch);
+            if (tracing) NAME(load_counts)(t, first, images, log_counts);
             for (int b = 0; b < t->batch; b++) {
                 const REAL *image = x + b * asked, precision = (REAL)t->precision[b];
-                REAL *peaks = peak + b * pixels;
-                double *total = t->total + b * pixels, *weighted = t->weighted + b * asked;
-                if (t->channels == 1)
-                    NAME(average)(t, 1, image, precision, k, norms, columns, peaks, found, total, weighted);
-                else
-                    NAME(average)(t, t->channels, image, precision, k, norms, columns, peaks, found, total, weighted);
+                NAME(view) v = {.k = k, .norms = norms, .peak = peak + b * pixels, .first = first};
+                if (tracing) {
+                    double shares[LANES] = {0};
+                    v.shares = shares, v.log_counts = log_counts, v.log_total = log_total + b * pixels;
+                    v.logs = t->logs + b * pixels * t->top, v.keys = t->keys + b * pixels * t->top;
+                    (t->channels == 1 ? NAME(look_gray) : NAME(look_colour))(t, image, precision, columns, &v);
+                    memcpy(t->shares + b * t->count + (first - t->first), shares, images * sizeof(double));
+                } else {
+                    v.found = found, v.total = t->total + b * pixels, v.weighted = t->weighted + b * asked;
+                    (t->channels == 1 ? NAME(average_gray) : NAME(average_colour))(t, image, precision, columns, &v);
+                }
             }
         }
-        for (size_t i = 0; i < t->batch * pixels; i++) t->peak[i] = peak[i];
+        if (!tracing)
+            for (size_t i = 0; i < t->batch * pixels; i++) t->peak[i] = peak[i];
     }
-    free(k), free(norms), free(columns), free(found), free(scratch), free(x), free(peak);
+    free(k), free(norms), free(columns), free(found), free(log_counts), free(scratch), free(x), free(peak), free(log_total);
     return !enough;
 }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine.jobs import Average, Tile, least
+from elsewhere.engine.jobs import Average, Job, Tile, least
 from elsewhere.engine.state import SoftmaxState
 
 LONGER = 4
@@ -58,6 +59,18 @@ class Trace:
         return Trace(self.top.merge(other.top), self.shares + other.shares)
 
 
+class SecondLook(Job[Trace], Protocol):
+    """A job that finds where the weights went, and can tell which windows its keys are."""
+
+    def counts(self, keys: Tensor) -> Tensor:
+        """How many equal windows stand behind each key, int64, of the shape of `keys`."""
+        ...
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, row and column of the windows' centres, for positions of keys asked for from a row and a column."""
+        ...
+
+
 class Tracing:
     """A job on the keys of an average whose state is known: w_ij = exp(l_ij - peak_i) / total_i, key by key.
 
@@ -103,6 +116,12 @@ class Tracing:
             sums = (members / self.total[tile.queries]).to(weights.dtype) @ weights
             self.sources.share(sums, tile.start, shares[first : last + 1])
         return Trace(Top(top.logs - self.total.log()[:, None], top.keys), shares)
+
+    def counts(self, keys: Tensor) -> Tensor:
+        return self.sources.counts(keys)
+
+    def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.average.locate(keys, row, column)
 
 
 def _improve(top: Top, tile: Tile, logs: Tensor) -> None:

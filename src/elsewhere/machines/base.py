@@ -21,10 +21,11 @@ from elsewhere.engine import (
     Average,
     PixelStore,
     SearchedKeys,
+    SecondLook,
     Shelf,
     Shifts,
+    ShiftsTracing,
     SoftmaxState,
-    Sources,
     Trace,
     Tracing,
     compiled,
@@ -55,18 +56,36 @@ class Question:
         job: its queries are those of the first image, then those of the second, ...
         pixels: flat positions, one for each query of an image, int64 (P,); None when a query asks for a whole image.
         padding: by how many pixels the training images were wrapped on every side before their windows were cut out.
+        log_counts: where a job weighs equal windows one by one that are to be named as one: see `ShiftsTracing`.
     """
 
     job: Average | SearchedKeys | Shifts
     pixels: Tensor | None
     padding: int = 0
+    log_counts: Tensor | None = None
+
+    def second_look(self, state: SoftmaxState, batch: int, images: int, top: int | None) -> SecondLook:
+        """The job that finds where the weights of this one went: see `Tracing`.
+
+        Raises:
+            TypeError: not every window was weighed.
+        """
+        most = self.keys if top is None else min(top, self.keys)
+        if isinstance(self.job, Shifts):
+            return ShiftsTracing(self.job, state, most, self.log_counts)
+        assert not isinstance(self.job, SearchedKeys)
+        return Tracing(self.job, state, batch, images, most)
 
     @property
-    def weighed(self) -> Average:
-        """The job, which must be one whose weights can be read one by one."""
-        if isinstance(self.job, SearchedKeys | Shifts):
-            raise TypeError(f"{type(self.job).__name__} does not tell every weight")
-        return self.job
+    def keys(self) -> int:
+        """Number of keys, each of which has a weight.
+
+        Raises:
+            TypeError: not every key was weighed.
+        """
+        if isinstance(self.job, SearchedKeys):
+            raise TypeError("SearchedKeys does not tell every weight")
+        return self.job.store.pixels[:, 0].numel() if isinstance(self.job, Shifts) else len(self.job)
 
     def answer(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
         """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
@@ -88,7 +107,7 @@ class Traced:
         training: which training images the engine saw, int64 (n,).
         question, state: the job, and its state.
         trace: where the weights went; `trace.shares` is (B, n).
-        sources: which of the n training images the keys come from.
+        look: knows which windows the keys are, of the n training images.
     """
 
     images: Tensor
@@ -97,7 +116,7 @@ class Traced:
     question: Question
     state: SoftmaxState
     trace: Trace
-    sources: Sources
+    look: SecondLook
 
 
 class SoftmaxMachine(Denoiser):
@@ -220,21 +239,21 @@ class SoftmaxMachine(Denoiser):
             training = self._chosen(chosen)
             for some in torch.split(index, self._images_at_once(centred[0], window, top or 0, len(training))):
                 for questions in exact._questions(centred[some], sigma[some], window, chosen, traced=True):
-                    jobs = [question.weighed for question in questions]
                     if top is None:
-                        self._check_room(jobs)
-                    states = engines.run(jobs, device)
-                    tracings = [
-                        Tracing(job, state, len(some), len(training), min(len(job), top or len(job)))
-                        for job, state in zip(jobs, states, strict=True)
+                        self._check_room(questions, len(some))
+                    states = self._run(questions)
+                    looks = [
+                        question.second_look(state, len(some), len(training), top)
+                        for question, state in zip(questions, states, strict=True)
                     ]
-                    traces = engines.run(tracings, device)
-                    for question, state, tracing, trace in zip(questions, states, tracings, traces, strict=True):
-                        yield Traced(some, window, training, question, state, trace, tracing.sources)
+                    traces = engines.run(looks, device)
+                    for question, state, look, trace in zip(questions, states, looks, traces, strict=True):
+                        yield Traced(some, window, training, question, state, trace, look)
 
-    def _check_room(self, jobs: Sequence[Average]) -> None:
+    def _check_room(self, questions: Sequence[Question], batch: int) -> None:
         # A log-weight and a position, sorted once.
-        needed = 32 * sum(job.pairs for job in jobs)
+        queries = (1 if question.pixels is None else len(question.pixels) for question in questions)
+        needed = 32 * batch * sum(each * question.keys for each, question in zip(queries, questions, strict=True))
         if needed > self.memory:
             raise ValueError(
                 f"top=None keeps every weight, here {needed} bytes of {self.memory}: give a number, or fewer images"
@@ -304,7 +323,7 @@ class SoftmaxMachine(Denoiser):
         They come in groups, so that not all queries need to be in memory at the same time.
 
         Args:
-            traced: whether every weight will be asked for, so that every job must be an `Average`.
+            traced: whether it will be asked where the weights went, so that equal windows must be known.
         """
 
 

@@ -121,11 +121,13 @@ class EquivariantLocalScore(WindowedMachine):
     ) -> Iterator[list[Question]]:
         asked, margin = self._asked(x, window)
         padded = wrap(x, margin)
-        if not traced and self._slides(x, label):
+        if self._slides(x, label):
             slid = [part for part in asked if not self._searched(part.keys, label)]
             asked = [part for part in asked if self._searched(part.keys, label)]
             if slid:
-                yield from self._slid(padded, sigma, window, label, slid, margin)
+                counts = self._log_counts(slid, label) if traced else None
+                for question in self._slid(padded, sigma, window, label, slid, margin):
+                    yield [replace(question, log_counts=counts)]
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
         for group in self._groups([part for part in asked if not part.alone], len(x)):
             questions = []
@@ -133,8 +135,8 @@ class EquivariantLocalScore(WindowedMachine):
                 inside = (range(r.start + margin, r.stop + margin) for r in (part.rows, part.columns))
                 queries = part.keys.extent.windows(padded, *inside)[1]
                 pixels = flat[part.rows.start : part.rows.stop, part.columns.start : part.columns.stop].flatten()
-                padding = part.keys.extent.top if self.borders == "torus" else 0
-                questions.append(Question(self._job(queries, sigma, part.keys, label), pixels, padding))
+                job = self._job(queries, sigma, part.keys, label)
+                questions.append(Question(job, pixels, self._padding(part.keys)))
             yield questions
         alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone]
         if alone:
@@ -145,7 +147,7 @@ class EquivariantLocalScore(WindowedMachine):
 
     def _slid(
         self, padded: Tensor, sigma: Tensor, window: int, label: int | None, asked: list[Asked], margin: int
-    ) -> Iterator[list[Question]]:
+    ) -> Iterator[Question]:
         """What is weighed shift by shift, in bands of rows whose states need a quarter of the memory at most."""
         store = self._key_store(asked[0].keys, label)
         batch, channels, height, width = padded.shape
@@ -164,7 +166,26 @@ class EquivariantLocalScore(WindowedMachine):
             inside = (row + top + margin - low) * width + column + margin
             frames = _frames(parts, margin - low, margin)
             job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside)
-            yield [Question(job, (row + top) * (width - 2 * margin) + column)]
+            yield Question(job, (row + top) * (width - 2 * margin) + column, self._padding(asked[0].keys))
+
+    def _log_counts(self, asked: list[Asked], label: int | None) -> Tensor | None:
+        """How many equal windows the one at each place of the training images stands for: see `ShiftsTracing`."""
+        shared = [part.keys for part in asked if self._merges(part.keys, label)]
+        if not shared:
+            return None
+        # What is no edge is the interior, of which there is one.
+        places = shared[0]
+
+        def make() -> Tensor:
+            store, keys = self._key_store(places, label), self._window_keys(places, label, True, 0)
+            counts = torch.zeros(len(store), *store.pixels.shape[2:])
+            if keys.kept is not None and keys.log_counts is not None:
+                inside = torch.full((len(store), *keys.grid), -torch.inf)
+                inside.view(-1)[keys.kept.long()] = keys.log_counts.float()
+                counts[:, places.rows.start : places.rows.stop, places.columns.start : places.columns.stop] = inside
+            return counts
+
+        return self._cache.get(_name("counts", places, label), make, lambda made: 4 * made.numel())
 
     def _asked(self, x: Tensor, window: int) -> tuple[list[Asked], int]:
         """Which rectangles of x ask the windows at which places of the training images.
@@ -198,11 +219,15 @@ class EquivariantLocalScore(WindowedMachine):
         rows, columns = (range(radius, radius + side) for side in self.image_size)
         return BorderClass(rows, columns, ((radius, radius), (radius, radius)))
 
+    def _padding(self, places: BorderClass) -> int:
+        """By how many pixels the images of `_key_store` are wrapped on every side."""
+        return places.extent.top if self.borders == "torus" else 0
+
     def _key_store(self, places: BorderClass, label: int | None) -> PixelStore:
         store = self._class_store(label)
         if self.borders != "torus":
             return store
-        radius = places.extent.top
+        radius = self._padding(places)
         return self._cache.get(
             ("torus", radius, label), lambda: replace(store, pixels=wrap(store.pixels, radius)), store_bytes
         )
@@ -280,16 +305,20 @@ class EquivariantLocalScore(WindowedMachine):
         asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
         if self._searched(places, label):
             return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
+        return SharedKeys(asked, levels, self._shared_keys(places, label))
 
+    def _shared_keys(self, places: BorderClass, label: int | None) -> WindowKeys:
         def make() -> WindowKeys:
-            # Edges are too few to merge, and so many that each may hold little; sorting takes some 40 bytes a window.
-            count = len(self._class_store(label)) * len(places.rows) * len(places.columns)
-            edge = len(places.rows) == 1 or len(places.columns) == 1
-            merge = not edge and 40 * count < self.memory // 2
-            return self._window_keys(places, label, merge, self.memory // (64 if edge else 4))
+            merge = self._merges(places, label)
+            return self._window_keys(places, label, merge, self.memory // (64 if _is_edge(places) else 4))
 
-        keys = self._cache.get(_name("keys", places, label), make, lambda made: made.nbytes)
-        return SharedKeys(asked, levels, keys)
+        return self._cache.get(_name("keys", places, label), make, lambda made: made.nbytes)
+
+    def _merges(self, places: BorderClass, label: int | None) -> bool:
+        """Whether equal windows are looked for."""
+        # Edges are too few to merge, and so many that each may hold little; sorting takes some 40 bytes a window.
+        count = len(self._class_store(label)) * len(places.rows) * len(places.columns)
+        return not _is_edge(places) and 40 * count < self.memory // 2
 
     def _index(self, places: BorderClass, label: int | None) -> Index:
         def make() -> Index:
@@ -317,6 +346,10 @@ class EquivariantLocalScore(WindowedMachine):
 
 def _name(what: str, places: BorderClass, label: int | None) -> tuple[object, ...]:
     return what, places.rows, places.columns, places.key, label
+
+
+def _is_edge(places: BorderClass) -> bool:
+    return len(places.rows) == 1 or len(places.columns) == 1
 
 
 def _frames(asked: list[Asked], down: int, right: int) -> list[Frame]:

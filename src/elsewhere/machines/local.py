@@ -30,7 +30,7 @@ class LocalScore(WindowedMachine):
     def _questions(
         self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
     ) -> list[list[Question]]:
-        if not traced and self._slides(x, label):
+        if self._slides(x, label):
             whole = Frame(*([Line(0, 0, side)] for side in x.shape[2:]))
             pixels = torch.arange(x[0, 0].numel())
             return [[Question(Shifts(x, sigma, self._class_store(label), window, [whole], pixels), pixels)]]
