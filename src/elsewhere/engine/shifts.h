@@ -85,11 +85,13 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
  * `leave`; either may lie outside. */
 INLINE void NAME(slide)(const task *t, int channels, const REAL *x, const sums *k, int enter, int leave, int dy, int dx,
                         int left, int right, sums *restrict columns) {
+    /* Pointers stay inside their arrays, also those that are not used. */
+    const int upper = at_least(leave, 0), lower = at_most(enter, t->height - 1);
     for (int c = 0; c < channels; c++) {
         const ptrdiff_t image = (ptrdiff_t)c * t->height, asked = (ptrdiff_t)c * t->rows + dy;
-        const sums *restrict more = k + (image + enter) * t->width, *restrict less = k + (image + leave) * t->width;
-        const REAL *restrict of_more = x + (asked + enter) * t->columns + dx;
-        const REAL *restrict of_less = x + (asked + leave) * t->columns + dx;
+        const sums *restrict more = k + (image + lower) * t->width, *restrict less = k + (image + upper) * t->width;
+        const REAL *restrict of_more = x + (asked + lower) * t->columns + dx;
+        const REAL *restrict of_less = x + (asked + upper) * t->columns + dx;
         if (enter < t->height && leave >= 0)
             for (int i = left; i < right; i++) columns[i] = columns[i] + more[i] * of_more[i] - less[i] * of_less[i];
         else if (enter < t->height)
