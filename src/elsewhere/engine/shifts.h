@@ -219,13 +219,13 @@ INLINE void NAME(look)(const task *t, int channels, const REAL *x, REAL precisio
                 v->logs, 1);
 }
 
-/* Functions of their own, so that the constants of each loop stay in registers. */
+/* Functions of their own, so that the constants of each loop stay in registers; images have one channel or three. */
 static APART void NAME(average_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
     NAME(average)(t, 1, x, precision, columns, v);
 }
 
 static APART void NAME(average_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(average)(t, t->channels, x, precision, columns, v);
+    NAME(average)(t, 3, x, precision, columns, v);
 }
 
 static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
@@ -233,7 +233,7 @@ static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, 
 }
 
 static APART void NAME(look_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(look)(t, t->channels, x, precision, columns, v);
+    NAME(look)(t, 3, x, precision, columns, v);
 }
 
 /* How many windows each stands for, image by image in the lanes; lanes without an image stand for none. */
