@@ -48,6 +48,11 @@ def test_documented_commands_parse(where: str, line: str) -> None:
     COMMANDS[name].make_context(name, arguments)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_gaps(page: Path) -> None:
+    assert not re.findall(r"@[A-Z]+@|TODO|TBD|XXX", page.read_text(encoding="utf-8"))
+
+
 def test_there_are_documented_commands() -> None:
     quoted = [line.split()[1] for _, line in documented_commands()]
     assert set(quoted) == set(COMMANDS)
