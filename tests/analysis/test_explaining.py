@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import native, shifts
 
+# All of this holds with the compiled loop, which takes few images too here, and without.
+pytestmark = pytest.mark.usefixtures("loop")
 MAKERS: dict[str, Callable[..., Any]] = {
     "IS": lambda data, window, **kw: els.IdealScore(data, **kw),
     "LS": els.LocalScore,
@@ -21,16 +22,6 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "aware": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", **kw),
 }
 Source = tuple[int, int, int]
-
-
-@pytest.fixture(autouse=True, params=["compiled", "as tensors"])
-def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of this holds with the compiled loop, which takes few images too here, and without."""
-    if request.param == "as tensors":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("the loop was not compiled here")
-    monkeypatch.setattr(shifts, "FEWEST", 1)
 
 
 def few_images(count: int = 6, channels: int = 1, height: int = 7, width: int = 8, classes: int = 0) -> els.ImageSet:
@@ -99,7 +90,7 @@ def test_sources_and_weights_are_those_of_the_formula(
     data, top = few_images(channels=channels), 5
     x = noisy(data, sigma).to(dtype)
     # In float32 log-weights of any size that matters are exact to 1e-4, and exp(-80) is taken for what is less.
-    rtol, atol = (1e-9, 1e-300) if dtype == torch.float64 else (1e-3, 1e-30)
+    rtol, atol, beyond = (1e-9, 1e-300, 1e-12) if dtype == torch.float64 else (1e-3, 1e-30, 1e-4)
     mosaic = els.explain(MAKERS[name](data, window), x, sigma, top)
     slow = "LS" if window == 17 and name != "IS" else name  # a window over everything has its own place only
     images = data.scaled(torch.float64).numpy()
@@ -120,7 +111,7 @@ def test_sources_and_weights_are_those_of_the_formula(
         np.testing.assert_allclose(mosaic.weights[0, i, j, there], [w for _, w, _ in expected], rtol=rtol, atol=atol)
         assert mosaic.counts[0, i, j, there].tolist() == [count for _, _, count in expected]
         assert set(found[len(expected) :]) <= {(-1, -1, -1)}
-        assert float(mosaic.unexplained[0, i, j]) == pytest.approx(1 - sum(w for _, w, _ in expected), abs=rtol)
+        assert float(mosaic.unexplained[0, i, j]) == pytest.approx(1 - sum(w for _, w, _ in expected), abs=beyond)
         for (n, _, _), log in logs.items():
             credits[n] += np.exp(log) / (data.shape[1] * data.shape[2])
     # The engine takes exp(-700) for less than that.
@@ -147,6 +138,13 @@ def test_all_weights_together_give_the_prediction(name: str, channels: int) -> N
         ids = mosaic.image_ids[i][mosaic.image_ids[i] >= 0]
         assert set(data.labels[ids].tolist()) == {c}, "indices count all training images, not those of the class"
         assert not mosaic.credits()[i, data.labels != c].any()
+
+
+@pytest.mark.parametrize(("name", "keys"), [("LS", 6), ("wrap", 6 * 6 * 5), ("aware", 6 * 6 * 5)])
+def test_all_weights_are_as_many_as_a_pixel_has_windows(name: str, keys: int) -> None:
+    data = els.ImageSet(torch.randint(0, 256, (6, 1, 8, 7), generator=torch.Generator().manual_seed(3)).byte())
+    mosaic = els.explain(MAKERS[name](data, 3), noisy(data, 1.0).float(), 1.0, None)
+    assert mosaic.image_ids.shape[-1] == keys
 
 
 @settings(deadline=None, max_examples=15)

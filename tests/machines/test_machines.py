@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, Shifts, SoftmaxState, native, run, shifts
+from elsewhere.engine import SharedKeys, Shifts, SoftmaxState, native, run
 from elsewhere.machines.base import SoftmaxMachine
 from tests import reference
 
+# All of this holds with the compiled loop, which takes few images too here, and without.
+pytestmark = pytest.mark.usefixtures("loop")
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAKERS: dict[str, Callable[..., SoftmaxMachine]] = {
     "IS": lambda data, window, **kw: els.IdealScore(data, **kw),
@@ -38,16 +40,6 @@ few = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-
-
-@pytest.fixture(autouse=True, params=["compiled", "as tensors"])
-def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of this holds with the compiled loop, which takes few images too here, and without."""
-    if request.param == "as tensors":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("the loop was not compiled here")
-    monkeypatch.setattr(shifts, "FEWEST", 1)
 
 
 def random_set(

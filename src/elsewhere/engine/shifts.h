@@ -116,15 +116,14 @@ typedef struct {
 } NAME(view);
 
 /* A pair in the first pass. */
-INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int key, sums logs,
-                        const sums *restrict k, REAL *restrict peak, weights *restrict found) {
-    weights log = __builtin_convertvector(logs - peak[pixel], weights);
-    weights *here = found + (size_t)pixel * (channels + 1);
+INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int key, sums logs) {
+    weights log = __builtin_convertvector(logs - v->peak[pixel], weights);
+    weights *here = v->found + (size_t)pixel * (channels + 1);
     if (__builtin_expect(NAME(any_positive)(log), 0)) {
         REAL highest = logs[0];
         for (int lane = 1; lane < LANES; lane++) highest = logs[lane] > highest ? logs[lane] : highest;
-        const double faded = exp((double)peak[pixel] - (double)highest);
-        peak[pixel] = highest;
+        const double faded = exp((double)v->peak[pixel] - (double)highest);
+        v->peak[pixel] = highest;
         v->total[pixel] *= faded;
         for (int c = 0; c < channels; c++) v->weighted[(size_t)pixel * channels + c] *= faded;
         for (int c = 0; c <= channels; c++) here[c] *= (float)faded;
@@ -133,17 +132,15 @@ INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, 
     const weights weight = NAME(exponential)(log);
     here[0] += weight;
     for (int c = 0; c < channels; c++)
-        here[c + 1] += weight * __builtin_convertvector(k[(ptrdiff_t)c * area + key], weights);
+        here[c + 1] += weight * __builtin_convertvector(v->k[(ptrdiff_t)c * area + key], weights);
 }
 
 /* A pair in the second: its weights. */
-INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, int key, sums logs,
-                           const REAL *restrict peak, const weights *restrict log_counts, const float *restrict log_total,
-                           float *restrict logs_kept) {
-    weights log = __builtin_convertvector(logs - peak[pixel], weights);
-    const weights weight = NAME(exponential)(log - log_total[pixel]);
-    log += log_counts[key];
-    float *least = logs_kept + (size_t)pixel * top;
+INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, int key, sums logs) {
+    weights log = __builtin_convertvector(logs - v->peak[pixel], weights);
+    const weights weight = NAME(exponential)(log - v->log_total[pixel]);
+    log += v->log_counts[key];
+    float *least = v->logs + (size_t)pixel * top;
     if (__builtin_expect(NAME(any_positive)(log - *least), 0))
         for (int lane = 0; lane < LANES; lane++)
             if (log[lane] > *least)
@@ -151,11 +148,10 @@ INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, in
     return weight;
 }
 
-INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REAL precision, const NAME(view) *v,
-                        const sums *restrict k, const sums *restrict norms, sums *restrict columns, REAL *restrict peak,
-                        weights *restrict found, const weights *restrict log_counts, const float *restrict log_total,
-                        float *restrict kept, int tracing) {
+INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REAL precision, sums *restrict columns,
+                        const NAME(view) *v, int tracing) {
     const int reach = t->radius, height = t->height, width = t->width, area = height * width;
+    const sums *restrict k = v->k, *restrict norms = v->norms;
     for (int number = 0; number < t->frame_count; number++) {
         const frame f = t->frames[number];
         for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
@@ -182,9 +178,9 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REA
                         const sums logs = (sum - norms[key]) * precision;
                         if (column >= reach) sum -= columns[column - reach];
                         if (tracing)
-                            share += NAME(trace)(v, t->top, area, pixel, key, logs, peak, log_counts, log_total, kept);
+                            share += NAME(trace)(v, t->top, area, pixel, key, logs);
                         else
-                            NAME(weigh)(v, channels, area, pixel, key, logs, k, peak, found);
+                            NAME(weigh)(v, channels, area, pixel, key, logs);
                     }
                     /* Long sums in float would lose digits. */
                     if (tracing)
@@ -197,7 +193,7 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REA
 /* One softmax average for every pixel. */
 INLINE void NAME(average)(const task *t, int channels, const REAL *x, REAL precision, sums *columns,
                           const NAME(view) *v) {
-    NAME(pairs)(t, channels, x, precision, v, v->k, v->norms, columns, v->peak, v->found, NULL, NULL, NULL, 0);
+    NAME(pairs)(t, channels, x, precision, columns, v, 0);
     const int pixels = t->rows * t->columns;
     for (int pixel = 0; pixel < pixels; pixel++) {
         weights *here = v->found + (size_t)pixel * (channels + 1);
@@ -213,12 +209,6 @@ INLINE void NAME(average)(const task *t, int channels, const REAL *x, REAL preci
     memset(v->found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
 }
 
-/* Where its weights went. */
-INLINE void NAME(look)(const task *t, int channels, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(pairs)(t, channels, x, precision, v, v->k, v->norms, columns, v->peak, NULL, v->log_counts, v->log_total,
-                v->logs, 1);
-}
-
 /* Functions of their own, so that the constants of each loop stay in registers; images have one channel or three. */
 static APART void NAME(average_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
     NAME(average)(t, 1, x, precision, columns, v);
@@ -229,11 +219,11 @@ static APART void NAME(average_colour)(const task *t, const REAL *x, REAL precis
 }
 
 static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(look)(t, 1, x, precision, columns, v);
+    NAME(pairs)(t, 1, x, precision, columns, v, 1);
 }
 
 static APART void NAME(look_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(look)(t, 3, x, precision, columns, v);
+    NAME(pairs)(t, 3, x, precision, columns, v, 1);
 }
 
 /* How many windows each stands for, image by image in the lanes; lanes without an image stand for none. */
@@ -268,7 +258,6 @@ int NAME(shifts)(const task *t) {
             if (tracing) log_total[i] = (float)log(t->total[i]);
         }
         if (tracing) {
-            memset(t->shares, 0, t->batch * t->count * sizeof(double));
             for (size_t i = 0; i < t->batch * pixels * t->top; i++) t->logs[i] = -INFINITY, t->keys[i] = -1;
         } else {
             memset(t->total, 0, t->batch * pixels * sizeof(double));

@@ -8,9 +8,8 @@ trick of fast non-local means (Darbon et al. 2008). The loop is compiled: shifts
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from elsewhere.engine import native
 from elsewhere.engine.keys import PixelStore
 from elsewhere.engine.state import SoftmaxState
-from elsewhere.engine.tracing import LONGER, Top, Trace
+from elsewhere.engine.tracing import SecondLook, Top, Trace
 
 # Images side by side in a vector.
 LANES = 16
@@ -134,63 +133,74 @@ class Shifts:
         """What the log-weights of the loop lack, float64 (B, P)."""
         return -self._squares * self.precision[:, None] / 2
 
+    @property
+    def most(self) -> int:
+        """Windows that a query meets, at most."""
+        met = np.zeros(self.x.shape[2:], np.int64)
+        for first_row, end_row, first_column, end_column in self._frames:
+            met += np.outer(*(self._met(*some) for some in ((0, first_row, end_row), (1, first_column, end_column))))
+        return int(met.max()) * len(self.store)
+
+    def _met(self, axis: int, first: int, end: int) -> np.ndarray:
+        """How many rows (or columns) of a training image each one of x meets, by some of the lines."""
+        met = np.zeros(self.x.shape[2 + axis], np.int64)
+        for shift, start, stop in self._lines[first:end]:
+            met[start + shift : stop + shift] += 1
+        return met
+
     def run(self, start: int, stop: int) -> SoftmaxState:
         batch, channels, rows, columns = self.x.shape
-        peak = torch.empty(batch, len(self.pixels), dtype=torch.float64)
+        peak = torch.empty(batch, rows * columns, dtype=torch.float64)
         total, weighted = torch.empty_like(peak), peak.new_empty(*peak.shape, channels)
-        for name, chosen in self.parts():
-            several = (int(chosen.sum()), rows * columns)
-            some = peak.new_empty(several), peak.new_empty(several), peak.new_empty(*several, channels)
-            self.call(name, chosen, start, stop, peak=some[0], total=some[1], weighted=some[2])
-            peak[chosen], total[chosen], weighted[chosen] = (part[:, self.pixels] for part in some)
+        self.loop(start, stop, peak=peak, total=total, weighted=weighted)
+        peak, total, weighted = (found[:, self.pixels] for found in (peak, total, weighted))
         peak += self.offset
         return SoftmaxState(peak.flatten(), total.flatten(), weighted.flatten(0, 1) / self.store.scale)
-
-    def parts(self) -> Iterator[tuple[str, Tensor]]:
-        """The loops that serve the images of the batch, and which of them each serves, bool (B,)."""
-        for name, chosen in (("shifts_float", ~self.wide), ("shifts_double", self.wide)):
-            if chosen.any():
-                yield name, chosen
 
     def images_of(self, start: int, stop: int) -> tuple[int, int]:
         """First training image of a range, and the one behind its last."""
         return start * LANES, min(stop * LANES, len(self.store))
 
-    def call(self, name: str, chosen: Tensor, start: int, stop: int, **arrays: Tensor | int) -> None:
-        """Run a loop for some images of the batch and a range; it reads and writes the arrays, see shifts.c."""
-        x, precision = self.x[chosen], self.precision[chosen] / self.store.scale**2
-        batch, channels, rows, columns = x.shape
-        first, end = self.images_of(start, stop)
-        given: dict[str, Any] = {
-            field: array.data_ptr() if isinstance(array, Tensor) else array for field, array in arrays.items()
-        }
-        task = native.Task(
-            pixels=self.images.data_ptr(),
-            first=first,
-            count=end - first,
-            is_byte=self.images.dtype == torch.uint8,
-            channels=channels,
-            height=self.images.shape[2],
-            width=self.images.shape[3],
-            centre=self.store.centre,
-            x=x.data_ptr(),
-            batch=batch,
-            rows=rows,
-            columns=columns,
-            radius=self.radius,
-            precision=precision.data_ptr(),
-            lines=self._lines.ctypes.data,
-            frames=self._frames.ctypes.data,
-            frame_count=len(self._frames),
-            **given,
-        )
+    def loop(self, start: int, stop: int, *, top: int = 0, log_counts: Tensor | None = None, **arrays: Tensor) -> None:
+        """Run the compiled loop over a range; arrays (B, ...) are read and written, see shifts.c."""
         library = native.library()
         assert library is not None
-        if getattr(library, name)(ctypes.byref(task)):
-            raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
+        first, end = self.images_of(start, stop)
+        for name, chosen in (("shifts_float", ~self.wide), ("shifts_double", self.wide)):
+            if not chosen.any():
+                continue
+            x, precision = self.x[chosen], self.precision[chosen] / self.store.scale**2
+            batch, channels, rows, columns = x.shape
+            some = {field: array[chosen] for field, array in arrays.items()}
+            task = native.Task(
+                pixels=self.images.data_ptr(),
+                first=first,
+                count=end - first,
+                is_byte=self.images.dtype == torch.uint8,
+                channels=channels,
+                height=self.images.shape[2],
+                width=self.images.shape[3],
+                centre=self.store.centre,
+                x=x.data_ptr(),
+                batch=batch,
+                rows=rows,
+                columns=columns,
+                radius=self.radius,
+                precision=precision.data_ptr(),
+                lines=self._lines.ctypes.data,
+                frames=self._frames.ctypes.data,
+                frame_count=len(self._frames),
+                top=top,
+                log_counts=None if log_counts is None else log_counts.data_ptr(),
+                **{field: array.data_ptr() for field, array in some.items()},
+            )
+            if getattr(library, name)(ctypes.byref(task)):
+                raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
+            for field, array in some.items():
+                arrays[field][chosen] = array
 
 
-class ShiftsTracing:
+class ShiftsTracing(SecondLook):
     """The second look at the windows of `Shifts`, the same loop again: see `Tracing`.
 
     Keys are counted through all places of the training images. Of windows with equal weights any may be named.
@@ -204,55 +214,42 @@ class ShiftsTracing:
     """
 
     def __init__(self, job: Shifts, state: SoftmaxState, top: int, log_counts: Tensor | None) -> None:
+        super().__init__(job)
         self.job = job
         self.top = top
         self.log_counts = None if log_counts is None else log_counts.contiguous()
         self.total = state.total.view(len(job.x), -1)
         self.peak = state.peak.view(len(job.x), -1) - job.offset
 
-    @property
-    def pairs(self) -> int:
-        return -(-self.job.pairs // LONGER)
-
-    def __len__(self) -> int:
-        return len(self.job)
-
     def run(self, start: int, stop: int) -> Trace:
         job = self.job
         batch, _, rows, columns = job.x.shape
-        first, end = job.images_of(start, stop)
-        shares = torch.zeros(batch, len(job.store), dtype=torch.float64)
-        logs = torch.empty(batch, len(job.pixels), self.top)
+        # Pixels that are not answered for are not met.
+        peak = torch.zeros(batch, rows * columns, dtype=torch.float64)
+        total = torch.ones_like(peak)
+        peak[:, job.pixels], total[:, job.pixels] = self.peak, self.total
+        logs = torch.empty(batch, rows * columns, self.top)
         keys = torch.empty(logs.shape, dtype=torch.int64)
-        for name, chosen in job.parts():
-            several = int(chosen.sum())
-            # Pixels that are not answered for are not met.
-            peak = torch.zeros(several, rows * columns, dtype=torch.float64)
-            total = torch.ones_like(peak)
-            peak[:, job.pixels], total[:, job.pixels] = self.peak[chosen], self.total[chosen]
-            some_logs = torch.empty(several, rows * columns, self.top)
-            some_keys = torch.empty(some_logs.shape, dtype=torch.int64)
-            some_shares = torch.empty(several, end - first, dtype=torch.float64)
-            job.call(
-                name,
-                chosen,
-                start,
-                stop,
-                peak=peak,
-                total=total,
-                top=self.top,
-                log_counts=0 if self.log_counts is None else self.log_counts,
-                logs=some_logs,
-                keys=some_keys,
-                shares=some_shares,
-            )
-            shares[chosen, first:end] = some_shares
-            logs[chosen], keys[chosen] = some_logs[:, job.pixels], some_keys[:, job.pixels]
+        shares = peak.new_zeros(batch, len(job.store))
+        first, end = job.images_of(start, stop)
+        some = peak.new_empty(batch, end - first)
+        job.loop(
+            start,
+            stop,
+            top=self.top,
+            log_counts=self.log_counts,
+            peak=peak,
+            total=total,
+            logs=logs,
+            keys=keys,
+            shares=some,
+        )
+        shares[:, first:end] = some
         # Heaps are in no order that means anything.
-        keys, order = keys.flatten(0, 1).sort(dim=1)
-        logs, keys = logs.flatten(0, 1).gather(1, order).double() - self.total.flatten().log()[:, None], keys
-        logs, order = logs.sort(dim=1, descending=True, stable=True)
-        return Trace(Top(logs, keys.gather(1, order)), shares)
+        keys, order = keys[:, job.pixels].flatten(0, 1).sort(dim=1)
+        found = logs[:, job.pixels].flatten(0, 1).gather(1, order).double() - self.total.flatten().log()[:, None]
+        found, order = found.sort(dim=1, descending=True, stable=True)
+        return Trace(Top(found, keys.gather(1, order)), shares)
 
     def counts(self, keys: Tensor) -> Tensor:
         if self.log_counts is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -59,19 +59,38 @@ class Trace:
         return Trace(self.top.merge(other.top), self.shares + other.shares)
 
 
-class SecondLook(Job[Trace], Protocol):
-    """A job that finds where the weights went, and can tell which windows its keys are."""
+class SecondLook(ABC):
+    """A job on the keys of another one, whose state is known: it finds where the weights went.
 
+    Args:
+        first: the other job.
+    """
+
+    def __init__(self, first: Job[SoftmaxState]) -> None:
+        self._first = first
+
+    @property
+    def pairs(self) -> int:
+        # Every piece begins without a top, and lets nearly all keys in at first: a few long ones do less work.
+        return -(-self._first.pairs // LONGER)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @abstractmethod
+    def run(self, start: int, stop: int) -> Trace:
+        """What is known from the keys in a range."""
+
+    @abstractmethod
     def counts(self, keys: Tensor) -> Tensor:
         """How many equal windows stand behind each key, int64, of the shape of `keys`."""
-        ...
 
+    @abstractmethod
     def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image, row and column of the windows' centres, for positions of keys asked for from a row and a column."""
-        ...
 
 
-class Tracing:
+class Tracing(SecondLook):
     """A job on the keys of an average whose state is known: w_ij = exp(l_ij - peak_i) / total_i, key by key.
 
     Same tiles, same log-weights: what is named is what was averaged. It costs a second product a tile.
@@ -85,6 +104,7 @@ class Tracing:
     """
 
     def __init__(self, average: Average, state: SoftmaxState, batch: int, images: int, top: int) -> None:
+        super().__init__(average)
         self.average = average
         self.top = top
         self.shape = (batch, images)
@@ -92,14 +112,6 @@ class Tracing:
         self.total = state.total
         self.sources = average.sources()
         self.image = torch.arange(average.count, device=state.peak.device) // (average.count // batch)
-
-    @property
-    def pairs(self) -> int:
-        # Every piece begins without a top, and lets nearly all keys in at first: a few long ones do less work.
-        return -(-self.average.pairs // LONGER)
-
-    def __len__(self) -> int:
-        return len(self.average)
 
     def run(self, start: int, stop: int) -> Trace:
         top = Top.none(self.average.count, self.top, self.peak)

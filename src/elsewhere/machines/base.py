@@ -78,14 +78,14 @@ class Question:
 
     @property
     def keys(self) -> int:
-        """Number of keys, each of which has a weight.
+        """Number of keys that a query has, at most.
 
         Raises:
             TypeError: not every key was weighed.
         """
         if isinstance(self.job, SearchedKeys):
             raise TypeError("SearchedKeys does not tell every weight")
-        return self.job.store.pixels[:, 0].numel() if isinstance(self.job, Shifts) else len(self.job)
+        return self.job.most if isinstance(self.job, Shifts) else len(self.job)
 
     def answer(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
         """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""

@@ -126,8 +126,7 @@ class EquivariantLocalScore(WindowedMachine):
             asked = [part for part in asked if self._searched(part.keys, label)]
             if slid:
                 counts = self._log_counts(slid, label) if traced else None
-                for question in self._slid(padded, sigma, window, label, slid, margin):
-                    yield [replace(question, log_counts=counts)]
+                yield from self._slid(padded, sigma, window, label, slid, margin, counts)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
         for group in self._groups([part for part in asked if not part.alone], len(x)):
             questions = []
@@ -146,8 +145,15 @@ class EquivariantLocalScore(WindowedMachine):
             ]
 
     def _slid(
-        self, padded: Tensor, sigma: Tensor, window: int, label: int | None, asked: list[Asked], margin: int
-    ) -> Iterator[Question]:
+        self,
+        padded: Tensor,
+        sigma: Tensor,
+        window: int,
+        label: int | None,
+        asked: list[Asked],
+        margin: int,
+        log_counts: Tensor | None,
+    ) -> Iterator[list[Question]]:
         """What is weighed shift by shift, in bands of rows whose states need a quarter of the memory at most."""
         store = self._key_store(asked[0].keys, label)
         batch, channels, height, width = padded.shape
@@ -166,7 +172,8 @@ class EquivariantLocalScore(WindowedMachine):
             inside = (row + top + margin - low) * width + column + margin
             frames = _frames(parts, margin - low, margin)
             job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside)
-            yield Question(job, (row + top) * (width - 2 * margin) + column, self._padding(asked[0].keys))
+            pixels = (row + top) * (width - 2 * margin) + column
+            yield [Question(job, pixels, self._padding(asked[0].keys), log_counts)]
 
     def _log_counts(self, asked: list[Asked], label: int | None) -> Tensor | None:
         """How many equal windows the one at each place of the training images stands for: see `ShiftsTracing`."""
@@ -176,16 +183,18 @@ class EquivariantLocalScore(WindowedMachine):
         # What is no edge is the interior, of which there is one.
         places = shared[0]
 
-        def make() -> Tensor:
-            store, keys = self._key_store(places, label), self._window_keys(places, label, True, 0)
+        def make() -> Tensor | None:
+            keys = self._window_keys(places, label, True, 0)
+            if keys.kept is None or keys.log_counts is None:
+                return None
+            store = self._key_store(places, label)
             counts = torch.zeros(len(store), *store.pixels.shape[2:])
-            if keys.kept is not None and keys.log_counts is not None:
-                inside = torch.full((len(store), *keys.grid), -torch.inf)
-                inside.view(-1)[keys.kept.long()] = keys.log_counts.float()
-                counts[:, places.rows.start : places.rows.stop, places.columns.start : places.columns.stop] = inside
+            inside = torch.full((len(store), *keys.grid), -torch.inf)
+            inside.view(-1)[keys.kept.long()] = keys.log_counts.float()
+            counts[:, places.rows.start : places.rows.stop, places.columns.start : places.columns.stop] = inside
             return counts
 
-        return self._cache.get(_name("counts", places, label), make, lambda made: 4 * made.numel())
+        return self._cache.get(_name("counts", places, label), make, lambda made: 0 if made is None else made.nbytes)
 
     def _asked(self, x: Tensor, window: int) -> tuple[list[Asked], int]:
         """Which rectangles of x ask the windows at which places of the training images.
