@@ -14,7 +14,7 @@ import torch
 from skimage import data, transform
 
 import elsewhere as els
-from elsewhere.pictures import grid, new_figure, save_figure
+from elsewhere.pictures import new_figure, save_figure, show_image
 
 SIDE = 96
 CANVAS = (128, 256)
@@ -32,16 +32,14 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=11)
     arguments = parser.parse_args()
     figure = new_figure(9, 6.6)
-    axes = figure.subplots(2, 2, width_ratios=(SIDE, CANVAS[1]))
-    for row, name in zip(axes, ("brick", "gravel"), strict=True):
+    rows = figure.subplots(2, 2, width_ratios=(SIDE, CANVAS[1]))
+    for row, name in zip(rows, ("brick", "gravel"), strict=True):
         original = photograph(name)
         machine = els.EquivariantLocalScore(original, arguments.window, "wrap")
-        drawn = els.sample(machine, els.make_noise(1, (1, *CANVAS)), progress=True).images
+        drawn = els.sample(machine, els.make_noise(1, (1, *CANVAS)), progress=True).images[0]
         titles = f"{name}, {SIDE} x {SIDE}", f"{CANVAS[0]} x {CANVAS[1]}, window {arguments.window}"
-        for axis, image, title in zip(row, (original.scaled(), drawn), titles, strict=True):
-            axis.imshow(grid(image, 1, 1, gap=0), cmap="gray", vmin=0, vmax=255)
-            axis.set_title(title)
-            axis.set_axis_off()
+        for axes, image, title in zip(row, (original.scaled()[0], drawn), titles, strict=True):
+            show_image(axes, image, title)
     save_figure(arguments.out, figure)
 
 

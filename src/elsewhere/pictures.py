@@ -18,6 +18,7 @@ from elsewhere.data.images import to_uint8
 from elsewhere.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -33,6 +34,15 @@ def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Im
         top, left = gap + (i // columns) * cell_h, gap + (i % columns) * cell_w
         canvas[top : top + height * scale, left : left + width * scale] = image.permute(1, 2, 0)
     return Image.fromarray(canvas.numpy())
+
+
+def show_image(axes: Axes, image: Tensor, title: str) -> None:
+    """Fill a panel of a figure with one image (C, H, W) in [-1, 1], every pixel a square."""
+    axes.imshow(np.asarray(grid(image[None], 1, 1, gap=0)), interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color("0.7")
 
 
 def save_grid(path: str | Path, images: Tensor, columns: int, scale: int = 3) -> None:

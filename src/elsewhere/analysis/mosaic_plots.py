@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, read_windows
 from elsewhere.analysis.figures import COLOURS
-from elsewhere.pictures import Column, grid, new_figure
+from elsewhere.pictures import Column, new_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,10 +64,10 @@ def mosaic_figure(
         cells = [figure.add_subplot(parts[line, j]) for j in range(columns)]
         titles = [name if line == 0 else "" for name in pictures]
         if beside is not None:
-            _show(cells[0], beside.images[image], beside.title if line == 0 else "")
+            show_image(cells[0], beside.images[image], beside.title if line == 0 else "")
             cells[0].set_xlabel(beside.captions[image], fontsize=8)
         for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
-            _show(axes, images[image], title)
+            show_image(axes, images[image], title)
             _frame(axes, asked, mosaic.windows[image])
         cells[-3].set_xlabel(f"sigma {mosaic.sigmas[image]:.3g}, window {mosaic.windows[image]}", fontsize=8)
         cells[-2].set_xlabel(
@@ -96,8 +96,8 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
     cells = above.subplots(2, count, squeeze=False)
     for j, step in enumerate(shown):
         mosaic = mosaics[step]
-        _show(cells[0, j], mosaic.x0[index], f"sigma {mosaic.sigmas[index]:.3g}")
-        _show(cells[1, j], source_colours(mosaic)[index], "")
+        show_image(cells[0, j], mosaic.x0[index], f"sigma {mosaic.sigmas[index]:.3g}")
+        show_image(cells[1, j], source_colours(mosaic)[index], "")
         cells[1, j].set_xlabel(_window_name(mosaic, index), fontsize=8)
     for axes, name in zip(cells[:, 0], ("prediction", "by source"), strict=True):
         axes.set_ylabel(name, fontsize=9)
@@ -131,14 +131,6 @@ def _colour(source: int) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-def _show(axes: Axes, image: Tensor, title: str) -> None:
-    axes.imshow(np.asarray(grid(image[None], 1, 1, gap=0)), interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(title, fontsize=9)
-    axes.spines[:].set_color("0.7")
-
-
 def _frame(axes: Axes, pixel: tuple[int, int], window: int) -> None:
     """Mark a pixel and its window."""
     from matplotlib.patches import Rectangle
@@ -155,7 +147,7 @@ def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title:
     cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
     for j, (share, source) in enumerate(zip(credit[:CHIEF].tolist(), order[:CHIEF].tolist(), strict=True)):
         axes = figure.add_subplot(cells[j // (CHIEF // 2), j % (CHIEF // 2)])
-        _show(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == 1 else "")
+        show_image(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == 1 else "")
         axes.spines[:].set(color=_colour(source), linewidth=2.5)
         axes.set_xlabel(f"#{source}  {_percent(share)}", fontsize=6.5, labelpad=2)
 
@@ -185,7 +177,7 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
 def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: str) -> None:
     """One window (1, C, h, w), as far as it lies inside the image."""
     rows, columns = inside[0, 0].any(1).cpu(), inside[0, 0].any(0).cpu()
-    _show(axes, window[0].cpu().float()[:, rows][:, :, columns], "")
+    show_image(axes, window[0].cpu().float()[:, rows][:, :, columns], "")
     axes.set_title(title, fontsize=7.5, pad=2)
     axes.set_xlabel(label, fontsize=6.5, labelpad=2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 from torch import Tensor
@@ -15,7 +15,7 @@ from elsewhere.anomalies.origins import Origins, draw_with_origins
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
 from elsewhere.machines import EquivariantLocalScore
-from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_bytes, save_figure
+from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_bytes, save_figure, show_image
 from elsewhere.sampling import make_noise
 from elsewhere.schedules import Schedule
 
@@ -153,22 +153,17 @@ def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
     figure = new_figure(2.7 + 1.55 * across, 3.6)
     layout = figure.add_gridspec(2, across + 2, width_ratios=[1, 1, *([1] * across)])
     main = figure.add_subplot(layout[:, :2])
-    _show(main, image, title)
+    show_image(main, image, title)
     half = origins.window / 2
     for index in range(count):
         colour = TIP_COLOURS[index % len(TIP_COLOURS)]
         panel = figure.add_subplot(layout[index % 2, 2 + index // 2])
-        _show(
+        show_image(
             panel, to_unit(origins.images[index]), f"hand {int(origins.image_ids[index])}: {origins.weights[index]:.0%}"
         )
         for axes, (row, column) in ((main, origins.tips[index]), (panel, origins.places[index])):
             corner = (float(column) - half, float(row) - half)
             axes.add_patch(Rectangle(corner, origins.window, origins.window, fill=False, edgecolor=colour, linewidth=2))
+    for axes in figure.axes:
+        axes.set_axis_off()
     return figure
-
-
-def _show(axes: Any, image: Tensor, title: str) -> None:
-    pixels = ((image.detach().cpu().float().clamp(-1, 1) + 1) / 2).permute(1, 2, 0)
-    axes.imshow(pixels.squeeze(-1).numpy() if pixels.shape[-1] == 1 else pixels.numpy(), cmap="gray", vmin=0, vmax=1)
-    axes.set_title(title, fontsize=9)
-    axes.set_axis_off()
