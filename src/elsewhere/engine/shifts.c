@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX__
+#ifdef __SSE__
 #include <immintrin.h>
 #endif
 
@@ -66,8 +66,17 @@ static void replace_least(float *logs, int64_t *keys, int top, float log, int64_
 
 static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 
+/* As many images as a register holds numbers: of vectors that are wider compilers make code that is several times slower. */
+#if defined(__AVX512F__)
+#define FLOATS 16
+#elif defined(__AVX__)
+#define FLOATS 8
+#else
+#define FLOATS 4
+#endif
+
 #define REAL float
-#define LANES 16
+#define LANES FLOATS
 #define NAME(x) x##_float
 #include "shifts.h"
 #undef REAL
@@ -75,6 +84,6 @@ static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 
 #undef NAME
 
 #define REAL double
-#define LANES 8
+#define LANES (FLOATS / 2)
 #define NAME(x) x##_double
 #include "shifts.h"

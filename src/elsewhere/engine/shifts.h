@@ -13,6 +13,8 @@ INLINE int NAME(any_positive)(weights a) {
     return _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
 #elif defined(__AVX__) && LANES == 8
     return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_GT_OQ)) != 0;
+#elif defined(__SSE__) && LANES == 4
+    return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_setzero_ps())) != 0;
 #else
     const integers mask = a > 0.0f;
     int64_t words[LANES / 2], found = 0;
@@ -22,19 +24,31 @@ INLINE int NAME(any_positive)(weights a) {
 #endif
 }
 
+INLINE weights NAME(larger)(weights a, weights b) {
+#if defined(__AVX512F__) && LANES == 16
+    return (weights)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__) && LANES == 8
+    return (weights)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE__) && LANES == 4
+    return (weights)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    const integers above = a > b;
+    return (weights)(((integers)a & above) | ((integers)b & ~above));
+#endif
+}
+
 /* e^a of numbers up to 0; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
  * costs a hundred times as much. Looking whether any is above costs more than it saves. */
 INLINE weights NAME(exponential)(weights a) {
-    const weights least = (weights){0} - 80.0f;
-    const integers below = a < least;
-    a = (weights)(((integers)a & ~below) | ((integers)least & below));
-    /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. */
+    a = NAME(larger)(a, (weights){0} - 80.0f);
+    /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. The error of r grows with
+     * -a, by 2e-8 of it, and the weight falls faster. */
     const weights shifted = a * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
-    const weights r = (a - n * 0.693359375f) + n * 2.12194440e-4f;
-    weights p = r * (1.0f / 5040) + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
+    const weights r = a - n * 0.693147181f;
+    /* 1 + r + r^2 / 2 and the polynomial for the rest that errs least, by 4e-9 of e^r. */
+    weights p = r * 1.38992024e-3f + 8.36892588e-3f;
+    p = p * r + 4.16668507e-2f;
+    p = p * r + 1.66665184e-1f;
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
@@ -77,6 +91,21 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
                 const int left = at_least(0, x - reach), right = at_most(width, x + reach + 1);
                 half[(y * width + x) * LANES + lane] = (REAL)((below[right] - below[left] - above[right] + above[left]) / 2);
             }
+        }
+    }
+}
+
+/* Add the products of `count` rows of the images, from `y` on, with the rows of x that the shift brings them to. */
+INLINE void NAME(add)(const task *t, int channels, const REAL *x, const sums *k, int y, int count, int dy, int dx, int left,
+                      int right, sums *restrict columns) {
+    for (int c = 0; c < channels; c++) {
+        const sums *restrict rows = k + ((ptrdiff_t)c * t->height + y) * t->width;
+        const REAL *restrict asked = x + ((ptrdiff_t)c * t->rows + y + dy) * t->columns + dx;
+        for (int i = left; i < right; i++) {
+            sums sum = columns[i];
+            for (int row = 0; row < count; row++)
+                sum += rows[(ptrdiff_t)row * t->width + i] * asked[(ptrdiff_t)row * t->columns + i];
+            columns[i] = sum;
         }
     }
 }
@@ -158,20 +187,22 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REA
             for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
                 const int dy = rows->shift, dx = across->shift;
                 const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
-                for (int i = left; i < right; i++) {
-                    sums sum = {0};
-                    for (int c = 0; c < channels; c++)
-                        for (int y = at_least(0, rows->start - reach); y < at_most(height, rows->start + reach); y++)
-                            sum += k[((ptrdiff_t)c * height + y) * width + i] *
-                                   x[((ptrdiff_t)c * t->rows + y + dy) * t->columns + i + dx];
-                    columns[i] = sum;
-                }
+                memset(columns + left, 0, (size_t)(right - left) * sizeof(sums));
+                int y = at_least(0, rows->start - reach);
+                const int end = at_most(height, rows->start + reach);
+                for (; y + 4 <= end; y += 4) NAME(add)(t, channels, x, k, y, 4, dy, dx, left, right, columns);
+                for (; y < end; y++) NAME(add)(t, channels, x, k, y, 1, dy, dx, left, right, columns);
                 for (int row = rows->start; row < rows->stop; row++) {
                     const int leave = row > rows->start ? row - reach - 1 : -1;
                     NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
-                    sums sum = {0};
+                    sums sum = {0}, other = {0}; /* of which neither waits for the other */
                     weights share = {0};
-                    for (int i = left; i < at_most(width, across->start + reach); i++) sum += columns[i];
+                    int i = left;
+                    for (const int end = at_most(width, across->start + reach); i < end; i += 2) {
+                        sum += columns[i];
+                        if (i + 1 < end) other += columns[i + 1];
+                    }
+                    sum += other;
                     for (int column = across->start; column < across->stop; column++) {
                         if (column + reach < width) sum += columns[column + reach];
                         const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;

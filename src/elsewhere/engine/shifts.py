@@ -20,13 +20,13 @@ from elsewhere.engine.keys import PixelStore
 from elsewhere.engine.state import SoftmaxState
 from elsewhere.engine.tracing import SecondLook, Top, Trace
 
-# Images side by side in a vector.
+# Images of a piece of work: a multiple of those that lie side by side in a vector, which are as many or fewer.
 LANES = 16
-# With fewer images most of each vector would be empty.
+# With fewer images much of each vector would be empty.
 FEWEST = 16
 # Largest rounding error of a log-weight, in nats, at which sums are float32: less than for `SharedKeys`, since sums run
 # over a whole row and a whole column before they are fresh again.
-ROUNDING = 1e-4
+ROUNDING = 3e-5
 
 
 @dataclass(frozen=True)
