@@ -421,6 +421,7 @@ BAD = {
     "even window": "sample {data} --window 4",
     "window of zero": "sample {data} --window 0",
     "window of minus three": "sample {data} --window -3",
+    "window of four thousand million": "sample {data} --window 4294967297",
     "window that is no number": "sample {data} --window seven",
     "window and locality": "sample {data} --window 3 --locality {windows}",
     "locality that is missing": "sample {data} --locality {missing}",

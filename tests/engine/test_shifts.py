@@ -76,6 +76,14 @@ def test_floats_agree_with_bytes(sigma: float) -> None:
 
 
 @compiled_only
+def test_many_equal_windows_lose_no_digits() -> None:
+    images = torch.randint(100, 104, (16, 1, 160, 160), generator=torch.Generator().manual_seed(0)).byte()
+    machine = els.EquivariantLocalScore(images, 3, "wrap")
+    x = els.make_noise(1, (1, 4, 4))
+    assert float((machine(x, 1.0) - machine(x.double(), 1.0)).abs().max()) < 2e-5
+
+
+@compiled_only
 @settings(deadline=None, max_examples=20)
 @given(cuts=st.lists(st.integers(1, 2), max_size=2, unique=True), sigma=st.sampled_from([0.02, 0.5, 30.0]))
 def test_ranges_of_images_merge_to_all_of_them(cuts: list[int], sigma: float) -> None:

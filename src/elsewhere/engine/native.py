@@ -55,10 +55,19 @@ class Task(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled loop; None where there is none, or it was compiled for another machine."""
+    """The compiled loop; None where there is none, or it was compiled for another processor or from another source."""
+    return load(LIBRARY)
+
+
+def load(path: Path) -> ctypes.CDLL | None:
+    """The loop in a file, or None where it cannot be used here."""
     try:
-        loaded = ctypes.CDLL(str(LIBRARY))
-    except OSError:
+        loaded = ctypes.CDLL(str(path))
+        size = loaded.shifts_task
+    except (OSError, AttributeError):
+        return None
+    size.restype = ctypes.c_int64
+    if size() != ctypes.sizeof(Task):
         return None
     for name in ("shifts_float", "shifts_double"):
         getattr(loaded, name).argtypes = [ctypes.POINTER(Task)]

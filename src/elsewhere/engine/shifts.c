@@ -16,6 +16,9 @@
 #include <immintrin.h>
 #endif
 
+/* Weights that a lane adds up before the sum goes on in double. */
+#define LONGEST 4096
+
 #define INLINE static inline __attribute__((always_inline))
 #define APART __attribute__((noinline))
 
@@ -87,3 +90,35 @@ static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 
 #define LANES (FLOATS / 2)
 #define NAME(x) x##_double
 #include "shifts.h"
+
+/* The size of a task as this library knows it, or 0 where the processor is not one that it was compiled for. */
+#if defined(__x86_64__) && !defined(__clang__)
+__attribute__((target("arch=x86-64")))
+#endif
+int64_t shifts_task(void) {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+#ifdef __AVX__
+    if (!__builtin_cpu_supports("avx")) return 0;
+#endif
+#ifdef __FMA__
+    if (!__builtin_cpu_supports("fma")) return 0;
+#endif
+#ifdef __AVX2__
+    if (!__builtin_cpu_supports("avx2")) return 0;
+#endif
+#ifdef __BMI2__
+    if (!__builtin_cpu_supports("bmi2")) return 0;
+#endif
+#ifdef __AVX512F__
+    if (!__builtin_cpu_supports("avx512f")) return 0;
+#endif
+#ifdef __AVX512VL__
+    if (!__builtin_cpu_supports("avx512vl")) return 0;
+#endif
+#ifdef __AVX512DQ__
+    if (!__builtin_cpu_supports("avx512dq")) return 0;
+#endif
+#endif
+    return sizeof(task);
+}

@@ -3,10 +3,12 @@
 #define sums NAME(sums)
 #define weights NAME(weights)
 #define integers NAME(integers)
+#define words NAME(words)
 
 typedef REAL sums __attribute__((vector_size(LANES * sizeof(REAL))));
 typedef float weights __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
 INLINE int NAME(any_positive)(weights a) {
 #if defined(__AVX512F__) && LANES == 16
@@ -17,9 +19,9 @@ INLINE int NAME(any_positive)(weights a) {
     return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_setzero_ps())) != 0;
 #else
     const integers mask = a > 0.0f;
-    int64_t words[LANES / 2], found = 0;
-    memcpy(words, &mask, sizeof words);
-    for (int i = 0; i < LANES / 2; i++) found |= words[i];
+    int64_t pairs[LANES / 2], found = 0;
+    memcpy(pairs, &mask, sizeof pairs);
+    for (int i = 0; i < LANES / 2; i++) found |= pairs[i];
     return found != 0;
 #endif
 }
@@ -52,7 +54,7 @@ INLINE weights NAME(exponential)(weights a) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return (weights)((integers)p + ((integers)shifted << 23));
+    return (weights)((words)p + ((words)shifted << 23));
 }
 
 /* Some images, lane by lane, and |k|^2 / 2 of the windows around each of their pixels. */
@@ -64,7 +66,7 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
     for (int lane = 0; lane < LANES; lane++) {
         if (lane >= images) {
             /* No image: as far away as can be. */
-            for (int i = 0; i < area; i++) half[i * LANES + lane] = (REAL)1e30;
+            for (int i = 0; i < area; i++) half[i * LANES + lane] = INFINITY;
             continue;
         }
         const size_t from = (size_t)(first + lane) * image;
@@ -96,37 +98,34 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
 }
 
 /* Add the products of `count` rows of the images, from `y` on, with the rows of x that the shift brings them to. */
-INLINE void NAME(add)(const task *t, int channels, const REAL *x, const sums *k, int y, int count, int dy, int dx, int left,
-                      int right, sums *restrict columns) {
+INLINE void NAME(add)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, int count, int dy,
+                      int dx, int left, int right, sums *restrict columns) {
     for (int c = 0; c < channels; c++) {
-        const sums *restrict rows = k + ((ptrdiff_t)c * t->height + y) * t->width;
-        const REAL *restrict asked = x + ((ptrdiff_t)c * t->rows + y + dy) * t->columns + dx;
+        const ptrdiff_t from = ((ptrdiff_t)c * t->height + y) * t->width;
+        const ptrdiff_t asked = ((ptrdiff_t)c * t->rows + y + dy) * t->columns + dx;
         for (int i = left; i < right; i++) {
             sums sum = columns[i];
             for (int row = 0; row < count; row++)
-                sum += rows[(ptrdiff_t)row * t->width + i] * asked[(ptrdiff_t)row * t->columns + i];
+                sum += k[from + (ptrdiff_t)row * t->width + i] * x[asked + (ptrdiff_t)row * t->columns + i];
             columns[i] = sum;
         }
     }
 }
 
-/* Add the products of row `enter` of the images with the row of x that the shift brings it to, and take off those of row
- * `leave`; either may lie outside. */
-INLINE void NAME(slide)(const task *t, int channels, const REAL *x, const sums *k, int enter, int leave, int dy, int dx,
-                        int left, int right, sums *restrict columns) {
-    /* Pointers stay inside their arrays, also those that are not used. */
-    const int upper = at_least(leave, 0), lower = at_most(enter, t->height - 1);
+/* Add the products of row `enter` and take off those of row `leave`; either may lie outside the images. */
+INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int enter, int leave,
+                        int dy, int dx, int left, int right, sums *restrict columns) {
     for (int c = 0; c < channels; c++) {
         const ptrdiff_t image = (ptrdiff_t)c * t->height, asked = (ptrdiff_t)c * t->rows + dy;
-        const sums *restrict more = k + (image + lower) * t->width, *restrict less = k + (image + upper) * t->width;
-        const REAL *restrict of_more = x + (asked + lower) * t->columns + dx;
-        const REAL *restrict of_less = x + (asked + upper) * t->columns + dx;
+        const ptrdiff_t more = (image + enter) * t->width, of_more = (asked + enter) * t->columns + dx;
+        const ptrdiff_t less = (image + leave) * t->width, of_less = (asked + leave) * t->columns + dx;
         if (enter < t->height && leave >= 0)
-            for (int i = left; i < right; i++) columns[i] = columns[i] + more[i] * of_more[i] - less[i] * of_less[i];
+            for (int i = left; i < right; i++)
+                columns[i] = columns[i] + k[more + i] * x[of_more + i] - k[less + i] * x[of_less + i];
         else if (enter < t->height)
-            for (int i = left; i < right; i++) columns[i] += more[i] * of_more[i];
+            for (int i = left; i < right; i++) columns[i] += k[more + i] * x[of_more + i];
         else if (leave >= 0)
-            for (int i = left; i < right; i++) columns[i] -= less[i] * of_less[i];
+            for (int i = left; i < right; i++) columns[i] -= k[less + i] * x[of_less + i];
     }
 }
 
@@ -177,54 +176,8 @@ INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, in
     return weight;
 }
 
-INLINE void NAME(pairs)(const task *t, int channels, const REAL *restrict x, REAL precision, sums *restrict columns,
-                        const NAME(view) *v, int tracing) {
-    const int reach = t->radius, height = t->height, width = t->width, area = height * width;
-    const sums *restrict k = v->k, *restrict norms = v->norms;
-    for (int number = 0; number < t->frame_count; number++) {
-        const frame f = t->frames[number];
-        for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
-            for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
-                const int dy = rows->shift, dx = across->shift;
-                const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
-                memset(columns + left, 0, (size_t)(right - left) * sizeof(sums));
-                int y = at_least(0, rows->start - reach);
-                const int end = at_most(height, rows->start + reach);
-                for (; y + 4 <= end; y += 4) NAME(add)(t, channels, x, k, y, 4, dy, dx, left, right, columns);
-                for (; y < end; y++) NAME(add)(t, channels, x, k, y, 1, dy, dx, left, right, columns);
-                for (int row = rows->start; row < rows->stop; row++) {
-                    const int leave = row > rows->start ? row - reach - 1 : -1;
-                    NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
-                    sums sum = {0}, other = {0}; /* of which neither waits for the other */
-                    weights share = {0};
-                    int i = left;
-                    for (const int end = at_most(width, across->start + reach); i < end; i += 2) {
-                        sum += columns[i];
-                        if (i + 1 < end) other += columns[i + 1];
-                    }
-                    sum += other;
-                    for (int column = across->start; column < across->stop; column++) {
-                        if (column + reach < width) sum += columns[column + reach];
-                        const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;
-                        const sums logs = (sum - norms[key]) * precision;
-                        if (column >= reach) sum -= columns[column - reach];
-                        if (tracing)
-                            share += NAME(trace)(v, t->top, area, pixel, key, logs);
-                        else
-                            NAME(weigh)(v, channels, area, pixel, key, logs);
-                    }
-                    /* Long sums in float would lose digits. */
-                    if (tracing)
-                        for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
-                }
-            }
-    }
-}
-
-/* One softmax average for every pixel. */
-INLINE void NAME(average)(const task *t, int channels, const REAL *x, REAL precision, sums *columns,
-                          const NAME(view) *v) {
-    NAME(pairs)(t, channels, x, precision, columns, v, 0);
+/* Add what the lanes hold to the sums in double. */
+static APART void NAME(gather)(const task *t, int channels, const NAME(view) *v) {
     const int pixels = t->rows * t->columns;
     for (int pixel = 0; pixel < pixels; pixel++) {
         weights *here = v->found + (size_t)pixel * (channels + 1);
@@ -240,13 +193,59 @@ INLINE void NAME(average)(const task *t, int channels, const REAL *x, REAL preci
     memset(v->found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
 }
 
+INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
+                        const NAME(view) *v, int tracing) {
+    const int reach = t->radius, height = t->height, width = t->width, area = height * width;
+    const sums *restrict k = v->k, *restrict norms = v->norms;
+    int shifts = 0;
+    for (int number = 0; number < t->frame_count; number++) {
+        const frame f = t->frames[number];
+        for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
+            for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
+                /* Every shift adds to a pixel once at most; long sums in float would lose digits. */
+                if (++shifts % LONGEST == 0 && !tracing) NAME(gather)(t, channels, v);
+                const int dy = rows->shift, dx = across->shift;
+                const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
+                memset(columns + left, 0, (size_t)(right - left) * sizeof(sums));
+                int y = at_least(0, rows->start - reach);
+                const int below = at_most(height, rows->start + reach), before = at_most(width, across->start + reach);
+                for (; y + 4 <= below; y += 4) NAME(add)(t, channels, x, k, y, 4, dy, dx, left, right, columns);
+                for (; y < below; y++) NAME(add)(t, channels, x, k, y, 1, dy, dx, left, right, columns);
+                for (int row = rows->start; row < rows->stop; row++) {
+                    const int leave = row > rows->start ? row - reach - 1 : -1;
+                    NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
+                    sums sum = {0}, other = {0}; /* of which neither waits for the other */
+                    weights share = {0};
+                    for (int i = left; i < before; i += 2) {
+                        sum += columns[i];
+                        if (i + 1 < before) other += columns[i + 1];
+                    }
+                    sum += other;
+                    for (int column = across->start; column < across->stop; column++) {
+                        if (column + reach < width) sum += columns[column + reach];
+                        const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;
+                        const sums logs = (sum - norms[key]) * precision;
+                        if (column >= reach) sum -= columns[column - reach];
+                        if (tracing)
+                            share += NAME(trace)(v, t->top, area, pixel, key, logs);
+                        else
+                            NAME(weigh)(v, channels, area, pixel, key, logs);
+                    }
+                    if (tracing)
+                        for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
+                }
+            }
+    }
+    if (!tracing) NAME(gather)(t, channels, v);
+}
+
 /* Functions of their own, so that the constants of each loop stay in registers; images have one channel or three. */
 static APART void NAME(average_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(average)(t, 1, x, precision, columns, v);
+    NAME(pairs)(t, 1, x, precision, columns, v, 0);
 }
 
 static APART void NAME(average_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(average)(t, 3, x, precision, columns, v);
+    NAME(pairs)(t, 3, x, precision, columns, v, 0);
 }
 
 static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
@@ -324,3 +323,4 @@ int NAME(shifts)(const task *t) {
 #undef sums
 #undef weights
 #undef integers
+#undef words

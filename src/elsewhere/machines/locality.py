@@ -12,6 +12,8 @@ from typing import Any
 from elsewhere.files import write_text
 
 FORMAT = "elsewhere.locality/1"
+# Far beyond any image; sides of windows are counted in 32 bits further down.
+LARGEST_WINDOW = 2**20 + 1
 
 
 def check_window(window: object) -> int:
@@ -19,12 +21,14 @@ def check_window(window: object) -> int:
 
     Raises:
         TypeError: not an integer.
-        ValueError: even or not positive.
+        ValueError: even, not positive, or above 2^20 + 1.
     """
     if isinstance(window, bool) or not isinstance(window, int):
         raise TypeError(f"window must be an odd integer or a LocalitySchedule, got {type(window).__name__} {window!r}")
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window must be odd and positive (3, 5, 7, ...), got {window}")
+    if window > LARGEST_WINDOW:
+        raise ValueError(f"window must be at most {LARGEST_WINDOW}, got {window}: images end long before")
     return window
 
 
