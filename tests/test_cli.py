@@ -263,6 +263,7 @@ def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_pat
         ("--machine is", lambda data: els.IdealScore(data)),
         ("--machine ls --window 3", lambda data: els.LocalScore(data, 3)),
         ("--window 3 --network {circular}", lambda data: els.EquivariantLocalScore(data, 3, "wrap")),
+        ("--window 3 --borders torus", lambda data: els.EquivariantLocalScore(data, 3, "torus")),
     ],
 )
 def test_explain_writes_what_the_library_finds(
@@ -290,6 +291,20 @@ def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: P
     assert result.exit_code == 0, result.stderr
     assert names(tmp_path) == ["explanation.json", "mosaic.png", "run.png"]
     assert set(result.stdout.split()) >= {str(tmp_path / name) for name in names(tmp_path)}
+
+
+@pytest.mark.parametrize("borders", ["aware", "torus"])
+def test_explain_draws_on_a_canvas_of_any_size(world: dict[str, Path], tmp_path: Path, borders: Any) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    line = f"explain {{data}} --borders {borders} --window 3 --size 11x20 --count 1 --steps 2 --top 2 --parquet"
+    result = run(f"{line} --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    machine, few = els.EquivariantLocalScore(els.load_images(world["data"]), 3, borders), els.schedules.cosine(2)
+    drawn = els.sample(machine, els.make_noise(1, (1, 11, 20), 0), few, keep=True)
+    expected = els.explain(machine, drawn.states[-2], few.sigmas[-2], 2).table()
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    assert found["column"] == expected["column"].tolist()
+    assert found["weight"] == expected["weight"].tolist()
 
 
 def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: Path) -> None:
@@ -482,6 +497,10 @@ BAD = {
     "too many sources to name": "explain {data} --top 1025",
     "explain a label that is no class": "explain {data} --label trouser",
     "explain no images": "explain {missing}",
+    "explain on a canvas that is no size": "explain {data} --size 64x",
+    "explain on a canvas for the local machine": "explain {data} --machine ls --window 3 --size 16x16",
+    "explain on a canvas beyond the places of a window": "explain {data} --window 17 --size 16x16",
+    "explain with unknown borders": "explain {data} --borders mirror",
     "unknown engine": "sample {data} --window 3 --engine quick",
     "tolerance of zero": "sample {data} --window 3 --tolerance 0",
     "tolerance far too large": "compare {data} {net} --tolerance 1",

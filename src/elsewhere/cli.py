@@ -48,6 +48,15 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first imag
 Size = Annotated[
     int | None, typer.Option(min=1, help="Resize every image to this many pixels a side.", show_default="as stored")
 ]
+Canvas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIDE|HEIGHTxWIDTH",
+        help="SIDE resizes every training image to this many pixels a side, as in the other commands; HEIGHTxWIDTH "
+        "draws images of this size from the training images as they are.",
+        show_default="as stored",
+    ),
+]
 Gray = Annotated[
     bool | None,
     typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
@@ -77,6 +86,13 @@ Borders = Annotated[
     Literal["aware", "wrap"] | None,
     typer.Option(
         help="Borders of els: aware of them, as a network with zero padding, or wrapping, as with circular padding.",
+        show_default="as the network pads",
+    ),
+]
+AnyBorders = Annotated[
+    Literal["aware", "wrap", "torus"] | None,
+    typer.Option(
+        help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too.",
         show_default="as the network pads",
     ),
 ]
@@ -195,15 +211,7 @@ def sample(
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
     limit: Limit = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIDE|HEIGHTxWIDTH",
-            help="SIDE resizes every training image to this many pixels a side, as in the other commands; HEIGHTxWIDTH "
-            "draws images of this size from the training images as they are.",
-            show_default="as stored",
-        ),
-    ] = None,
+    size: Canvas = None,
     gray: Gray = None,
     out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
 ) -> None:
@@ -447,7 +455,7 @@ def explain(
     ] = None,
     window: WindowSide = None,
     locality: Locality = None,
-    borders: Borders = None,
+    borders: AnyBorders = None,
     label: NetworkLabel = None,
     count: Count = 4,
     seed: Seed = 0,
@@ -465,7 +473,7 @@ def explain(
     tolerance: Tolerance = 1e-3,
     any_data: AnyData = False,
     limit: Limit = None,
-    size: Size = None,
+    size: Canvas = None,
     gray: Gray = None,
     out: Annotated[Path, typer.Option(help="Folder for mosaic.png and explanation.json.")] = Path("elsewhere-explain"),
 ) -> None:
@@ -479,6 +487,7 @@ def explain(
     Examples:
       elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
       elsewhere explain fashion-mini --network fashion-resnet --count 4 --out explained
+      elsewhere explain patterns.npz --borders torus --size 48x96 --window 9 --out pattern-explained
     """
     with results_in(out):
         import elsewhere as els
@@ -489,7 +498,8 @@ def explain(
         levels = els.schedules.named(schedule, steps)
         if parquet:
             require_parquet()
-        images, net = _load_maybe_pair(data, limit, size, gray, network, any_data)
+        side, canvas = parse_size(size)
+        images, net = _load_maybe_pair(data, limit, side, gray, network, any_data)
         chosen, origin = choices.choose_machines(
             [machine],
             images,
@@ -503,7 +513,7 @@ def explain(
         )
         result = explain_images(
             chosen[machine.upper()],
-            els.make_noise(count, images.shape, seed),
+            els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed),
             schedule=levels,
             label=choices.choose_labels(label or choices.default_label(net), count, images),
             network=net,
@@ -530,13 +540,7 @@ def index(
     ] = None,
     window: WindowSide = None,
     locality: Locality = None,
-    borders: Annotated[
-        Literal["aware", "wrap", "torus"] | None,
-        typer.Option(
-            help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too.",
-            show_default="as the network pads",
-        ),
-    ] = None,
+    borders: AnyBorders = None,
     label: Annotated[
         str | None,
         typer.Option(

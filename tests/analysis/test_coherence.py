@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -43,10 +44,15 @@ def by_definition(mosaic: Mosaic, machine: els.EquivariantLocalScore, window: in
     """Flood fill over pairs of neighbours whose windows, with a frame that marks the border, are equal bytes."""
     r = window // 2
     pixels = mosaic.store.pixels.numpy().astype(int)
-    framed = np.pad(pixels, ((0, 0), (0, 0), (r, r), (r, r)), constant_values=-1)
+    pad = ((0, 0), (0, 0), (r, r), (r, r))
+    torus = machine.borders == "torus"
+    framed = np.pad(pixels, pad, mode="wrap") if torus else np.pad(pixels, pad, constant_values=-1)
     height, width = mosaic.image_ids.shape[1:3]
+    goes_round = torus or (machine.borders == "wrap" and window <= min(pixels.shape[2:]))
 
     def look(n: int, i: int, j: int) -> bytes | None:
+        if torus:
+            i, j = i % pixels.shape[2], j % pixels.shape[3]
         if not (0 <= i < pixels.shape[2] and 0 <= j < pixels.shape[3]):
             return None
         return framed[n, :, i : i + window, j : j + window].tobytes()
@@ -59,9 +65,9 @@ def by_definition(mosaic: Mosaic, machine: els.EquivariantLocalScore, window: in
         values = np.frombuffer(look(*source(i, j)) or b"", dtype=int)
         return len(set(values[values >= 0].tolist())) == 1
 
-    def together(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    def together(a: tuple[int, int], b: tuple[int, int], step: tuple[int, int]) -> bool:
         (n, i, j), (m, k, l) = source(*a), source(*b)  # noqa: E741
-        down, across = b[0] - a[0], b[1] - a[1]
+        down, across = step
         forth = look(n, i + down, j + across) == look(m, k, l)
         back = look(m, k - down, l - across) == look(n, i, j)
         return (forth or back) and not is_plain(*a) and not is_plain(*b)
@@ -74,14 +80,16 @@ def by_definition(mosaic: Mosaic, machine: els.EquivariantLocalScore, window: in
             labels[a] = start[0] * width + start[1]
             for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
                 b = a[0] + step[0], a[1] + step[1]
+                if goes_round:
+                    b = b[0] % height, b[1] % width
                 if 0 <= b[0] < height and 0 <= b[1] < width and labels[b] < 0:
-                    first, second = (a, b) if sum(step) > 0 else (b, a)
-                    if together(first, second):
+                    forward = sum(step) > 0
+                    if together(a, b, step) if forward else together(b, a, (-step[0], -step[1])):
                         stack.append(b)
     return labels
 
 
-@pytest.mark.parametrize("borders", ["aware", "wrap"])
+@pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
 @pytest.mark.parametrize(("window", "sigma"), [(3, 0.3), (5, 1.0), (9, 3.0), (15, 3.0)])
 def test_regions_are_those_of_the_definition(borders: str, window: int, sigma: float) -> None:
     generator = torch.Generator().manual_seed(window)
@@ -96,6 +104,42 @@ def test_regions_are_those_of_the_definition(borders: str, window: int, sigma: f
     np.testing.assert_array_equal(found, by_definition(mosaic, machine, window))
     # Wrapping, a window of 9 in images of 9 has one place: no window continues another.
     assert (len(np.unique(found)) == found.size) == (borders == "wrap" and window == 9)
+
+
+def labyrinth(side: int = 32) -> els.ImageSet:
+    """One periodic pattern without symmetries: low waves of random direction and phase, as two levels."""
+    spectrum = torch.fft.fft2(torch.randn(side, side, generator=torch.Generator().manual_seed(1)))
+    frequency = torch.fft.fftfreq(side, 1 / side)
+    length = (frequency[:, None].square() + frequency.square()).sqrt()
+    waves = torch.fft.ifft2(spectrum * ((length > 3) & (length < 6))).real
+    return els.ImageSet((waves > 0)[None, None].byte() * 255)
+
+
+def test_a_rolled_copy_on_the_torus_is_one_patch() -> None:
+    data = labyrinth()
+    machine = els.EquivariantLocalScore(data, 9, "torus")
+    x = data.scaled().roll((5, -9), (2, 3)) + 0.1 * els.make_noise(1, data.shape)
+    mosaic = els.explain(machine, x, 0.1, 1)
+    row, column = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    assert torch.equal(mosaic.positions[0, :, :, 0], torch.stack([(row - 5) % 32, (column + 9) % 32], -1))
+    assert not regions(mosaic).any()
+    assert coherence_length(mosaic).tolist() == [32]
+
+
+@pytest.mark.parametrize("borders", ["wrap", "torus"])
+def test_where_x_wraps_a_roll_of_it_changes_no_patch(borders: Literal["wrap", "torus"]) -> None:
+    data = labyrinth()
+    machine, x = els.EquivariantLocalScore(data, 5, borders), els.make_noise(1, (1, 20, 24)).double()
+    one, other = (els.explain(machine, some, 1.0, 1) for some in (x, x.roll((7, 11), (2, 3))))
+    assert 1 < float(coherence_length(one)) < 20
+    torch.testing.assert_close(coherence_length(one), coherence_length(other))
+    # The same pixels together: a region's number is that of its first pixel, which a roll changes.
+    together = [
+        (labels[0] == labels[0].roll(-1, 1), labels[0] == labels[0].roll(-1, 0))
+        for labels in map(regions, (one, other))
+    ]
+    for before, after in zip(*together, strict=True):
+        assert torch.equal(before.roll((7, 11), (0, 1)), after)
 
 
 def test_the_ideal_machine_pastes_whole_images() -> None:

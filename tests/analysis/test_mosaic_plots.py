@@ -46,6 +46,22 @@ def test_windows_are_shown_as_far_as_the_image_goes() -> None:
     assert shown(asked).shape == (3, 3, 3)
 
 
+def test_windows_that_wrap_round_are_shown_whole() -> None:
+    x = els.make_noise(1, (3, 9, 10))
+    found = els.explain(els.EquivariantLocalScore(DATA, 5, "torus"), x, 0.8, 3)
+    axes = found.plot(0, pixel=(0, 9)).axes
+    titles = [a.get_title() for a in axes]
+    corner = x[0].roll((2, -7), (1, 2))[:, :5, :5].clamp(-1, 1)
+    expected = ((corner + 1) * 127.5).round().byte().permute(1, 2, 0)
+    np.testing.assert_array_equal(shown(axes[titles.index("asked with")]), expected.numpy())
+    row, column = found.positions[0, 0, 9, 0].tolist()
+    patch = DATA.images[found.image_ids[0, 0, 9, 0]].roll((2 - row, 2 - column), (1, 2))[:, :5, :5]
+    np.testing.assert_array_equal(shown(axes[titles.index("asked with") + 1]), patch.permute(1, 2, 0).numpy())
+    # The window's frame goes on at the opposite edges.
+    corners = {patch.get_xy() for patch in axes[0].patches if patch.get_width() == 5}
+    assert {(6.5, -2.5), (-3.5, -2.5), (6.5, 6.5), (-3.5, 6.5)} <= corners
+
+
 @pytest.mark.parametrize(("index", "pixel"), [(2, None), (-1, None), (0, (9, 0)), (0, (0, -1))])
 def test_an_image_or_a_pixel_that_is_not_there_is_refused(index: int, pixel: tuple[int, int] | None) -> None:
     with pytest.raises(ValueError, match="must be"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ def regions(mosaic: Mosaic) -> Tensor:
     Two pixels side by side belong together when the heaviest window of one, moved by as much in its training image,
     is the heaviest window of the other: same training image, same position - pixel. Equal windows stand for one
     another, so that it does not matter which of them is named. Plain windows, of one colour throughout, would continue
-    everywhere: pixels made by them stay regions of their own.
+    everywhere: pixels made by them stay regions of their own. Where windows of x wrap round, pixels at opposite edges
+    lie side by side; where those of the training images do, positions count modulo their sides.
 
     Returns:
         For each pixel the flat position of the first pixel of its region.
@@ -37,10 +39,10 @@ def regions(mosaic: Mosaic) -> Tensor:
 def plain(mosaic: Mosaic) -> Tensor:
     """Pixels whose heaviest window is of one colour throughout, bool (B, H, W)."""
     found = torch.empty_like(mosaic.image_ids[..., 0], dtype=torch.bool)
-    for index, window in enumerate(mosaic.windows):
+    for index, reader in enumerate(_readers(mosaic)):
         place = mosaic.positions[index, :, :, 0].flatten(0, 1)
         heaviest = mosaic.image_ids[index, :, :, 0].flatten(), place[:, 0], place[:, 1]
-        found[index] = _by_chunks(_is_plain, mosaic.store, window, heaviest).view_as(found[index])
+        found[index] = reader.test(_is_plain, *heaviest).view_as(found[index])
     return found
 
 
@@ -55,6 +57,34 @@ def coherence_length(mosaic: Mosaic) -> Tensor:
     labels, counted = _regions(mosaic, is_plain).flatten(1), ~is_plain.flatten(1)
     sizes = torch.zeros_like(labels).scatter_add_(1, labels, torch.ones_like(labels)).gather(1, labels)
     return ((sizes * counted).sum(1).double() / counted.sum(1).clamp(min=1)).sqrt()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Windows of the training images as one image of a mosaic was made of them."""
+
+    store: PixelStore
+    window: int
+    wraps: bool
+
+    def test(self, test: Callable[..., Tensor], *places: Tensor) -> Tensor:
+        """A test of windows at image, row, column, ... (M,), not all of which are read at once."""
+        side = self.window if self.wraps else min(self.window, 2 * max(self.store.pixels.shape[2:]))
+        many = max(1, CHUNK // (side**2 * self.store.pixels.shape[1]))
+        parts = zip(*(torch.split(place, many) for place in places), strict=True)
+        return torch.cat([test(self, *some) for some in parts])
+
+    def read(self, *place: Tensor) -> tuple[Tensor, Tensor]:
+        """See `read_windows`."""
+        return read_windows(self.store.pixels, self.window, *place, wraps=self.wraps)
+
+
+def _readers(mosaic: Mosaic) -> list[_Reader]:
+    """One for each image of the batch."""
+    return [
+        _Reader(mosaic.store, window, wraps.training)
+        for window, wraps in zip(mosaic.windows, mosaic.wraps, strict=True)
+    ]
 
 
 def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
@@ -72,61 +102,55 @@ def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
 
 
 def _spread(labels: Tensor, joined: Tensor, axis: int) -> Tensor:
-    """The smaller label of two neighbours along an axis that are joined, for both."""
-    size = labels.shape[axis] - 1
-    first, second = labels.narrow(axis, 0, size), labels.narrow(axis, 1, size)
-    least = torch.minimum(first, second)
-    labels = labels.clone()
-    labels.narrow(axis, 0, size).copy_(torch.where(joined, least, first))
-    # Not from the label just written: that of the second may be smaller still.
-    second = labels.narrow(axis, 1, size)
-    second.copy_(torch.where(joined, torch.minimum(second, least), second))
-    return labels
+    """The smallest label of every pixel and its neighbours along an axis that it is joined to: see `_continue`."""
+    least = torch.minimum(labels, labels.roll(-1, axis))
+    labels = torch.where(joined, least, labels)
+    return torch.where(joined.roll(1, axis), torch.minimum(labels, least.roll(1, axis)), labels)
 
 
 def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
-    """Whether each pixel and the next one, a step down or to the right, come from one place: bool (B, H', W')."""
-    down, across = step
+    """Whether each pixel and the next one, a step down or to the right, come from one place: bool (B, H, W).
+
+    The next one of the last is the first, where windows of x wrap round; else the last has none.
+    """
     move = torch.tensor(step, device=is_plain.device)
-    here = slice(None), slice(0, is_plain.shape[1] - down), slice(0, is_plain.shape[2] - across)
-    following = slice(None), slice(down, None), slice(across, None)
-    ids, places = mosaic.image_ids[..., 0], mosaic.positions[..., 0, :]
-    image, place, next_image, next_place = ids[here], places[here], ids[following], places[following]
-    varied = ~(is_plain[here] | is_plain[following])
-    joined = (image == next_image) & (place + move == next_place).all(-1) & varied
-    for index, window in enumerate(mosaic.windows):
+    image, place = mosaic.image_ids[..., 0], mosaic.positions[..., 0, :]
+    axis = 1 + step.index(1)
+    next_image, next_place = image.roll(-1, axis), place.roll(-1, axis)
+    varied = ~(is_plain | is_plain.roll(-1, axis))
+    for index, wraps in enumerate(mosaic.wraps):
+        if not wraps.x:
+            varied[index].narrow(axis - 1, -1, 1).fill_(False)
+    joined = torch.empty_like(varied)
+    sides = torch.tensor(mosaic.store.pixels.shape[2:], device=is_plain.device)
+    for index, reader in enumerate(_readers(mosaic)):
+        apart = place[index] + move - next_place[index]
+        if reader.wraps:
+            apart = apart % sides
+        joined[index] = (image[index] == next_image[index]) & (apart == 0).all(-1) & varied[index]
         rest = varied[index] & ~joined[index]
         one, other = image[index][rest], next_image[index][rest]
         at, next_at = place[index][rest], next_place[index][rest]
-        forth = _same_window(mosaic.store, window, (one, at + move), (other, next_at))
-        back = _same_window(mosaic.store, window, (one, at), (other, next_at - move))
+        forth = _same_window(reader, (one, at + move), (other, next_at))
+        back = _same_window(reader, (one, at), (other, next_at - move))
         joined[index, rest] = forth | back
     return joined
 
 
-def _same_window(store: PixelStore, window: int, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+def _same_window(reader: _Reader, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
     """Whether windows, given by images (M,) and positions (M, 2), are equal and end at the same borders, bool (M,)."""
-    places = one[0], *one[1].unbind(1), other[0], *other[1].unbind(1)
-    return _by_chunks(_equal, store, window, places)
+    return reader.test(_equal, one[0], *one[1].unbind(1), other[0], *other[1].unbind(1))
 
 
-def _by_chunks(test: Callable[..., Tensor], store: PixelStore, window: int, places: Sequence[Tensor]) -> Tensor:
-    """A test of windows at image, row, column, ... (M,), not all of which are read at once."""
-    side = min(window, 2 * max(store.pixels.shape[2:]))
-    many = max(1, CHUNK // (side**2 * store.pixels.shape[1]))
-    parts = zip(*(torch.split(place, many) for place in places), strict=True)
-    return torch.cat([test(store, window, *some) for some in parts])
-
-
-def _equal(store: PixelStore, window: int, *places: Tensor) -> Tensor:
-    one, inside = read_windows(store.pixels, window, *places[:3])
-    other, also_inside = read_windows(store.pixels, window, *places[3:])
+def _equal(reader: _Reader, *places: Tensor) -> Tensor:
+    one, inside = reader.read(*places[:3])
+    other, also_inside = reader.read(*places[3:])
     same = (inside == also_inside) & ((one == other) | ~inside)
     # A window centred outside an image is no window.
     return same.flatten(1).all(1) & inside[:, 0, inside.shape[2] // 2, inside.shape[3] // 2]
 
 
-def _is_plain(store: PixelStore, window: int, *places: Tensor) -> Tensor:
-    pixels, inside = read_windows(store.pixels, window, *places)
+def _is_plain(reader: _Reader, *places: Tensor) -> Tensor:
+    pixels, inside = reader.read(*places)
     centre = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
     return ((pixels == centre[:, :, None, None]) | ~inside).flatten(1).all(1)

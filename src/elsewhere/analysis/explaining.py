@@ -16,6 +16,7 @@ from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.engine import PixelStore
 from elsewhere.files import atomic_path
 from elsewhere.machines.base import SoftmaxMachine, Traced
+from elsewhere.machines.borders import Wraps
 from elsewhere.optional import require
 from elsewhere.progress import track
 from elsewhere.sampling import Run
@@ -47,6 +48,7 @@ class Mosaic:
         x, x0: the noisy images and the prediction, (B, C, H, W).
         sigmas: noise level of each image.
         windows: side of the window of each image, in pixels; it may exceed the image.
+        wraps: where these windows wrap round the edges, for each image.
         store: the training images.
         shares: see `credits`.
     """
@@ -59,6 +61,7 @@ class Mosaic:
     x0: Tensor
     sigmas: tuple[float, ...]
     windows: tuple[int, ...]
+    wraps: tuple[Wraps, ...]
     store: PixelStore
     shares: Tensor
 
@@ -143,16 +146,22 @@ def require_parquet() -> tuple[ModuleType, ModuleType]:
     return arrow, require("pyarrow.parquet", extra=EXTRA, purpose="a Parquet file")
 
 
-def read_windows(pixels: Tensor, window: int, image: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+def read_windows(
+    pixels: Tensor, window: int, image: Tensor, row: Tensor, column: Tensor, *, wraps: bool = False
+) -> tuple[Tensor, Tensor]:
     """Windows of images (N, C, H, W) centred on M places, and which of their pixels lie inside, both (M, C, h, w).
 
-    Sides are those of the window, or less where it exceeds the image on both sides of every place.
+    Sides are those of the window, or less where it exceeds the image on both sides of every place. Where windows wrap
+    round the edges, sides are those of the window whatever the image, places count modulo its sides, and all is inside.
     """
     height, width = pixels.shape[2:]
+    reach = (window // 2 if wraps else min(window // 2, side - 1) for side in (height, width))
     rows, columns = (
-        at[:, None] + torch.arange(-min(window // 2, n - 1), min(window // 2, n - 1) + 1, device=at.device)
-        for at, n in ((row, height), (column, width))
+        at[:, None] + torch.arange(-far, far + 1, device=at.device)
+        for at, far in zip((row, column), reach, strict=True)
     )
+    if wraps:
+        rows, columns = rows % height, columns % width
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
     found = pixels[image[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
@@ -222,6 +231,7 @@ def explain(
         (x0 + known.store.offset).to(images),
         tuple(levels.tolist()),
         tuple(windows),
+        tuple(known.wraps(window) for window in windows),
         known.store,
         shares,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ def mosaic_figure(
             cells[0].set_xlabel(beside.captions[image], fontsize=8)
         for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
             show_image(axes, images[image], title)
-            _frame(axes, asked, mosaic.windows[image])
+            _frame(axes, asked, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
         cells[-3].set_xlabel(f"sigma {mosaic.sigmas[image]:.3g}, window {mosaic.windows[image]}", fontsize=8)
         cells[-2].set_xlabel(
             f"{len(set(mosaic.image_ids[image, ..., 0].flatten().tolist()))} training images", fontsize=8
@@ -131,14 +132,16 @@ def _colour(source: int) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-def _frame(axes: Axes, pixel: tuple[int, int], window: int) -> None:
-    """Mark a pixel and its window."""
+def _frame(axes: Axes, pixel: tuple[int, int], window: int, period: tuple[int, int] | None) -> None:
+    """Mark a pixel and its window; in an image that wraps round with such sides, also what lies beyond the edges."""
     from matplotlib.patches import Rectangle
 
     row, column = pixel
+    again = [(0, 0)] if period is None else list(product(*((-side, 0, side) for side in period)))
     for side, width in ((window, 1.0), (1, 0.8)):
-        corner = column - side / 2, row - side / 2
-        axes.add_patch(Rectangle(corner, side, side, fill=False, color="#e8442e", linewidth=width))
+        for down, across in again:
+            corner = column + across - side / 2, row + down - side / 2
+            axes.add_patch(Rectangle(corner, side, side, fill=False, color="#e8442e", linewidth=width))
 
 
 def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title: str) -> None:
@@ -157,14 +160,14 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
     rows = math.ceil((PATCHES + 2) / ACROSS)
     cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
     here = torch.tensor([index]), torch.tensor([pixel[0]]), torch.tensor([pixel[1]])
-    window = mosaic.windows[index]
-    asked = read_windows(mosaic.x.cpu().float(), window, *here)
+    window, wraps = mosaic.windows[index], mosaic.wraps[index]
+    asked = read_windows(mosaic.x.cpu().float(), window, *here, wraps=wraps.x)
     _show_window(figure.add_subplot(cells[0, 0]), *asked, "asked with", f"pixel {pixel[0]}, {pixel[1]}")
     at = (index, *pixel)
     there = [rank for rank in range(min(PATCHES, mosaic.image_ids.shape[3])) if mosaic.image_ids[(*at, rank)] >= 0]
     for j, rank in enumerate(there, start=1):
         source, place = mosaic.image_ids[(*at, rank)][None], mosaic.positions[(*at, rank)][:, None]
-        found, inside = read_windows(mosaic.store.pixels, window, source, *place)
+        found, inside = read_windows(mosaic.store.pixels, window, source, *place, wraps=wraps.training)
         axes = figure.add_subplot(cells[j // ACROSS, j % ACROSS])
         text = f"#{int(source)}" + (f" and {count - 1}" if (count := int(mosaic.counts[(*at, rank)])) > 1 else "")
         _show_window(axes, mosaic.store.floats(found), inside, _percent(float(mosaic.weights[(*at, rank)])), text)
@@ -188,7 +191,8 @@ def _window_name(mosaic: Mosaic, index: int) -> str:
 
 def _sees_all(mosaic: Mosaic, index: int) -> bool:
     """Whether every pixel sees the whole image."""
-    return mosaic.windows[index] >= 2 * max(mosaic.image_ids.shape[1:3]) - 1
+    side = max(mosaic.image_ids.shape[1:3])
+    return mosaic.windows[index] >= (side if mosaic.wraps[index].x else 2 * side - 1)
 
 
 def _percent(share: float) -> str:

@@ -31,6 +31,7 @@ from elsewhere.engine import (
     compiled,
 )
 from elsewhere.files import default_folder
+from elsewhere.machines.borders import Wraps
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
 Data = ImageSet | Tensor | np.ndarray
@@ -249,6 +250,10 @@ class SoftmaxMachine(Denoiser):
                     traces = engines.run(looks, device)
                     for question, state, look, trace in zip(questions, states, looks, traces, strict=True):
                         yield Traced(some, window, training, question, state, trace, look)
+
+    def wraps(self, window: int) -> Wraps:
+        """Which windows of this side wrap round the edges; a window that does not ends there."""
+        return Wraps(x=False, training=False)
 
     def _check_room(self, questions: Sequence[Question], batch: int) -> None:
         # A log-weight and a position, sorted once.

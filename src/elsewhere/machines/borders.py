@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,13 @@ from torch import Tensor
 from elsewhere.engine import Extent
 
 Distances = tuple[int, int]
+
+
+class Wraps(NamedTuple):
+    """Whether windows that reach over an edge go on at the opposite one: in x, and in the training images."""
+
+    x: bool
+    training: bool
 
 
 @dataclass(frozen=True)

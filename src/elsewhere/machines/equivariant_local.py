@@ -23,7 +23,7 @@ from elsewhere.engine import (
 )
 from elsewhere.engine.exact import MOST_PIECES
 from elsewhere.machines.base import Data, Question, Window, WindowedMachine, store_bytes
-from elsewhere.machines.borders import BorderClass, border_classes, interior, wrap
+from elsewhere.machines.borders import BorderClass, Wraps, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 from elsewhere.progress import track
 
@@ -195,6 +195,11 @@ class EquivariantLocalScore(WindowedMachine):
             return counts
 
         return self._cache.get(_name("counts", places, label), make, lambda made: 0 if made is None else made.nbytes)
+
+    def wraps(self, window: int) -> Wraps:
+        torus = self.borders == "torus"
+        # Wrapping without an interior place, the machine is the local one: see `_asked`.
+        return Wraps(torus or (self.borders == "wrap" and self._key_places(window) is not None), torus)
 
     def _asked(self, x: Tensor, window: int) -> tuple[list[Asked], int]:
         """Which rectangles of x ask the windows at which places of the training images.
