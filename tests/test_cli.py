@@ -276,10 +276,12 @@ def test_explain_writes_what_the_library_finds(
     assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
     data, few = els.load_images(world["data"]), els.schedules.cosine(2)
     drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
-    expected = els.explain(machine(data), drawn.states[-2], few.sigmas[-2], 2, 1).table()
+    *_, last = els.explain_run(machine(data), drawn, 2, 1)
+    expected = last.table()
     found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
     for name, values in expected.items():
         assert found[name] == values.tolist()
+    assert set(found["step"]) == {1}
     assert ("Pearson r" in result.stdout) == ("--network" in options)
     content = json.loads((tmp_path / "explanation.json").read_text())
     assert content["settings"]["about"]["seed"] == "3"
@@ -287,10 +289,32 @@ def test_explain_writes_what_the_library_finds(
 
 
 def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: Path) -> None:
-    result = run(f"explain {{colour}} --window 3 --count 1 --steps 2 --every-step --out {tmp_path}", **world)
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    line = f"explain {{colour}} --window 3 --count 1 --steps 2 --every-step --parquet --json --out {tmp_path}"
+    result = run(line, **world)
     assert result.exit_code == 0, result.stderr
-    assert names(tmp_path) == ["explanation.json", "mosaic.png", "run.png"]
+    assert names(tmp_path) == ["explanation.json", "mosaic.json", "mosaic.parquet", "mosaic.png", "run.png"]
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    assert set(zip(found["step"], found["sigma"], strict=True)) == set(enumerate(els.schedules.cosine(2).sigmas[:-1]))
+    rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]
+    assert rows == [list(row) for row in zip(*found.values(), strict=True)]
     assert set(result.stdout.split()) >= {str(tmp_path / name) for name in names(tmp_path)}
+
+
+def test_explain_shows_the_pixel_that_was_chosen(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from elsewhere.analysis import explanation
+
+    asked = []
+    draw = explanation.mosaic_figure
+    monkeypatch.setattr(explanation, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
+    line = f"explain {{data}} --window 3 --size 8x20 --count 1 --steps 1 --out {tmp_path}"
+    assert run(f"{line} --pixel 7,19", **world).exit_code == 0
+    assert run(line, **world).exit_code == 0
+    assert asked == [(7, 19), None]
 
 
 @pytest.mark.parametrize("borders", ["aware", "torus"])
@@ -500,6 +524,11 @@ BAD = {
     "explain on a canvas that is no size": "explain {data} --size 64x",
     "explain on a canvas for the local machine": "explain {data} --machine ls --window 3 --size 16x16",
     "explain on a canvas beyond the places of a window": "explain {data} --window 17 --size 16x16",
+    "explain a pixel that is none": "explain {data} --window 3 --pixel 4",
+    "explain a pixel that is a word": "explain {data} --window 3 --pixel middle",
+    "explain a pixel before the first": "explain {data} --window 3 --pixel -1,0",
+    "explain a pixel below the image": "explain {data} --window 3 --pixel 8,0",
+    "explain a pixel beside the canvas": "explain {data} --window 3 --size 16x20 --pixel 0,20",
     "explain with unknown borders": "explain {data} --borders mirror",
     "unknown engine": "sample {data} --window 3 --engine quick",
     "tolerance of zero": "sample {data} --window 3 --tolerance 0",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_size, parse_windows, results_in
+from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_pixel, parse_size, parse_windows, results_in
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ def test_a_side_or_a_canvas() -> None:
 def test_what_is_neither_a_side_nor_a_canvas(text: str) -> None:
     with pytest.raises(ValueError, match="--size must be a side such as 64, or height and width such as 256x512"):
         parse_size(text)
+
+
+def test_a_row_and_a_column() -> None:
+    assert parse_pixel(None) is None
+    assert parse_pixel("14,9") == parse_pixel(" 14 , 9 ") == (14, 9)
+    for text in ("", "14", "14,", "14x9", "1,2,3", "-1,2", "1.5,2", "a,b", "9" * 30 + ",1"):
+        with pytest.raises(ValueError, match="--pixel must be a row and a column such as 14,9"):
+            parse_pixel(text)
 
 
 def test_lists_and_ranges_of_windows() -> None:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from elsewhere.terminal import OneLineErrors, check_file, parse_memory, parse_size, parse_windows, results_in
+from elsewhere.terminal import (
+    OneLineErrors,
+    check_file,
+    parse_memory,
+    parse_pixel,
+    parse_size,
+    parse_windows,
+    results_in,
+)
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Comparison
@@ -465,8 +473,20 @@ def explain(
     every_step: Annotated[
         bool, typer.Option("--every-step", help="Explain every step, not the last one alone: also writes run.png.")
     ] = False,
+    pixel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW,COLUMN",
+            help="Pixel of every image whose patches mosaic.png shows, counted from 0.",
+            show_default="one in varied surroundings",
+        ),
+    ] = None,
     parquet: Annotated[
-        bool, typer.Option("--parquet", help="Also write mosaic.parquet, a row for each pixel and source.")
+        bool,
+        typer.Option("--parquet", help="Also write mosaic.parquet, a row for each explained step, pixel and source."),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Also write the same rows as mosaic.json, which is larger.")
     ] = False,
     memory: Memory = "1GB",
     engine: EngineName = "auto",
@@ -481,24 +501,25 @@ def explain(
 
     A machine draws images; then every pixel gets its sources, with their weights, and every training image its share
     of the whole. With --network the machine is the one calibrated to that network, and how well both agree is shown
-    beside each image. --parquet needs the extra `explain`.
+    beside each image. --parquet needs the extra `explain`; with --every-step it has the rows of every step.
 
     \b
     Examples:
       elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
-      elsewhere explain fashion-mini --network fashion-resnet --count 4 --out explained
+      elsewhere explain fashion-mini --network fashion-resnet --count 4 --pixel 14,9 --out explained
       elsewhere explain patterns.npz --borders torus --size 48x96 --window 9 --out pattern-explained
     """
     with results_in(out):
         import elsewhere as els
         from elsewhere import choices
-        from elsewhere.analysis.explaining import require_parquet
+        from elsewhere.analysis.checks import check_pixel
         from elsewhere.analysis.explanation import explain_images
+        from elsewhere.analysis.mosaic_files import require_parquet
 
         levels = els.schedules.named(schedule, steps)
         if parquet:
             require_parquet()
-        side, canvas = parse_size(size)
+        (side, canvas), shown = parse_size(size), parse_pixel(pixel)
         images, net = _load_maybe_pair(data, limit, side, gray, network, any_data)
         chosen, origin = choices.choose_machines(
             [machine],
@@ -511,9 +532,12 @@ def explain(
             engine=engine,
             tolerance=tolerance,
         )
+        height, width = canvas or images.shape[1:]
+        if shown is not None:
+            check_pixel(shown, height, width)
         result = explain_images(
             chosen[machine.upper()],
-            els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed),
+            els.make_noise(count, (images.shape[0], height, width), seed),
             schedule=levels,
             label=choices.choose_labels(label or choices.default_label(net), count, images),
             network=net,
@@ -522,7 +546,7 @@ def explain(
             about={"command": _command(), "windows": origin, "seed": str(seed)},
             progress=_watched(),
         )
-        files = result.save(out, parquet=parquet)
+        files = result.save(out, pixel=shown, parquet=parquet, json=json)
         _print_rows(*result.table())
         for path in files:
             typer.echo(path)

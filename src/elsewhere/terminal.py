@@ -178,6 +178,20 @@ def parse_size(text: str | None) -> tuple[int | None, tuple[int, int] | None]:
     return (sides[0], None) if len(sides) == 1 else (None, (sides[0], sides[1]))
 
 
+def parse_pixel(text: str | None) -> tuple[int, int] | None:
+    """Row and column from "14,9", counted from 0.
+
+    Raises:
+        ValueError: not two such numbers; whether they lie in the image is the business of who uses them.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text)
+    if match is None:
+        raise ValueError(f"--pixel must be a row and a column such as 14,9, counted from 0, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
 def parse_windows(text: str) -> list[int]:
     """Odd numbers of a list such as "3,5,9" or a range such as "3-15".
 

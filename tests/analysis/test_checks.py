@@ -2,7 +2,7 @@ import pytest
 import torch
 from analysis_toys import Blur
 
-from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
+from elsewhere.analysis.checks import check_pixel, check_prediction, check_request, check_schedule, describe
 from elsewhere.schedules import cosine, karras
 
 
@@ -33,6 +33,13 @@ def test_predictions_of_the_wrong_shape_or_with_nan_name_the_denoiser():
         check_prediction("blur", torch.zeros(2, 1, 4, 5), like)
     with pytest.raises(ValueError, match="output of blur has NaN"):
         check_prediction("blur", like / 0, like)
+
+
+def test_a_pixel_lies_in_the_image():
+    check_pixel((0, 8), 4, 9)
+    for pixel in ((4, 0), (0, 9), (-1, 0), (0, -1)):
+        with pytest.raises(ValueError, match="a row and a column of 4x9 pixels, counted from 0"):
+            check_pixel(pixel, 4, 9)
 
 
 def test_descriptions_are_the_same_in_every_run():

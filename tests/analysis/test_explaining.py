@@ -233,17 +233,17 @@ def test_a_run_is_explained_step_by_step() -> None:
     run = els.sample(machine, els.make_noise(2, data.shape), els.schedules.cosine(4), 1, keep=True)
     mosaics = list(els.explain_run(machine, run, 2, 1))
     assert [mosaic.windows for mosaic in mosaics] == [(5, 5), (5, 5), (3, 3), (3, 3)]
+    assert [mosaic.step for mosaic in mosaics] == [0, 1, 2, 3]
     for mosaic, prediction, sigma in zip(mosaics, run.predictions, run.sigmas, strict=False):
         assert mosaic.sigmas == (sigma, sigma)
         assert torch.allclose(mosaic.x0, prediction, atol=1e-6)
 
 
-def test_a_table_has_a_row_for_every_source(tmp_path: Any) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+def test_a_table_has_a_row_for_every_source() -> None:
     data = few_images(3)
-    mosaic = els.explain(els.LocalScore(data, 3), noisy(data, 0.5, batch=2), 0.5, 5)
-    mosaic.save_parquet(tmp_path / "mosaic.parquet")
-    rows = parquet.read_table(tmp_path / "mosaic.parquet").to_pylist()
+    mosaic = els.explain(els.LocalScore(data, 3), noisy(data, 0.5, batch=2), torch.tensor([0.5, 0.25]), 5)
+    table = mosaic.table()
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     assert len(rows) == 2 * 7 * 8 * 3, "three images, three sources a pixel"
     for row in rows[:: 7 * 3]:
         at = row["image"], row["row"], row["column"], row["rank"]
@@ -251,6 +251,8 @@ def test_a_table_has_a_row_for_every_source(tmp_path: Any) -> None:
         assert [row["source_row"], row["source_column"]] == mosaic.positions[at].tolist() == [row["row"], row["column"]]
         assert row["weight"] == mosaic.weights[at]
         assert row["count"] == 1
+        assert row["step"] == 0
+        assert row["sigma"] == (0.5, 0.25)[row["image"]]
     assert sum(row["weight"] for row in rows) == pytest.approx(2 * 7 * 8)
 
 

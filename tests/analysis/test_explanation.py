@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ def test_the_last_step_is_the_image_that_was_drawn(tmp_path: Path) -> None:
     drawn, theirs = (els.sample(d, noise, few, label).images for d in (machine, network))
     assert torch.allclose(found.mosaic.x0, drawn, atol=1e-6)
     assert len(found.mosaics) == 1
+    assert found.mosaic.step == 2
     np.testing.assert_allclose(found.agreement["pearson_r"], pearson_r(drawn, theirs), atol=1e-5)
     np.testing.assert_allclose(found.agreement["r_squared"], r_squared(drawn, theirs), atol=1e-5)
 
@@ -44,8 +46,10 @@ def test_every_step_on_request(tmp_path: Path) -> None:
     machine, few = els.LocalScore(data, 3), els.schedules.cosine(2)
     found = explain_images(machine, els.make_noise(1, data.shape), schedule=few, every_step=True)
     assert [mosaic.sigmas[0] for mosaic in found.mosaics] == list(few.sigmas[:-1])
-    names = [path.name for path in found.save(tmp_path, parquet=True)]
-    assert names == ["explanation.json", "mosaic.png", "run.png", "mosaic.parquet"]
+    names = [path.name for path in found.save(tmp_path, parquet=True, json=True)]
+    assert names == ["explanation.json", "mosaic.png", "run.png", "mosaic.parquet", "mosaic.json"]
+    rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]
+    assert {(step, sigma) for step, sigma, *_ in rows} == set(enumerate(few.sigmas[:-1]))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     steps = json.loads(found.to_json())["steps"]
     for step, mosaic in zip(steps, found.mosaics, strict=True):
@@ -55,6 +59,20 @@ def test_every_step_on_request(tmp_path: Path) -> None:
     header, rows = found.table()
     assert header == ("image", "most credit", "patch side", "beyond the top")
     assert len(rows) == 1
+
+
+def test_the_chosen_pixel_is_the_one_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = few_images()
+    few = els.schedules.cosine(1)
+    found = explain_images(els.LocalScore(data, 3), els.make_noise(1, data.shape), schedule=few)
+    figures: list[Any] = []
+    monkeypatch.setattr("elsewhere.analysis.explanation.save_figure", lambda path, figure: figures.append(figure))
+    found.save(tmp_path, pixel=(2, 7))
+    asked = next(axes for axes in figures[0].axes if axes.get_title() == "asked with")
+    assert asked.get_xlabel() == "pixel 2, 7"
+    with pytest.raises(ValueError, match="pixel must be a row and a column of 9x9 pixels"):
+        found.save(tmp_path / "none", pixel=(2, 9))
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_explained_is_refused_before_anything_is_drawn() -> None:

@@ -7,6 +7,7 @@ from elsewhere.analysis.comparison import Comparison, compare
 from elsewhere.analysis.explaining import Mosaic, explain, explain_run
 from elsewhere.analysis.explanation import Explanation, explain_images
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
+from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
 
@@ -30,5 +31,7 @@ __all__ = [
     "r_squared",
     "regions",
     "save_calibration_plots",
+    "save_json",
+    "save_parquet",
     "write_report",
 ]

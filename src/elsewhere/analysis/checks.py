@@ -71,6 +71,16 @@ def check_prediction(name: str, images: object, like: Tensor) -> Tensor:
     return found
 
 
+def check_pixel(pixel: tuple[int, int], height: int, width: int) -> None:
+    """Make sure that a row and a column lie in an image.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
+        raise ValueError(f"pixel must be a row and a column of {height}x{width} pixels, counted from 0, got {pixel}")
+
+
 def describe(denoiser: object) -> str:
     """The repr on one line, without the memory address that differs in every run."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(denoiser).split()))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.engine import PixelStore
-from elsewhere.files import atomic_path
 from elsewhere.machines.base import SoftmaxMachine, Traced
 from elsewhere.machines.borders import Wraps
-from elsewhere.optional import require
 from elsewhere.progress import track
 from elsewhere.sampling import Run
 
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST = 1024
 """Most sources that can be asked for at each pixel."""
-
-EXTRA = "explain"
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,7 @@ class Mosaic:
         wraps: where these windows wrap round the edges, for each image.
         store: the training images.
         shares: see `credits`.
+        step: which step of a run this is, counted from the noise; 0 for a call on its own.
     """
 
     image_ids: Tensor
@@ -64,6 +61,7 @@ class Mosaic:
     wraps: tuple[Wraps, ...]
     store: PixelStore
     shares: Tensor
+    step: int = 0
 
     def __repr__(self) -> str:
         batch, height, width, top = self.image_ids.shape
@@ -92,13 +90,15 @@ class Mosaic:
     def table(self) -> dict[str, np.ndarray]:
         """One row a pixel and source: column name -> values.
 
-        Columns: image (in the batch), row, column, rank (0 the heaviest), source (training image), source_row,
-        source_column, weight, count.
+        Columns: step (of the run), sigma, image (in the batch), row, column, rank (0 the heaviest), source (training
+        image), source_row, source_column, weight, count.
         """
         there = (self.image_ids >= 0).nonzero().unbind(1)
         image, row, column, rank = (axis.cpu().numpy() for axis in there)
         place = self.positions[there].cpu().numpy()
         return {
+            "step": np.full_like(image, self.step),
+            "sigma": np.array(self.sigmas)[image],
             "image": image,
             "row": row,
             "column": column,
@@ -111,14 +111,16 @@ class Mosaic:
         }
 
     def save_parquet(self, path: str | Path) -> None:
-        """Write `table` as a Parquet file, whole or not at all.
+        """Write `table` as a Parquet file: see `analysis.save_parquet`, which also takes the mosaics of a whole run.
 
         Raises:
             ImportError: pyarrow is missing.
         """
-        arrow, parquet = require_parquet()
-        with atomic_path(path) as beside:
-            parquet.write_table(arrow.table(self.table()), beside)
+        save_parquet([self], path)
+
+    def save_json(self, path: str | Path) -> None:
+        """Write `table` as JSON: see `analysis.save_json`, which also takes the mosaics of a whole run."""
+        save_json([self], path)
 
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
         """For each image a row: the prediction, its sources in colours, the sources pasted, the patches of one pixel.
@@ -134,16 +136,6 @@ class Mosaic:
         from elsewhere.analysis.mosaic_plots import mosaic_figure
 
         return mosaic_figure(self, index, pixel)
-
-
-def require_parquet() -> tuple[ModuleType, ModuleType]:
-    """pyarrow and its Parquet module.
-
-    Raises:
-        ImportError: pyarrow is missing.
-    """
-    arrow = require("pyarrow", extra=EXTRA, purpose="a Parquet file")
-    return arrow, require("pyarrow.parquet", extra=EXTRA, purpose="a Parquet file")
 
 
 def read_windows(
@@ -256,7 +248,8 @@ def explain_run(
         raise ValueError("the run has no states: draw it with sample(..., keep=True)")
     steps = list(zip(run.states, run.sigmas[:-1], strict=False))
     known.check(*steps[0], label)
-    return (explain(known, x, sigma, top, label) for x, sigma in track(steps, len(steps), "explaining", progress))
+    watched = enumerate(track(steps, len(steps), "explaining", progress))
+    return (replace(explain(known, x, sigma, top, label), step=step) for step, (x, sigma) in watched)
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:

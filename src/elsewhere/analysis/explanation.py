@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from elsewhere.analysis.checks import check_request, check_schedule, describe
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
 from elsewhere.analysis.metrics import pearson_r, r_squared
+from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.files import write_text
@@ -100,8 +101,16 @@ class Explanation:
         content = {"format": FORMAT, "settings": self.settings, "images": images, "steps": steps}
         return json.dumps(content, indent=1, allow_nan=False)
 
-    def save(self, folder: str | Path, *, parquet: bool = False) -> list[Path]:
-        """Write explanation.json, mosaic.png, with every step explained also run.png, on request mosaic.parquet.
+    def save(
+        self, folder: str | Path, *, pixel: tuple[int, int] | None = None, parquet: bool = False, json: bool = False
+    ) -> list[Path]:
+        """Write explanation.json, mosaic.png, and with every step explained also run.png.
+
+        Args:
+            folder: where to; it is made.
+            pixel: row and column of the pixel whose patches are shown; see `Mosaic.plot`.
+            parquet: also write mosaic.parquet, the tables of all steps that were explained.
+            json: also write them as mosaic.json.
 
         Returns:
             The files written, each whole or not at all.
@@ -109,17 +118,22 @@ class Explanation:
         Raises:
             ImportError: pyarrow is missing.
             OSError: the folder cannot be made or written.
+            ValueError: no such pixel.
         """
         folder = Path(folder)
         files = [folder / "explanation.json", folder / "mosaic.png"]
+        figure = mosaic_figure(self.mosaic, pixel=pixel, beside=self._beside())
         write_text(files[0], self.to_json() + "\n")
-        save_figure(files[1], mosaic_figure(self.mosaic, beside=self._beside()))
+        save_figure(files[1], figure)
         if len(self.mosaics) > 1:
             files.append(folder / "run.png")
             save_figure(files[-1], run_figure(self.mosaics))
         if parquet:
             files.append(folder / "mosaic.parquet")
-            self.mosaic.save_parquet(files[-1])
+            save_parquet(self.mosaics, files[-1])
+        if json:
+            files.append(folder / "mosaic.json")
+            save_json(self.mosaics, files[-1])
         return files
 
     def _beside(self) -> Column | None:
@@ -172,7 +186,8 @@ def explain_images(
     if every_step:
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))
     else:
-        mosaics = (explain(machine, run.states[-2], run.sigmas[-2], top, labels),)
+        last = len(schedule.sigmas) - 2
+        mosaics = (replace(explain(machine, run.states[last], run.sigmas[last], top, labels), step=last),)
     settings = {
         "machine": describe(machine),
         "network": None if network is None else describe(network),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from elsewhere.analysis.checks import check_pixel
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, read_windows
 from elsewhere.analysis.figures import COLOURS
@@ -51,8 +52,8 @@ def mosaic_figure(
     batch, height, width = mosaic.image_ids.shape[:3]
     if index is not None and not 0 <= index < batch:
         raise ValueError(f"index must be between 0 and {batch - 1}, or None for all, got {index}")
-    if pixel is not None and not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
-        raise ValueError(f"pixel must be a row and a column of {height}x{width} pixels, got {pixel}")
+    if pixel is not None:
+        check_pixel(pixel, height, width)
     chosen = range(batch) if index is None else [index]
     columns = 3 + (beside is not None)
     figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
