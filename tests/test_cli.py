@@ -784,6 +784,13 @@ def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_pa
     content = json.loads((out / "results.json").read_text())
     assert [image["verdict"] for image in content["images"]][2:] == ["copy", "near copy"]
     assert content["images"][3]["mirrored"]
+    assert "images whose pixels were traced: 1 of 4" in result.stdout
+    spread = content["summary"]["pixels"]["generated"]
+    share, sources = (spread[name]["median"] for name in ("consistent", "sources"))
+    lines = [line.split() for line in result.stdout.splitlines()]
+    median, only = f"{share:.1%}", f"{sources:.0f}"
+    assert ["locally", "consistent", "pixels", median, median, "to", median, median, "to", median] in lines
+    assert ["effective", "number", "of", "sources", only, only, "to", only, only, "to", only] in lines
     assert content["settings"]["shift"] == 2
     assert content["settings"]["training"]["fingerprint"] == data.fingerprint()
 

@@ -21,7 +21,7 @@ from elsewhere.terminal import (
 )
 
 if TYPE_CHECKING:
-    from elsewhere.analysis import Comparison
+    from elsewhere.analysis import Audit, Comparison
     from elsewhere.data import ImageSet
     from elsewhere.denoiser import Denoiser
 
@@ -805,6 +805,7 @@ def audit(
         found.save(out)
         typer.echo(found.headline)
         _print_rows(("verdict", "images"), [(verdict, str(count)) for verdict, count in found.counts().items()])
+        _print_traced(found)
         typer.echo(f"report: {out / 'report.html'}")
 
 
@@ -917,6 +918,22 @@ def _print_comparison(title: str, comparison: Comparison) -> None:
     if {"IS", "ELS"} <= set(comparison.machines):
         wins = round(comparison.beats("ELS", "IS") * comparison.seeds)
         typer.echo(f"ELS is closer to the network than IS on {wins} of {comparison.seeds} seeds.\n")
+
+
+def _print_traced(found: Audit) -> None:
+    traced = found.summary()["pixels"]["generated"]
+    typer.echo(f"images whose pixels were traced: {traced['traced'] if traced else 0} of {len(found.verdicts)}")
+    if traced is None:
+        return
+    rows = []
+    for name, key, form in (
+        ("locally consistent pixels", "consistent", "{:.1%}"),
+        ("effective number of sources", "sources", "{:.0f}"),
+    ):
+        n = {part: form.format(value) for part, value in traced[key].items()}
+        quartiles, ends = f"{n['lower_quartile']} to {n['upper_quartile']}", f"{n['lowest']} to {n['highest']}"
+        rows.append((name, n["median"], quartiles, ends))
+    _print_rows(("of these", "median", "quartiles", "lowest and highest"), rows)
 
 
 def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from analysis_toys import few_images
@@ -42,6 +43,25 @@ def test_the_page_stands_alone_and_says_what_was_found(found: els.Audit) -> None
         "locally consistent",
     ):
         assert words in page.text
+
+
+def test_the_page_gathers_what_the_traced_images_say(found: els.Audit) -> None:
+    text = " ".join(Page(render_audit(found)).text.split())
+    assert "2 of 5 generated images were traced pixel by pixel" in text
+    assert found.provenance is not None
+    assert found.held_out is not None
+    for whose, traced in (("generated", found.provenance), ("training", found.held_out)):
+        for name, values, digits in (
+            ("locally consistent pixels", 100 * traced.consistent, 1),
+            ("effective number of source images", traced.sources, 0),
+        ):
+            row = text.split(f"{name}, {whose} images")[1]
+            low, first, middle, third, high = (
+                f"{value:.{digits}f}" for value in np.quantile(values.numpy(), [0, 0.25, 0.5, 0.75, 1])
+            )
+            unit = " %" if digits else ""
+            wanted = f" {len(values)} {middle}{unit} {first} to {third}{unit} {low} to {high}{unit}"
+            assert row.startswith(wanted)
 
 
 def test_the_gravest_images_come_first(found: els.Audit) -> None:
@@ -84,4 +104,6 @@ def test_an_audit_without_traced_pixels_says_so(found: els.Audit) -> None:
     without = replace(found, traced=found.traced[:0], provenance=None, held_out=None, verdicts=("no copy",) * 5)
     text = Page(render_audit(without)).text
     assert "locally consistent, from" not in text
+    assert "No image was traced pixel by pixel" in text
+    assert "effective number of source images" not in text
     assert "No copy of a training image was found among 5 generated images under these criteria." in text

@@ -123,6 +123,27 @@ def test_pixels_are_traced_by_class_where_asked() -> None:
     assert found.provenance.images[i].tolist() == same[alone.images[0]].tolist()  # type: ignore[union-attr]
 
 
+def test_the_summary_gathers_what_the_traced_images_say(planted: els.Audit) -> None:
+    pixels = planted.summary()["pixels"]
+    rows = [row for row in planted.rows() if row["consistent"] is not None]
+    assert pixels["generated"]["traced"] == len(rows) == 3
+    assert pixels["training"]["traced"] == 16
+    for name in ("consistent", "sources"):
+        low, middle, high = sorted(row[name] for row in rows)
+        spread = pixels["generated"][name]
+        assert [spread["lowest"], spread["median"], spread["highest"]] == pytest.approx([low, middle, high])
+        # Of three values the quartiles lie half-way between neighbours.
+        assert spread["lower_quartile"] == pytest.approx((low + middle) / 2)
+        assert spread["upper_quartile"] == pytest.approx((middle + high) / 2)
+        held_out = np.quantile(getattr(planted.held_out, name).numpy(), [0, 0.25, 0.5, 0.75, 1])
+        assert list(pixels["training"][name].values()) == pytest.approx(held_out.tolist())
+
+
+def test_the_summary_of_an_audit_that_traced_nothing_is_empty_there() -> None:
+    found = audit(TRAINING, HELD_OUT.take(2), pixels=0, null=5)
+    assert found.summary()["pixels"] == {"generated": None, "training": None}
+
+
 def test_the_same_seed_finds_the_same(planted: els.Audit) -> None:
     again = audit(TRAINING, planted.generated, pixels=3, null=50)
     assert again.to_json() == planted.to_json()

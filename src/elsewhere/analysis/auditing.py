@@ -146,7 +146,12 @@ class Audit:
         return describe_change(aligned.shifts[index, 0].tolist(), bool(aligned.mirrored[index, 0]))
 
     def summary(self) -> dict[str, Any]:
-        """The counts, the published criteria, and how often training images among themselves meet each criterion."""
+        """The counts, the published criteria, and how often training images among themselves meet each criterion.
+
+        "pixels" says how many images were traced, and of the numbers of these and of the training images taken out the
+        lowest, the quartiles and the highest: "consistent", the share of locally consistent pixels, and "sources", the
+        effective number of training images. None where no image was traced.
+        """
         m, null = self.measures, self.null
         near = _near_copies(m, self.near)
         criteria = {
@@ -173,6 +178,7 @@ class Audit:
                 "generated": float(m.nearest.distances[:, 0].median()),
                 "training": float(null.nearest.distances[:, 0].median()),
             },
+            "pixels": {"generated": _spread(self.provenance), "training": _spread(self.held_out)},
             "settled": int(self.settled.sum()),
             "duplicates_among_training": int((null.aligned.distances[:, 0] < DUPLICATE).sum()),
         }
@@ -415,6 +421,19 @@ def _verdicts(
         for index, share in zip(traced.tolist(), found.consistent.tolist(), strict=True):
             verdicts[index] = "mosaic" if share >= mosaic else "novel"
     return tuple(verdicts)
+
+
+def _spread(found: Provenance | None) -> dict[str, Any] | None:
+    """How many images were traced, and between which numbers they lie."""
+    if found is None:
+        return None
+    names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
+    parts = torch.linspace(0, 1, len(names), dtype=torch.float64)
+    return {
+        "traced": len(found.sources),
+        "consistent": dict(zip(names, found.consistent.quantile(parts).tolist(), strict=True)),
+        "sources": dict(zip(names, found.sources.quantile(parts).tolist(), strict=True)),
+    }
 
 
 def _mosaic_share(held_out: Provenance | None) -> float:
