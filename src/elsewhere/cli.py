@@ -778,8 +778,8 @@ def audit(
 ) -> None:
     """Look for copies of training images among generated ones.
 
-    Also copies that were moved, mirrored or made noisy. Says how near every image is to the training images, beside how
-    near those are to one another, and whether it is put together from training pixels.
+    Also copies that were moved, mirrored left to right or made noisy. Says how near every image is to the training
+    images, beside how near those are to one another, and whether it is put together from training pixels.
 
     \b
     Examples:

@@ -37,6 +37,8 @@ def test_the_page_stands_alone_and_says_what_was_found(found: els.Audit) -> None
         found.training.fingerprint(),
         found.generated.fingerprint(),
         "What this cannot see",
+        "mirrored upside down",
+        "mirroring left to right",
         "Yoon, Choi, Kwon and Ryu",
         "arXiv 2301.13188",
         f"below {found.near:.3f}",

@@ -49,6 +49,14 @@ def test_planted_copies_are_told_from_images_that_were_held_out(planted: els.Aud
     assert planted.settled[:6].all()
 
 
+def test_upside_down_copies_are_found_only_when_turned_back_as_the_documentation_says() -> None:
+    upside_down = TRAINING.images[[40, 50]].flip(-2)
+    assert audit(TRAINING, made(upside_down), pixels=0, null=50).verdicts == ("no copy",) * 2
+    found = audit(TRAINING, made(upside_down.flip(-2)), pixels=0, null=50)
+    assert found.verdicts == ("copy",) * 2
+    assert found.measures.nearest.indices[:, 0].tolist() == [40, 50]
+
+
 def test_the_published_criteria_are_what_their_papers_say(planted: els.Audit) -> None:
     images, keys = (s.scaled(torch.float64).flatten(1).numpy() for s in (planted.generated, TRAINING))
     distances = np.sort(np.sqrt(((images[:, None] - keys[None]) ** 2).sum(2)), axis=1)

@@ -130,7 +130,7 @@ def _settings(found: Audit) -> list[tuple[str, str]]:
         )
         lines.append((f"fingerprint of the {name} images (SHA-256)", data["fingerprint"]))
     lines += [
-        ("shifts searched", f"up to {s['shift']} pixels in each direction, with and without mirroring"),
+        ("shifts searched", f"up to {s['shift']} pixels in each direction, with and without mirroring left to right"),
         (
             "pixels traced",
             f"{len(found.traced)} images, windows of {s['window']} x {s['window']} pixels"

@@ -296,9 +296,9 @@ def audit(
     Verdicts, the first that holds:
 
     - copy: the nearest training image differs by less than one gray level (rms);
-    - near copy: so it does after a shift of up to `shift` pixels or mirroring; or, so aligned, it is nearer than all
-      but one in a thousand training images are to any other, and less than half as far as the next training image
-      that is not a duplicate of it (copies with noise, small changes);
+    - near copy: so it does after a shift of up to `shift` pixels or mirroring left to right; or, so aligned, it is
+      nearer than all but one in a thousand training images are to any other, and less than half as far as the next
+      training image that is not a duplicate of it (copies with noise, small changes);
     - mosaic: at least 95 % of the pixels are the centre of a training window nearest to their own, and no training
       image that was taken out of the set has as many;
     - novel: none of this;
