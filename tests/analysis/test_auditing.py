@@ -49,6 +49,46 @@ def test_planted_copies_are_told_from_images_that_were_held_out(planted: els.Aud
     assert planted.settled[:6].all()
 
 
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+MOVES = [(0, 0)] + [(pixels * down, pixels * right) for pixels in (1, 2, 3) for down, right in DIRECTIONS]
+PLACINGS = [Placing(down, right, mirror) for mirror in (False, True) for down, right in MOVES]
+COPIED = torch.arange(0, 120, 12)
+
+
+@pytest.fixture(scope="module")
+def moved() -> els.Audit:
+    """Ten copies for each of PLACINGS, in turn, then noisy copies and the images held out."""
+    images = TRAINING.images[COPIED]
+    everything = [place(images, placing) for placing in PLACINGS] + [noisy(images, 8), HELD_OUT.images]
+    return audit(TRAINING, made(torch.cat(everything)), pixels=0, null=120)
+
+
+def recall(found: els.Audit, kind: int) -> float:
+    """Share of the copies of a kind that were called copies, of the right training image."""
+    mine = slice(kind * len(COPIED), (kind + 1) * len(COPIED))
+    called = torch.tensor([verdict in ("copy", "near copy") for verdict in found.verdicts[mine]])
+    return float((called & (found.measures.aligned.indices[mine, 0] == COPIED)).double().mean())
+
+
+@pytest.mark.parametrize("placing", PLACINGS, ids=lambda p: describe_change([p.down, p.right], p.mirror))
+def test_every_moved_and_mirrored_copy_is_found(moved: els.Audit, placing: Placing) -> None:
+    assert recall(moved, PLACINGS.index(placing)) == 1
+    mine = slice(PLACINGS.index(placing) * len(COPIED), (PLACINGS.index(placing) + 1) * len(COPIED))
+    assert (moved.measures.aligned.distances[mine, 0] == 0).all()
+    as_it_was = (placing.down, placing.right, placing.mirror) == (0, 0, False)
+    assert set(moved.verdicts[mine]) == {"copy" if as_it_was else "near copy"}
+
+
+def test_noisy_copies_are_found_and_no_image_held_out_is_taken_for_one(moved: els.Audit) -> None:
+    assert recall(moved, len(PLACINGS)) == 1
+    assert moved.verdicts[-len(HELD_OUT) :] == ("no copy",) * len(HELD_OUT)
+
+
+def test_copies_moved_further_than_was_searched_are_missed() -> None:
+    further = place(TRAINING.images[COPIED[3:5]], Placing(0, 3, False))
+    assert audit(TRAINING, made(further), shift=2, pixels=0, null=50).verdicts == ("no copy",) * 2
+
+
 def test_upside_down_copies_are_found_only_when_turned_back_as_the_documentation_says() -> None:
     upside_down = TRAINING.images[[40, 50]].flip(-2)
     assert audit(TRAINING, made(upside_down), pixels=0, null=50).verdicts == ("no copy",) * 2
