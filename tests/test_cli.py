@@ -557,6 +557,7 @@ def assert_refused(result: Any, out: Path) -> None:
     assert result.exit_code == 2, result.output
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
+    assert "Value error" not in lines[0]
     assert len(lines[0]) > 20, "too short to say what is wrong"
     assert result.stdout == ""
     assert names(out) == []
@@ -568,6 +569,18 @@ def test_bad_input_is_one_line_and_writes_nothing(world: dict[str, Path], tmp_pa
     # Before the other options: "option without its value" must stay last.
     command, *rest = line.split(" ", 1)
     assert_refused(run(" ".join([command, f"--out {out}", *rest]), **world), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("sample x --engine quick", "Invalid value for '--engine': 'quick' is not one of 'auto', 'exact', 'fast'."),
+        ("sample x --borders 'Value error, '", "Invalid value for '--borders': 'Value error, ' is not one of 'aware',"),
+        ("anomalies feet", "Invalid value for 'SUBJECT': 'feet' is not one of 'hands', 'trousers', 'pullovers'."),
+    ],
+)
+def test_a_value_that_is_no_choice_is_named_at_once(line: str, words: str) -> None:
+    assert run(line).stderr.startswith(f"error: {words}")
 
 
 @pytest.mark.parametrize(

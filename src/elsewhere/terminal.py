@@ -20,6 +20,9 @@ NOTHING = "nothing was written"
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 """What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback."""
 
+VALIDATOR = "Value error, "
+"""What pydantic, by which typer reads options, puts before what a check of typer's says."""
+
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 LONGEST = 20_000
@@ -49,6 +52,7 @@ class OneLineErrors(TyperGroup):
         try:
             code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.TyperException as error:
+            error.message = error.message.removeprefix(VALIDATOR)
             code = _say(f"error: {error.format_message()}", BAD_INPUT)
         except Interrupted as error:
             code = _say(f"interrupted: {error}", INTERRUPTED)
