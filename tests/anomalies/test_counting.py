@@ -60,6 +60,14 @@ def test_extra_legs_are_seen_and_not_only_the_usual_two() -> None:
     assert (count_legs(images)[three] == 3).sum() >= 6
 
 
+def test_a_missing_sleeve_is_seen_and_not_only_the_usual_two() -> None:
+    images, truth = labelled("sleeves")
+    one = truth == 1
+    # No more can be asked for: of two such pictures one is found.
+    assert one.sum() == 2
+    assert (count_sleeves(images)[one] == 1).sum() >= 1
+
+
 def test_the_labels_are_labels_of_the_pictures() -> None:
     with (LABELLED / "clothes.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
