@@ -547,7 +547,10 @@ BAD = {
     "learning rate of zero": "train {data} --learning-rate 0",
     "learning rate that is no number": "train {data} --learning-rate nan",
     "batch of zero": "train {data} --batch 0",
+    "batch far too large": "train {data} --batch 1000000000",
     "width of zero": "train {data} --width 0",
+    "width far too large": "train {data} --width 100000",
+    "blocks far too many": "train {data} --blocks 100000",
     "unknown precision": "train {data} --precision fp8",
 }
 
@@ -666,14 +669,49 @@ def test_the_traceback_shows_on_request(world: dict[str, Path], monkeypatch: pyt
     assert isinstance(run("sample {missing}", **world).exception, SystemExit)
 
 
+@pytest.mark.parametrize("fault", [AssertionError("a fault"), RuntimeError("mat1 and mat2 cannot be multiplied")])
 def test_our_own_faults_are_not_dressed_up_as_bad_input(
-    world: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Path], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a fault")
+        raise fault
 
     monkeypatch.setattr("elsewhere.data.load_images", fail)
-    assert isinstance(run("data {data}", **world).exception, AssertionError)
+    assert run("data {data}", **world).exception is fault
+
+
+def too_much(*args: Any) -> None:
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_too_little_memory_is_one_line_and_leaves_nothing(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elsewhere.networks.training.draw_batch", too_much)
+    result = run(f"train {{data}} --width 4 --blocks 1 --steps 1 --out {tmp_path / 'new' / 'out'}", **world)
+    assert_refused(result, tmp_path)
+    assert f"out of memory ({2**60} bytes at once)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 3.00 GiB for an array with shape (9,)"), "out of memory (3.00 GiB at once):"),
+        (MemoryError(), "out of memory:"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0"), "out of memory (20.00 MiB at once):"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "out of memory:"),
+    ],
+)
+def test_every_way_of_saying_that_memory_is_short(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("elsewhere.data.load_images", fail)
+    result = run(f"sample {{data}} --out {tmp_path / 'out'}", **world)
+    assert_refused(result, tmp_path)
+    assert said in result.stderr
 
 
 def test_every_command_and_option_is_explained() -> None:

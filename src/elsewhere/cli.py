@@ -265,13 +265,15 @@ def train(
     network: Annotated[
         Literal["resnet", "unet"], typer.Option(help="Kind: a small residual network, or diffusers' UNet.")
     ] = "resnet",
-    width: Annotated[int, typer.Option(min=1, help="Feature maps in every layer.")] = 64,
-    blocks: Annotated[int, typer.Option(min=1, help="Residual blocks; for a UNet, layers of each level.")] = 4,
+    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer.")] = 64,
+    blocks: Annotated[
+        int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level.")
+    ] = 4,
     padding: Annotated[
         Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
     ] = "zeros",
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 10_000,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate, between 0 and 1.")] = 1e-3,
     precision: Annotated[
         Literal["no", "bf16", "fp16"], typer.Option(help="Mixed precision: no (float32), bf16 or fp16.")

@@ -18,7 +18,10 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 NOTHING = "nothing was written"
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
-"""What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback."""
+"""What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback.
+
+But for the RuntimeError of torch when memory is short: see `_is_out_of_memory`.
+"""
 
 VALIDATOR = "Value error, "
 """What pydantic, by which typer reads options, puts before what a check of typer's says."""
@@ -56,7 +59,7 @@ class OneLineErrors(TyperGroup):
             code = _say(f"error: {error.format_message()}", BAD_INPUT)
         except Interrupted as error:
             code = _say(f"interrupted: {error}", INTERRUPTED)
-        except EXPECTED as error:
+        except (*EXPECTED, RuntimeError) as error:
             if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
                 raise
             code = _say(f"error: {_describe(error)}", BAD_INPUT)
@@ -70,8 +73,22 @@ class OneLineErrors(TyperGroup):
 
 
 def _is_fault(error: BaseException) -> bool:
-    """An import that failed by itself: `optional.require` raises one without the name of a module."""
+    """An error that no argument brought about.
+
+    An import that failed by itself, as `optional.require` raises one without the name of a module; a RuntimeError that
+    does not say that memory is short.
+    """
+    if isinstance(error, RuntimeError):
+        return not _is_out_of_memory(error)
     return isinstance(error, ImportError) and error.name is not None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """NumPy raises MemoryError; torch a RuntimeError, which for the processor has no class of its own."""
+    short = r"can't allocate memory|not enough memory|out of memory"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(short, str(error), re.IGNORECASE) is not None
+    )
 
 
 def _say(text: str, code: int) -> int:
@@ -82,8 +99,13 @@ def _say(text: str, code: int) -> int:
 def _describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return f"out of memory {error}: ask for fewer images, or lower --memory"
+    if _is_out_of_memory(error):
+        asked = re.search(r"allocate (\d[\d.]* \w+)", str(error))
+        wanted = f" ({asked[1]} at once)" if asked else ""
+        return (
+            f"out of memory{wanted}: ask for fewer or smaller images, lower --memory, "
+            "or train with a smaller --batch or --width"
+        )
     return str(error) or type(error).__name__
 
 

@@ -422,7 +422,9 @@ class _LossLog:
                 if line["step"] > start:
                     break
                 self.lines.append(line)
-        write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        # No file before there is a line: a run that fails at its first step leaves nothing.
+        if path.exists():
+            write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def add(self, step: int, loss: float, rate: float) -> None:
         if not math.isfinite(loss):
