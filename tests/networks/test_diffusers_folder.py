@@ -167,6 +167,31 @@ def test_zero_terminal_signal_is_taken() -> None:
     check_denoiser(DiffusersNetwork(make_unet(), scheduler), 1, (8, 8), tolerance=1e-3)
 
 
+@pytest.mark.parametrize("schedule", BETAS)
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "DDIMScheduler",
+        "EulerDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "UniPCMultistepScheduler",
+    ],
+)
+def test_samplers_that_write_another_number_for_no_signal_read_alike(
+    scheduler: str, schedule: str, tmp_path: Path
+) -> None:
+    settings = {"rescale_betas_zero_snr": True, "beta_schedule": schedule, "prediction_type": "v_prediction"}
+    unet, made = make_unet(), getattr(diffusers, scheduler)(**settings)
+    expected = DiffusersNetwork(unet, diffusers.DDPMScheduler(**settings))
+    network = read_diffusers(make_folder(tmp_path, unet, made))
+    assert network.timesteps.tolist() == list(range(999))
+    np.testing.assert_allclose(network.log_sigmas, expected.log_sigmas, rtol=1e-6)
+    for sigma in (2.0, 1e6):
+        x = sigma * torch.randn(1, 1, 8, 8)
+        assert torch.allclose(network(x, sigma), expected(x, sigma), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler", "UniPCMultistepScheduler"]
 )
@@ -240,6 +265,10 @@ def _still_betas(folder: Path) -> None:
     _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.0, 0.1])
 
 
+def _turning_back(folder: Path) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.1, -0.1])
+
+
 def _bad_json(folder: Path) -> None:
     (folder / "unet" / "config.json").write_text("{")
 
@@ -281,6 +310,7 @@ def _pickled(folder: Path) -> None:
         (_no_scheduler_class, "unknown scheduler 'UNet2DModel'"),
         (_unknown_betas, "wavy"),
         (_still_betas, "does not grow with the timestep"),
+        (_turning_back, "does not grow with the timestep"),
         (_bad_json, "config.json is not a readable JSON object"),
         (_list_json, "config.json is not a readable JSON object"),
         (_cut_weights, "does not hold a readable UNet2DModel"),

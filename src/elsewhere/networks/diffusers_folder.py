@@ -106,6 +106,9 @@ def _noise_levels(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     kept = torch.as_tensor(kept).double().numpy()
     inside = (kept > 0) & (kept < 1)
+    if scheduler.config.get("rescale_betas_zero_snr"):
+        # The last level has no image. Some schedulers write 2^-24 in place of the 0, which can be above its neighbour.
+        inside[-1:] = False
     timesteps = np.arange(len(kept), dtype=np.float64)[inside]
     logs = 0.5 * np.log((1 - kept[inside]) / kept[inside])
     if not len(logs) or (np.diff(logs) <= 0).any():
