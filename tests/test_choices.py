@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 import elsewhere as els
 from elsewhere import choices
 from elsewhere.networks import SHIPPED
+from elsewhere.networks.resnet import Padding
 
 
 def images(labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> els.ImageSet:
@@ -82,3 +84,25 @@ def test_machines_are_named_as_reports_name_them() -> None:
     with pytest.raises(ValueError, match="has no window"):
         choices.choose_machines(["is"], images(), None, "aware", 3)
     assert choices.split_names(" ELS, is") == ["els", "is"]
+
+
+def test_borders_are_for_els_and_else_as_the_network_pads() -> None:
+    circular = SimpleNamespace(spec=SimpleNamespace(options={"padding": "circular"}))
+    assert choices.choose_borders(["is", "els"], "torus") == "torus"
+    assert choices.choose_borders(["els"], None) == "aware"
+    assert choices.choose_borders(["els"], None, circular) == "wrap"  # type: ignore[arg-type]
+    assert choices.choose_borders(["els"], "aware", circular) == "aware"  # type: ignore[arg-type]
+    # Also where nobody has any use for them: nothing was asked for.
+    assert choices.choose_borders(["is", "ls"], None) == "aware"
+    with pytest.raises(ValueError, match="--borders wrap is for els, and here draws is, ls: leave it out"):
+        choices.choose_borders(["is", "ls"], "wrap")
+
+
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+def test_the_options_of_a_network_to_train(padding: Padding) -> None:
+    assert choices.network_options("resnet", 8, 2, padding) == {"width": 8, "blocks": 2, "padding": padding}
+    if padding == "zeros":
+        assert choices.network_options("unet", 8, 2, padding) == {"widths": [8, 8], "layers": 2}
+    else:
+        with pytest.raises(ValueError, match="--padding circular is for a resnet"):
+            choices.network_options("unet", 8, 2, padding)

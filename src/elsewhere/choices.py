@@ -16,6 +16,7 @@ from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedu
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders
 from elsewhere.networks import SHIPPED, load_network
+from elsewhere.networks.resnet import Padding
 from elsewhere.schedules import cosine
 
 MachineName = Literal["is", "ls", "els"]
@@ -183,6 +184,37 @@ def borders_of(network: DenoiserLike | None) -> Borders:
     """What the machine must do at the borders to be like the network: "wrap" for circular padding, else "aware"."""
     options: Mapping[str, Any] = getattr(getattr(network, "spec", None), "options", {})
     return "wrap" if options.get("padding") == "circular" else "aware"
+
+
+def choose_borders(
+    machines: Sequence[MachineName | Literal["network"]], asked: Borders | None, network: DenoiserLike | None = None
+) -> Borders:
+    """The borders that were asked for, else those of a machine that is to be like the network.
+
+    Args:
+        machines: who draws.
+        asked: the value of --borders, or None.
+        network: see `borders_of`.
+
+    Raises:
+        ValueError: borders were asked for, but none of the machines is els, the only one that has them to choose.
+    """
+    if asked is not None and "els" not in machines:
+        raise ValueError(f"--borders {asked} is for els, and here draws {', '.join(machines)}: leave it out")
+    return asked or borders_of(network)
+
+
+def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, padding: Padding) -> dict[str, Any]:
+    """Arguments of a network to train, as `TrainSettings.options` takes them.
+
+    Raises:
+        ValueError: circular padding for a UNet.
+    """
+    if kind == "resnet":
+        return {"width": width, "blocks": blocks, "padding": padding}
+    if padding != "zeros":
+        raise ValueError(f"--padding {padding} is for a resnet: a UNet pads with zeros, leave it out")
+    return {"widths": [width, width], "layers": blocks}
 
 
 def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | None:

@@ -202,9 +202,12 @@ def sample(
     window: WindowSide = None,
     locality: Locality = None,
     borders: Annotated[
-        Literal["aware", "wrap", "torus"],
-        typer.Option(help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too."),
-    ] = "aware",
+        Literal["aware", "wrap", "torus"] | None,
+        typer.Option(
+            help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too.",
+            show_default="aware",
+        ),
+    ] = None,
     label: Label = None,
     count: Annotated[
         int, typer.Option("--count", "--seeds", min=1, max=10_000, help="How many images, each from its own noise.")
@@ -243,7 +246,7 @@ def sample(
             machine,
             images,
             network,
-            borders,
+            choices.choose_borders([machine], borders),
             window,
             locality,
             memory=parse_memory(memory),
@@ -296,14 +299,13 @@ def train(
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
     """
     with results_in(out, f"the last checkpoint in {out}, if there is one, is kept; the same command goes on from it"):
+        from elsewhere import choices
         from elsewhere.networks import TrainSettings
         from elsewhere.networks import train as run
 
         settings = TrainSettings(
             kind=network,
-            options={"widths": [width, width], "layers": blocks}
-            if network == "unet"
-            else {"width": width, "blocks": blocks, "padding": padding},
+            options=choices.network_options(network, width, blocks, padding),
             steps=steps,
             batch=batch,
             learning_rate=learning_rate,
@@ -365,7 +367,9 @@ def calibrate(
         sides = None if windows is None else parse_windows(windows)
         images, net = _load_pair(data, limit, size, gray, network, any_data)
         found = els.calibrate(
-            choices.make_windowed(machine, images, 3, borders or choices.borders_of(net), memory=parse_memory(memory)),
+            choices.make_windowed(
+                machine, images, 3, choices.choose_borders([machine], borders, net), memory=parse_memory(memory)
+            ),
             net,
             els.make_noise(count, images.shape, seed),
             schedule=levels,
@@ -424,11 +428,12 @@ def compare(
 
         levels = els.schedules.named(schedule, steps)
         images, net = _load_pair(data, limit, size, gray, network, any_data)
+        drawers = choices.split_names(machines)
         chosen, origin = choices.choose_machines(
-            choices.split_names(machines),
+            drawers,
             images,
             network,
-            borders or choices.borders_of(net),
+            choices.choose_borders(drawers, borders, net),
             window,
             locality,
             memory=parse_memory(memory),
@@ -527,7 +532,7 @@ def explain(
             [machine],
             images,
             network or choices.NETWORK_OF.get(images.name),
-            borders or choices.borders_of(net),
+            choices.choose_borders([machine], borders, net),
             window,
             locality,
             memory=parse_memory(memory),
@@ -609,7 +614,7 @@ def index(
         machine = els.EquivariantLocalScore(
             images,
             sides,
-            borders or choices.borders_of(net),
+            choices.choose_borders(["els"], borders, net),
             engine="fast",
             memory=parse_memory(memory),
             cache=folder,
