@@ -118,8 +118,14 @@ def test_data_saves_what_it_read_for_the_other_commands(world: dict[str, Path], 
     assert result.exit_code == 0, result.stderr
     direct, again = els.load_images(world["photos"], size=8, gray=False), els.load_images(saved)
     assert again.fingerprint() == direct.fingerprint()
+    assert again.classes == direct.classes == ("cats", "dogs")
+    drawn = run(
+        "sample {saved} --window 3 --label dogs --count 1 --steps 1 --out {out}", saved=saved, out=tmp_path / "o"
+    )
+    assert drawn.exit_code == 0, drawn.stderr
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["labels"] == [1]
     assert Image.open(sheet).width > 4 * SIDE
-    assert names(tmp_path) == ["deep", "sheet.png"]
+    assert names(tmp_path) == ["deep", "o", "sheet.png"]
 
 
 def test_the_seed_picks_the_images_of_the_sheet(tmp_path: Path, world: dict[str, Path]) -> None:

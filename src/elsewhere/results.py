@@ -167,10 +167,12 @@ def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None 
 
 
 def save_images(path: Path, data: ImageSet) -> None:
-    """Write an .npz of uint8 images and, if there are any, labels, which `load_images` reads back."""
+    """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
     arrays = {"images": data.images.numpy()}
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()
+    if data.classes:
+        arrays["classes"] = np.array(data.classes, np.str_)
     _save_arrays(path, arrays)
 
 
