@@ -71,7 +71,7 @@ def environment() -> Environment:
 
 
 def grid_png(comparison: Comparison) -> bytes:
-    """Seeds as rows; the machines, the network and its nearest training image as columns."""
+    """The first seeds as rows; the machines, the network and its nearest training image as columns."""
     columns = [
         Column(c["title"], c["subtitle"], c["images"][:FIRST_ROWS], c["captions"][:FIRST_ROWS])
         for c in _columns(comparison)
