@@ -263,6 +263,35 @@ def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_pat
     assert {"report.html", "results.json", "results.csv", "grid.png", "scatter.png"} == set(names(agreed))
 
 
+@pytest.mark.parametrize(("options", "criterion"), [("", "cosine"), ("--criterion least-squares", "least-squares")])
+def test_calibrate_goes_by_the_criterion_asked_for(
+    world: dict[str, Path], tmp_path: Path, options: str, criterion: str
+) -> None:
+    line = f"calibrate {{data}} {{net}} --windows 3-7 --count 3 --seed 2 --steps 4 {options} --out {tmp_path}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    found = els.LocalitySchedule.load(tmp_path / "locality.json")
+    assert found.details["criterion"] == criterion
+    data = els.load_images(world["data"])
+    machine, noise = els.EquivariantLocalScore(data, 3), els.make_noise(3, data.shape, 2)
+    few, labels = els.schedules.cosine(4), torch.tensor([0, 1, 2])
+    by = {
+        name: els.calibrate(
+            machine,
+            els.load_network(world["net"]),
+            noise,
+            schedule=few,
+            label=labels,
+            windows=[3, 5, 7],
+            criterion=name,
+        ).windows
+        for name in ("cosine", "least-squares")
+    }
+    assert len(set(by.values())) == 2, "here the two disagree, or this would tell nothing"
+    assert found.windows == by[criterion]
+    assert [row.split()[1] for row in result.stdout.splitlines()[1:5]] == [str(window) for window in found.windows]
+
+
 @pytest.mark.parametrize(
     ("options", "machine"),
     [
