@@ -10,19 +10,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import elsewhere as els
 from elsewhere.data import ImageSet
 from elsewhere.networks import NetworkSpec, TrainSettings, load_network, train, training
-from elsewhere.networks.training import CHECKPOINT, LOSS_LOG, NETWORK, draw_batch, ramped_average
+from elsewhere.networks.training import (
+    CHECKPOINT,
+    LOSS_LOG,
+    LOSS_PLOT,
+    NETWORK,
+    SAMPLES,
+    draw_batch,
+    ramped_average,
+    read_checkpoint,
+)
+from elsewhere.pictures import grid, save_loss_plot
 
 TINY = TrainSettings(
     options={"width": 4, "blocks": 1}, steps=12, batch=4, warmup=2, checkpoint_every=4, log_every=3, sample_every=12
 )
+
+SAVE_SAMPLES = training._save_samples
 
 
 def toys(count: int = 6, labels: bool = True) -> ImageSet:
@@ -205,6 +219,23 @@ def test_the_averaged_weights_of_a_run_in_progress_can_be_looked_at(
     }
     assert same(network.module.state_dict(), average)
     assert network.spec.fingerprint == toys().fingerprint()
+
+
+@pytest.mark.parametrize("stop", [3, 6])
+def test_a_run_broken_off_leaves_the_pictures_so_far(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "save_loss_plot", save_loss_plot)
+    monkeypatch.setattr(training, "_save_samples", SAVE_SAMPLES)
+    stop_after(monkeypatch, stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(toys(), tmp_path, replace(TINY, checkpoint_every=4, sample_every=4))
+    pictures = [tmp_path / name for name in (SAMPLES, LOSS_PLOT)]
+    assert [path.exists() for path in pictures] == [stop > 4] * 2
+    if stop > 4:
+        noise, labels = els.make_noise(16, (1, 6, 6), seed=0), torch.arange(16) % 3
+        drawn = els.sample(read_checkpoint(tmp_path / CHECKPOINT), noise, els.schedules.cosine(20), labels).images
+        np.testing.assert_array_equal(np.asarray(Image.open(pictures[0])), np.asarray(grid(drawn, columns=8)))
 
 
 def test_loss_lines_past_the_checkpoint_are_dropped_on_resuming(
