@@ -185,15 +185,27 @@ def test_a_copied_image_counts_twice(name: str) -> None:
     assert np.abs(MAKERS[name](twice, 5)(x, 5.0)[0].numpy() - slow).max() < 1e-5
 
 
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Labels of a set, in any order and some classes without images; and some that are asked for."""
+    classes = draw(st.integers(1, 5))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=9))
+    return labels, draw(st.lists(st.sampled_from(labels), min_size=1, max_size=4))
+
+
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_label_keeps_only_its_own_images(name: str) -> None:
-    data = random_set(count=7, classes=3)
-    x = noisy(data, 0.8, batch=3)
-    assert data.labels is not None
-    mixed = MAKERS[name](data, 5)(x, 0.8, torch.tensor([2, 0, 2]))
-    for row, label in enumerate((2, 0, 2)):
-        alone = els.ImageSet(data.images[data.labels == label])
-        assert torch.allclose(mixed[row], MAKERS[name](alone, 5)(x[row : row + 1], 0.8)[0], atol=1e-5)
+@few
+@given(case=labelled(), sigma=st.floats(0.05, 20), window=st.sampled_from([3, 5]))
+def test_a_label_keeps_only_its_own_images(
+    name: str, case: tuple[list[int], list[int]], sigma: float, window: int
+) -> None:
+    labels, asked = torch.tensor(case[0]), case[1]
+    data = els.ImageSet(random_set(count=len(labels)).images, labels)
+    x = data.scaled()[:1].flip(3) * 0.8 + sigma * els.make_noise(len(asked), data.shape)
+    mixed = MAKERS[name](data, window)(x, sigma, torch.tensor(asked))
+    for row, label in enumerate(asked):
+        alone = MAKERS[name](els.ImageSet(data.images[labels == label]), window)
+        assert torch.allclose(mixed[row], alone(x[row : row + 1], sigma)[0], atol=1e-5)
 
 
 @few
