@@ -40,6 +40,14 @@ def test_all_images_are_rows_of_one_plot() -> None:
     assert len(both.axes) == 2 * len(one.axes)
 
 
+def test_training_images_without_credit_are_not_shown() -> None:
+    classes = els.ImageSet(DATA.images, torch.tensor([0, 0, 1, 1, 1, 1, 1, 1]))
+    machine = els.EquivariantLocalScore(classes, 3)
+    axes = els.explain(machine, els.make_noise(1, DATA.shape), 0.8, 3, label=0).plot(0).axes
+    assert {a.get_xlabel().split()[0] for a in axes if a.get_xlabel().startswith("#")} == {"#0", "#1"}
+    assert sum(a.get_title() == "most credit" for a in axes) == 1
+
+
 def test_windows_are_shown_as_far_as_the_image_goes() -> None:
     axes = mosaic(window=5).plot(0, pixel=(0, 9)).axes
     asked = next(a for a in axes if a.get_title() == "asked with")

@@ -149,9 +149,11 @@ def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title:
     """The training images with most credit, framed in their colours."""
     credit, order = mosaic.credits()[index].sort(descending=True)
     cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
-    for j, (share, source) in enumerate(zip(credit[:CHIEF].tolist(), order[:CHIEF].tolist(), strict=True)):
+    # Images of other classes have none.
+    count = min(CHIEF, int((credit > 0).sum()))
+    for j, (share, source) in enumerate(zip(credit[:count].tolist(), order[:count].tolist(), strict=True)):
         axes = figure.add_subplot(cells[j // (CHIEF // 2), j % (CHIEF // 2)])
-        show_image(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == 1 else "")
+        show_image(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == min(1, count - 1) else "")
         axes.spines[:].set(color=_colour(source), linewidth=2.5)
         axes.set_xlabel(f"#{source}  {_percent(share)}", fontsize=6.5, labelpad=2)
 
