@@ -118,12 +118,11 @@ def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor
     axis = 1 + step.index(1)
     next_image, next_place = image.roll(-1, axis), place.roll(-1, axis)
     varied = ~(is_plain | is_plain.roll(-1, axis))
-    for index, wraps in enumerate(mosaic.wraps):
-        if not wraps.x:
-            varied[index].narrow(axis - 1, -1, 1).fill_(False)
     joined = torch.empty_like(varied)
     sides = torch.tensor(mosaic.store.pixels.shape[2:], device=is_plain.device)
-    for index, reader in enumerate(_readers(mosaic)):
+    for index, (reader, wraps) in enumerate(zip(_readers(mosaic), mosaic.wraps, strict=True)):
+        if not wraps.x:
+            varied[index].narrow(axis - 1, -1, 1).fill_(False)
         apart = place[index] + move - next_place[index]
         if reader.wraps:
             apart = apart % sides

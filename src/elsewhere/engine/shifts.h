@@ -115,16 +115,18 @@ INLINE void NAME(add)(const task *t, int channels, const REAL *restrict x, const
 /* Add the products of row `enter` and take off those of row `leave`; either may lie outside the images. */
 INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int enter, int leave,
                         int dy, int dx, int left, int right, sums *restrict columns) {
+    if (leave < 0) {
+        if (enter < t->height) NAME(add)(t, channels, x, k, enter, 1, dy, dx, left, right, columns);
+        return;
+    }
     for (int c = 0; c < channels; c++) {
         const ptrdiff_t image = (ptrdiff_t)c * t->height, asked = (ptrdiff_t)c * t->rows + dy;
         const ptrdiff_t more = (image + enter) * t->width, of_more = (asked + enter) * t->columns + dx;
         const ptrdiff_t less = (image + leave) * t->width, of_less = (asked + leave) * t->columns + dx;
-        if (enter < t->height && leave >= 0)
+        if (enter < t->height)
             for (int i = left; i < right; i++)
                 columns[i] = columns[i] + k[more + i] * x[of_more + i] - k[less + i] * x[of_less + i];
-        else if (enter < t->height)
-            for (int i = left; i < right; i++) columns[i] += k[more + i] * x[of_more + i];
-        else if (leave >= 0)
+        else
             for (int i = left; i < right; i++) columns[i] -= k[less + i] * x[of_less + i];
     }
 }
