@@ -97,6 +97,38 @@ def test_ranges_of_images_merge_to_all_of_them(cuts: list[int], sigma: float) ->
 
 
 @compiled_only
+@pytest.mark.parametrize("keys", [range(1, 11), range(4, 5), range(2, 12)], ids=["interior", "one place", "as many"])
+def test_an_image_that_turns_round_meets_what_its_repetition_meets(keys: range) -> None:
+    store = PixelStore.of(GRAY.images[:, :, 8:20, 8:20])
+    x = els.make_noise(2, (1, 10, 10)) - store.offset
+    levels = torch.full((2,), 0.6).double()
+
+    def repeated(side: int) -> torch.Tensor:
+        index = torch.arange(-1, side) % 10
+        return x[:, :, index[:, None], index]
+
+    def inside(width: int) -> torch.Tensor:
+        at = torch.arange(1, 11)
+        return (at[:, None] * width + at).flatten()
+
+    lines = meeting([(range(1, 11), keys)])
+    plain = Shifts(repeated(11), levels, store, 3, [Frame(lines, lines)], inside(12))
+    lines = [Line(1 - keys.start + shift, keys.start, keys.stop) for shift in range(10)]
+    side = 10 + len(keys)
+    turning = Shifts(repeated(side), levels, store, 3, [Frame(lines, lines)], inside(side + 1), (10, 10))
+    assert turning.most == plain.most == len(store) * len(keys) ** 2
+    assert turning.pairs == plain.pairs
+    states = [job.run(0, len(job)) for job in (turning, plain)]
+    torch.testing.assert_close(states[0].mean(), states[1].mean(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(states[0].log_total, states[1].log_total, rtol=1e-6, atol=1e-4)
+    tops = [
+        ShiftsTracing(job, state, 3, None).run(0, len(job)).top
+        for job, state in zip((turning, plain), states, strict=True)
+    ]
+    torch.testing.assert_close(tops[0].logs, tops[1].logs, rtol=0, atol=1e-3)
+
+
+@compiled_only
 def test_log_totals_are_those_of_products() -> None:
     x = (GRAY.scaled()[:2] + 0.5 * els.make_noise(2, GRAY.shape)).double()
     machine = els.LocalScore(GRAY, 5)

@@ -18,6 +18,15 @@
 
 /* Weights that a lane adds up before the sum goes on in double. */
 #define LONGEST 4096
+/* Shifts along the rows that are weighed together: a pixel meets each with another window, and is looked up once. */
+#ifndef MOST
+#define MOST 2
+#endif
+
+/* Where there is no pair its log; of an infinite one no peak could be taken off before it is known. */
+#define NOWHERE 1e38f
+/* Logs, less the peak, of weights that rounding would lose anyway: e^-32 of one. */
+#define NOTHING -32.0f
 
 #define INLINE static inline __attribute__((always_inline))
 #define APART __attribute__((noinline))
@@ -39,6 +48,8 @@ typedef struct {
     double centre;
     const double *x; /* (batch, channels, rows, columns), in units of the pixels, their centre taken off */
     int32_t batch, rows, columns, radius;
+    /* Rows of x from `turn_row` on are those of `period_rows` before once more, and so are columns: for their windows alone. */
+    int32_t turn_row, period_rows, turn_column, period_columns;
     const double *precision; /* 1 / sigma^2 in those units, (batch) */
     const line *lines;
     const frame *frames;
@@ -65,6 +76,17 @@ static void replace_least(float *logs, int64_t *keys, int top, float log, int64_
         hole = below;
     }
     logs[hole] = log, keys[hole] = key;
+}
+
+/* Whether MOST lines have shifts one after the other, and pixels that meet all of them. */
+static int neighbours(const line *across, const line *end) {
+    if (end - across < MOST) return 0;
+    int from = INT32_MIN, to = INT32_MAX;
+    for (int m = 0; m < MOST; m++) {
+        if (across[m].shift != across->shift + m) return 0;
+        from = at_least(from, across[m].start + across[m].shift), to = at_most(to, across[m].stop + across[m].shift);
+    }
+    return from < to;
 }
 
 static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }

@@ -10,15 +10,15 @@ typedef float weights __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
-INLINE int NAME(any_positive)(weights a) {
+INLINE int NAME(any_above)(weights a, float least) {
 #if defined(__AVX512F__) && LANES == 16
-    return _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+    return _mm512_cmp_ps_mask((__m512)a, _mm512_set1_ps(least), _CMP_GT_OQ) != 0;
 #elif defined(__AVX__) && LANES == 8
-    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_GT_OQ)) != 0;
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_set1_ps(least), _CMP_GT_OQ)) != 0;
 #elif defined(__SSE__) && LANES == 4
-    return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_setzero_ps())) != 0;
+    return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_set1_ps(least))) != 0;
 #else
-    const integers mask = a > 0.0f;
+    const integers mask = a > least;
     int64_t pairs[LANES / 2], found = 0;
     memcpy(pairs, &mask, sizeof pairs);
     for (int i = 0; i < LANES / 2; i++) found |= pairs[i];
@@ -47,11 +47,10 @@ INLINE weights NAME(exponential)(weights a) {
      * -a, by 2e-8 of it, and the weight falls faster. */
     const weights shifted = a * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
     const weights r = a - n * 0.693147181f;
-    /* 1 + r + r^2 / 2 and the polynomial for the rest that errs least, by 4e-9 of e^r. */
-    weights p = r * 1.38992024e-3f + 8.36892588e-3f;
-    p = p * r + 4.16668507e-2f;
-    p = p * r + 1.66665184e-1f;
-    p = p * r + 0.5f;
+    /* 1 + r and the polynomial for the rest that errs least, by 1e-7 of e^r. */
+    weights p = r * 8.31479411e-3f + 4.18902856e-2f;
+    p = p * r + 1.66670883e-1f;
+    p = p * r + 4.99992309e-1f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
     return (weights)((words)p + ((words)shifted << 23));
@@ -97,26 +96,27 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
     }
 }
 
-/* Add the products of `count` rows of the images, from `y` on, with the rows of x that the shift brings them to. */
+/* Add the products of `count` rows of the images, from `y` on, with the rows of x that the shifts bring them to: dx, dx + 1, ... */
 INLINE void NAME(add)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, int count, int dy,
-                      int dx, int left, int right, sums *restrict columns) {
+                      int dx, int many, int left, int right, sums *restrict columns) {
     for (int c = 0; c < channels; c++) {
         const ptrdiff_t from = ((ptrdiff_t)c * t->height + y) * t->width;
         const ptrdiff_t asked = ((ptrdiff_t)c * t->rows + y + dy) * t->columns + dx;
-        for (int i = left; i < right; i++) {
-            sums sum = columns[i];
-            for (int row = 0; row < count; row++)
-                sum += k[from + (ptrdiff_t)row * t->width + i] * x[asked + (ptrdiff_t)row * t->columns + i];
-            columns[i] = sum;
-        }
+        for (int i = left; i < right; i++)
+            for (int m = 0; m < many; m++) {
+                sums sum = columns[i * many + m];
+                for (int row = 0; row < count; row++)
+                    sum += k[from + (ptrdiff_t)row * t->width + i] * x[asked + (ptrdiff_t)row * t->columns + i + m];
+                columns[i * many + m] = sum;
+            }
     }
 }
 
 /* Add the products of row `enter` and take off those of row `leave`; either may lie outside the images. */
 INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int enter, int leave,
-                        int dy, int dx, int left, int right, sums *restrict columns) {
+                        int dy, int dx, int many, int left, int right, sums *restrict columns) {
     if (leave < 0) {
-        if (enter < t->height) NAME(add)(t, channels, x, k, enter, 1, dy, dx, left, right, columns);
+        if (enter < t->height) NAME(add)(t, channels, x, k, enter, 1, dy, dx, many, left, right, columns);
         return;
     }
     for (int c = 0; c < channels; c++) {
@@ -125,9 +125,12 @@ INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, con
         const ptrdiff_t less = (image + leave) * t->width, of_less = (asked + leave) * t->columns + dx;
         if (enter < t->height)
             for (int i = left; i < right; i++)
-                columns[i] = columns[i] + k[more + i] * x[of_more + i] - k[less + i] * x[of_less + i];
+                for (int m = 0; m < many; m++)
+                    columns[i * many + m] =
+                        columns[i * many + m] + k[more + i] * x[of_more + i + m] - k[less + i] * x[of_less + i + m];
         else
-            for (int i = left; i < right; i++) columns[i] -= k[less + i] * x[of_less + i];
+            for (int i = left; i < right; i++)
+                for (int m = 0; m < many; m++) columns[i * many + m] -= k[less + i] * x[of_less + i + m];
     }
 }
 
@@ -145,24 +148,36 @@ typedef struct {
     double *shares; /* of every lane */
 } NAME(view);
 
-/* A pair in the first pass. */
-INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int key, sums logs) {
-    weights log = __builtin_convertvector(logs - v->peak[pixel], weights);
+/* Some pairs of a pixel in the first pass, the keys being one before the other. */
+INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int many, int key, const sums *logs) {
+    REAL *peak = v->peak + pixel;
+    const sums *k = v->k + key;
     weights *here = v->found + (size_t)pixel * (channels + 1);
-    if (__builtin_expect(NAME(any_positive)(log), 0)) {
-        REAL highest = logs[0];
-        for (int lane = 1; lane < LANES; lane++) highest = logs[lane] > highest ? logs[lane] : highest;
-        const double faded = exp((double)v->peak[pixel] - (double)highest);
-        v->peak[pixel] = highest;
+    weights log[MOST], highest;
+    for (int m = 0; m < many; m++) {
+        log[m] = __builtin_convertvector(logs[m] - *peak, weights);
+        highest = m ? NAME(larger)(highest, log[m]) : log[m];
+    }
+    /* Sums are double where noise is small, and few windows count. Elsewhere looking costs more than it saves. */
+    if (sizeof(REAL) > sizeof(float) && !NAME(any_above)(highest, NOTHING)) return;
+    if (__builtin_expect(NAME(any_above)(highest, 0.0f), 0)) {
+        const REAL before = *peak;
+        for (int m = 0; m < many; m++)
+            for (int lane = 0; lane < LANES; lane++) *peak = logs[m][lane] > *peak ? logs[m][lane] : *peak;
+        const double faded = exp((double)before - (double)*peak);
         v->total[pixel] *= faded;
         for (int c = 0; c < channels; c++) v->weighted[(size_t)pixel * channels + c] *= faded;
         for (int c = 0; c <= channels; c++) here[c] *= (float)faded;
-        log = __builtin_convertvector(logs - highest, weights);
+        for (int m = 0; m < many; m++) log[m] = __builtin_convertvector(logs[m] - *peak, weights);
     }
-    const weights weight = NAME(exponential)(log);
-    here[0] += weight;
-    for (int c = 0; c < channels; c++)
-        here[c + 1] += weight * __builtin_convertvector(v->k[(ptrdiff_t)c * area + key], weights);
+    weights weight[MOST], sum = here[0];
+    for (int m = 0; m < many; m++) sum += weight[m] = NAME(exponential)(log[m]);
+    here[0] = sum;
+    for (int c = 0; c < channels; c++, k += area) {
+        sum = here[c + 1];
+        for (int m = 0; m < many; m++) sum += weight[m] * __builtin_convertvector(k[-m], weights);
+        here[c + 1] = sum;
+    }
 }
 
 /* A pair in the second: its weights. */
@@ -171,7 +186,7 @@ INLINE weights NAME(trace)(const NAME(view) *v, int top, int area, int pixel, in
     const weights weight = NAME(exponential)(log - v->log_total[pixel]);
     log += v->log_counts[key];
     float *least = v->logs + (size_t)pixel * top;
-    if (__builtin_expect(NAME(any_positive)(log - *least), 0))
+    if (__builtin_expect(NAME(any_above)(log - *least, 0.0f), 0))
         for (int lane = 0; lane < LANES; lane++)
             if (log[lane] > *least)
                 replace_least(least, v->keys + (size_t)pixel * top, top, log[lane], (v->first + lane) * area + key);
@@ -195,47 +210,99 @@ static APART void NAME(gather)(const task *t, int channels, const NAME(view) *v)
     memset(v->found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
 }
 
-INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
-                        const NAME(view) *v, int tracing) {
-    const int reach = t->radius, height = t->height, width = t->width, area = height * width;
-    const sums *restrict k = v->k, *restrict norms = v->norms;
+/* The pixels of a row that meet some neighbouring shifts, by the sums of each column. */
+INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums *restrict columns, const NAME(view) *v,
+                        int tracing, int row, int dy, const line *across, int many) {
+    const int width = t->width, area = t->height * width, reach = at_most(t->radius, width);
+    const int turned = row + dy >= t->turn_row ? row + dy - t->period_rows : row + dy;
+    sums sum[MOST];
+    weights share = {0};
+    int first = INT32_MAX, all = 0, until = INT32_MAX, last = 0; /* pixels that meet any of the shifts, or all */
+    for (int m = 0; m < many; m++) {
+        const int start = across[m].start, from = start + across[m].shift, to = across[m].stop + across[m].shift;
+        first = at_most(first, from), all = at_least(all, from), until = at_most(until, to), last = at_least(last, to);
+        sums one = {0}, other = {0}; /* of which neither waits for the other */
+        const int before = at_most(width, start + reach);
+        for (int i = at_least(0, start - reach); i < before; i += 2) {
+            one += columns[i * many + m];
+            if (i + 1 < before) other += columns[(i + 1) * many + m];
+        }
+        sum[m] = one + other;
+    }
+    /* What a pixel meets, shift by shift one place before. */
+    const int key = row * width - across->shift;
+    const sums *restrict norms = v->norms + key;
+    const sums *restrict more = columns + (ptrdiff_t)(reach - across->shift) * many;
+    const sums *restrict less = columns - (ptrdiff_t)(reach + across->shift) * many;
+    int column = first;
+    /* Before the columns of x turn round, and behind. */
+    for (int part = 0; part < 2; part++) {
+        const int end = part ? last : at_most(last, t->turn_column);
+        const int pixels = turned * t->columns - (part ? t->period_columns : 0);
+        while (column < end) {
+            const int whole = column >= all && column < until, stop = whole ? at_most(end, until) : column + 1;
+            for (; column < stop; column++) {
+                sums logs[MOST];
+                for (int m = 0; m < many; m++) {
+                    const int at = column - across->shift - m;
+                    if (!whole && (at < across[m].start || at >= across[m].stop)) {
+                        logs[m] = (sums){0} - NOWHERE;
+                        continue;
+                    }
+                    sum[m] += more[(column - m) * many + m];
+                    logs[m] = (sum[m] - norms[column - m]) * precision;
+                    sum[m] -= less[(column - m) * many + m];
+                    if (tracing) share += NAME(trace)(v, t->top, area, pixels + column, key + column - m, logs[m]);
+                }
+                if (!tracing) NAME(weigh)(v, channels, area, pixels + column, many, key + column, logs);
+            }
+        }
+    }
+    if (tracing)
+        for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
+}
+
+/* Neighbouring shifts along the rows, for all rows that meet at one shift down the columns. */
+INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
+                        const NAME(view) *v, int tracing, const line *rows, const line *across, int many) {
+    const int reach = t->radius, dy = rows->shift, dx = across->shift;
+    int left = t->width, right = 0;
+    for (int m = 0; m < many; m++) {
+        left = at_most(left, at_least(0, across[m].start - reach));
+        right = at_least(right, at_most(t->width, across[m].stop + reach));
+    }
+    memset(columns + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
+    int y = at_least(0, rows->start - reach);
+    const int below = at_most(t->height, rows->start + reach);
+    for (; y + 4 <= below; y += 4) NAME(add)(t, channels, x, v->k, y, 4, dy, dx, many, left, right, columns);
+    for (; y < below; y++) NAME(add)(t, channels, x, v->k, y, 1, dy, dx, many, left, right, columns);
+    for (int row = rows->start; row < rows->stop; row++) {
+        const int leave = row > rows->start ? row - reach - 1 : -1;
+        NAME(slide)(t, channels, x, v->k, row + reach, leave, dy, dx, many, left, right, columns);
+        NAME(along)(t, channels, precision, columns, v, tracing, row, dy, across, many);
+    }
+}
+
+INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precision, sums *columns, const NAME(view) *v,
+                        int tracing) {
     int shifts = 0;
     for (int number = 0; number < t->frame_count; number++) {
         const frame f = t->frames[number];
+        const line *last = t->lines + f.end_column;
         for (const line *rows = t->lines + f.first_row; rows < t->lines + f.end_row; rows++)
-            for (const line *across = t->lines + f.first_column; across < t->lines + f.end_column; across++) {
+            for (const line *across = t->lines + f.first_column; across < last;) {
+                const int many = neighbours(across, last) ? MOST : 1;
                 /* Every shift adds to a pixel once at most; long sums in float would lose digits. */
-                if (++shifts % LONGEST == 0 && !tracing) NAME(gather)(t, channels, v);
-                const int dy = rows->shift, dx = across->shift;
-                const int left = at_least(0, across->start - reach), right = at_most(width, across->stop + reach);
-                memset(columns + left, 0, (size_t)(right - left) * sizeof(sums));
-                int y = at_least(0, rows->start - reach);
-                const int below = at_most(height, rows->start + reach), before = at_most(width, across->start + reach);
-                for (; y + 4 <= below; y += 4) NAME(add)(t, channels, x, k, y, 4, dy, dx, left, right, columns);
-                for (; y < below; y++) NAME(add)(t, channels, x, k, y, 1, dy, dx, left, right, columns);
-                for (int row = rows->start; row < rows->stop; row++) {
-                    const int leave = row > rows->start ? row - reach - 1 : -1;
-                    NAME(slide)(t, channels, x, k, row + reach, leave, dy, dx, left, right, columns);
-                    sums sum = {0}, other = {0}; /* of which neither waits for the other */
-                    weights share = {0};
-                    for (int i = left; i < before; i += 2) {
-                        sum += columns[i];
-                        if (i + 1 < before) other += columns[i + 1];
-                    }
-                    sum += other;
-                    for (int column = across->start; column < across->stop; column++) {
-                        if (column + reach < width) sum += columns[column + reach];
-                        const int pixel = (row + dy) * t->columns + column + dx, key = row * width + column;
-                        const sums logs = (sum - norms[key]) * precision;
-                        if (column >= reach) sum -= columns[column - reach];
-                        if (tracing)
-                            share += NAME(trace)(v, t->top, area, pixel, key, logs);
-                        else
-                            NAME(weigh)(v, channels, area, pixel, key, logs);
-                    }
-                    if (tracing)
-                        for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
-                }
+                if ((shifts += many) > LONGEST && !tracing) NAME(gather)(t, channels, v), shifts = many;
+                /* Around the columns are zeros. */
+                sums *inside = columns + (size_t)at_most(t->radius, t->width) * many;
+                memset(columns, 0, (char *)inside - (char *)columns);
+                memset(inside + (size_t)t->width * many, 0, (char *)inside - (char *)columns);
+                if (many == MOST)
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, rows, across, MOST);
+                else
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, rows, across, 1);
+                across += many;
             }
     }
     if (!tracing) NAME(gather)(t, channels, v);
@@ -274,17 +341,21 @@ int NAME(shifts)(const task *t) {
     const size_t area = (size_t)t->height * t->width, pixels = (size_t)t->rows * t->columns;
     const size_t asked = t->channels * pixels;
     const int tracing = t->top > 0;
-    sums *k = vectors(t->channels * area * sizeof(sums)), *norms = vectors(area * sizeof(sums));
-    sums *columns = vectors(t->width * sizeof(sums));
+    /* Where one of some neighbouring shifts has no window it looks beside the image, at nothing that counts. */
+    sums *k = vectors((t->channels * area + 2 * MOST) * sizeof(sums)), *norms = vectors(area * sizeof(sums));
+    sums *columns = vectors((size_t)3 * t->width * MOST * sizeof(sums)); /* the widest window sees a width on either side */
     weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
     double *scratch = vectors((size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
-    REAL *x = vectors(t->batch * asked * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
+    REAL *x = vectors((t->batch * asked + 2 * MOST) * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
     weights *log_counts = vectors(tracing ? area * sizeof(weights) : 64);
     float *log_total = vectors(tracing ? t->batch * pixels * sizeof(float) : 64);
     const int enough = k && norms && columns && found && log_counts && scratch && x && peak && log_total;
     if (enough) {
         memset(found, 0, pixels * (t->channels + 1) * sizeof(weights));
-        for (size_t i = 0; i < t->batch * asked; i++) x[i] = (REAL)t->x[i];
+        memset(k, 0, (t->channels * area + 2 * MOST) * sizeof(sums));
+        /* Of neighbouring shifts one may look a little beyond what it needs. */
+        memset(x, 0, (t->batch * asked + 2 * MOST) * sizeof(REAL));
+        for (size_t i = 0; i < t->batch * asked; i++) x[MOST + i] = (REAL)t->x[i];
         for (size_t i = 0; i < t->batch * pixels; i++) {
             peak[i] = tracing ? (REAL)t->peak[i] : -INFINITY;
             if (tracing) log_total[i] = (float)log(t->total[i]);
@@ -298,11 +369,11 @@ int NAME(shifts)(const task *t) {
         for (int64_t first = t->first; first < t->first + t->count; first += LANES) {
             const int64_t left = t->first + t->count - first;
             const int images = left < LANES ? (int)left : LANES;
-            NAME(load)(t, first, images, k, norms, scratch);
+            NAME(load)(t, first, images, k + MOST, norms, scratch);
             if (tracing) NAME(load_counts)(t, first, images, log_counts);
             for (int b = 0; b < t->batch; b++) {
-                const REAL *image = x + b * asked, precision = (REAL)t->precision[b];
-                NAME(view) v = {.k = k, .norms = norms, .peak = peak + b * pixels, .first = first};
+                const REAL *image = x + MOST + b * asked, precision = (REAL)t->precision[b];
+                NAME(view) v = {.k = k + MOST, .norms = norms, .peak = peak + b * pixels, .first = first};
                 if (tracing) {
                     double shares[LANES] = {0};
                     v.shares = shares, v.log_counts = log_counts, v.log_total = log_total + b * pixels;

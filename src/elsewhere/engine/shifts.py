@@ -81,10 +81,19 @@ class Shifts:
         window: odd side of the windows.
         frames: which windows meet; no pair twice.
         pixels: flat positions in x to answer for, all of which are met, int64 (P,).
+        period: rows and columns after which x repeats itself, if it does. Then it begins a radius before the first
+            pixels, and those behind the first period are those of the first once more, met in their place.
     """
 
     def __init__(
-        self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, frames: Sequence[Frame], pixels: Tensor
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        store: PixelStore,
+        window: int,
+        frames: Sequence[Frame],
+        pixels: Tensor,
+        period: tuple[int, int] | None = None,
     ) -> None:
         self.x = (x.double() * store.scale).contiguous()
         self.pixels = pixels
@@ -92,6 +101,7 @@ class Shifts:
         # The loop reads memory as it lies.
         self.images = store.pixels.contiguous()
         self.radius = window // 2
+        self.period = period
         self.precision = 1 / sigma.double().square()
         self.count = len(x) * len(pixels)
         lines: list[Line] = []
@@ -146,7 +156,18 @@ class Shifts:
         met = np.zeros(self.x.shape[2 + axis], np.int64)
         for shift, start, stop in self._lines[first:end]:
             met[start + shift : stop + shift] += 1
+        turn, period = self._turns[axis]
+        again = met[turn:].copy()
+        met[turn:] = 0
+        met[turn - period : turn - period + len(again)] += again
         return met
+
+    @property
+    def _turns(self) -> list[tuple[int, int]]:
+        """Row and column from which on x repeats itself, and the period; nowhere where there is none."""
+        if self.period is None:
+            return [(side, 0) for side in self.x.shape[2:]]
+        return [(self.radius + side, side) for side in self.period]
 
     def run(self, start: int, stop: int) -> SoftmaxState:
         batch, channels, rows, columns = self.x.shape
@@ -166,6 +187,7 @@ class Shifts:
         library = native.library()
         assert library is not None
         first, end = self.images_of(start, stop)
+        down, across = self._turns
         for name, chosen in (("shifts_float", ~self.wide), ("shifts_double", self.wide)):
             if not chosen.any():
                 continue
@@ -186,6 +208,10 @@ class Shifts:
                 rows=rows,
                 columns=columns,
                 radius=self.radius,
+                turn_row=down[0],
+                period_rows=down[1],
+                turn_column=across[0],
+                period_columns=across[1],
                 precision=precision.data_ptr(),
                 lines=self._lines.ctypes.data,
                 frames=self._frames.ctypes.data,

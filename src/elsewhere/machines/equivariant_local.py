@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -14,6 +15,7 @@ from elsewhere.engine import (
     Average,
     Frame,
     Index,
+    Line,
     PixelStore,
     SearchedKeys,
     SharedKeys,
@@ -158,8 +160,12 @@ class EquivariantLocalScore(WindowedMachine):
         store = self._key_store(asked[0].keys, label)
         batch, channels, height, width = padded.shape
         radius = window // 2
-        a_row = width * (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
-        most = max(1, self.memory // 4 // a_row)
+        a_pixel = (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
+        around = self._around(padded, sigma, store, window, asked[0], self.memory // 4 // a_pixel) if margin else None
+        if around is not None:
+            yield [Question(around, torch.arange(around.count // batch), self._padding(asked[0].keys), log_counts)]
+            return
+        most = max(1, self.memory // 4 // (a_pixel * width))
         for top in range(0, height - 2 * margin, most):
             band = range(top, min(top + most, height - 2 * margin))
             # What the windows of the band see of x, and where that begins.
@@ -174,6 +180,31 @@ class EquivariantLocalScore(WindowedMachine):
             job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside)
             pixels = (row + top) * (width - 2 * margin) + column
             yield [Question(job, pixels, self._padding(asked[0].keys), log_counts)]
+
+    def _around(
+        self, padded: Tensor, sigma: Tensor, store: PixelStore, window: int, asked: Asked, most: int
+    ) -> Shifts | None:
+        """The job of all pixels of images that turn round, whose shifts meet all places of the training images.
+
+        Without turning round, shifts near the edges meet few, and each has sums to begin with. None where a place would
+        be met twice, and where more pixels than `most` were to be held.
+        """
+        margin = window // 2
+        period = len(asked.rows), len(asked.columns)
+        met = [len(asked.keys.rows), len(asked.keys.columns)]
+        sides = [side + more - 1 for side, more in zip(padded.shape[2:], met, strict=True)]
+        if any(more > side for more, side in zip(met, period, strict=True)) or math.prod(sides) > most:
+            return None
+        for axis, (side, turn) in enumerate(zip(sides, period, strict=True), 2):
+            index = torch.arange(side)
+            padded = padded.index_select(axis, index.where(index < turn + 2 * margin, index - turn))
+        lines = [
+            [Line(margin - places.start + shift, places.start, places.stop) for shift in range(turn)]
+            for places, turn in zip((asked.keys.rows, asked.keys.columns), period, strict=True)
+        ]
+        row, column = (torch.arange(margin, margin + turn) for turn in period)
+        inside = (row[:, None] * sides[1] + column).flatten()
+        return Shifts(padded, sigma, store, window, [Frame(*lines)], inside, period)
 
     def _log_counts(self, asked: list[Asked], label: int | None) -> Tensor | None:
         """How many equal windows the one at each place of the training images stands for: see `ShiftsTracing`."""
