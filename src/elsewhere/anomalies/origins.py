@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elsewhere.analysis.explaining import explain
 from elsewhere.anomalies.counting import finger_tips
 from elsewhere.machines import EquivariantLocalScore
 from elsewhere.sampling import sample
 from elsewhere.schedules import Schedule
+
+SOURCES = 256
+"""The heaviest windows of a pixel are added up to the share of each training image; at the last step few count."""
 
 
 @dataclass(frozen=True)
@@ -50,47 +54,34 @@ def draw_with_origins(
     """
     run = sample(machine, noise, schedule, label, keep=True)
     image = run.images[0]
-    return image, find_origins(machine, run.states[-2][0], run.sigmas[-2], torch.from_numpy(finger_tips(image)))
+    tips = torch.from_numpy(finger_tips(image))
+    return image, find_origins(machine, run.states[-2][0], run.sigmas[-2], tips, label)
 
 
-def find_origins(machine: EquivariantLocalScore, x: Tensor, sigma: float, tips: Tensor) -> Origins:
+def find_origins(
+    machine: EquivariantLocalScore, x: Tensor, sigma: float, tips: Tensor, label: int | None = None
+) -> Origins:
     """The training image that weighs most at each of some pixels, and its best window.
 
-    Only windows that lie wholly inside an image are looked at: a tip nearer to the border than that is left out.
-
     Args:
-        machine: with a window no larger than the image.
+        machine: as above.
         x: the state before the last step, (C, H, W).
         sigma: its noise level.
         tips: (row, column), int64 (K, 2).
+        label: passed to the machine.
 
     Raises:
         ValueError: the machine was made from an array.
     """
     if machine.data is None:
         raise ValueError(f"{machine!r} does not know its training images: make it from an ImageSet")
-    window = machine._window_at(sigma)
-    radius = window // 2
-    inside = (tips >= radius).all(1) & (tips[:, 0] < x.shape[1] - radius) & (tips[:, 1] < x.shape[2] - radius)
-    tips = tips[inside]
-    found_ids, found_places, found_weights = [], [], []
-    keys = _windows(machine.data.scaled(), window)
-    across = machine.data.shape[2] - window + 1
-    for row, column in tips.tolist():
-        query = x[:, row - radius : row + radius + 1, column - radius : column + radius + 1].reshape(-1)
-        distances = (keys - query).square().sum(2).double()
-        weights = torch.softmax((-distances / (2 * sigma**2)).flatten(), 0).view(distances.shape)
-        shares = weights.sum(1)
-        best = int(shares.argmax())
-        place = int(weights[best].argmax())
-        found_ids.append(best)
-        found_places.append([place // across + radius, place % across + radius])
-        found_weights.append(float(shares[best]))
-    ids = torch.tensor(found_ids, dtype=torch.int64)
-    places = torch.tensor(found_places, dtype=torch.int64).view(-1, 2)
-    return Origins(tips, ids, places, torch.tensor(found_weights), machine.data.images[ids], window)
-
-
-def _windows(images: Tensor, window: int) -> Tensor:
-    """(N, places, C * window * window)."""
-    return torch.nn.functional.unfold(images, window).transpose(1, 2)
+    mosaic = explain(machine, x[None], sigma, SOURCES, label)
+    row, column = tips.unbind(1)
+    of_sources, weights = mosaic.image_ids[0, row, column], mosaic.weights[0, row, column]
+    # What has no source weighs nothing.
+    shares = weights.new_zeros(len(tips), len(machine.data)).scatter_add_(1, of_sources.clamp(min=0), weights)
+    share, ids = shares.max(1)
+    # Sources come in the order of their weights.
+    best = (of_sources == ids[:, None]).int().argmax(1)
+    places = mosaic.positions[0, row, column, best]
+    return Origins(tips, ids, places, share, machine.data.images[ids], mosaic.windows[0])
