@@ -161,6 +161,7 @@ class EquivariantLocalScore(WindowedMachine):
         batch, channels, height, width = padded.shape
         radius = window // 2
         a_pixel = (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
+        # Queries that reach beyond an edge go on at the opposite one.
         around = self._around(padded, sigma, store, window, asked[0], self.memory // 4 // a_pixel) if margin else None
         if around is not None:
             yield [Question(around, torch.arange(around.count // batch), self._padding(asked[0].keys), log_counts)]
