@@ -230,3 +230,26 @@ def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "library", Full)
     with pytest.raises(MemoryError, match="batch of 2 images of 28x28"):
         some.run(0, 1)
+
+
+@compiled_only
+@pytest.mark.parametrize(
+    ("window", "sigma", "fresh"), [(3, 0.1, True), (5, 0.1, True), (5, 2.0, False), (7, 0.1, False)]
+)
+@pytest.mark.parametrize("data", [GRAY, COLOUR], ids=["gray", "colour"])
+def test_small_windows_are_added_up_anew(data: els.ImageSet, window: int, sigma: float, fresh: bool) -> None:
+    some = job(data, sigma, window)
+    assert some.fresh.tolist() == [fresh] * 2
+    assert not (some.fresh & some.wide).any()
+    weights, values = plain_weights(some, sigma, window), some.store.centred(some.store.pixels, torch.float64)
+    means = torch.einsum("bpn,ncp->bpc", weights, values.flatten(2) / 127.5).flatten(0, 1)
+    torch.testing.assert_close(some.run(0, len(some)).mean(), means, rtol=0, atol=5e-6)
+    torch.testing.assert_close(look(some).run(0, len(some)).shares, weights.sum(1), rtol=1e-4, atol=1e-6)
+
+
+@compiled_only
+@pytest.mark.parametrize("window", [3, 5])
+def test_images_far_from_all_training_images_are_weighed_in_double(window: int) -> None:
+    x = 80 * els.make_noise(2, GRAY.shape)
+    machine = els.EquivariantLocalScore(GRAY, window)
+    assert float((machine(x, 0.06) - machine(x.double(), 0.06)).abs().max()) < 5e-5

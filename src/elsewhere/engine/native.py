@@ -42,6 +42,7 @@ class Task(ctypes.Structure):
         ("period_rows", ctypes.c_int32),
         ("turn_column", ctypes.c_int32),
         ("period_columns", ctypes.c_int32),
+        ("fresh", ctypes.c_int32),
         ("precision", ctypes.c_void_p),
         ("lines", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),

@@ -2,7 +2,8 @@
  *
  * For a shift (dy, dx) the products x[y + dy][x + dx] k[y][x] are summed over windows by sums that run down the columns
  * and then along the rows, so that a pair costs the same whatever the window. Images lie side by side in the lanes of a
- * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double.
+ * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double. Through small
+ * windows squared differences may be added up anew instead: twice as fast as sums in double, and as good where keys are near.
  *
  * A first pass finds peak, total and weighted sum of every pixel. A second one, which is told peak and total, finds the
  * share of every image in all weights, and the windows that weigh most. */
@@ -25,6 +26,8 @@
 
 /* Where there is no pair its log; of an infinite one no peak could be taken off before it is known. */
 #define NOWHERE 1e38f
+/* Where there is no image, so far from all others that no square is infinite and nothing counts. */
+#define NO_PIXEL 1e17f
 /* Logs, less the peak, of weights that rounding would lose anyway: e^-32 of one. */
 #define NOTHING -32.0f
 
@@ -50,6 +53,7 @@ typedef struct {
     int32_t batch, rows, columns, radius;
     /* Rows of x from `turn_row` on are those of `period_rows` before once more, and so are columns: for their windows alone. */
     int32_t turn_row, period_rows, turn_column, period_columns;
+    int32_t fresh; /* whether squared differences are added up anew for every window, of radius 1 or 2, in float */
     const double *precision; /* 1 / sigma^2 in those units, (batch) */
     const line *lines;
     const frame *frames;
@@ -103,7 +107,9 @@ static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 
 #define REAL float
 #define LANES FLOATS
 #define NAME(x) x##_float
+#define FRESH
 #include "shifts.h"
+#undef FRESH
 #undef REAL
 #undef LANES
 #undef NAME

@@ -64,8 +64,9 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
     memset(k, 0, image * sizeof(sums));
     for (int lane = 0; lane < LANES; lane++) {
         if (lane >= images) {
-            /* No image: as far away as can be. */
+            /* No image: as far away as can be, for sums of products and of squares. */
             for (int i = 0; i < area; i++) half[i * LANES + lane] = INFINITY;
+            for (size_t i = 0; t->fresh && i < image; i++) lanes[i * LANES + lane] = NO_PIXEL;
             continue;
         }
         const size_t from = (size_t)(first + lane) * image;
@@ -146,10 +147,12 @@ typedef struct {
     int64_t *keys;
     int64_t first;
     double *shares; /* of every lane */
+    sums *squares;  /* room for those of the rows of a window */
 } NAME(view);
 
 /* Some pairs of a pixel in the first pass, the keys being one before the other. */
-INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, int many, int key, const sums *logs) {
+INLINE void NAME(weigh)(const NAME(view) *v, int channels, int fresh, int area, int pixel, int many, int key,
+                        const sums *logs) {
     REAL *peak = v->peak + pixel;
     const sums *k = v->k + key;
     weights *here = v->found + (size_t)pixel * (channels + 1);
@@ -158,8 +161,8 @@ INLINE void NAME(weigh)(const NAME(view) *v, int channels, int area, int pixel, 
         log[m] = __builtin_convertvector(logs[m] - *peak, weights);
         highest = m ? NAME(larger)(highest, log[m]) : log[m];
     }
-    /* Sums are double where noise is small, and few windows count. Elsewhere looking costs more than it saves. */
-    if (sizeof(REAL) > sizeof(float) && !NAME(any_above)(highest, NOTHING)) return;
+    /* Where noise is small few windows count. Elsewhere looking costs more than it saves. */
+    if ((fresh || sizeof(REAL) > sizeof(float)) && !NAME(any_above)(highest, NOTHING)) return;
     if (__builtin_expect(NAME(any_above)(highest, 0.0f), 0)) {
         const REAL before = *peak;
         for (int m = 0; m < many; m++)
@@ -212,8 +215,8 @@ static APART void NAME(gather)(const task *t, int channels, const NAME(view) *v)
 
 /* The pixels of a row that meet some neighbouring shifts, by the sums of each column. */
 INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums *restrict columns, const NAME(view) *v,
-                        int tracing, int row, int dy, const line *across, int many) {
-    const int width = t->width, area = t->height * width, reach = at_most(t->radius, width);
+                        int tracing, int fresh, int row, int dy, const line *across, int many) {
+    const int width = t->width, area = t->height * width, reach = fresh ? fresh : at_most(t->radius, width);
     const int turned = row + dy >= t->turn_row ? row + dy - t->period_rows : row + dy;
     sums sum[MOST];
     weights share = {0};
@@ -222,7 +225,7 @@ INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums 
         const int start = across[m].start, from = start + across[m].shift, to = across[m].stop + across[m].shift;
         first = at_most(first, from), all = at_least(all, from), until = at_most(until, to), last = at_least(last, to);
         sums one = {0}, other = {0}; /* of which neither waits for the other */
-        const int before = at_most(width, start + reach);
+        const int before = fresh ? 0 : at_most(width, start + reach);
         for (int i = at_least(0, start - reach); i < before; i += 2) {
             one += columns[i * many + m];
             if (i + 1 < before) other += columns[(i + 1) * many + m];
@@ -249,12 +252,18 @@ INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums 
                         logs[m] = (sums){0} - NOWHERE;
                         continue;
                     }
-                    sum[m] += more[(column - m) * many + m];
-                    logs[m] = (sum[m] - norms[column - m]) * precision;
-                    sum[m] -= less[(column - m) * many + m];
+                    if (fresh) {
+                        sums squares = less[(column - m) * many + m];
+                        for (int i = 1; i <= 2 * fresh; i++) squares += less[(column - m + i) * many + m];
+                        logs[m] = squares * (-precision / 2);
+                    } else {
+                        sum[m] += more[(column - m) * many + m];
+                        logs[m] = (sum[m] - norms[column - m]) * precision;
+                        sum[m] -= less[(column - m) * many + m];
+                    }
                     if (tracing) share += NAME(trace)(v, t->top, area, pixels + column, key + column - m, logs[m]);
                 }
-                if (!tracing) NAME(weigh)(v, channels, area, pixels + column, many, key + column, logs);
+                if (!tracing) NAME(weigh)(v, channels, fresh, area, pixels + column, many, key + column, logs);
             }
         }
     }
@@ -262,14 +271,51 @@ INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums 
         for (int lane = 0; lane < LANES; lane++) v->shares[lane] += share[lane];
 }
 
-/* Neighbouring shifts along the rows, for all rows that meet at one shift down the columns. */
+/* Squared differences of a row of the images and the rows of x that the shifts bring it to. */
+INLINE void NAME(differ)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, int dy, int dx,
+                         int many, int left, int right, sums *restrict squares) {
+    for (int c = 0; c < channels; c++) {
+        const sums *restrict keys = k + ((ptrdiff_t)c * t->height + y) * t->width;
+        const REAL *restrict asked = x + ((ptrdiff_t)c * t->rows + y + dy) * t->columns + dx;
+        for (int i = left; i < right; i++)
+            for (int m = 0; m < many; m++) {
+                const sums off = keys[i] - asked[i + m];
+                squares[i * many + m] = c ? squares[i * many + m] + off * off : off * off;
+            }
+    }
+}
+
+/* Neighbouring shifts along the rows, for all rows that meet at one shift down the columns. Where `fresh` is the radius,
+ * squared differences are added up anew for each window: nothing that was added before leaves its rounding behind. */
 INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
-                        const NAME(view) *v, int tracing, const line *rows, const line *across, int many) {
+                        const NAME(view) *v, int tracing, int fresh, const line *rows, const line *across, int many) {
     const int reach = t->radius, dy = rows->shift, dx = across->shift;
     int left = t->width, right = 0;
     for (int m = 0; m < many; m++) {
         left = at_most(left, at_least(0, across[m].start - reach));
         right = at_least(right, at_most(t->width, across[m].stop + reach));
+    }
+    if (fresh) {
+        const int span = 2 * fresh + 1, size = t->width * many;
+        /* The squares of the rows of a window, row y at y modulo their number; outside the image there are none. */
+        sums *squares = v->squares;
+        memset(squares, 0, (size_t)span * size * sizeof(sums));
+        for (int y = at_least(0, rows->start - fresh); y < rows->stop + fresh; y++) {
+            sums *here = squares + y % span * size;
+            if (y < t->height)
+                NAME(differ)(t, channels, x, v->k, y, dy, dx, many, left, right, here);
+            else
+                memset(here, 0, (size_t)size * sizeof(sums));
+            const int row = y - fresh;
+            if (row < rows->start) continue;
+            for (int i = left * many; i < right * many; i++) {
+                sums sum = squares[i];
+                for (int other = 1; other < span; other++) sum += squares[other * size + i];
+                columns[i] = sum;
+            }
+            NAME(along)(t, channels, precision, columns, v, tracing, fresh, row, dy, across, many);
+        }
+        return;
     }
     memset(columns + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
     int y = at_least(0, rows->start - reach);
@@ -279,12 +325,12 @@ INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precisi
     for (int row = rows->start; row < rows->stop; row++) {
         const int leave = row > rows->start ? row - reach - 1 : -1;
         NAME(slide)(t, channels, x, v->k, row + reach, leave, dy, dx, many, left, right, columns);
-        NAME(along)(t, channels, precision, columns, v, tracing, row, dy, across, many);
+        NAME(along)(t, channels, precision, columns, v, tracing, 0, row, dy, across, many);
     }
 }
 
 INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precision, sums *columns, const NAME(view) *v,
-                        int tracing) {
+                        int tracing, int fresh) {
     int shifts = 0;
     for (int number = 0; number < t->frame_count; number++) {
         const frame f = t->frames[number];
@@ -299,9 +345,9 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precisi
                 memset(columns, 0, (char *)inside - (char *)columns);
                 memset(inside + (size_t)t->width * many, 0, (char *)inside - (char *)columns);
                 if (many == MOST)
-                    NAME(strip)(t, channels, x, precision, inside, v, tracing, rows, across, MOST);
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, rows, across, MOST);
                 else
-                    NAME(strip)(t, channels, x, precision, inside, v, tracing, rows, across, 1);
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, rows, across, 1);
                 across += many;
             }
     }
@@ -309,20 +355,38 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precisi
 }
 
 /* Functions of their own, so that the constants of each loop stay in registers; images have one channel or three. */
-static APART void NAME(average_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(pairs)(t, 1, x, precision, columns, v, 0);
-}
+#define LOOP(name, channels, tracing, fresh)                                                                           \
+    static APART void NAME(name)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {   \
+        NAME(pairs)(t, channels, x, precision, columns, v, tracing, fresh);                                            \
+    }
+LOOP(gray, 1, 0, 0)
+LOOP(gray_looked_at, 1, 1, 0)
+LOOP(colour, 3, 0, 0)
+LOOP(colour_looked_at, 3, 1, 0)
+#ifdef FRESH
+LOOP(gray_fresh, 1, 0, 1)
+LOOP(gray_fresh_looked_at, 1, 1, 1)
+LOOP(colour_fresh, 3, 0, 1)
+LOOP(colour_fresh_looked_at, 3, 1, 1)
+LOOP(gray_fresher, 1, 0, 2)
+LOOP(gray_fresher_looked_at, 1, 1, 2)
+LOOP(colour_fresher, 3, 0, 2)
+LOOP(colour_fresher_looked_at, 3, 1, 2)
+#endif
+#undef LOOP
 
-static APART void NAME(average_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(pairs)(t, 3, x, precision, columns, v, 0);
-}
+typedef void (*NAME(loop))(const task *, const REAL *, REAL, sums *, const NAME(view) *);
 
-static APART void NAME(look_gray)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(pairs)(t, 1, x, precision, columns, v, 1);
-}
-
-static APART void NAME(look_colour)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {
-    NAME(pairs)(t, 3, x, precision, columns, v, 1);
+static NAME(loop) NAME(loop_for)(const task *t) {
+    const int gray = t->channels == 1, tracing = t->top > 0;
+#ifdef FRESH
+    static const NAME(loop) fresh[2][2][2] = {
+        {{NAME(colour_fresh), NAME(colour_fresh_looked_at)}, {NAME(gray_fresh), NAME(gray_fresh_looked_at)}},
+        {{NAME(colour_fresher), NAME(colour_fresher_looked_at)}, {NAME(gray_fresher), NAME(gray_fresher_looked_at)}}};
+    if (t->fresh) return fresh[t->radius - 1][gray][tracing];
+#endif
+    static const NAME(loop) sliding[2][2] = {{NAME(colour), NAME(colour_looked_at)}, {NAME(gray), NAME(gray_looked_at)}};
+    return sliding[gray][tracing];
 }
 
 /* How many windows each stands for, image by image in the lanes; lanes without an image stand for none. */
@@ -341,15 +405,17 @@ int NAME(shifts)(const task *t) {
     const size_t area = (size_t)t->height * t->width, pixels = (size_t)t->rows * t->columns;
     const size_t asked = t->channels * pixels;
     const int tracing = t->top > 0;
+    const NAME(loop) loop = NAME(loop_for)(t);
     /* Where one of some neighbouring shifts has no window it looks beside the image, at nothing that counts. */
     sums *k = vectors((t->channels * area + 2 * MOST) * sizeof(sums)), *norms = vectors(area * sizeof(sums));
     sums *columns = vectors((size_t)3 * t->width * MOST * sizeof(sums)); /* the widest window sees a width on either side */
+    sums *squares = vectors(t->fresh ? (size_t)(2 * t->radius + 1) * t->width * MOST * sizeof(sums) : 64);
     weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
     double *scratch = vectors((size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
     REAL *x = vectors((t->batch * asked + 2 * MOST) * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
     weights *log_counts = vectors(tracing ? area * sizeof(weights) : 64);
     float *log_total = vectors(tracing ? t->batch * pixels * sizeof(float) : 64);
-    const int enough = k && norms && columns && found && log_counts && scratch && x && peak && log_total;
+    const int enough = k && norms && columns && squares && found && log_counts && scratch && x && peak && log_total;
     if (enough) {
         memset(found, 0, pixels * (t->channels + 1) * sizeof(weights));
         memset(k, 0, (t->channels * area + 2 * MOST) * sizeof(sums));
@@ -374,22 +440,23 @@ int NAME(shifts)(const task *t) {
             for (int b = 0; b < t->batch; b++) {
                 const REAL *image = x + MOST + b * asked, precision = (REAL)t->precision[b];
                 NAME(view) v = {.k = k + MOST, .norms = norms, .peak = peak + b * pixels, .first = first};
+                v.squares = squares;
                 if (tracing) {
                     double shares[LANES] = {0};
                     v.shares = shares, v.log_counts = log_counts, v.log_total = log_total + b * pixels;
                     v.logs = t->logs + b * pixels * t->top, v.keys = t->keys + b * pixels * t->top;
-                    (t->channels == 1 ? NAME(look_gray) : NAME(look_colour))(t, image, precision, columns, &v);
+                    loop(t, image, precision, columns, &v);
                     memcpy(t->shares + b * t->count + (first - t->first), shares, images * sizeof(double));
                 } else {
                     v.found = found, v.total = t->total + b * pixels, v.weighted = t->weighted + b * asked;
-                    (t->channels == 1 ? NAME(average_gray) : NAME(average_colour))(t, image, precision, columns, &v);
+                    loop(t, image, precision, columns, &v);
                 }
             }
         }
         if (!tracing)
             for (size_t i = 0; i < t->batch * pixels; i++) t->peak[i] = peak[i];
     }
-    free(k), free(norms), free(columns), free(found), free(log_counts), free(scratch), free(x), free(peak), free(log_total);
+    free(k), free(norms), free(columns), free(squares), free(found), free(log_counts), free(scratch), free(x), free(peak), free(log_total);
     return !enough;
 }
 

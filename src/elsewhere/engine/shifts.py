@@ -27,6 +27,10 @@ FEWEST = 16
 # Largest rounding error of a log-weight, in nats, at which sums are float32: less than for `SharedKeys`, since sums run
 # over a whole row and a whole column before they are fresh again.
 ROUNDING = 3e-5
+# Through windows of these radii, of 2 only where products would be too coarse, squared differences are added up anew
+# for every pair, in float32: where keys are near they are small, and so is their rounding. Not below this noise level.
+FRESH = (1, 2)
+PLAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,23 @@ class Shifts:
         width = x.shape[1] * window**2
         largest, typical = self._squares.amax(1).sqrt(), store.spread * width**0.5
         rounding = torch.finfo(torch.float32).eps * (largest * typical + typical**2 / 2) * self.precision
-        self.wide = rounding > ROUNDING
+        coarse = rounding > ROUNDING
+        able = (sigma >= PLAIN) & (self.radius in FRESH)
+        self.fresh = able & (coarse | (self.radius == 1))
+        self.wide = coarse & ~self.fresh
+        doubtful = coarse & self.fresh
+        if doubtful.any():
+            far = torch.finfo(torch.float32).eps * self._farthest(doubtful) > ROUNDING
+            self.wide |= far
+            self.fresh &= ~far
+
+    def _farthest(self, chosen: Tensor) -> Tensor:
+        """Of some images the least log-weight, less its sign, that a pixel's best window among a few has, (B,)."""
+        shape = len(self.x), self.x.shape[2] * self.x.shape[3]
+        peak = torch.zeros(shape, dtype=torch.float64)
+        weighted = peak.new_empty(*shape, self.x.shape[1])
+        self.loop(0, 1, only=chosen, peak=peak, total=torch.empty_like(peak), weighted=weighted)
+        return -peak[:, self.pixels].amin(1)
 
     def _over_windows(self, squares: Tensor) -> Tensor:
         """Sums over windows that end at the borders, (B, H, W)."""
@@ -141,7 +161,7 @@ class Shifts:
     @property
     def offset(self) -> Tensor:
         """What the log-weights of the loop lack, float64 (B, P)."""
-        return -self._squares * self.precision[:, None] / 2
+        return (-self._squares * self.precision[:, None] / 2).masked_fill(self.fresh[:, None], 0)
 
     @property
     def most(self) -> int:
@@ -182,13 +202,29 @@ class Shifts:
         """First training image of a range, and the one behind its last."""
         return start * LANES, min(stop * LANES, len(self.store))
 
-    def loop(self, start: int, stop: int, *, top: int = 0, log_counts: Tensor | None = None, **arrays: Tensor) -> None:
-        """Run the compiled loop over a range; arrays (B, ...) are read and written, see shifts.c."""
+    def loop(
+        self,
+        start: int,
+        stop: int,
+        *,
+        top: int = 0,
+        log_counts: Tensor | None = None,
+        only: Tensor | None = None,
+        **arrays: Tensor,
+    ) -> None:
+        """Run the compiled loop over a range, for all images or `only` some; arrays (B, ...) are read and written."""
         library = native.library()
         assert library is not None
         first, end = self.images_of(start, stop)
         down, across = self._turns
-        for name, chosen in (("shifts_float", ~self.wide), ("shifts_double", self.wide)):
+        ways = (
+            ("shifts_float", False, ~self.wide & ~self.fresh),
+            ("shifts_float", True, self.fresh),
+            ("shifts_double", False, self.wide),
+        )
+        for name, fresh, chosen in ways:
+            if only is not None:
+                chosen = chosen & only
             if not chosen.any():
                 continue
             x, precision = self.x[chosen], self.precision[chosen] / self.store.scale**2
@@ -212,6 +248,7 @@ class Shifts:
                 period_rows=down[1],
                 turn_column=across[0],
                 period_columns=across[1],
+                fresh=fresh,
                 precision=precision.data_ptr(),
                 lines=self._lines.ctypes.data,
                 frames=self._frames.ctypes.data,
