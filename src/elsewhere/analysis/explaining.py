@@ -170,7 +170,7 @@ def explain(
     """Which training patches made each pixel of D(x, sigma), and with which weights (Kamb & Ganguli 2025, eq. 7).
 
     The exact engine goes over the keys twice: the first time for the totals, the second time for the weights. It
-    takes two to three times as long as the call itself.
+    takes two to four times as long as the call itself.
 
     Args:
         machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same
