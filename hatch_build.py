@@ -1,4 +1,4 @@
-"""Compile the inner loop of the engine, for this machine; without a C compiler the package works as well, slower."""
+"""Compile the inner loops of the engine, for this machine; without a C compiler the package works as well, slower."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/elsewhere/engine")
-SOURCE, LIBRARY = FOLDER / "shifts.c", FOLDER / "libshifts.so"
+SOURCES, LIBRARY = ("shifts.c", "blocks.c"), FOLDER / "libloops.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # The first set that the compiler takes; GCC else keeps to half of the widest vectors of some processors.
 MACHINES = [["-march=native", "-mprefer-vector-width=512"], ["-march=native"], ["-mcpu=native"], []]
@@ -23,21 +23,22 @@ class Hook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        if self.target_name != "wheel" or not compile_library(root / SOURCE, root / LIBRARY):
+        if self.target_name != "wheel" or not compile_library(root / FOLDER, root / LIBRARY):
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
         build_data["artifacts"].append(str(LIBRARY))
 
 
-def compile_library(source: Path, library: Path) -> bool:
-    """Compile, beside the library first; whether it worked."""
+def compile_library(folder: Path, library: Path) -> bool:
+    """Compile the sources in a folder, beside the library first; whether it worked."""
     library.unlink(missing_ok=True)
     part = library.with_suffix(".part")
     compiler = shlex.split(os.environ.get("CC", "cc"))
+    sources = [str(folder / name) for name in SOURCES]
     said = ""
     for machine in MACHINES:
-        command = [*compiler, *FLAGS, *machine, "-o", str(part), str(source), "-lm"]
+        command = [*compiler, *FLAGS, *machine, "-o", str(part), *sources, "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
@@ -48,5 +49,5 @@ def compile_library(source: Path, library: Path) -> bool:
             return True
         said = done.stderr
     part.unlink(missing_ok=True)
-    print(f"elsewhere: no compiled inner loop, exact machines will be slower: {said}", file=sys.stderr)
+    print(f"elsewhere: no compiled inner loops, machines will be slower: {said}", file=sys.stderr)
     return False

@@ -1,4 +1,4 @@
-"""The compiled loop as other processors would run it, and libraries that do not fit."""
+"""The compiled loops as other processors would run it, and libraries that do not fit."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from pathlib import Path
 import pytest
 
 import elsewhere as els
-from elsewhere.engine import native
+from elsewhere.engine import blocks, native
+from tests.engine.engine_toys import asked, brute, levels, real, search
 
-SOURCE = native.LIBRARY.with_name("shifts.c")
+SOURCES = [native.LIBRARY.with_name(name) for name in ("shifts.c", "blocks.c")]
 COMPILER = shlex.split(os.environ.get("CC", "cc"))
 needs_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
 
 
 def build(path: Path, *flags: str) -> Path:
-    command = [*COMPILER, "-O2", "-std=gnu11", "-fPIC", "-shared", *flags, "-o", str(path), str(SOURCE), "-lm"]
+    return compile_to(path, SOURCES, *flags)
+
+
+def compile_to(path: Path, sources: list[Path], *flags: str) -> Path:
+    names = [str(source) for source in sources]
+    command = [*COMPILER, "-O2", "-std=gnu11", "-fPIC", "-shared", *flags, "-o", str(path), *names, "-lm"]
     subprocess.run(command, check=True, capture_output=True)
     return path
 
 
 @needs_compiler
-@pytest.mark.parametrize("flags", [[], ["-U__SSE__"]], ids=["without AVX", "without intrinsics"])
+@pytest.mark.parametrize("flags", [[], ["-U__SSE__", "-U__SSE2__"]], ids=["without AVX", "without intrinsics"])
 @pytest.mark.parametrize("name", ["fashion-mini", "pixel-faces"])
 def test_narrower_vectors_give_the_same(
     name: str, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -44,6 +50,24 @@ def test_narrower_vectors_give_the_same(
 
 
 @needs_compiler
+@pytest.mark.parametrize("flags", [[], ["-mavx2"], ["-U__SSE__", "-U__SSE2__"]], ids=["SSE", "AVX2", "no intrinsics"])
+@pytest.mark.parametrize(("name", "window"), [("fashion-mini", 5), ("pixel-faces", 3)])
+def test_blocks_read_through_narrower_vectors_are_the_same(
+    name: str, window: int, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, index = real(name, 40, window)
+    built = native.load(build(tmp_path / "loop.so", *flags))
+    if built is None:
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setattr(native, "library", lambda: built)
+    for sigma in (0.08, 0.6):
+        noise = levels(sigma, each=12)
+        queries = asked(keys, noise, seed=3)
+        assert blocks.serves(keys)
+        assert float((search(index, queries, noise).mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
+
+
+@needs_compiler
 def test_the_loop_for_another_processor_is_left_alone(tmp_path: Path) -> None:
     other = build(tmp_path / "other.so", "-D__builtin_cpu_supports(x)=0", "-D__x86_64__", "-mavx")
     assert native.load(other) is None
@@ -51,13 +75,18 @@ def test_the_loop_for_another_processor_is_left_alone(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_the_loop_from_an_older_source_is_left_alone(tmp_path: Path) -> None:
-    source = tmp_path / "shifts.c"
-    source.write_text(SOURCE.read_text().replace("int32_t top;", "int32_t top, gone[4];"))
-    shutil.copy(SOURCE.with_suffix(".h"), tmp_path)
-    command = [*COMPILER, "-std=gnu11", "-fPIC", "-shared", "-o", str(tmp_path / "old.so"), str(source), "-lm"]
-    subprocess.run(command, check=True, capture_output=True)
-    assert ctypes.CDLL(str(tmp_path / "old.so")).shifts_task() > ctypes.sizeof(native.Task)
-    assert native.load(tmp_path / "old.so") is None
+    for path in native.LIBRARY.parent.glob("*.[ch]"):
+        shutil.copy(path, tmp_path)
+    sources = [tmp_path / source.name for source in SOURCES]
+    for number, (function, structure, text) in enumerate(
+        (("shifts_task", native.Task, "int32_t top;"), ("blocks_reading", native.Reading, "int32_t judged;"))
+    ):
+        newer = sources[number].read_text()
+        sources[number].write_text(newer.replace(text, f"{text} int64_t gone[4];"))
+        old = compile_to(tmp_path / f"{function}.so", sources)
+        assert getattr(ctypes.CDLL(str(old)), function)() > ctypes.sizeof(structure)
+        assert native.load(old) is None
+        sources[number].write_text(newer)
 
 
 def test_what_is_no_library_is_left_alone(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsewhere.engine import reading, searched
+from elsewhere.engine import blocks, reading, searched
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables
-from elsewhere.engine.weighing import multiplies_digits
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
 UNLIKE = 3
@@ -26,10 +25,12 @@ def test_blocks_read_by_one_product_are_asked_about_as_often(sizes: list[int]) -
         assert min(sizes[block] for block in chosen) * UNLIKE >= most
 
 
-# The larger windows are read by digits where the processor multiplies those faster.
-@pytest.mark.parametrize(
+WINDOWS = pytest.mark.parametrize(
     ("name", "window"), [("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7)]
 )
+
+
+@WINDOWS
 @pytest.mark.parametrize("sigma", [0.02, 0.5, 4.0])
 def test_torchscript_finds_the_same(name: str, window: int, sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
     keys, index = real(name, 40, window)
@@ -43,6 +44,7 @@ def test_torchscript_finds_the_same(name: str, window: int, sigma: float, monkey
         return as_script
 
     assert isinstance(reading.read, torch.jit.ScriptFunction), "not merely the same function twice"
+    monkeypatch.setattr(blocks, "serves", lambda keys: False)
     monkeypatch.setattr(searched, "read", both)
     noise = levels(sigma, each=12)
     queries = asked(keys, noise, seed=1)
@@ -51,28 +53,8 @@ def test_torchscript_finds_the_same(name: str, window: int, sigma: float, monkey
     assert float((state.mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
 
 
-@pytest.mark.skipif(not multiplies_digits(121), reason="this processor does not multiply whole numbers faster")
-def test_large_windows_are_read_by_digits_and_few_queries_at_once_give_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    keys, index = real("fashion-mini", 40, 11)
-    seen = []
-
-    def watched(chunk: Chunk, tables: Tables, limits: Limits, round_: Asked) -> Found:
-        seen.append(len(tables.digits))
-        return reading.read(chunk, tables, limits, round_)
-
-    monkeypatch.setattr(searched, "read", watched)
-    noise = levels(0.5, each=40)
-    queries = asked(keys, noise, seed=2)
-    together = search(index, queries, noise).mean()
-    assert min(seen) == len(queries)
-    for how in ({"queries": 7, "round": 8}, {"round": 4096}):
-        monkeypatch.setattr(searched, "LIMITS", searched.LIMITS._replace(**how))
-        assert torch.allclose(search(index, queries, noise).mean(), together, rtol=0, atol=1e-6)
-
-
 def test_few_keys_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "serves", lambda keys: False)
     keys, index = real("fashion-mini", 40, 5)
     noise = levels(0.1, 1.0, each=12)
     queries = asked(keys, noise, seed=2)

@@ -95,7 +95,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        held = [*self.tensors().values(), *(self.keys.copies or ())]
+        held = [*self.tensors().values(), *([] if self.keys.copies is None else [self.keys.copies])]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     def copied(self) -> Index:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -13,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.engine import native
 from elsewhere.engine.pool import in_parallel
-from elsewhere.engine.weighing import Keyed, multiplies_digits, norms_of, tile_of
+from elsewhere.engine.weighing import Keyed, multiplies_digits, tile_of
 
 # Merging equal windows costs a sort; below this share of repeats it does not pay.
 WORTH_MERGING = 0.05
 SAMPLE = 32
 # Windows of at most this many numbers are gathered number by number, larger ones as a whole: measured.
 FEW = 16
-COPIED_AT_ONCE = 2**14
+COPIED_AT_ONCE = 2**18
 _NONE = torch.empty(0)
 
 
@@ -237,7 +239,7 @@ class WindowKeys:
         self.log_counts: Tensor | None = None
         if merge:
             self._merge_equal()
-        self.copies: tuple[Tensor, Tensor] | None = None
+        self.copies: Tensor | None = None
         if self.nbytes_of_copies <= hold:
             self.copies = self._copied()
 
@@ -252,7 +254,7 @@ class WindowKeys:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
-        tensors = (self.kept, self.log_counts, *(self.copies or ()))
+        tensors = (self.kept, self.log_counts, self.copies)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
     def merged(self) -> WindowKeys:
@@ -280,7 +282,7 @@ class WindowKeys:
     @property
     def nbytes_of_copies(self) -> int:
         """Bytes that `copied` needs."""
-        return len(self) * (self.width * self.store.pixels.element_size() + 4)
+        return len(self) * self.width * self.store.pixels.element_size()
 
     def copied(self) -> WindowKeys:
         """The same keys with their windows copied out of the images, one after another: faster to read by far."""
@@ -288,30 +290,16 @@ class WindowKeys:
         other.copies = self._copied()
         return other
 
-    def _copied(self) -> tuple[Tensor, Tensor]:
-        """Stored pixels of all keys, (K, width), and |k|^2 of each, float32 (K,)."""
+    def _copied(self) -> Tensor:
+        """Stored pixels of all keys, (K, width)."""
         copies = self.store.pixels.new_empty((len(self), self.width))
-        norms = torch.empty(len(self), device=self.device)
-        # The windows of some images are copied in a row: looking for them one by one takes several times as long.
-        each = self.grid[0] * self.grid[1]
-        kept = torch.arange(self.places, device=self.device) if self.kept is None else self.kept
-        # At every place the position of its key, where it has one.
-        at = torch.full((self.places,), -1, dtype=kept.dtype, device=self.device)
-        at[kept.long()] = torch.arange(len(self), dtype=kept.dtype, device=self.device)
 
-        def fill(images: tuple[int, int]) -> None:
-            first, end = images
-            to = at[first * each : end * each]
-            here = (to >= 0).nonzero().squeeze(1)
-            raw = _rows(_packed(self._windows(first, end)[1]).view(-1, self.width), here)
-            keys = to[here].long()
-            _put(copies, keys, raw)
-            norms[keys] = norms_of(self._keyed(raw, None, None), 0, len(raw))
+        def fill(keys: tuple[int, int]) -> None:
+            copies[slice(*keys)] = self.raw(*keys)
 
-        edges = [*range(0, len(self.store), max(1, COPIED_AT_ONCE // each)), len(self.store)]
-        for _ in in_parallel(fill, pairwise(edges)):
+        for _ in in_parallel(fill, pairwise([*range(0, len(self), COPIED_AT_ONCE), len(self)])):
             pass
-        return copies, norms
+        return copies
 
     def sources(self) -> Sources:
         places = self.grid[0] * self.grid[1]
@@ -348,7 +336,7 @@ class WindowKeys:
     def raw(self, start: int, stop: int) -> Tensor:
         """Stored pixels of consecutive keys, (stop - start, width)."""
         if self.copies is not None:
-            return self.copies[0][start:stop]
+            return self.copies[start:stop]
         if self.kept is not None:
             return self._raw(self.kept[start:stop].long())
         # All windows of some images: a copy of a view takes half as long as to look for them one by one.
@@ -364,9 +352,7 @@ class WindowKeys:
 
     def _norms(self, start: int, stop: int) -> Tensor | None:
         """|k|^2 of consecutive keys, float32, where it is known or cheaper to have from images than from windows."""
-        if self.copies is not None:
-            return self.copies[1][start:stop]
-        if self.kept is not None or not self.whole or not multiplies_digits(self.width):
+        if self.copies is not None or self.kept is not None or not self.whole or not multiplies_digits(self.width):
             return None
         each = self.grid[0] * self.grid[1]
         first = start // each
@@ -382,7 +368,7 @@ class WindowKeys:
         """As `tile`, for keys at any positions, int64 (T,)."""
         log_counts = None if self.log_counts is None else self.log_counts[index]
         if self.copies is not None:
-            raw = self.copies[0][index]
+            raw = self.copies[index]
         else:
             raw = self._raw(index if self.kept is None else self.kept[index].long())
         return tile_of(self._keyed(raw, log_counts, None), 0, len(index), out)
@@ -403,8 +389,11 @@ class WindowKeys:
         return (channels * height + self.extent.top) * width + self.extent.left
 
     def _raw(self, flat: Tensor) -> Tensor:
-        """Stored pixels of the windows at flat positions, (T, width)."""
+        """Stored pixels of the windows at flat positions, int64 (T,): (T, width)."""
         pixels = self.store.pixels
+        library = native.library() if pixels.device.type == "cpu" else None
+        if library is not None:
+            return self._gathered(library, flat.contiguous())
         _, channels, height, width = pixels.shape
         image, row, column = self._place(flat)
         lines, across = self.extent.sides
@@ -416,6 +405,21 @@ class WindowKeys:
         last = ((channels - 1) * height + lines - 1) * width + across - 1
         shape, stride = (pixels.numel() - last, channels, lines, across), (1, height * width, width, 1)
         return _rows(pixels.as_strided(shape, stride), corner).flatten(1)
+
+    def _gathered(self, library: CDLL, flat: Tensor) -> Tensor:
+        pixels = self.store.pixels
+        found = pixels.new_empty((len(flat), self.width))
+        shapes = [np.array(sizes, np.int64) for sizes in (pixels.shape[1:], self.grid, self.extent.sides)]
+        library.copy_windows(
+            pixels.data_ptr(),
+            pixels.element_size(),
+            *(sizes.ctypes.data for sizes in shapes),
+            (self.first[0] - self.extent.top) * pixels.shape[3] + self.first[1] - self.extent.left,
+            flat.data_ptr(),
+            len(flat),
+            found.data_ptr(),
+        )
+        return found
 
     @cached_property
     def _offsets(self) -> Tensor:
@@ -472,13 +476,6 @@ def _rows(table: Tensor, index: Tensor) -> Tensor:
     if table.device.type != "cpu":
         return table[index]
     return torch.from_numpy(table.numpy()[index.numpy()])
-
-
-def _put(table: Tensor, index: Tensor, rows: Tensor) -> None:
-    if table.device.type != "cpu":
-        table[index] = rows
-    else:
-        table.numpy()[index.numpy()] = rows.numpy()
 
 
 def _groups(cut: Tensor, sides: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:

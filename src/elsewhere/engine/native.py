@@ -1,4 +1,4 @@
-"""The compiled inner loop, where a C compiler was at hand when the package was installed."""
+"""The compiled inner loops, where a C compiler was at hand when the package was installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-LIBRARY = Path(__file__).with_name("libshifts.so")
+LIBRARY = Path(__file__).with_name("libloops.so")
 
 
 class Line(ctypes.Structure):
@@ -58,22 +58,83 @@ class Task(ctypes.Structure):
     ]
 
 
+class Asking(ctypes.Structure):
+    """See blocks.c."""
+
+    _fields_ = [
+        ("keys", ctypes.c_void_p),
+        ("log_counts", ctypes.c_void_p),
+        ("skipped", ctypes.c_int64),
+        ("centres", ctypes.c_void_p),
+        ("centre", ctypes.c_double),
+        ("scale", ctypes.c_double),
+        ("is_byte", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("channels", ctypes.c_int32),
+        ("queries", ctypes.c_void_p),
+        ("digits", ctypes.c_void_p),
+        ("precision", ctypes.c_void_p),
+        ("factor", ctypes.c_void_p),
+        ("offset", ctypes.c_void_p),
+    ]
+
+
+class Reading(ctypes.Structure):
+    """See blocks.c."""
+
+    _fields_ = [
+        ("asking", Asking),
+        ("first_group", ctypes.c_int32),
+        ("end_group", ctypes.c_int32),
+        ("block", ctypes.c_int32),
+        ("starts", ctypes.c_void_p),
+        ("bounds", ctypes.c_void_p),
+        ("cells", ctypes.c_int64),
+        ("masses", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("levels", ctypes.c_int32),
+        ("rows", ctypes.c_int32),
+        ("directions", ctypes.c_int32),
+        ("asked", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("who", ctypes.c_void_p),
+        ("opened", ctypes.c_void_p),
+        ("until", ctypes.c_void_p),
+        ("before", ctypes.c_void_p),
+        ("judged", ctypes.c_int32),
+        ("band", ctypes.c_float),
+        ("largest", ctypes.c_double),
+        ("most", ctypes.c_double),
+        ("peaks", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
+        ("left", ctypes.c_void_p),
+        ("left_squares", ctypes.c_void_p),
+        ("bands", ctypes.c_void_p),
+    ]
+
+
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled loop; None where there is none, or it was compiled for another processor or from another source."""
+    """The compiled loops; None where there are none, or for another processor or from another source."""
     return load(LIBRARY)
 
 
 def load(path: Path) -> ctypes.CDLL | None:
-    """The loop in a file, or None where it cannot be used here."""
+    """The loops in a file, or None where they cannot be used here."""
     try:
         loaded = ctypes.CDLL(str(path))
-        size = loaded.shifts_task
+        sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading
     except (OSError, AttributeError):
         return None
-    size.restype = ctypes.c_int64
-    if size() != ctypes.sizeof(Task):
-        return None
+    for size, structure in zip(sizes, (Task, Asking, Reading), strict=True):
+        size.restype = ctypes.c_int64
+        if size() != ctypes.sizeof(structure):
+            return None
     for name in ("shifts_float", "shifts_double"):
         getattr(loaded, name).argtypes = [ctypes.POINTER(Task)]
+    loaded.read_blocks.argtypes = [ctypes.POINTER(Reading)]
+    loaded.copy_windows.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64]
+    loaded.copy_windows.argtypes += [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    loaded.copy_windows.restype = None
+    loaded.read_all.argtypes = [ctypes.POINTER(Asking), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
     return loaded

@@ -1,6 +1,7 @@
 """The inner loop of the fast engine: open groups of an index and read the blocks that matter.
 
-One search makes a hundred small tensor operations for each of thousands of groups: TorchScript, as in `weighing`.
+It serves where `blocks` does not: without a compiler, and where float32 does not tell apart what decides. One search
+makes a hundred small tensor operations for each of thousands of groups: TorchScript, as in `weighing`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elsewhere.engine.weighing import Keyed, norms_of, scripted, tile_of, values_of
+from elsewhere.engine.weighing import Keyed, scripted, tile_of
 
 
 class Limits(NamedTuple):
@@ -19,8 +20,6 @@ class Limits(NamedTuple):
     Attributes:
         block: cells of a block.
         at_once: keys turned into floats at once.
-        queries: of a block, answered at once.
-        round: products of digits are of whole multiples of so many queries and keys.
         unlike: blocks are read by one product where none is asked by so many times as many queries as another.
         largest, most: logs of the largest numbers in float32 and in float64.
         band: the blocks of the last so many nats tell how good Gaussians are.
@@ -28,8 +27,6 @@ class Limits(NamedTuple):
 
     block: int
     at_once: int
-    queries: int
-    round: int
     unlike: int
     largest: float
     most: float
@@ -59,10 +56,6 @@ class Tables(NamedTuple):
         scale: see `PixelStore`.
         rows: what queries ask of keys, (Q, width + 3): products with (k, |k|^2, log count, 1) are log-weights. All
             ask the same of |k|^2.
-        digits: where keys are whole numbers, what queries ask of k as two digits of eight bits, the small one first,
-            int8 (Q, 2, width); else empty.
-        worth: of one of the small digit, (Q,).
-        sums: of what queries ask of k by their digits, (Q,).
         asked, asked_values: what queries ask of Gaussians, (Q, 2 d + 3) and (Q, d + 1).
     """
 
@@ -72,9 +65,6 @@ class Tables(NamedTuple):
     values: Tensor
     scale: float
     rows: Tensor
-    digits: Tensor
-    worth: Tensor
-    sums: Tensor
     asked: Tensor
     asked_values: Tensor
 
@@ -197,59 +187,6 @@ def _read(
     return peak.double(), out.double()
 
 
-def _read_digits(
-    chunk: Chunk, tables: Tables, limits: Limits, cells: tuple[int, int], sizes: Tensor, queries: Tensor
-) -> tuple[Tensor, Tensor]:
-    """As `_read`, one block after another, by the digits of the queries."""
-    width, channels = chunk.keys.raw.shape[1], tables.values.shape[0]
-    begin, end = int(tables.starts[cells[0]]) - chunk.skipped, int(tables.starts[cells[1]]) - chunk.skipped
-    size = int(tables.starts[min(cells[0] + limits.block, cells[1])]) - chunk.skipped - begin
-    asked = float(tables.rows[0, width])
-    # Bytes less 128 are what digits are multiplied with, rather than less the centre.
-    shift = 128.0 - chunk.keys.centre
-    peak = torch.empty([len(queries)])
-    out = torch.empty([len(queries), 1 + channels])
-    # For every new shape of a product its kernel is made anew: shapes are rounded up, with keys of the next block.
-    columns = min(-(-size // limits.round) * limits.round, len(chunk.keys.raw))
-    most = -(-min(limits.queries, int(sizes.max())) // limits.round) * limits.round
-    # Fresh memory for every product costs more than what is computed in it.
-    products, space = torch.empty([2 * most * columns], dtype=torch.int32), torch.empty([most * size])
-    first = 0
-    counts: list[int] = sizes.tolist()
-    for block, count in enumerate(counts):
-        if count == 0:
-            continue
-        low = begin + block * size
-        high = min(low + size, end)
-        left = min(low, len(chunk.keys.raw) - columns)
-        keys = chunk.keys.raw[left : left + columns].to(torch.int8).bitwise_xor_(-128).t()
-        of_keys = norms_of(chunk.keys, low, high) * asked
-        if len(chunk.keys.log_counts) > 0:
-            of_keys.add_(chunk.keys.log_counts[low:high])
-        values = torch.ones([1 + channels, high - low])
-        values[1:] = values_of(chunk.keys, low, high, torch.float32).t() / tables.scale
-        for start in range(first, first + count, most):
-            stop = min(start + most, first + count)
-            here = queries[start:stop]
-            rounded = -(-len(here) // limits.round) * limits.round
-            both = products[: 2 * rounded * columns].view(2 * rounded, columns)
-            some = here
-            if rounded > len(here):
-                some = torch.cat([here, here[:1].expand(rounded - len(here))])
-            torch._int_mm(tables.digits.index_select(0, some).view(-1, width), keys, out=both)
-            small, large = both.view(rounded, 2, columns)[: len(here), :, low - left : high - left].unbind(1)
-            small.add_(large, alpha=256)
-            weights = space[: len(here) * (high - low)].view(len(here), high - low).copy_(small)
-            torch.addcmul(of_keys, weights, tables.worth[here].unsqueeze(1), out=weights)
-            highest = weights.amax(1)
-            weights.sub_(highest.unsqueeze(1)).clamp_(min=-limits.largest).exp_()
-            peak[start:stop] = highest
-            out[start:stop] = (values @ weights.t()).t()
-        first += count
-    lacking = tables.rows[queries, width + 2] + shift * tables.sums[queries]
-    return (peak + lacking).double(), out.double()
-
-
 def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> Found:
     """Open groups, and read the blocks whose log share lies between two bounds.
 
@@ -297,10 +234,7 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
             continue
         block, row = pairs[:, 0], pairs[:, 1]
         sizes = torch.bincount(block, minlength=len(mass))
-        if len(tables.digits) > 0:
-            peak, found = _read_digits(chunk, tables, limits, (first, end), sizes, queries[row])
-        else:
-            peak, found = _read(chunk, tables, limits, (first, end), sizes, queries[row])
+        peak, found = _read(chunk, tables, limits, (first, end), sizes, queries[row])
         at = who[row]
         highest = peaks.scatter_reduce(0, at, peak, "amax")
         # Nothing read so far: -inf - -inf would be NaN.

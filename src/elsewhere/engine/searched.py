@@ -14,12 +14,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from elsewhere.engine import blocks
 from elsewhere.engine.index import BLOCK, Gaussians, Index
-from elsewhere.engine.jobs import ROUNDING, SharedKeys
+from elsewhere.engine.jobs import COARSE, RESOLVED, ROUNDING, SharedKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
-from elsewhere.engine.weighing import digits_of, multiplies_digits
 
 # Reading goes on in rounds, down to about so many cells.
 ROUNDS = (1500, 8000)
@@ -30,7 +30,7 @@ FEWEST = 48
 OPENED = 600
 CLOSED = 0.02
 # Cells of less than e^-EXPAND of the mass are not read in the first round.
-EXPAND = 16.0
+EXPAND = 20.0
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
 GROUPS_SAMPLED = 512
 CELLS_SAMPLED = 8192
@@ -39,8 +39,6 @@ SPARSEST = 20
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from block to block add up to.
 CAUTION = 3.5
-# What is less than this share of the tolerance is not told apart.
-RESOLVED = 0.2
 # The least that Gaussians are reckoned to be off, as a share of the mass and in units of the values, where they are no
 # good.
 SUSPECT = 0.1
@@ -54,7 +52,7 @@ PIECES = 48
 A_QUERY = 2**13
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
-LIMITS = Limits(block=BLOCK, at_once=8192, queries=256, round=32, unlike=3, largest=LARGEST, most=300.0, band=3.4)
+LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4)
 # Below this share of the width of cells, float32 does not tell Gaussians apart.
 PRECISE = 0.05
 
@@ -273,11 +271,7 @@ class _Search:
         # What a product of rows and keys lacks to be a log-weight relative to the reference.
         lacking = -norms * precision / 2 - self.plan.reference
         self.asked[:, along.shape[1] + 1] = -self.plan.reference.to(self.asked.dtype)
-        digits, worth, sums = torch.empty(0, dtype=torch.int8), rows[1], rows[1]
-        if keys.whole and dtype == torch.float32 and multiplies_digits(keys.width, 2):
-            digits, worth = digits_of(rows[0], 2)
-            digits = digits.transpose(0, 1).contiguous()
-            sums = (digits.double().sum(2) @ torch.tensor([1.0, 256.0]).double() * worth.double()).float()
+        self.compact = self._compact(wide, rounding) if queries.dtype == torch.float32 else None
         self.tables = Tables(
             index.starts,
             index.bounds,
@@ -285,18 +279,26 @@ class _Search:
             looks.cells[0].values,
             keys.scale,
             torch.cat([*rows, lacking[:, None]], dim=1).to(dtype),
-            digits,
-            worth,
-            sums,
             self.asked,
             self.asked_values,
         )
         # By group: a column of the other table is scattered in memory.
         self.opened = self.plan.opened.T.contiguous()
 
+    def _compact(self, queries: Tensor, rounding: float) -> blocks.Compact | None:
+        """What the compiled loop needs, where it is there and float32 tells apart what decides."""
+        keys, reference = self.index.keys, self.plan.reference
+        if self.asked.dtype != torch.float32 or not blocks.serves(keys):
+            return None
+        products = keys.whole and rounding <= ROUNDING and self.tolerance >= COARSE
+        if not products and torch.finfo(torch.float32).eps * float(reference.abs().max()) > ROUNDING:
+            return None
+        sigma = torch.full_like(reference, self.looks.sigma)
+        return blocks.Compact.of(queries, keys, sigma, reference, products)
+
     def _weigh_heavy(self, queries: Tensor) -> SoftmaxState:
         sigma = torch.full((self.count,), self.looks.sigma, dtype=torch.float64)
-        job = SharedKeys(queries, sigma, self.index.keys)
+        job = SharedKeys(queries, sigma, self.index.keys, self.tolerance)
         edges = [self.index.heavy * step // 4 for step in range(5)]
         ranges = [(a, b) for a, b in pairwise(edges) if a < b]
         return merge_all(in_parallel(lambda part: job.run(*part), ranges))
@@ -397,7 +399,10 @@ class _Search:
         asked = Asked(active, opened, until, before, not self.looks.frozen)
 
         def search(piece: tuple[int, int]) -> Found:
-            return read(self._chunk(piece), self.tables, LIMITS, asked)
+            chunk = self._chunk(piece)
+            if self.compact is not None:
+                return blocks.read(chunk, self.tables, LIMITS, asked, self.compact)
+            return read(chunk, self.tables, LIMITS, asked)
 
         whole = _Sums.zeros(len(active), self.values)
         for part in in_parallel(search, self._pieces(opened.sum(1))):

@@ -8,14 +8,7 @@
  * A first pass finds peak, total and weighted sum of every pixel. A second one, which is told peak and total, finds the
  * share of every image in all weights, and the windows that weigh most. */
 
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __SSE__
-#include <immintrin.h>
-#endif
+#include "vectors.h"
 
 /* Weights that a lane adds up before the sum goes on in double. */
 #define LONGEST 4096
@@ -30,9 +23,6 @@
 #define NO_PIXEL 1e17f
 /* Logs, less the peak, of weights that rounding would lose anyway: e^-32 of one. */
 #define NOTHING -32.0f
-
-#define INLINE static inline __attribute__((always_inline))
-#define APART __attribute__((noinline))
 
 /* Where a row or column of x meets one of the training images: rows start to stop - 1 of these, shifted. */
 typedef struct {
@@ -67,9 +57,6 @@ typedef struct {
     double *shares;          /* sums of weights / total, (batch, count) */
 } task;
 
-INLINE int at_least(int a, int b) { return a > b ? a : b; }
-INLINE int at_most(int a, int b) { return a < b ? a : b; }
-
 /* Replace the least of a heap, which comes first. */
 static void replace_least(float *logs, int64_t *keys, int top, float log, int64_t key) {
     int hole = 0;
@@ -92,17 +79,6 @@ static int neighbours(const line *across, const line *end) {
     }
     return from < to;
 }
-
-static void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
-
-/* As many images as a register holds numbers: of vectors that are wider compilers make code that is several times slower. */
-#if defined(__AVX512F__)
-#define FLOATS 16
-#elif defined(__AVX__)
-#define FLOATS 8
-#else
-#define FLOATS 4
-#endif
 
 #define REAL float
 #define LANES FLOATS
@@ -146,6 +122,12 @@ int64_t shifts_task(void) {
 #endif
 #ifdef __AVX512DQ__
     if (!__builtin_cpu_supports("avx512dq")) return 0;
+#endif
+#ifdef __AVX512BW__
+    if (!__builtin_cpu_supports("avx512bw")) return 0;
+#endif
+#ifdef __AVX512VNNI__
+    if (!__builtin_cpu_supports("avx512vnni")) return 0;
 #endif
 #endif
     return sizeof(task);

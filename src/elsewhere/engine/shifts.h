@@ -1,14 +1,9 @@
 /* Included by shifts.c, with sums of type REAL in vectors of LANES images; weights are float. */
 
-#define sums NAME(sums)
-#define weights NAME(weights)
-#define integers NAME(integers)
-#define words NAME(words)
+#include "lanes.h"
 
+#define sums NAME(sums)
 typedef REAL sums __attribute__((vector_size(LANES * sizeof(REAL))));
-typedef float weights __attribute__((vector_size(LANES * sizeof(float))));
-typedef int32_t integers __attribute__((vector_size(LANES * sizeof(int32_t))));
-typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
 INLINE int NAME(any_above)(weights a, float least) {
 #if defined(__AVX512F__) && LANES == 16
@@ -24,36 +19,6 @@ INLINE int NAME(any_above)(weights a, float least) {
     for (int i = 0; i < LANES / 2; i++) found |= pairs[i];
     return found != 0;
 #endif
-}
-
-INLINE weights NAME(larger)(weights a, weights b) {
-#if defined(__AVX512F__) && LANES == 16
-    return (weights)_mm512_max_ps((__m512)a, (__m512)b);
-#elif defined(__AVX__) && LANES == 8
-    return (weights)_mm256_max_ps((__m256)a, (__m256)b);
-#elif defined(__SSE__) && LANES == 4
-    return (weights)_mm_max_ps((__m128)a, (__m128)b);
-#else
-    const integers above = a > b;
-    return (weights)(((integers)a & above) | ((integers)b & ~above));
-#endif
-}
-
-/* e^a of numbers up to 0; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
- * costs a hundred times as much. Looking whether any is above costs more than it saves. */
-INLINE weights NAME(exponential)(weights a) {
-    a = NAME(larger)(a, (weights){0} - 80.0f);
-    /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. The error of r grows with
-     * -a, by 2e-8 of it, and the weight falls faster. */
-    const weights shifted = a * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
-    const weights r = a - n * 0.693147181f;
-    /* 1 + r and the polynomial for the rest that errs least, by 1e-7 of e^r. */
-    weights p = r * 8.31479411e-3f + 4.18902856e-2f;
-    p = p * r + 1.66670883e-1f;
-    p = p * r + 4.99992309e-1f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return (weights)((words)p + ((words)shifted << 23));
 }
 
 /* Some images, lane by lane, and |k|^2 / 2 of the windows around each of their pixels. */

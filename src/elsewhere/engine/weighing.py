@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Digits of what a query asks, and from how many bytes in a key on products of digits are the faster ones: measured.
 DIGITS = 3
-WORTH = {2: 40, 3: 100}
+WORTH = 100
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -124,37 +124,27 @@ def _no_product(keys: Keyed, low: int, high: int, norms: Tensor, blocks: Blocks,
 product_of_digits = _product_of_digits if hasattr(torch.ops.onednn, "qlinear_pointwise") else _no_product
 
 
-def multiplies_digits(width: int, count: int = DIGITS) -> bool:
-    """Whether this processor multiplies keys of so many bytes faster by so many digits than by floats."""
+def multiplies_digits(width: int) -> bool:
+    """Whether this processor multiplies keys of so many bytes faster by digits than by floats."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = known.get("amx_int8", False) or known.get("avx512_vnni", False)
-    return width >= WORTH[count] and fast and product_of_digits is _product_of_digits
-
-
-def digits_of(asked: Tensor, count: int = DIGITS) -> tuple[Tensor, Tensor]:
-    """Numbers (Q, width) as digits of eight bits with a sign, the smallest first; three are as exact as float32.
-
-    Returns:
-        The digits, int8 (count, Q, width), and what one of the smallest is worth, float32 (Q,).
-    """
-    top = sum(127 * 256**digit for digit in range(count))
-    # Sums of products with bytes must fit 32 bits where two digits are put together again.
-    top = min(top, (2**31 - 1) // (128 * asked.shape[1])) if count == 2 else top
-    worth = (asked.double().abs().amax(1).clamp(min=1e-30) / top).float()
-    left = (asked.double() / worth[:, None]).round().long()
-    digits = []
-    for _ in range(count):
-        digit = (left + 128) % 256 - 128
-        left = (left - digit) // 256
-        digits.append(digit.to(torch.int8))
-    return torch.stack(digits), worth
+    return width >= WORTH and fast and product_of_digits is _product_of_digits
 
 
 def packed_digits(asked: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Digits of numbers (Q, width), packed for products with keys, and what one of each is worth: see `Blocks`."""
-    digits, worth = digits_of(asked)
-    packed = [torch.ops.onednn.qlinear_prepack(digit, None) for digit in digits]
-    return packed, torch.stack([worth * 256**digit for digit in range(len(packed))])
+    """Digits of numbers (Q, width), packed for products with keys, and what one of each is worth: see `Blocks`.
+
+    Digits have eight bits and a sign, the smallest comes first; three are as exact as float32.
+    """
+    top = sum(127 * 256**digit for digit in range(DIGITS))
+    worth = (asked.double().abs().amax(1).clamp(min=1e-30) / top).float()
+    left = (asked.double() / worth[:, None]).round().long()
+    packed = []
+    for _ in range(DIGITS):
+        digit = (left + 128) % 256 - 128
+        left = (left - digit) // 256
+        packed.append(torch.ops.onednn.qlinear_prepack(digit.to(torch.int8), None))
+    return packed, torch.stack([worth * 256**digit for digit in range(DIGITS)])
 
 
 def weigh_keys(keys: Keyed, blocks: Blocks, columns: int, least: float, wide: bool) -> Sums:

@@ -41,10 +41,10 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 # With "auto", the windows at all places of so many training images or more are searched, fewer are weighed one by one.
 MANY = 30_000_000
 # Windows at fewer places than this are always weighed one by one: searching them would take longer.
-FEW = 1_600_000
+FEW = 1_000_000
 # The compiled loop weighs them at the same cost whatever their size, which reading what a search has found does not: by
 # so many more places for each number in a window it is the faster one. Measured.
-A_NUMBER = 80_000
+A_NUMBER = 12_000
 DEFAULT_MEMORY = 2**30
 Made = TypeVar("Made")
 
@@ -135,7 +135,7 @@ class SoftmaxMachine(Denoiser):
 
     Attributes:
         last_error: how far off the last call's x0hat is estimated to be at each pixel, (B, H, W): zero where every key
-            was weighed.
+            was weighed in full precision.
 
     Raises:
         TypeError: data, memory, tolerance or cache of the wrong kind.

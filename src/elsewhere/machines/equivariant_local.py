@@ -24,12 +24,15 @@ from elsewhere.engine import (
     meeting,
 )
 from elsewhere.engine.exact import MOST_PIECES
+from elsewhere.engine.jobs import COARSE
 from elsewhere.machines.base import Data, Question, Window, WindowedMachine, store_bytes
 from elsewhere.machines.borders import BorderClass, Wraps, border_classes, interior, wrap
 from elsewhere.machines.local import same_place
 from elsewhere.progress import track
 
 Borders = Literal["aware", "wrap", "torus"]
+# Windows of up to so many numbers are weighed one by one as fast as shift by shift: measured.
+LITTLE = 49
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,10 @@ class EquivariantLocalScore(WindowedMachine):
         padded = wrap(x, margin)
         if self._slides(x, label):
             slid = [part for part in asked if not self._searched(part.keys, label)]
-            asked = [part for part in asked if self._searched(part.keys, label)]
-            if slid:
+            others = [part for part in asked if self._searched(part.keys, label)]
+            # Of the edges alone, a shift brings few windows together.
+            if slid and not (others and self.tolerance >= COARSE and self.channels * window**2 <= LITTLE):
+                asked = others
                 counts = self._log_counts(slid, label) if traced else None
                 yield from self._slid(padded, sigma, window, label, slid, margin, counts)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
@@ -351,7 +356,8 @@ class EquivariantLocalScore(WindowedMachine):
         asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
         if self._searched(places, label):
             return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
-        return SharedKeys(asked, levels, self._shared_keys(places, label))
+        tolerance = self.tolerance if self._may_search else 0.0
+        return SharedKeys(asked, levels, self._shared_keys(places, label), tolerance)
 
     def _shared_keys(self, places: BorderClass, label: int | None) -> WindowKeys:
         def make() -> WindowKeys:

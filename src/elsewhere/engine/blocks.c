@@ -1,0 +1,484 @@
+/* Keys weighed one by one: all of them, or those of the blocks of an index that matter.
+ *
+ * Keys lie side by side in the lanes of vectors, DOWN queries meet ACROSS vectors at a time, and logs stay in a core's own
+ * cache until they are exponentials. Of an index, what Gaussians say of the cells of a group are products of two tables in
+ * the same way; where a block's log mass lies between two bounds its keys are read, by all queries that ask for it at once. */
+
+#include "vectors.h"
+
+#define LANES FLOATS
+#define NAME(x) x
+#include "lanes.h"
+
+/* A tile that fills the registers. */
+#if LANES == 16
+#define DOWN 6
+#define ACROSS 4
+#else
+#define DOWN 4
+#define ACROSS 3
+#endif
+#define TILE (ACROSS * LANES)
+
+/* Keys that all queries are weighed against before the next ones, so that they stay in a core's own cache. */
+#define AT_ONCE 1024
+/* Less than any log where there is no key. */
+#define NOWHERE 1e30f
+/* Logs, less the peak, of weights of which a thousand are lost by rounding. */
+#define NOTHING -40.0f
+
+/* Two numbers of 16 bits, or a float. */
+typedef int32_t number __attribute__((may_alias));
+
+/* Keys, and what queries ask of them. */
+typedef struct {
+    const void *keys; /* pixels as stored, of keys from number `skipped` on, (T, width) */
+    const float *log_counts; /* how many windows each stands for, (T); NULL for one each */
+    int64_t skipped;
+    const int64_t *centres; /* positions of the values in a key, (channels) */
+    double centre, scale;   /* what is taken off pixels, and what values are divided by */
+    int32_t is_byte, width, channels;
+    const float *queries;   /* (Q, width), for squared differences; NULL where products are to be made */
+    const int16_t *digits;  /* for products, what queries ask of keys, (Q, 2 (width + 1) / 2) */
+    const float *precision; /* 1 / sigma^2 in units of the pixels, (Q) */
+    const float *factor;    /* of the sums of products or of squares, (Q) */
+    const float *offset;    /* what is added to logs, (Q) */
+} asking;
+
+typedef struct {
+    asking a;
+    int32_t first_group, end_group, block; /* groups to open, and cells of a block */
+    const int64_t *starts, *bounds;        /* see `Index` */
+    int64_t cells;
+    const float *const *masses; /* for each level (rows, cells); the least counts */
+    const float *values;        /* (channels, rows - directions - 2, cells) */
+    int32_t levels, rows, directions;
+    const float *asked; /* what queries ask of masses, (Q, rows), and from 2 + directions on of values */
+    int64_t count;         /* queries of this round */
+    const int64_t *who;    /* their numbers */
+    const uint8_t *opened; /* which groups each opens, (groups, count) */
+    const float *until, *before; /* log shares between which blocks are read, (count) */
+    int32_t judged;              /* whether what is read is compared with what was expected */
+    float band;                  /* where its log share is so near to `until` */
+    double largest, most;        /* logs of the largest numbers in float and double */
+    double *peaks, *read, *left, *left_squares, *bands; /* see `Found`: (count), or (count, ...) */
+} reading;
+
+/* What a block is asked: by whom, and what was expected. */
+typedef struct {
+    int32_t who;
+    int32_t last; /* whether it is in the band */
+    float mass, values[3];
+} request;
+
+typedef struct {
+    float *masses, *values;  /* of the cells of a group, in tiles: (tiles, levels or channels, rows, TILE) */
+    float *logs, *expected;  /* (DOWN, cells), and (channels, DOWN, cells) */
+    float *shares;           /* exponentials of logs, (cells) */
+    request *requests; /* (blocks, room) */
+    int64_t *sizes;    /* (blocks) */
+    int32_t *openers;
+    int64_t cells, all_requests;
+} room;
+
+/* Some keys as they are weighed. */
+typedef struct {
+    number *keys;           /* in tiles, (tiles, width or half of it, TILE) */
+    float *norms, *counts;  /* -|k|^2 / 2 for products, and log counts, (tiles, TILE) */
+    float *values;          /* (channels, tiles, TILE) */
+    float *logs;            /* (DOWN, tiles, TILE) */
+    uint16_t *narrow;
+    int64_t most, tiles;
+} shelf;
+
+INLINE integers multiply_add(integers sum, integers a, integers b) {
+#if defined(__AVX512VNNI__) && LANES == 16
+    return (integers)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512BW__) && LANES == 16
+    return sum + (integers)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__) && LANES == 8
+    return sum + (integers)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__) && LANES == 4
+    return sum + (integers)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    const integers low = ((a << 16) >> 16) * ((b << 16) >> 16);
+    return sum + low + (a >> 16) * (b >> 16);
+#endif
+}
+
+/* A number in all lanes. */
+INLINE integers everywhere(number a) { return (integers){0} + a; }
+
+/* What DOWN queries make of a tile: sums of `step` over its rows. */
+#define TILES(name, type, step)                                                                                         \
+    INLINE void name(int length, const void *tile, const number *const *asked, type sums[DOWN][ACROSS]) {         \
+        const type *restrict keys = tile;                                                                               \
+        type sum[DOWN][ACROSS];                                                                                         \
+        for (int q = 0; q < DOWN; q++)                                                                                  \
+            for (int v = 0; v < ACROSS; v++) sum[q][v] = (type){0};                                                     \
+        for (int i = 0; i < length; i++)                                                                                \
+            for (int q = 0; q < DOWN; q++) {                                                                            \
+                const type one = (type)everywhere(asked[q][i]);                                                         \
+                for (int v = 0; v < ACROSS; v++) sum[q][v] = step(sum[q][v], one, keys[i * ACROSS + v]);                \
+            }                                                                                                           \
+        for (int q = 0; q < DOWN; q++)                                                                                  \
+            for (int v = 0; v < ACROSS; v++) sums[q][v] = sum[q][v];                                                    \
+    }
+
+INLINE weights add_product(weights sum, weights a, weights b) { return sum + a * b; }
+INLINE weights add_square(weights sum, weights a, weights b) { return sum + (a - b) * (a - b); }
+TILES(products, weights, add_product)
+TILES(squares, weights, add_square)
+TILES(whole_products, integers, multiply_add)
+
+INLINE float highest_of(weights a) {
+    float highest = a[0];
+    for (int lane = 1; lane < LANES; lane++) highest = a[lane] > highest ? a[lane] : highest;
+    return highest;
+}
+
+INLINE float sum_of(weights a) {
+    float sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += a[lane];
+    return sum;
+}
+
+INLINE int64_t tiles_of(int64_t count) { return (count + TILE - 1) / TILE; }
+
+/* Columns of a table, in tiles; what fills the last tile up counts for nothing. */
+static void load_table(const float *table, int64_t stride, int rows, int64_t count, float *into) {
+    for (int64_t tile = 0; tile < tiles_of(count); tile++)
+        for (int row = 0; row < rows; row++, into += TILE) {
+            const int64_t here = count - tile * TILE < TILE ? count - tile * TILE : TILE;
+            memcpy(into, table + row * stride + tile * TILE, here * sizeof(float));
+            memset(into + here, 0, (TILE - here) * sizeof(float));
+        }
+}
+
+/* What queries make of the cells of a group: log masses and expected values. */
+static void weigh_cells(const reading *t, const room *r, int64_t cells, const number *const *asked) {
+    const int of_values = t->rows - t->directions - 2;
+    const int64_t size = tiles_of(cells) * TILE;
+    const number *behind[DOWN];
+    for (int q = 0; q < DOWN; q++) behind[q] = asked[q] + t->directions + 2;
+    for (int64_t tile = 0; tile < tiles_of(cells); tile++) {
+        weights least[DOWN][ACROSS], sums[DOWN][ACROSS];
+        products(t->rows, r->masses + tile * t->rows * TILE, asked, least);
+        for (int level = 1; level < t->levels; level++) {
+            products(t->rows, r->masses + (level * tiles_of(cells) + tile) * t->rows * TILE, asked, sums);
+            for (int q = 0; q < DOWN; q++)
+                for (int v = 0; v < ACROSS; v++) least[q][v] = -larger(-least[q][v], -sums[q][v]);
+        }
+        for (int q = 0; q < DOWN; q++) memcpy(r->logs + q * size + tile * TILE, least[q], sizeof least[q]);
+        for (int c = 0; c < t->a.channels; c++) {
+            products(of_values, r->values + (c * tiles_of(cells) + tile) * of_values * TILE, behind, sums);
+            for (int q = 0; q < DOWN; q++)
+                memcpy(r->expected + (c * DOWN + q) * size + tile * TILE, sums[q], sizeof sums[q]);
+        }
+    }
+}
+
+/* Add what is left to Gaussians, and note the blocks that are to be read. */
+static void note(const reading *t, const room *r, int64_t cells, int64_t openers, int64_t who, const float *logs,
+                 const float *expected, int64_t stride) {
+    const int channels = t->a.channels;
+    const float until = t->until[who], before = t->before[who], largest = (float)t->largest;
+    double left[4] = {0}, left_squares = 0;
+    for (int64_t v = 0; v < stride / LANES; v++)
+        ((weights *)r->shares)[v] = exponential(-larger(-((const weights *)logs)[v], (weights){0} - largest));
+    for (int64_t block = 0, first = 0; first < cells; block++, first += t->block) {
+        const int64_t end = first + t->block < cells ? first + t->block : cells;
+        float score = logs[first], mass = 0, values[3] = {0};
+        for (int64_t cell = first; cell < end; cell++) {
+            score = logs[cell] > score ? logs[cell] : score;
+            mass += r->shares[cell];
+            for (int c = 0; c < channels; c++) values[c] += r->shares[cell] * expected[c * DOWN * stride + cell];
+        }
+        if (score < until) {
+            left[0] += mass;
+            for (int c = 0; c < channels; c++) left[1 + c] += values[c];
+            left_squares += (double)mass * mass;
+        } else if (score < before) {
+            request *one = r->requests + block * openers + r->sizes[block]++;
+            *one = (request){(int32_t)who, score < until + t->band || isinf(until), mass, {values[0], values[1], values[2]}};
+        }
+    }
+    for (int c = 0; c <= channels; c++) t->left[who * (1 + channels) + c] += left[c];
+    t->left_squares[who] += left_squares;
+}
+
+INLINE int length_of(const asking *t) { return t->digits ? (t->width + 1) / 2 : t->width; }
+
+/* Room for so many keys; whether it was to be had. */
+static int make_shelf(const asking *t, shelf *s, int64_t count) {
+    if (count <= s->most) return 1;
+    const int length = length_of(t);
+    const size_t size = tiles_of(count) * TILE * sizeof(float);
+    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs), free(s->narrow);
+    s->keys = vectors(size * length), s->norms = vectors(size), s->counts = vectors(size);
+    s->values = vectors(size * t->channels), s->logs = vectors(size * DOWN);
+    s->narrow = vectors((size_t)length * TILE * sizeof *s->narrow);
+    s->most = count;
+    if (!s->keys || !s->norms || !s->counts || !s->values || !s->logs || !s->narrow) return 0;
+    /* What fills the last tile up is looked at as well. */
+    memset(s->keys, 0, size * length), memset(s->narrow, 0, (size_t)length * TILE * sizeof *s->narrow);
+    memset(s->norms, 0, size);
+    return 1;
+}
+
+static void free_shelf(shelf *s) {
+    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs), free(s->narrow);
+}
+
+INLINE float pixel_of(const asking *t, int64_t key, int64_t position) {
+    const size_t at = (size_t)(key - t->skipped) * t->width + position;
+    return (float)((t->is_byte ? (double)((const uint8_t *)t->keys)[at] : ((const float *)t->keys)[at]) - t->centre);
+}
+
+/* Pairs of pixels of the keys of a tile, less the centre, as numbers of 16 bits. */
+static void load_pairs(const asking *t, uint16_t *narrow, int64_t first, int64_t here, number *into) {
+    const int length = length_of(t);
+    const uint8_t *from = (const uint8_t *)t->keys + (size_t)(first - t->skipped) * t->width;
+    /* Two bytes at a time, which are then widened in whole vectors. */
+    for (int64_t lane = 0; lane < here; lane++, from += t->width) {
+        for (int i = 0; i < t->width / 2; i++) memcpy(narrow + i * TILE + lane, from + 2 * i, 2);
+        if (t->width % 2) {
+            /* Beside the last one a pixel that counts for nothing. */
+            const uint8_t two[2] = {from[t->width - 1], (uint8_t)t->centre};
+            memcpy(narrow + (length - 1) * TILE + lane, two, 2);
+        }
+    }
+    const uint32_t centre = (uint32_t)t->centre, both = centre | centre << 16;
+    for (int i = 0; i < length * TILE; i++) {
+        /* With their highest bits set the halves borrow nothing of one another. */
+        const uint32_t wide = (uint32_t)(narrow[i] & 255) | (uint32_t)(narrow[i] >> 8) << 16;
+        into[i] = (int32_t)(((wide | 0x80008000u) - both) ^ 0x80008000u);
+    }
+}
+
+/* Put keys from `first` on there. */
+static void load_keys(const asking *t, shelf *s, int64_t first, int64_t count) {
+    const int length = length_of(t);
+    s->tiles = tiles_of(count);
+    for (int64_t tile = 0; tile < s->tiles; tile++) {
+        const int64_t start = first + tile * TILE, here = count - tile * TILE < TILE ? count - tile * TILE : TILE;
+        number *into = s->keys + tile * length * TILE;
+        if (t->digits) {
+            load_pairs(t, s->narrow, start, here, into);
+            for (int v = 0; v < ACROSS; v++) {
+                integers norms = {0};
+                for (int i = 0; i < length; i++) {
+                    const integers two = ((const integers *)into)[i * ACROSS + v];
+                    norms = multiply_add(norms, two, two);
+                }
+                ((weights *)s->norms)[tile * ACROSS + v] = __builtin_convertvector(norms, weights) * -0.5f;
+            }
+        } else {
+            float *lanes = (float *)into;
+            for (int64_t lane = 0; lane < here; lane++)
+                for (int i = 0; i < t->width; i++) lanes[i * TILE + lane] = pixel_of(t, start + lane, i);
+        }
+        for (int64_t lane = 0; lane < TILE; lane++) {
+            const int there = lane < here;
+            s->counts[tile * TILE + lane] = !there          ? -NOWHERE
+                                            : t->log_counts ? t->log_counts[start + lane - t->skipped]
+                                                            : 0;
+            for (int c = 0; c < t->channels; c++)
+                s->values[(c * s->tiles + tile) * TILE + lane] = there ? pixel_of(t, start + lane, t->centres[c]) : 0;
+        }
+    }
+}
+
+/* Log-weights of the keys that are there, for DOWN queries, and the highest of each. */
+static void weigh(const asking *t, const shelf *s, const int64_t queries[DOWN], float highest[DOWN]) {
+    const int length = length_of(t);
+    const number *asked[DOWN];
+    weights high[DOWN];
+    for (int q = 0; q < DOWN; q++) {
+        asked[q] = t->digits ? (const number *)(t->digits + (size_t)queries[q] * 2 * length)
+                             : (const number *)(t->queries + (size_t)queries[q] * t->width);
+        high[q] = (weights){0} - INFINITY;
+    }
+    for (int64_t tile = 0; tile < s->tiles; tile++) {
+        weights sums[DOWN][ACROSS];
+        const number *keys = s->keys + tile * length * TILE;
+        if (t->digits) {
+            integers whole[DOWN][ACROSS];
+            whole_products(length, keys, asked, whole);
+            for (int q = 0; q < DOWN; q++)
+                for (int v = 0; v < ACROSS; v++) sums[q][v] = __builtin_convertvector(whole[q][v], weights);
+        } else {
+            squares(length, keys, asked, sums);
+        }
+        const weights *norms = (const weights *)s->norms + tile * ACROSS, *counts = (const weights *)s->counts + tile * ACROSS;
+        for (int q = 0; q < DOWN; q++) {
+            const float factor = t->factor[queries[q]], precision = t->precision[queries[q]], offset = t->offset[queries[q]];
+            for (int v = 0; v < ACROSS; v++) {
+                const weights log = sums[q][v] * factor + norms[v] * precision + (counts[v] + offset);
+                ((weights *)s->logs)[(q * s->tiles + tile) * ACROSS + v] = log;
+                high[q] = larger(high[q], log);
+            }
+        }
+    }
+    for (int q = 0; q < DOWN; q++) highest[q] = highest_of(high[q]);
+}
+
+/* Of one of the queries that were weighed last, sums of weights and of weights times values, relative to its highest log. */
+static void sum_up(const asking *t, const shelf *s, int q, float highest, double found[4]) {
+    const int64_t size = s->tiles * ACROSS;
+    const weights *logs = (const weights *)s->logs + q * size, *values = (const weights *)s->values;
+    weights sums[4] = {{0}};
+    for (int64_t v = 0; v < size; v++) {
+        const weights weight = exponential(logs[v] - highest);
+        sums[0] += weight;
+        for (int c = 0; c < t->channels; c++) sums[1 + c] += weight * values[c * size + v];
+    }
+    for (int c = 0; c <= t->channels; c++) found[c] = sum_of(sums[c]) / (c ? t->scale : 1);
+}
+
+/* Take sums relative to e^log into others relative to e^*peak. */
+INLINE void take_in(int channels, double log, const double *found, double *peak, double *sums) {
+    if (log > *peak) {
+        const double faded = exp(*peak - log);
+        for (int c = 0; c <= channels; c++) sums[c] *= faded;
+        *peak = log;
+    }
+    const double share = log == *peak ? 1 : exp(log - *peak);
+    for (int c = 0; c <= channels; c++) sums[c] += found[c] * share;
+}
+
+/* What was read of a block is compared with what was expected of it. */
+static void judge(const reading *t, const request *one, double log, const double *found) {
+    const int channels = t->a.channels;
+    const double shown = exp(log < t->most ? log : t->most), mass = one->mass, miss = found[0] * shown - mass;
+    double *band = t->bands + (size_t)one->who * (4 + 3 * channels);
+    band[0] += mass, band[1] += mass * mass, band[2] += miss, band[3] += miss * miss;
+    for (int c = 0; c < channels; c++) {
+        const double off = found[1 + c] * shown - one->values[c];
+        band[4 + c] += off, band[4 + channels + c] += miss * off, band[4 + 2 * channels + c] += off * off;
+    }
+}
+
+static void read_block(const reading *t, shelf *s, int64_t first, int64_t count, const request *requests, int64_t size) {
+    load_keys(&t->a, s, first, count);
+    for (int64_t start = 0; start < size; start += DOWN) {
+        int64_t queries[DOWN];
+        float highest[DOWN];
+        for (int q = 0; q < DOWN; q++) queries[q] = t->who[requests[start + q < size ? start + q : size - 1].who];
+        weigh(&t->a, s, queries, highest);
+        for (int q = 0; q < DOWN && start + q < size; q++) {
+            const request *one = requests + start + q;
+            double found[4];
+            sum_up(&t->a, s, q, highest[q], found);
+            take_in(t->a.channels, highest[q], found, t->peaks + one->who, t->read + (size_t)one->who * (1 + t->a.channels));
+            if (t->judged && one->last) judge(t, one, highest[q], found);
+        }
+    }
+}
+
+/* Enough room for a group; whether it was to be had. */
+static int make_room(const reading *t, room *r, int64_t cells, int64_t openers) {
+    const int64_t blocks = (cells + t->block - 1) / t->block;
+    if (cells > r->cells) {
+        const size_t size = tiles_of(cells) * TILE * sizeof(float);
+        free(r->masses), free(r->values), free(r->logs), free(r->expected), free(r->shares), free(r->sizes);
+        r->masses = vectors(size * t->levels * t->rows);
+        r->values = vectors(size * t->a.channels * (t->rows - t->directions - 2));
+        r->logs = vectors(size * DOWN), r->expected = vectors(size * DOWN * t->a.channels);
+        r->shares = vectors(size), r->sizes = malloc(blocks * sizeof *r->sizes);
+        r->cells = cells;
+        if (!r->masses || !r->values || !r->logs || !r->expected || !r->shares || !r->sizes) return 0;
+    }
+    if (blocks * openers > r->all_requests) {
+        free(r->requests);
+        r->all_requests = blocks * openers;
+        r->requests = malloc(r->all_requests * sizeof *r->requests);
+        if (!r->requests) return 0;
+    }
+    return 1;
+}
+
+/* Returns 0, or 1 where there is not enough memory. */
+int read_blocks(const reading *t) {
+    room r = {0};
+    shelf s = {0};
+    r.openers = malloc((t->count + 1) * sizeof *r.openers);
+    int enough = r.openers != NULL;
+    for (int group = t->first_group; enough && group < t->end_group; group++) {
+        int64_t openers = 0;
+        for (int64_t who = 0; who < t->count; who++)
+            if (t->opened[group * t->count + who]) r.openers[openers++] = (int32_t)who;
+        if (!openers) continue;
+        const int64_t first = t->bounds[group], end = t->bounds[group + 1], cells = end - first;
+        const int64_t block = t->starts[first + t->block < end ? first + t->block : end] - t->starts[first];
+        if (!(enough = make_room(t, &r, cells, openers) && make_shelf(&t->a, &s, block))) break;
+        const int of_values = t->rows - t->directions - 2;
+        const int64_t size = tiles_of(cells) * TILE;
+        for (int level = 0; level < t->levels; level++)
+            load_table(t->masses[level] + first, t->cells, t->rows, cells, r.masses + level * t->rows * size);
+        for (int c = 0; c < t->a.channels; c++)
+            load_table(t->values + c * of_values * t->cells + first, t->cells, of_values, cells,
+                       r.values + c * of_values * size);
+        memset(r.sizes, 0, (cells + t->block - 1) / t->block * sizeof *r.sizes);
+        for (int64_t start = 0; start < openers; start += DOWN) {
+            const number *asked[DOWN];
+            for (int q = 0; q < DOWN; q++) {
+                const int64_t who = r.openers[start + q < openers ? start + q : openers - 1];
+                asked[q] = (const number *)(t->asked + t->who[who] * t->rows);
+            }
+            weigh_cells(t, &r, cells, asked);
+            for (int q = 0; q < DOWN && start + q < openers; q++)
+                note(t, &r, cells, openers, r.openers[start + q], r.logs + q * size, r.expected + q * size, size);
+        }
+        for (int64_t number = 0, from = first; from < end; number++, from += t->block) {
+            const int64_t key = t->starts[from], count = t->starts[from + t->block < end ? from + t->block : end] - key;
+            if (r.sizes[number]) read_block(t, &s, key, count, r.requests + number * openers, r.sizes[number]);
+        }
+    }
+    free(r.masses), free(r.values), free(r.logs), free(r.expected), free(r.shares);
+    free(r.requests), free(r.sizes), free(r.openers);
+    free_shelf(&s);
+    return !enough;
+}
+
+/* All queries against all of `count` keys: their peaks (Q), total and weighted sums (Q, 1 + channels), each begun before.
+ * Returns 0, or 1 where there is not enough memory. */
+int read_all(const asking *t, int64_t count, int64_t queries, double *peaks, double *sums) {
+    shelf s = {0};
+    const int enough = make_shelf(t, &s, AT_ONCE);
+    for (int64_t first = 0; enough && first < count; first += AT_ONCE) {
+        load_keys(t, &s, t->skipped + first, count - first < AT_ONCE ? count - first : AT_ONCE);
+        for (int64_t start = 0; start < queries; start += DOWN) {
+            int64_t some[DOWN];
+            float highest[DOWN];
+            for (int q = 0; q < DOWN; q++) some[q] = start + q < queries ? start + q : queries - 1;
+            weigh(t, &s, some, highest);
+            for (int q = 0; q < DOWN && start + q < queries; q++) {
+                double *peak = peaks + start + q, found[4];
+                /* Rounding would lose all of them. */
+                if (highest[q] < *peak + NOTHING) continue;
+                sum_up(t, &s, q, highest[q], found);
+                take_in(t->channels, highest[q], found, peak, sums + (start + q) * (1 + t->channels));
+            }
+        }
+    }
+    free_shelf(&s);
+    return !enough;
+}
+
+/* Copy windows out of images, one behind another: those at `places`, counted through images and the rows and columns of a grid,
+ * whose first window begins `corner` numbers into an image. */
+void copy_windows(const char *pixels, int64_t bytes, const int64_t *shape, const int64_t *grid, const int64_t *window,
+                  int64_t corner, const int64_t *places, int64_t count, char *copies) {
+    const int64_t channels = shape[0], height = shape[1], width = shape[2], line = window[1] * bytes;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t image = places[i] / (grid[0] * grid[1]), row = places[i] / grid[1] % grid[0], column = places[i] % grid[1];
+        for (int64_t c = 0; c < channels; c++) {
+            const char *from = pixels + ((((image * channels + c) * height + row) * width) + column + corner) * bytes;
+            for (int64_t y = 0; y < window[0]; y++, from += width * bytes, copies += line) memcpy(copies, from, line);
+        }
+    }
+}
+
+int64_t blocks_asking(void) { return sizeof(asking); }
+int64_t blocks_reading(void) { return sizeof(reading); }

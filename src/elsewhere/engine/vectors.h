@@ -1,0 +1,27 @@
+/* What all compiled loops need. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define APART __attribute__((noinline))
+
+/* As many floats as a register holds: of vectors that are wider compilers make code that is several times slower. */
+#if defined(__AVX512F__)
+#define FLOATS 16
+#elif defined(__AVX__)
+#define FLOATS 8
+#else
+#define FLOATS 4
+#endif
+
+INLINE int at_least(int a, int b) { return a > b ? a : b; }
+INLINE int at_most(int a, int b) { return a < b ? a : b; }
+
+INLINE void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }

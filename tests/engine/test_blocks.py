@@ -1,0 +1,62 @@
+"""The compiled inner loop of the fast engine against the tensor code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from elsewhere.engine import blocks, native, reading
+from elsewhere.engine.blocks import Compact
+from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables
+from tests.engine.engine_toys import asked, brute, levels, real, search
+
+WINDOWS = (("fashion-mini", 3), ("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7))
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled loop")
+
+
+# Products of whole numbers where noise is large enough; windows of an odd and of an even number of pixels.
+@pytest.mark.parametrize(
+    ("name", "window", "floats", "sigma"),
+    [
+        *(
+            (name, window, floats, sigma)
+            for name, window in WINDOWS
+            for floats in (False, True)
+            for sigma in (0.5, 4.0)
+        ),
+        ("fashion-mini", 3, False, 0.07),
+        ("pixel-faces", 3, False, 0.1),
+    ],
+)
+def test_the_loop_finds_what_the_tensor_code_does(
+    name: str, window: int, floats: bool, sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, index = real(name, 40, window, floats)
+    seen = []
+    read = blocks.read
+
+    def both(chunk: Chunk, tables: Tables, limits: Limits, round_: Asked, compact: Compact) -> Found:
+        mine = read(chunk, tables, limits, round_, compact)
+        theirs = reading.read_groups(chunk, tables, limits, round_)
+        there = theirs.peak > -torch.inf
+        assert torch.equal(mine.peak > -torch.inf, there)
+        assert torch.allclose(mine.peak[there], theirs.peak[there], rtol=1e-4, atol=2e-2)
+        mass = mine.read[there, :1] * (mine.peak - theirs.peak)[there, None].exp()
+        assert torch.allclose(mass, theirs.read[there, :1], rtol=2e-2)
+        means = (what[there, 1:] / what[there, :1] for what in (mine.read, theirs.read))
+        assert float((next(means) - next(means)).abs().sum(1).max()) < 1e-3 or not there.any()
+        for other in ("left", "left_squares"):
+            assert torch.allclose(getattr(mine, other), getattr(theirs, other), rtol=1e-3, atol=1e-12)
+        assert torch.allclose(mine.band[:, :2], theirs.band[:, :2], rtol=1e-3, atol=1e-12)
+        assert torch.allclose(mine.band, theirs.band, rtol=3e-2, atol=1e-12 + 1e-4 * float(theirs.band.abs().max()))
+        seen.append((int(there.sum()), compact.pixels.dtype))
+        return mine
+
+    monkeypatch.setattr(blocks, "read", both)
+    noise = levels(sigma, each=12)
+    queries = asked(keys, noise, seed=1)
+    state = search(index, queries, noise)
+    assert sum(count for count, _ in seen) > 0
+    whole = not floats and sigma > 0.2
+    assert {dtype for _, dtype in seen} == {torch.int16 if whole else torch.float32}
+    assert float((state.mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
