@@ -35,7 +35,7 @@ clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard src/elsewhere/engine/shifts.[ch])
+SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard src/elsewhere/engine/*.[ch])
 
 $(VENV)/core.stamp: $(SOURCES)
 	$(call install,.)

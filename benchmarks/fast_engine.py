@@ -8,8 +8,8 @@ sampled pixels of every step, the largest and the root mean square error of x0ha
 very same states, and how often the estimated error holds (but for ROUNDING); and the seconds of the exact engine
 and of one conv2d a batch of training images, extrapolated from SOME training images, to whose number both are
 proportional. With --full N, the first N images are also drawn by the exact engine, and the final images compared. With
---profile, where the time of four of the steps goes, operation by operation, and how near the products are to the
-processor's peak.
+--profile, where the time of four of the steps goes, by operation and compiled loop, and how near the products that
+torch makes are to the processor's peak.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import json
 import math
 import resource
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from exact_engine import matmul_peak, plain
 from torch.profiler import ProfilerActivity
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, WindowKeys, run
+from elsewhere.engine import SharedKeys, Shifts, WindowKeys, blocks, jobs, run
 from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure
 from elsewhere.schedules import cosine
@@ -106,15 +108,37 @@ def others_seconds(data: els.ImageSet, draw: els.sampling.Run, schedule: els.Loc
     return sums[0] * scale, sums[1] * scale
 
 
+@contextmanager
+def compiled_loops_seen() -> Iterator[None]:
+    """The profiler is told of the loops in C, which are no operations of torch."""
+
+    def seen(name: str, loop: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            with torch.profiler.record_function(name):
+                return loop(*arguments, **named)
+
+        return call
+
+    loops = ((blocks, "read"), (jobs, "weigh_compact"), (Shifts, "loop"))
+    before = [(owner, name, getattr(owner, name)) for owner, name in loops]
+    try:
+        for owner, name, loop in before:
+            setattr(owner, name, seen(f"compiled: {name}", loop))
+        yield
+    finally:
+        for owner, name, loop in before:
+            setattr(owner, name, loop)
+
+
 def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: int) -> dict[str, Any]:
-    """Where the time of one prediction goes, by operation, and how near its products are to the processor's peak."""
+    """Where the time of one prediction goes, by operation and loop, and how near torch's products are to the peak."""
     sigma, x = draw.sigmas[step], draw.states[step]
     # What the index takes to be read is not the engine's.
     machine(x[:1], sigma)
     config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
     settings = {"activities": [ProfilerActivity.CPU], "experimental_config": config, "record_shapes": True}
     begun = time.process_time()
-    with torch.profiler.profile(**settings) as found:
+    with compiled_loops_seen(), torch.profiler.profile(**settings) as found:
         machine(x, sigma)
     total = time.process_time() - begun
     events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
@@ -126,17 +150,13 @@ def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: in
             one, other = shapes[-3:-1] if len(shapes) > 2 else shapes
             flops += 2.0 * math.prod(one) * other[-1] * event.count
             seconds += event.self_cpu_time_total / 1e6
-    of_digits = {"aten::_int_mm", "onednn::qlinear_pointwise"}
     return {
         "sigma": sigma,
         "window": machine._window_at(sigma),
         "core_seconds": total,
         "shares": {event.key: event.self_cpu_time_total / 1e6 / total for event in events[:12]},
         "products_share_of_time": seconds / total,
-        "products_of_digits_share_of_time": sum(e.self_cpu_time_total for e in events if e.key in of_digits)
-        / 1e6
-        / total,
-        "products_share_of_peak": flops / seconds / matmul_peak(),
+        "products_share_of_peak": flops / seconds / matmul_peak() if seconds else None,
     }
 
 

@@ -410,7 +410,11 @@ int read_blocks(const reading *t) {
             if (t->opened[group * t->count + who]) r.openers[openers++] = (int32_t)who;
         if (!openers) continue;
         const int64_t first = t->bounds[group], end = t->bounds[group + 1], cells = end - first;
-        const int64_t block = t->starts[first + t->block < end ? first + t->block : end] - t->starts[first];
+        int64_t block = 0;
+        for (int64_t from = first; from < end; from += t->block) {
+            const int64_t count = t->starts[from + t->block < end ? from + t->block : end] - t->starts[from];
+            block = count > block ? count : block;
+        }
         if (!(enough = make_room(t, &r, cells, openers) && make_shelf(&t->a, &s, block))) break;
         const int of_values = t->rows - t->directions - 2;
         const int64_t size = tiles_of(cells) * TILE;

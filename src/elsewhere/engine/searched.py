@@ -321,7 +321,7 @@ class _Search:
         closed = mass.masked_fill_(opened, 0)
         asked_values, wide = self.asked_values[part], torch.float64
         values = [(closed * (asked_values @ look)).sum(1, dtype=wide) for look in self.looks.groups[0].values]
-        squares = (closed.square() * (BLOCK / self.index.bounds.diff())).sum(1, dtype=wide)
+        squares = (closed.square() * (LIMITS.block / self.index.bounds.diff())).sum(1, dtype=wide)
         depths = self._depths(asked, relative, doubt)
         return _Plan(
             reference, opened, torch.stack([closed.sum(1, dtype=wide), *values], dim=1), squares, doubt, depths
