@@ -29,7 +29,7 @@ from exact_engine import matmul_peak, plain
 from torch.profiler import ProfilerActivity
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, Shifts, WindowKeys, blocks, jobs, run
+from elsewhere.engine import SharedKeys, Shifts, WindowKeys, blocks, run
 from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure
 from elsewhere.schedules import cosine
@@ -119,7 +119,7 @@ def compiled_loops_seen() -> Iterator[None]:
 
         return call
 
-    loops = ((blocks, "read"), (jobs, "weigh_compact"), (Shifts, "loop"))
+    loops = ((blocks, "read"), (blocks, "weigh"), (Shifts, "loop"))
     before = [(owner, name, getattr(owner, name)) for owner, name in loops]
     try:
         for owner, name, loop in before:

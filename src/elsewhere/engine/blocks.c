@@ -376,6 +376,11 @@ static void read_block(const reading *t, shelf *s, int64_t first, int64_t count,
     }
 }
 
+/* Keys of the block that begins at a cell of a group. */
+INLINE int64_t keys_of(const reading *t, int64_t first, int64_t end) {
+    return t->starts[first + t->block < end ? first + t->block : end] - t->starts[first];
+}
+
 /* Enough room for a group; whether it was to be had. */
 static int make_room(const reading *t, room *r, int64_t cells, int64_t openers) {
     const int64_t blocks = (cells + t->block - 1) / t->block;
@@ -412,7 +417,7 @@ int read_blocks(const reading *t) {
         const int64_t first = t->bounds[group], end = t->bounds[group + 1], cells = end - first;
         int64_t block = 0;
         for (int64_t from = first; from < end; from += t->block) {
-            const int64_t count = t->starts[from + t->block < end ? from + t->block : end] - t->starts[from];
+            const int64_t count = keys_of(t, from, end);
             block = count > block ? count : block;
         }
         if (!(enough = make_room(t, &r, cells, openers) && make_shelf(&t->a, &s, block))) break;
@@ -434,10 +439,9 @@ int read_blocks(const reading *t) {
             for (int q = 0; q < DOWN && start + q < openers; q++)
                 note(t, &r, cells, openers, r.openers[start + q], r.logs + q * size, r.expected + q * size, size);
         }
-        for (int64_t number = 0, from = first; from < end; number++, from += t->block) {
-            const int64_t key = t->starts[from], count = t->starts[from + t->block < end ? from + t->block : end] - key;
-            if (r.sizes[number]) read_block(t, &s, key, count, r.requests + number * openers, r.sizes[number]);
-        }
+        for (int64_t number = 0, from = first; from < end; number++, from += t->block)
+            if (r.sizes[number])
+                read_block(t, &s, t->starts[from], keys_of(t, from, end), r.requests + number * openers, r.sizes[number]);
     }
     free(r.masses), free(r.values), free(r.logs), free(r.expected), free(r.shares);
     free(r.requests), free(r.sizes), free(r.openers);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -60,10 +60,6 @@ class Compact:
         else:
             pixels, factor = queries.float().contiguous(), -precision / 2
         return cls(pixels, *(numbers.float() for numbers in (factor, precision, offset)))
-
-    def take(self, index: Tensor | slice) -> Compact:
-        """Some of the queries."""
-        return Compact(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def asking(self, keys: Keyed, skipped: int, scale: float) -> tuple[native.Asking, object]:
         """What the loop needs to know, and what must be held until it is done."""

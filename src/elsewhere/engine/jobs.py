@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from elsewhere.engine.blocks import Compact, serves
-from elsewhere.engine.blocks import weigh as weigh_compact
+from elsewhere.engine import blocks as compiled
+from elsewhere.engine.blocks import Compact
 from elsewhere.engine.keys import Keys, PixelStore, Sources
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
-from elsewhere.engine.weighing import Blocks, multiplies_digits, packed_digits, scripted, weigh_keys
+from elsewhere.engine.weighing import Blocks, Keyed, multiplies_digits, packed_digits, rounding_of, scripted, weigh_keys
 
 # A tile of log-weights of about this many numbers stays in a core's cache between its five passes.
 TILE = 400_000
@@ -126,7 +126,7 @@ class SharedKeys:
         self.keys = keys
         self.tolerance = tolerance
         self.compact: Compact | None = None
-        if tolerance >= COARSE and queries.dtype == torch.float32 and keys.whole and serves(keys):
+        if tolerance >= COARSE and queries.dtype == torch.float32 and keys.whole and compiled.serves(keys):
             self.compact = self._compact(queries, sigma)
         self.dtype = queries.dtype
         self.count = len(queries)
@@ -161,15 +161,14 @@ class SharedKeys:
         compact = Compact.of(wide, self.keys, sigma.double(), nothing, products=not cancels)
         if cancels:
             # Squared differences are as exact as they are small: the best of all keys is nearer than that of some.
-            some = weigh_compact(self.keys.read(0, min(SOME, len(self.keys))), self.keys.scale, compact)
+            some = compiled.weigh(self.keys.read(0, min(SOME, len(self.keys))), self.keys.scale, compact)
             if torch.finfo(torch.float32).eps * float(-some.peak.min()) > ROUNDING:
                 return None
         return compact
 
     def _rounding(self, norms: Tensor, precision: Tensor) -> float:
         """The largest rounding error of a log-weight in float32, in nats."""
-        size = self.keys.typical_norm
-        return torch.finfo(torch.float32).eps * float(((norms.sqrt() * size + size**2 / 2) * precision).max())
+        return float(rounding_of(norms.sqrt(), self.keys.typical_norm, precision).max())
 
     @property
     def offset(self) -> Tensor:
@@ -182,13 +181,10 @@ class SharedKeys:
         return self.keys.locate(keys, row, column)
 
     def run(self, start: int, stop: int) -> SoftmaxState:
+        if self.compact is not None:
+            return self._run_compact(start, stop, self.compact)
         found: list[list[SoftmaxState]] = [[] for _ in self.blocks]
-        at_once = max(self.columns, CHUNK // self.keys.width)
-        for low in range(start, stop, at_once):
-            keys = self.keys.read(low, min(low + at_once, stop))
-            if self.compact is not None:
-                found[0].append(weigh_compact(keys, self.keys.scale, self.compact))
-                continue
+        for keys in self._chunks(start, stop):
             for dtype in {block.rows.dtype for block in self.blocks}:
                 chosen = [index for index, block in enumerate(self.blocks) if block.rows.dtype == dtype]
                 some = [self.blocks[index] for index in chosen]
@@ -196,15 +192,23 @@ class SharedKeys:
                 sums = weigh(keys, blocks, self.columns, least(self.dtype), self.dtype == torch.float64)
                 for index, *parts in zip(chosen, *sums, strict=True):
                     found[index].append(SoftmaxState(*parts))
-        if self.compact is not None:
-            state = merge_all(found[0])
-            return replace(state, error=torch.full_like(state.peak, RESOLVED * self.tolerance))
         return stack(
             [
                 _finish(merge_all(parts), block.offset, self.keys.scale)
                 for parts, block in zip(found, self.blocks, strict=True)
             ]
         )
+
+    def _run_compact(self, start: int, stop: int, compact: Compact) -> SoftmaxState:
+        scale = self.keys.scale
+        state = merge_all(compiled.weigh(keys, scale, compact) for keys in self._chunks(start, stop))
+        return replace(state, error=torch.full_like(state.peak, RESOLVED * self.tolerance))
+
+    def _chunks(self, start: int, stop: int) -> Iterator[Keyed]:
+        """The keys of a range, as many as are read at once."""
+        at_once = max(self.columns, CHUNK // self.keys.width)
+        for low in range(start, stop, at_once):
+            yield self.keys.read(low, min(low + at_once, stop))
 
     def tiles(self, start: int, stop: int) -> Iterator[Tile]:
         columns = min(self.columns, stop - start)

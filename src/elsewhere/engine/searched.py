@@ -20,6 +20,7 @@ from elsewhere.engine.jobs import COARSE, RESOLVED, ROUNDING, SharedKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
+from elsewhere.engine.weighing import rounding_of
 
 # Reading goes on in rounds, down to about so many cells.
 ROUNDS = (1500, 8000)
@@ -249,8 +250,7 @@ class _Search:
         wide = queries.double()
         norms = wide.square().sum(1)
         precision = 1 / sigma**2
-        size = keys.typical_norm
-        rounding = torch.finfo(torch.float32).eps * float(norms.max().sqrt() * size + size**2 / 2) * precision
+        rounding = float(rounding_of(norms.max().sqrt(), keys.typical_norm, precision))
         dtype = torch.float64 if rounding > ROUNDING or queries.dtype == torch.float64 else torch.float32
         one = torch.ones_like(norms)
         rows = [wide * (precision / keys.scale), (one * (-precision / (2 * keys.scale**2)))[:, None], one[:, None]]

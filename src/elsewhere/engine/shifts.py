@@ -19,6 +19,7 @@ from elsewhere.engine import native
 from elsewhere.engine.keys import PixelStore
 from elsewhere.engine.state import SoftmaxState
 from elsewhere.engine.tracing import SecondLook, Top, Trace
+from elsewhere.engine.weighing import rounding_of
 
 # Images of a piece of work: a multiple of those that lie side by side in a vector, which are as many or fewer.
 LANES = 16
@@ -120,9 +121,7 @@ class Shifts:
         squares = self._over_windows(x.double().square().sum(1))
         self._squares = squares.flatten(1)[:, pixels]
         width = x.shape[1] * window**2
-        largest, typical = self._squares.amax(1).sqrt(), store.spread * width**0.5
-        rounding = torch.finfo(torch.float32).eps * (largest * typical + typical**2 / 2) * self.precision
-        coarse = rounding > ROUNDING
+        coarse = rounding_of(self._squares.amax(1).sqrt(), store.spread * width**0.5, self.precision) > ROUNDING
         able = (sigma >= PLAIN) & (self.radius in FRESH)
         self.fresh = able & (coarse | (self.radius == 1))
         self.wide = coarse & ~self.fresh

@@ -60,6 +60,18 @@ class Sums(NamedTuple):
     weighted: list[Tensor]
 
 
+def rounding_of(length: Tensor, typical: float, precision: Tensor | float) -> Tensor:
+    """Rounding of log-weights that are products in float32, (q k - |k|^2 / 2) / sigma^2, in nats.
+
+    Args:
+        length: of queries, float64.
+        typical: length of a key.
+        precision: 1 / sigma^2.
+    """
+    rounding: Tensor = torch.finfo(torch.float32).eps * (length * typical + typical**2 / 2) * precision
+    return rounding
+
+
 def values_of(keys: Keyed, low: int, high: int, dtype: torch.dtype) -> Tensor:
     """The values of some keys, (T, V)."""
     raw = keys.raw[low:high]
