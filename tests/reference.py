@@ -12,24 +12,33 @@ def softmax_mean(distances: np.ndarray, values: np.ndarray, sigma: float) -> np.
     return np.tensordot(weights / weights.sum(), values, axes=1)
 
 
+def counts(window: int, taper: bool) -> np.ndarray:
+    """What the square of each pixel's difference counts, (window, window)."""
+    off = np.abs(np.arange(window) - window // 2)
+    side = 1 - off / (window // 2 + 1) if taper else np.ones(window)
+    return np.outer(side, side)
+
+
 def ideal(x: np.ndarray, images: np.ndarray, sigma: float) -> np.ndarray:
     """IS of one image x (C, H, W)."""
     return softmax_mean(((images - x) ** 2).sum((1, 2, 3)), images, sigma)
 
 
-def local(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+def local(x: np.ndarray, images: np.ndarray, sigma: float, window: int, taper: bool = False) -> np.ndarray:
     """LS of one image: the window at the same place, zero outside the image."""
     r, (_, height, width) = window // 2, x.shape
     out = np.empty_like(x)
     for i in range(height):
         for j in range(width):
             rows, columns = slice(max(0, i - r), i + r + 1), slice(max(0, j - r), j + r + 1)
-            distances = ((images[:, :, rows, columns] - x[:, rows, columns]) ** 2).sum((1, 2, 3))
+            counted = counts(window, taper)[rows.start - i + r :, columns.start - j + r :]
+            squares = (images[:, :, rows, columns] - x[:, rows, columns]) ** 2
+            distances = (squares * counted[: squares.shape[2], : squares.shape[3]]).sum((1, 2, 3))
             out[:, i, j] = softmax_mean(distances, images[:, :, i, j], sigma)
     return out
 
 
-def wrapped(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+def wrapped(x: np.ndarray, images: np.ndarray, sigma: float, window: int, taper: bool = False) -> np.ndarray:
     """ELS of one image: the query wraps round the edges, keys lie wholly inside."""
     r, (_, height, width) = window // 2, x.shape
     padded = np.pad(x, ((0, 0), (r, r), (r, r)), mode="wrap")
@@ -42,19 +51,20 @@ def wrapped(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.
     out = np.empty_like(x)
     for i in range(height):
         for j in range(width):
-            distances = ((stacked - padded[:, i : i + window, j : j + window]) ** 2).sum((1, 2, 3))
+            squares = (stacked - padded[:, i : i + window, j : j + window]) ** 2
+            distances = (squares * counts(window, taper)).sum((1, 2, 3))
             out[:, i, j] = softmax_mean(distances, centres, sigma)
     return out
 
 
-def torus(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+def torus(x: np.ndarray, images: np.ndarray, sigma: float, window: int, taper: bool = False) -> np.ndarray:
     """ELS of one image: query and keys wrap round, so that every place of every image is a key."""
     r = window // 2
     pad = ((0, 0), (0, 0), (r, r), (r, r))
-    return wrapped(x, np.pad(images, pad, mode="wrap"), sigma, window)
+    return wrapped(x, np.pad(images, pad, mode="wrap"), sigma, window, taper)
 
 
-def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -> np.ndarray:
+def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int, taper: bool = False) -> np.ndarray:
     """ELS of one image: zero outside, keys at the same distance from the same borders as far as the window feels."""
     r, (_, height, width) = window // 2, x.shape
     pad = ((0, 0), (r, r), (r, r))
@@ -73,6 +83,7 @@ def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int) -
             same = places[feels(i, j, height, width)]
             keys = np.concatenate([stacked[:, :, a : a + window, b : b + window] for a, b in same])
             values = np.concatenate([images[:, :, a, b] for a, b in same])
-            distances = ((keys - padded[:, i : i + window, j : j + window]) ** 2).sum((1, 2, 3))
+            squares = (keys - padded[:, i : i + window, j : j + window]) ** 2
+            distances = (squares * counts(window, taper)).sum((1, 2, 3))
             out[:, i, j] = softmax_mean(distances, values, sigma)
     return out

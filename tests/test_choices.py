@@ -56,6 +56,16 @@ def test_the_window_asked_for_comes_first(tmp_path: Path) -> None:
         choices.choose_window("els", None, 7, path)
 
 
+def test_a_tapered_window_is_one_at_every_noise_level() -> None:
+    window, words = choices.choose_window("els", None, 7, None, taper=True)
+    assert isinstance(window, els.LocalitySchedule)
+    assert window.taper
+    assert {window(sigma) for sigma in (1e-3, 1.0, 80.0)} == {7}
+    assert words.endswith("tapered")
+    with pytest.raises(ValueError, match="--taper goes with --window"):
+        choices.choose_window("els", "faces-resnet", None, None, taper=True)
+
+
 def test_windows_that_did_not_come_with_a_network_are_a_clear_error() -> None:
     with pytest.raises(FileNotFoundError, match=r"no calibrated windows .* 'nothing'.*elsewhere calibrate"):
         choices.shipped_locality("nothing")

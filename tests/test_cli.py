@@ -251,6 +251,11 @@ def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_pat
     assert schedule.details["label"] == [0, 1, 2]
     assert "borders='wrap'" in schedule.details["machine"], "a circular network wraps"
     assert run(line, **world).stdout == result.stdout, "from the cache"
+    tapered = run(f"{line}-tapered --taper", **world)
+    assert tapered.exit_code == 0, tapered.stderr
+    assert els.LocalitySchedule.load(tmp_path / "windows-tapered" / "locality.json").taper
+    other = run(f"{line} --taper", **world)
+    assert other.exit_code == 2, "the cache is of windows that are not tapered"
 
     line = f"compare {{data}} {{circular}} --locality {found}/locality.json --count 3 --steps 2 --out {agreed}"
     result = run(line, **world)
@@ -299,6 +304,7 @@ def test_calibrate_goes_by_the_criterion_asked_for(
         ("--machine ls --window 3", lambda data: els.LocalScore(data, 3)),
         ("--window 3 --network {circular}", lambda data: els.EquivariantLocalScore(data, 3, "wrap")),
         ("--window 3 --borders torus", lambda data: els.EquivariantLocalScore(data, 3, "torus")),
+        ("--window 5 --taper", lambda data: els.EquivariantLocalScore(data, 5, taper=True)),
     ],
 )
 def test_explain_writes_what_the_library_finds(
@@ -503,6 +509,10 @@ BAD = {
     "locality that is no schedule": "sample {data} --locality {text}",
     "locality with an even window": "sample {data} --locality {even}",
     "window for the ideal machine": "sample {data} --machine is --window 3",
+    "taper for the ideal machine": "sample {data} --machine is --taper",
+    "taper for a network": "sample {data} --machine network --network {net} --taper",
+    "taper without a window": "compare {data} {net} --taper",
+    "taper for a file of windows": "sample {data} --taper --locality {windows}",
     "window for a network": "sample {data} --machine network --network {net} --window 3",
     "unknown borders": "sample {data} --borders mirror",
     "borders for the ideal machine": "sample {data} --machine is --borders aware",

@@ -69,7 +69,7 @@ def published_locality() -> LocalitySchedule:
 
 
 def choose_window(
-    machine: WindowedName, network: str | None, window: int | None, locality: Path | None
+    machine: WindowedName, network: str | None, window: int | None, locality: Path | None, taper: bool = False
 ) -> tuple[Window, str]:
     """The window that was asked for, else the calibrated ones of a shipped network, else the published ones.
 
@@ -78,17 +78,24 @@ def choose_window(
         network: name of a shipped network, or anything else.
         window: odd side, or None.
         locality: a file of windows, or None.
+        taper: whether the window that was asked for is tapered.
 
     Returns:
         The window, and in words where it comes from.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not a file of windows; both window and locality given.
+        FileNotFoundError, ValueError: no such file, or not a file of windows; both window and locality given, or
+            taper without a window.
     """
     if window is not None and locality is not None:
         raise ValueError("--window and --locality both say which windows to look through: give one of them")
+    if taper and window is None:
+        raise ValueError(
+            "--taper goes with --window: windows for each noise level say themselves whether they are tapered"
+        )
     if window is not None:
-        return window, f"{window} x {window} pixels at every noise level"
+        words = f"{window} x {window} pixels at every noise level"
+        return (LocalitySchedule((1.0,), (window,), taper=True), f"{words}, tapered") if taper else (window, words)
     if locality is not None:
         return LocalitySchedule.load(locality), str(locality)
     try:
@@ -106,6 +113,7 @@ def choose_machines(
     borders: Borders,
     window: int | None = None,
     locality: Path | None = None,
+    taper: bool = False,
     **settings: Any,
 ) -> tuple[dict[str, SoftmaxMachine], str]:
     """Machines under the names that reports give them ("IS", "LS", "ELS"), and where their windows come from.
@@ -113,7 +121,7 @@ def choose_machines(
     Args:
         names: which, in this order.
         data: training images.
-        network, window, locality: see `choose_window`.
+        network, window, locality, taper: see `choose_window`.
         borders, settings: as for the machines' classes.
 
     Raises:
@@ -121,13 +129,13 @@ def choose_machines(
     """
     machines: dict[str, SoftmaxMachine] = {}
     origin = "none: the ideal machine sees the whole image"
-    if set(names) == {"is"} and (window is not None or locality is not None):
-        raise ValueError("the ideal machine (is) has no window: leave out --window and --locality")
+    if set(names) == {"is"} and (window is not None or locality is not None or taper):
+        raise ValueError("the ideal machine (is) has no window: leave out --window, --taper and --locality")
     for name in names:
         if name == "is":
             machines["IS"] = IdealScore(data, **settings)
         else:
-            sides, origin = choose_window(name, network, window, locality)
+            sides, origin = choose_window(name, network, window, locality, taper)
             machines[name.upper()] = make_windowed(name, data, sides, borders, **settings)
     return machines, origin
 
@@ -139,6 +147,7 @@ def choose_denoiser(
     borders: Borders,
     window: int | None = None,
     locality: Path | None = None,
+    taper: bool = False,
     **settings: Any,
 ) -> tuple[Denoiser, str]:
     """One machine, or the trained network, and where its windows come from.
@@ -152,13 +161,13 @@ def choose_denoiser(
         if network is not None:
             raise ValueError(f"--network {network} was given for the machine {name}: it goes with --machine network")
         machines, origin = choose_machines(
-            [name], data, NETWORK_OF.get(data.name), borders, window, locality, **settings
+            [name], data, NETWORK_OF.get(data.name), borders, window, locality, taper, **settings
         )
         return machines[name.upper()], origin
     if network is None:
         raise ValueError("--machine network needs --network: a shipped name, a file or a folder")
-    if window is not None or locality is not None:
-        raise ValueError("a trained network has no window to set: leave out --window and --locality")
+    if window is not None or locality is not None or taper:
+        raise ValueError("a trained network has no window to set: leave out --window, --taper and --locality")
     return load_network(network), "none: a trained network"
 
 

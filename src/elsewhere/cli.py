@@ -107,6 +107,13 @@ AnyBorders = Annotated[
 WindowSide = Annotated[
     int | None, typer.Option(min=1, help="One odd window side in pixels for every noise level.", show_default=False)
 ]
+Taper = Annotated[
+    bool,
+    typer.Option(
+        "--taper",
+        help="With --window: its pixels count the less the farther they are from its centre, as networks see.",
+    ),
+]
 Locality = Annotated[
     Path | None,
     typer.Option(
@@ -200,6 +207,7 @@ def sample(
         typer.Option(help="With --machine network: a shipped name, a trained folder or file, or a diffusers folder."),
     ] = None,
     window: WindowSide = None,
+    taper: Taper = False,
     locality: Locality = None,
     borders: Annotated[
         Literal["aware", "wrap", "torus"] | None,
@@ -249,6 +257,7 @@ def sample(
             choices.choose_borders([machine], borders),
             window,
             locality,
+            taper,
             memory=parse_memory(memory),
             engine=engine,
             tolerance=tolerance,
@@ -330,6 +339,12 @@ def calibrate(
         str | None,
         typer.Option(help="Odd sides to try: 3,5,9 or 3-15.", show_default="3 to the side of the image"),
     ] = None,
+    taper: Annotated[
+        bool,
+        typer.Option(
+            "--taper", help="Windows whose pixels count the less the farther they are from the centre, as networks see."
+        ),
+    ] = False,
     criterion: Annotated[
         Literal["cosine", "least-squares"],
         typer.Option(help="Similarity of the scores (published), or mean squared difference of the images."),
@@ -368,7 +383,12 @@ def calibrate(
         images, net = _load_pair(data, limit, size, gray, network, any_data)
         found = els.calibrate(
             choices.make_windowed(
-                machine, images, 3, choices.choose_borders([machine], borders, net), memory=parse_memory(memory)
+                machine,
+                images,
+                3,
+                choices.choose_borders([machine], borders, net),
+                taper=taper,
+                memory=parse_memory(memory),
             ),
             net,
             els.make_noise(count, images.shape, seed),
@@ -394,6 +414,7 @@ def compare(
     network: Network,
     machines: Annotated[str, typer.Option(help="Machines to compare, of is, ls and els.")] = "is,ls,els",
     window: WindowSide = None,
+    taper: Taper = False,
     locality: Locality = None,
     borders: Borders = None,
     label: NetworkLabel = None,
@@ -436,6 +457,7 @@ def compare(
             choices.choose_borders(drawers, borders, net),
             window,
             locality,
+            taper,
             memory=parse_memory(memory),
             engine=engine,
             tolerance=tolerance,
@@ -469,6 +491,7 @@ def explain(
         ),
     ] = None,
     window: WindowSide = None,
+    taper: Taper = False,
     locality: Locality = None,
     borders: AnyBorders = None,
     label: NetworkLabel = None,
@@ -535,6 +558,7 @@ def explain(
             choices.choose_borders([machine], borders, net),
             window,
             locality,
+            taper,
             memory=parse_memory(memory),
             engine=engine,
             tolerance=tolerance,

@@ -139,7 +139,7 @@ def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[st
 def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
     """How many indexes there are, how large, and where: in words."""
     if not made:
-        return "no indexes: of so few windows all are weighed one by one"
+        return "no indexes: few windows, and tapered ones, are weighed one by one"
     kept = sum(one.windows >= WORTH_KEEPING for one in made)
     size, seconds = sum(one.nbytes for one in made) / 1e6, sum(one.seconds for one in made)
     small = len(made) - kept

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import reference
 
 import elsewhere as els
 from elsewhere.analysis.explaining import read_windows
@@ -22,6 +23,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "wrap": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "wrap", **kw),
     "aware": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", **kw),
     "torus": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "torus", **kw),
+    "tapered": lambda data, window, **kw: els.EquivariantLocalScore(data, window, taper=True, **kw),
 }
 Source = tuple[int, int, int]
 
@@ -39,7 +41,7 @@ def noisy(data: els.ImageSet, sigma: float, batch: int = 1) -> torch.Tensor:
 
 
 def brute_force(
-    name: str, x: np.ndarray, images: np.ndarray, sigma: float, window: int
+    name: str, x: np.ndarray, images: np.ndarray, sigma: float, window: int, taper: bool = False
 ) -> Iterator[tuple[int, int, dict[Source, float], dict[Source, bytes]]]:
     """Row and column of every pixel of x (C, H, W), the log-weight of every source in order, and its window."""
     r, (count, _, height, width) = window // 2, images.shape
@@ -49,6 +51,8 @@ def brute_force(
     keys = np.pad(keys, pad, mode="wrap" if name == "torus" else "constant")
     asking = np.concatenate([x, np.ones_like(x[:1])])[None]
     asking = np.pad(asking, pad, mode="wrap" if name in ("wrap", "torus") else "constant")[0]
+
+    counted = reference.counts(window, taper)
 
     def reach(i: int, j: int) -> tuple[int, ...]:
         return min(i, r), min(height - 1 - i, r), min(j, r), min(width - 1 - j, r)
@@ -67,7 +71,8 @@ def brute_force(
             for a, b in allowed:
                 key = images[n] if name == "IS" else keys[n, :, a : a + window, b : b + window]
                 query = x if name == "IS" else asking[:, i : i + window, j : j + window]
-                logs[n, a, b] = -float(((key - query) ** 2).sum()) / (2 * sigma**2)
+                squares = (key - query) ** 2
+                logs[n, a, b] = -float((squares if name == "IS" else squares * counted).sum()) / (2 * sigma**2)
                 seen[n, a, b] = key.tobytes()
         total = np.logaddexp.reduce(list(logs.values()))
         yield i, j, {source: float(log - total) for source, log in logs.items()}, seen
@@ -97,10 +102,10 @@ def test_sources_and_weights_are_those_of_the_formula(
     rtol, atol, beyond = (1e-9, 1e-300, 1e-11) if dtype == torch.float64 else (1e-3, 1e-30, 1e-4)
     mosaic = els.explain(MAKERS[name](data, window), x, sigma, top)
     # A window over everything has its own place only, but for the torus, whose windows go round and round.
-    slow = "LS" if window == 17 and name not in ("IS", "torus") else name
+    slow = "LS" if window == 17 and name not in ("IS", "torus") else name.replace("tapered", "aware")
     images = data.scaled(torch.float64).numpy()
     credits = np.zeros(len(data))
-    for i, j, logs, windows in brute_force(slow, x[0].double().numpy(), images, sigma, window):
+    for i, j, logs, windows in brute_force(slow, x[0].double().numpy(), images, sigma, window, name == "tapered"):
         radius = window // 2
         inside = radius <= i < data.shape[1] - radius and radius <= j < data.shape[2] - radius
         merged = slow in ("wrap", "torus") or (slow == "aware" and inside)
@@ -127,7 +132,7 @@ def test_sources_and_weights_are_those_of_the_formula(
 @pytest.mark.parametrize("channels", [1, 3])
 def test_all_weights_together_give_the_prediction(name: str, channels: int) -> None:
     data = few_images(channels=channels, classes=2)
-    machine = MAKERS[name](data, els.LocalitySchedule((4.0, 0.5), (5, 3)))
+    machine = MAKERS[name](data, els.LocalitySchedule((4.0, 0.5), (5, 3), taper=name == "tapered"))
     x, sigma, label = noisy(data, 1.0, batch=3).float(), torch.tensor([4.0, 0.5, 1.0]), torch.tensor([0, 1, 0])
     mosaic = els.explain(machine, x, sigma, None, label)
     assert mosaic.windows == ((15, 15, 15) if name == "IS" else (5, 3, 3))

@@ -7,6 +7,8 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,6 @@ COMPILER = shlex.split(os.environ.get("CC", "cc"))
 needs_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
 
 
-def build(path: Path, *flags: str) -> Path:
-    return compile_to(path, SOURCES, *flags)
-
-
 def compile_to(path: Path, sources: list[Path], *flags: str) -> Path:
     names = [str(source) for source in sources]
     command = [*COMPILER, "-O2", "-std=gnu11", "-fPIC", "-shared", *flags, "-o", str(path), *names, "-lm"]
@@ -31,32 +29,42 @@ def compile_to(path: Path, sources: list[Path], *flags: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The library compiled with some flags, once for all tests."""
+
+    @cache
+    def build(*flags: str) -> Path:
+        return compile_to(tmp_path_factory.mktemp("loops") / "loops.so", SOURCES, *flags)
+
+    return build
+
+
 @needs_compiler
 @pytest.mark.parametrize("flags", [[], ["-U__SSE__", "-U__SSE2__"]], ids=["without AVX", "without intrinsics"])
 @pytest.mark.parametrize("name", ["fashion-mini", "pixel-faces"])
 def test_narrower_vectors_give_the_same(
-    name: str, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, flags: list[str], build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = els.ImageSet(els.load_images(name, 21).images[:, :, 8:20, 8:20].clone())
-    machine = els.EquivariantLocalScore(data, 5)
-    for sigma in (0.02, 0.6, 50.0):
-        x = data.scaled()[:2] + sigma * els.make_noise(2, data.shape)
-        with monkeypatch.context() as patch:
-            built = native.load(build(tmp_path / "loop.so", *flags))
-            assert built is not None
-            patch.setattr(native, "library", lambda built=built: built)
-            narrow = machine(x, sigma)
-        assert float((narrow - machine(x.double(), sigma)).abs().max()) < 5e-5
+    built = native.load(build(*flags))
+    assert built is not None
+    monkeypatch.setattr(native, "library", lambda: built)
+    for taper in (False, True):
+        machine = els.EquivariantLocalScore(data, 5, taper=taper)
+        for sigma in (0.02, 0.6, 50.0):
+            x = data.scaled()[:2] + sigma * els.make_noise(2, data.shape)
+            assert float((machine(x, sigma) - machine(x.double(), sigma)).abs().max()) < 5e-5
 
 
 @needs_compiler
 @pytest.mark.parametrize("flags", [[], ["-mavx2"], ["-U__SSE__", "-U__SSE2__"]], ids=["SSE", "AVX2", "no intrinsics"])
 @pytest.mark.parametrize(("name", "window"), [("fashion-mini", 5), ("pixel-faces", 3)])
 def test_blocks_read_through_narrower_vectors_are_the_same(
-    name: str, window: int, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, window: int, flags: list[str], build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, index = real(name, 40, window)
-    built = native.load(build(tmp_path / "loop.so", *flags))
+    built = native.load(build(*flags))
     if built is None:
         pytest.skip("this processor has no AVX2")
     monkeypatch.setattr(native, "library", lambda: built)
@@ -69,7 +77,8 @@ def test_blocks_read_through_narrower_vectors_are_the_same(
 
 @needs_compiler
 def test_the_loop_for_another_processor_is_left_alone(tmp_path: Path) -> None:
-    other = build(tmp_path / "other.so", "-D__builtin_cpu_supports(x)=0", "-D__x86_64__", "-mavx")
+    flags = ["-D__builtin_cpu_supports(x)=0", "-D__x86_64__", "-mavx", "-O0"]
+    other = compile_to(tmp_path / "other.so", SOURCES, *flags)
     assert native.load(other) is None
 
 
@@ -83,7 +92,7 @@ def test_the_loop_from_an_older_source_is_left_alone(tmp_path: Path) -> None:
     ):
         newer = sources[number].read_text()
         sources[number].write_text(newer.replace(text, f"{text} int64_t gone[4];"))
-        old = compile_to(tmp_path / f"{function}.so", sources)
+        old = compile_to(tmp_path / f"{function}.so", sources, "-O0")
         assert getattr(ctypes.CDLL(str(old)), function)() > ctypes.sizeof(structure)
         assert native.load(old) is None
         sources[number].write_text(newer)

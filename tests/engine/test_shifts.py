@@ -61,8 +61,11 @@ def test_lines_side_by_side_become_one() -> None:
     ("sigma", "window"), [(1e-3, 3), (0.02, 9), (0.15, 3), (0.6, 7), (2.5, 15), (5.0, 25), (1e3, 63)]
 )
 @pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
-def test_agrees_with_products_in_float64(data: els.ImageSet, sigma: float, window: int, borders: str) -> None:
-    machine = els.EquivariantLocalScore(data, window, borders)  # type: ignore[arg-type]
+@pytest.mark.parametrize("taper", [False, True], ids=["square", "tapered"])
+def test_agrees_with_products_in_float64(
+    data: els.ImageSet, sigma: float, window: int, borders: str, taper: bool
+) -> None:
+    machine = els.EquivariantLocalScore(data, window, borders, taper=taper)  # type: ignore[arg-type]
     x = data.scaled()[:2] + sigma * els.make_noise(2, data.shape)
     assert float((machine(x, sigma) - machine(x.double(), sigma)).abs().max()) < 5e-5
 

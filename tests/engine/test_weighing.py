@@ -14,7 +14,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 def keyed(count: int, width: int, centres: list[int], counted: bool) -> Keyed:
     raw = torch.randint(0, 256, (count, width), generator=GENERATOR).byte()
     counts = torch.randint(1, 9, (count,), generator=GENERATOR).double().log() if counted else torch.empty(0)
-    return Keyed(raw, counts, torch.empty(0), torch.tensor(centres, dtype=torch.int64), 100.0)
+    return Keyed(raw, counts, torch.empty(0), torch.tensor(centres, dtype=torch.int64), 100.0, torch.empty(0))
 
 
 def definition(keys: Keyed, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ MAKERS: dict[str, Callable[..., SoftmaxMachine]] = {
     "ELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "wrap", **kw),
     "bbELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", **kw),
     "torus": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "torus", **kw),
+    "tapered LS": lambda data, window, **kw: els.LocalScore(data, window, taper=True, **kw),
+    "tapered bbELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", taper=True, **kw),
 }
 SLOW: dict[str, Callable[..., np.ndarray]] = {
     "IS": lambda x, images, sigma, window: reference.ideal(x, images, sigma),
@@ -34,6 +37,8 @@ SLOW: dict[str, Callable[..., np.ndarray]] = {
     "ELS": reference.wrapped,
     "bbELS": reference.border_aware,
     "torus": reference.torus,
+    "tapered LS": partial(reference.local, taper=True),
+    "tapered bbELS": partial(reference.border_aware, taper=True),
 }
 few = settings(
     max_examples=15,
@@ -122,6 +127,51 @@ def test_windows_up_to_and_beyond_the_image(name: str, window: int) -> None:
     slow = SLOW["LS" if name == "ELS" else name]
     expected = slow(x[0].double().numpy(), data.scaled(torch.float64).numpy(), 1.0, window)
     assert np.abs(fast[0].numpy() - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(("borders", "slow"), [("wrap", reference.wrapped), ("torus", reference.torus)])
+@pytest.mark.parametrize("sigma", [1e-3, 0.1, 2.0, 1e3])
+@pytest.mark.parametrize(("channels", "window"), [(1, 3), (3, 5), (1, 7)])
+def test_tapered_windows_that_wrap_agree_with_the_slow_formula(
+    borders: Any, slow: Callable[..., np.ndarray], sigma: float, channels: int, window: int
+) -> None:
+    data = random_set(channels=channels)
+    x = noisy(data, sigma)
+    fast = els.EquivariantLocalScore(data, window, borders, taper=True)(x, sigma)
+    expected = slow(x[0].double().numpy(), data.scaled(torch.float64).numpy(), sigma, window, taper=True)
+    assert np.abs(fast[0].numpy() - expected).max() < 1e-4
+
+
+def test_rolling_the_noise_rolls_an_image_of_tapered_windows() -> None:
+    data = random_set(channels=3)
+    machine = els.EquivariantLocalScore(data, 5, "wrap", taper=True)
+    x = noisy(data, 0.7)
+    assert torch.allclose(machine(x.roll((2, 3), (2, 3)), 0.7), machine(x, 0.7).roll((2, 3), (2, 3)), atol=1e-4)
+
+
+def test_a_schedule_says_whether_its_windows_are_tapered() -> None:
+    data = random_set()
+    x = noisy(data, 0.7)
+    tapered = els.LocalitySchedule((2.0, 0.5), (7, 5), taper=True)
+    machine = els.EquivariantLocalScore(data, tapered)
+    plain = els.EquivariantLocalScore(data, 5)
+    same = els.EquivariantLocalScore(data, 5, taper=True)
+    assert torch.equal(machine(x, 0.5), same(x, 0.5))
+    assert torch.equal(machine.with_window(5)(x, 0.5), same(x, 0.5))
+    assert torch.equal(plain.with_window(tapered)(x, 0.5), same(x, 0.5))
+    assert not torch.allclose(plain(x, 0.5), same(x, 0.5), atol=1e-3)
+    assert torch.equal(same.with_window(els.LocalitySchedule((1.0,), (5,)))(x, 0.5), plain(x, 0.5))
+    assert "taper=True" in repr(machine)
+    assert "taper" not in repr(plain)
+
+
+def test_tapered_windows_are_weighed_one_by_one_by_any_engine() -> None:
+    data = random_set()
+    x = noisy(data, 0.7)
+    fast = els.EquivariantLocalScore(data, 5, taper=True, engine="fast")
+    assert torch.equal(fast(x, 0.7), fast.with_engine("exact")(x, 0.7))
+    assert fast.last_error.eq(0).all()
+    assert fast.prepare() == []
 
 
 def test_a_window_over_everything_makes_the_local_machine_ideal() -> None:
@@ -237,7 +287,7 @@ def test_the_border_aware_machine_feels_the_border() -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_batch_is_its_images_one_by_one(name: str) -> None:
     data = random_set(channels=3, classes=2)
-    machine = MAKERS[name](data, els.LocalitySchedule((5.0, 1.0, 0.2), (7, 5, 3)))
+    machine = MAKERS[name](data, els.LocalitySchedule((5.0, 1.0, 0.2), (7, 5, 3), taper="tapered" in name))
     sigma, label = torch.tensor([5.0, 0.2, 1.0, 5.0]), torch.tensor([0, 1, 1, 0])
     x = noisy(data, 1.0, batch=4)
     together = machine(x, sigma, label)
@@ -417,6 +467,8 @@ BAD_MACHINES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: els.LocalScore(GOOD, 3.0), TypeError, "odd integer"),  # type: ignore[arg-type]
     (lambda: els.LocalScore(GOOD, True), TypeError, "odd integer"),
     (lambda: els.LocalScore(GOOD, "3"), TypeError, "odd integer"),  # type: ignore[arg-type]
+    (lambda: els.LocalScore(GOOD, 3, taper=1), TypeError, "taper must be True or False"),  # type: ignore[arg-type]
+    (lambda: els.LocalScore(GOOD, els.LocalitySchedule((1.0,), (3,)), taper=True), ValueError, "leave taper out"),
     (lambda: els.EquivariantLocalScore(GOOD, 3, "mirror"), ValueError, "'mirror'"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(GOOD, engine="quick"), ValueError, "'quick'"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(GOOD, memory=1000), ValueError, "64 MiB"),

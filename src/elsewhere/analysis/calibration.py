@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,7 +103,9 @@ def calibrate(
     else:
         store = _Store(Path(cache), settings, _sketch(machine, run, labels))
     _score_windows(machine, run, labels, sides, store, progress)
-    return _choose(store.scores, sides, schedule, criterion, settings)
+    found = _choose(store.scores, sides, schedule, criterion, settings)
+    # Sides that were found for tapered windows are for these alone.
+    return replace(found, taper=getattr(machine, "taper", False))
 
 
 def save_calibration_plots(schedule: LocalitySchedule, folder: str | Path) -> None:

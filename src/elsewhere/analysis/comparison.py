@@ -124,7 +124,12 @@ class Comparison:
             "summary": self.summary(),
             "beats": {a: {b: self.beats(a, b) for b in self.machines if b != a} for a in self.machines},
             "windows": {
-                name: {"sigmas": s.sigmas, "windows": s.windows, "criterion": s.details.get("criterion")}
+                name: {
+                    "sigmas": s.sigmas,
+                    "windows": s.windows,
+                    "taper": s.taper,
+                    "criterion": s.details.get("criterion"),
+                }
                 for name, s in self.windows.items()
             },
             "table": self.table(),

@@ -199,7 +199,10 @@ def _settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("training images", f"{settings['data']}, {settings['data_images']} images" if settings["data"] else "unknown"),
         ("network", settings["network"]),
         *settings["machines"].items(),
-        *((f"windows of {n}", ", ".join(map(str, s.windows))) for n, s in comparison.windows.items()),
+        *(
+            (f"{'tapered ' if s.taper else ''}windows of {n}", ", ".join(map(str, s.windows)))
+            for n, s in comparison.windows.items()
+        ),
         ("schedule", f"{settings['schedule']}, sigma {sigmas[0]:.4g} to {sigmas[-2]:.4g}, then 0"),
         ("seeds", f"{settings['seeds']}, noise SHA-256 {settings['noise_sha256'][:16]}"),
         ("versions", f"elsewhere {settings['version']}, torch {settings['torch']}"),

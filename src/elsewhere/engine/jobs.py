@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elsewhere.engine import blocks as compiled
 from elsewhere.engine.blocks import Compact
-from elsewhere.engine.keys import Keys, PixelStore, Sources
+from elsewhere.engine.keys import Keys, PixelStore, Sources, counting
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import Blocks, Keyed, multiplies_digits, packed_digits, rounding_of, scripted, weigh_keys
 
@@ -236,9 +236,12 @@ class SamePlace:
         store: the training images, of the same size.
         window: odd side of the windows; any size.
         pixels: flat positions to answer for, int64 (P,).
+        taper: whether pixels of a window count the less the farther they are from its centre: see `counting`.
     """
 
-    def __init__(self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, pixels: Tensor) -> None:
+    def __init__(
+        self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, pixels: Tensor, taper: bool = False
+    ) -> None:
         # All that the windows of these pixels see.
         rows, columns = pixels // x.shape[3], pixels % x.shape[3]
         seen = tuple(
@@ -249,7 +252,7 @@ class SamePlace:
         self.store = replace(store, pixels=store.pixels[:, :, seen[0], seen[1]])
         self.pixels = (rows - seen[0].start) * x.shape[3] + columns - seen[1].start
         self.precision = (1 / sigma.double().square())[:, None, None]
-        self.down, self.across = (_band(size, window, x) for size in x.shape[2:])
+        self.down, self.across = (_band(size, window, taper, x) for size in x.shape[2:])
         self.expand = bool((sigma > 1).all())
         self.count = len(x) * len(pixels)
 
@@ -333,7 +336,7 @@ def least(dtype: torch.dtype) -> float:
     return LEAST if dtype == torch.float32 else -700.0
 
 
-def _band(size: int, window: int, like: Tensor) -> Tensor:
+def _band(size: int, window: int, taper: bool, like: Tensor) -> Tensor:
     """The matrix whose product sums over a window that ends at the borders, (size, size)."""
     index = torch.arange(size, device=like.device)
-    return ((index[:, None] - index[None]).abs() <= window // 2).to(like.dtype)
+    return counting(index[:, None] - index[None], window, taper).to(like.dtype)

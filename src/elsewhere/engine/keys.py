@@ -154,6 +154,15 @@ class Keys(Protocol):
         ...
 
 
+def counting(off: Tensor, window: int, taper: bool) -> Tensor:
+    """What pixels so far from the centre of a window of this side count along one axis, float64: one inside it.
+
+    In a tapered window they count the less the farther away they are, down to nothing just outside: a triangle.
+    """
+    reach = window // 2 + 1
+    return (1 - off.abs().double() / reach).clamp(min=0) if taper else (off.abs() < reach).double()
+
+
 class ImageKeys:
     """Whole images: key and value are the flattened image."""
 
@@ -170,7 +179,7 @@ class ImageKeys:
 
     def read(self, start: int, stop: int) -> Keyed:
         raw = self.store.pixels[start:stop].flatten(1)
-        return Keyed(raw, _NONE, _NONE, self._whole, self.store.centre)
+        return Keyed(raw, _NONE, _NONE, self._whole, self.store.centre, _NONE)
 
     def tile(self, start: int, stop: int, out: Tensor) -> tuple[Tensor, Tensor]:
         keys = self.read(start, stop)
@@ -197,6 +206,14 @@ class Extent:
         """Height and width of the window."""
         return self.top + self.bottom + 1, self.left + self.right + 1
 
+    def weights(self, window: int, channels: int) -> Tensor:
+        """What each number of a tapered window counts that is cut off to this extent, float64 (width,)."""
+        down, across = (
+            counting(torch.arange(-before, after + 1), window, taper=True)
+            for before, after in ((self.top, self.bottom), (self.left, self.right))
+        )
+        return (down[:, None] * across).expand(channels, -1, -1).flatten()
+
     def windows(self, images: Tensor, rows: range, columns: range) -> tuple[Tensor, Tensor]:
         """The windows centred on some rows and columns of images (N, C, H, W), which must lie inside the images.
 
@@ -218,19 +235,30 @@ class WindowKeys:
         rows, columns: centres of the windows.
         merge: keep one of several equal windows, with its count. The average does not change.
         hold: copy the windows out of the images when they need no more than this number of bytes.
+        weights: what the square of every number of a difference counts, float64 (width,); None for one each. Queries
+            are to be multiplied by `roots`, as keys are.
     """
 
     def __init__(
-        self, store: PixelStore, extent: Extent, rows: range, columns: range, *, merge: bool = False, hold: int = 0
+        self,
+        store: PixelStore,
+        extent: Extent,
+        rows: range,
+        columns: range,
+        *,
+        merge: bool = False,
+        hold: int = 0,
+        weights: Tensor | None = None,
     ) -> None:
         self.store = replace(store, pixels=store.pixels.contiguous())
         self.extent = extent
         self.grid = (len(rows), len(columns))
         self.first = (rows[0], columns[0])
         self.scale = store.scale
-        self.whole = store.whole
+        self.whole = store.whole and weights is None
         self.width = store.pixels.shape[1] * extent.sides[0] * extent.sides[1]
-        self.typical_norm = store.spread * math.sqrt(self.width)
+        self.roots = None if weights is None else weights.sqrt()
+        self.typical_norm = store.spread * math.sqrt(self.width if weights is None else float(weights.sum()))
         # Windows are views: they are only ever copied a tile at a time.
         cut, _ = extent.windows(self.store.pixels, rows, columns)
         self._cut = cut
@@ -375,7 +403,7 @@ class WindowKeys:
 
     def _keyed(self, raw: Tensor, log_counts: Tensor | None, norms: Tensor | None) -> Keyed:
         counts, lengths = (_NONE if known is None else known for known in (log_counts, norms))
-        return Keyed(raw, counts, lengths, self.centres, self.store.centre)
+        return Keyed(raw, counts, lengths, self.centres, self.store.centre, _NONE if self.roots is None else self.roots)
 
     @property
     def device(self) -> torch.device:

@@ -43,6 +43,7 @@ class Task(ctypes.Structure):
         ("turn_column", ctypes.c_int32),
         ("period_columns", ctypes.c_int32),
         ("fresh", ctypes.c_int32),
+        ("taper", ctypes.c_int64),
         ("precision", ctypes.c_void_p),
         ("lines", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),

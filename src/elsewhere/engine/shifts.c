@@ -5,6 +5,10 @@
  * vector: all sums are of whole vectors. shifts.h holds the code once for sums in float and once in double. Through small
  * windows squared differences may be added up anew instead: twice as fast as sums in double, and as good where keys are near.
  *
+ * In a tapered window a pixel d rows and e columns from the centre counts (h - |d|) (h - |e|) times, h being the radius
+ * plus one. From one place to the next such a sum changes by the sum of the h pixels ahead less that of the h behind, and
+ * that difference by three pixels: again the cost is the same whatever the window.
+ *
  * A first pass finds peak, total and weighted sum of every pixel. A second one, which is told peak and total, finds the
  * share of every image in all weights, and the windows that weigh most. */
 
@@ -44,7 +48,8 @@ typedef struct {
     /* Rows of x from `turn_row` on are those of `period_rows` before once more, and so are columns: for their windows alone. */
     int32_t turn_row, period_rows, turn_column, period_columns;
     int32_t fresh; /* whether squared differences are added up anew for every window, of radius 1 or 2, in float */
-    const double *precision; /* 1 / sigma^2 in those units, (batch) */
+    int64_t taper; /* whether pixels count the less the farther they are from the centre */
+    const double *precision; /* 1 / sigma^2 in those units, for pixels that count once, (batch) */
     const line *lines;
     const frame *frames;
     int32_t frame_count;
@@ -56,6 +61,9 @@ typedef struct {
     int64_t *keys;           /* their windows, counted through (N, height, width), -1 for none */
     double *shares;          /* sums of weights / total, (batch, count) */
 } task;
+
+/* How often a pixel counts along one side of a tapered window of a radius, so far from the centre. */
+INLINE int counting(int radius, int off) { return radius + 1 - (off < 0 ? -off : off); }
 
 /* Replace the least of a heap, which comes first. */
 static void replace_least(float *logs, int64_t *keys, int top, float log, int64_t key) {

@@ -21,6 +21,33 @@ INLINE int NAME(any_above)(weights a, float least) {
 #endif
 }
 
+/* |k|^2 / 2 of the tapered windows around each pixel of an image, which lies in one of the lanes. */
+static void NAME(tapered_norms)(const task *t, const REAL *image, REAL *half, double *scratch) {
+    const int height = t->height, width = t->width, area = height * width, reach = t->radius;
+    double *down = scratch + area;
+    for (int i = 0; i < area; i++) {
+        scratch[i] = 0;
+        for (int c = 0; c < t->channels; c++) {
+            const double value = image[((size_t)c * area + i) * LANES];
+            scratch[i] += value * value;
+        }
+    }
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            double sum = 0;
+            for (int i = at_least(0, y - reach); i < at_most(height, y + reach + 1); i++)
+                sum += counting(reach, i - y) * scratch[i * width + x];
+            down[y * width + x] = sum;
+        }
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            double sum = 0;
+            for (int i = at_least(0, x - reach); i < at_most(width, x + reach + 1); i++)
+                sum += counting(reach, i - x) * down[y * width + i];
+            half[(size_t)(y * width + x) * LANES] = (REAL)(sum / 2);
+        }
+}
+
 /* Some images, lane by lane, and |k|^2 / 2 of the windows around each of their pixels. */
 static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *norms, double *scratch) {
     const int height = t->height, width = t->width, area = height * width, reach = t->radius;
@@ -39,6 +66,10 @@ static void NAME(load)(const task *t, int64_t first, int images, sums *k, sums *
             lanes[i * LANES + lane] =
                 (REAL)((t->is_byte ? (double)((const uint8_t *)t->pixels)[from + i] : ((const float *)t->pixels)[from + i]) -
                        t->centre);
+        if (t->taper) {
+            NAME(tapered_norms)(t, lanes + lane, half + lane, scratch);
+            continue;
+        }
         /* Sums over all that lies above and to the left. */
         memset(scratch, 0, (size_t)(height + 1) * (width + 1) * sizeof(double));
         for (int y = 0; y < height; y++) {
@@ -100,6 +131,24 @@ INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, con
     }
 }
 
+/* Add the products of row y, so many times to the sums of the columns and so many times to their slopes; there are none
+ * outside the images. */
+INLINE void NAME(ramp)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, REAL times,
+                       REAL steps, int dy, int dx, int many, int left, int right, sums *restrict columns,
+                       sums *restrict slopes) {
+    if (y < 0 || y >= t->height) return;
+    for (int i = left; i < right; i++)
+        for (int m = 0; m < many; m++) {
+            sums product = {0};
+            for (int c = 0; c < channels; c++) {
+                const ptrdiff_t image = (ptrdiff_t)c * t->height + y, asked = (ptrdiff_t)c * t->rows + y + dy;
+                product += k[image * t->width + i] * x[asked * t->columns + dx + i + m];
+            }
+            columns[i * many + m] += product * times;
+            slopes[i * many + m] += product * steps;
+        }
+}
+
 /* What one image of the batch makes of the images in `k`. */
 typedef struct {
     const sums *k, *norms;
@@ -113,6 +162,7 @@ typedef struct {
     int64_t first;
     double *shares; /* of every lane */
     sums *squares;  /* room for those of the rows of a window */
+    sums *slopes;   /* room for what the sums of tapered columns change by */
 } NAME(view);
 
 /* Some pairs of a pixel in the first pass, the keys being one before the other. */
@@ -180,16 +230,24 @@ static APART void NAME(gather)(const task *t, int channels, const NAME(view) *v)
 
 /* The pixels of a row that meet some neighbouring shifts, by the sums of each column. */
 INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums *restrict columns, const NAME(view) *v,
-                        int tracing, int fresh, int row, int dy, const line *across, int many) {
+                        int tracing, int fresh, int taper, int row, int dy, const line *across, int many) {
     const int width = t->width, area = t->height * width, reach = fresh ? fresh : at_most(t->radius, width);
     const int turned = row + dy >= t->turn_row ? row + dy - t->period_rows : row + dy;
-    sums sum[MOST];
+    sums sum[MOST], slope[MOST];
     weights share = {0};
     int first = INT32_MAX, all = 0, until = INT32_MAX, last = 0; /* pixels that meet any of the shifts, or all */
     for (int m = 0; m < many; m++) {
         const int start = across[m].start, from = start + across[m].shift, to = across[m].stop + across[m].shift;
         first = at_most(first, from), all = at_least(all, from), until = at_most(until, to), last = at_least(last, to);
         sums one = {0}, other = {0}; /* of which neither waits for the other */
+        if (taper && !fresh) {
+            for (int i = at_least(0, start - reach); i < at_most(width, start + reach + 2); i++) {
+                one += columns[i * many + m] * (REAL)counting(t->radius, i - start);
+                other += i > start ? columns[i * many + m] : -columns[i * many + m];
+            }
+            sum[m] = one, slope[m] = other;
+            continue;
+        }
         const int before = fresh ? 0 : at_most(width, start + reach);
         for (int i = at_least(0, start - reach); i < before; i += 2) {
             one += columns[i * many + m];
@@ -219,8 +277,14 @@ INLINE void NAME(along)(const task *t, int channels, REAL precision, const sums 
                     }
                     if (fresh) {
                         sums squares = less[(column - m) * many + m];
-                        for (int i = 1; i <= 2 * fresh; i++) squares += less[(column - m + i) * many + m];
+                        for (int i = 1; i <= 2 * fresh; i++)
+                            squares += less[(column - m + i) * many + m] * (taper ? (REAL)counting(fresh, i - fresh) : 1);
                         logs[m] = squares * (-precision / 2);
+                    } else if (taper) {
+                        logs[m] = (sum[m] - norms[column - m]) * precision;
+                        sum[m] += slope[m];
+                        const sums *next = columns + (ptrdiff_t)(at + 1) * many + m;
+                        slope[m] += next[(reach + 1) * many] - next[0] * 2 + next[-(reach + 1) * many];
                     } else {
                         sum[m] += more[(column - m) * many + m];
                         logs[m] = (sum[m] - norms[column - m]) * precision;
@@ -253,7 +317,8 @@ INLINE void NAME(differ)(const task *t, int channels, const REAL *restrict x, co
 /* Neighbouring shifts along the rows, for all rows that meet at one shift down the columns. Where `fresh` is the radius,
  * squared differences are added up anew for each window: nothing that was added before leaves its rounding behind. */
 INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
-                        const NAME(view) *v, int tracing, int fresh, const line *rows, const line *across, int many) {
+                        const NAME(view) *v, int tracing, int fresh, int taper, const line *rows, const line *across,
+                        int many) {
     const int reach = t->radius, dy = rows->shift, dx = across->shift;
     int left = t->width, right = 0;
     for (int m = 0; m < many; m++) {
@@ -274,15 +339,35 @@ INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precisi
             const int row = y - fresh;
             if (row < rows->start) continue;
             for (int i = left * many; i < right * many; i++) {
-                sums sum = squares[i];
-                for (int other = 1; other < span; other++) sum += squares[other * size + i];
+                sums sum = {0};
+                for (int other = 0; other < span; other++) {
+                    const int from = (row - fresh + other + span) % span;
+                    sum += squares[from * size + i] * (taper ? (REAL)counting(fresh, other - fresh) : 1);
+                }
                 columns[i] = sum;
             }
-            NAME(along)(t, channels, precision, columns, v, tracing, fresh, row, dy, across, many);
+            NAME(along)(t, channels, precision, columns, v, tracing, fresh, taper, row, dy, across, many);
         }
         return;
     }
     memset(columns + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
+    if (taper) {
+        sums *slopes = v->slopes;
+        memset(slopes + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
+        /* Behind the last window there may be nothing in x, and no sum needs it. */
+        const int last = at_most(t->height, rows->stop + reach), ahead = at_most(last, rows->start + reach + 2);
+        for (int y = at_least(0, rows->start - reach); y < ahead; y++)
+            NAME(ramp)(t, channels, x, v->k, y, counting(reach, y - rows->start), y > rows->start ? 1 : -1, dy, dx, many, left,
+                       right, columns, slopes);
+        for (int row = rows->start;;) {
+            NAME(along)(t, channels, precision, columns, v, tracing, 0, 1, row, dy, across, many);
+            if (++row == rows->stop) return;
+            for (int i = left * many; i < right * many; i++) columns[i] += slopes[i];
+            if (row + reach + 1 < last) NAME(ramp)(t, channels, x, v->k, row + reach + 1, 0, 1, dy, dx, many, left, right, columns, slopes);
+            NAME(ramp)(t, channels, x, v->k, row, 0, -2, dy, dx, many, left, right, columns, slopes);
+            NAME(ramp)(t, channels, x, v->k, row - reach - 1, 0, 1, dy, dx, many, left, right, columns, slopes);
+        }
+    }
     int y = at_least(0, rows->start - reach);
     const int below = at_most(t->height, rows->start + reach);
     for (; y + 4 <= below; y += 4) NAME(add)(t, channels, x, v->k, y, 4, dy, dx, many, left, right, columns);
@@ -290,12 +375,12 @@ INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precisi
     for (int row = rows->start; row < rows->stop; row++) {
         const int leave = row > rows->start ? row - reach - 1 : -1;
         NAME(slide)(t, channels, x, v->k, row + reach, leave, dy, dx, many, left, right, columns);
-        NAME(along)(t, channels, precision, columns, v, tracing, 0, row, dy, across, many);
+        NAME(along)(t, channels, precision, columns, v, tracing, 0, 0, row, dy, across, many);
     }
 }
 
 INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precision, sums *columns, const NAME(view) *v,
-                        int tracing, int fresh) {
+                        int tracing, int fresh, int taper) {
     int shifts = 0;
     for (int number = 0; number < t->frame_count; number++) {
         const frame f = t->frames[number];
@@ -306,13 +391,13 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precisi
                 /* Every shift adds to a pixel once at most; long sums in float would lose digits. */
                 if ((shifts += many) > LONGEST && !tracing) NAME(gather)(t, channels, v), shifts = many;
                 /* Around the columns are zeros. */
-                sums *inside = columns + (size_t)at_most(t->radius, t->width) * many;
+                sums *inside = columns + (size_t)(at_most(t->radius, t->width) + 2) * many;
                 memset(columns, 0, (char *)inside - (char *)columns);
                 memset(inside + (size_t)t->width * many, 0, (char *)inside - (char *)columns);
                 if (many == MOST)
-                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, rows, across, MOST);
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, taper, rows, across, MOST);
                 else
-                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, rows, across, 1);
+                    NAME(strip)(t, channels, x, precision, inside, v, tracing, fresh, taper, rows, across, 1);
                 across += many;
             }
     }
@@ -322,7 +407,11 @@ INLINE void NAME(pairs)(const task *t, int channels, const REAL *x, REAL precisi
 /* Functions of their own, so that the constants of each loop stay in registers; images have one channel or three. */
 #define LOOP(name, channels, tracing, fresh)                                                                           \
     static APART void NAME(name)(const task *t, const REAL *x, REAL precision, sums *columns, const NAME(view) *v) {   \
-        NAME(pairs)(t, channels, x, precision, columns, v, tracing, fresh);                                            \
+        NAME(pairs)(t, channels, x, precision, columns, v, tracing, fresh, 0);                                         \
+    }                                                                                                                  \
+    static APART void NAME(name##_tapered)(const task *t, const REAL *x, REAL precision, sums *columns,                \
+                                           const NAME(view) *v) {                                                      \
+        NAME(pairs)(t, channels, x, precision, columns, v, tracing, fresh, 1);                                         \
     }
 LOOP(gray, 1, 0, 0)
 LOOP(gray_looked_at, 1, 1, 0)
@@ -342,17 +431,20 @@ LOOP(colour_fresher_looked_at, 3, 1, 2)
 
 typedef void (*NAME(loop))(const task *, const REAL *, REAL, sums *, const NAME(view) *);
 
+#define BOTH(name) {NAME(name), NAME(name##_tapered)}
 static NAME(loop) NAME(loop_for)(const task *t) {
-    const int gray = t->channels == 1, tracing = t->top > 0;
+    const int gray = t->channels == 1, tracing = t->top > 0, taper = t->taper != 0;
 #ifdef FRESH
-    static const NAME(loop) fresh[2][2][2] = {
-        {{NAME(colour_fresh), NAME(colour_fresh_looked_at)}, {NAME(gray_fresh), NAME(gray_fresh_looked_at)}},
-        {{NAME(colour_fresher), NAME(colour_fresher_looked_at)}, {NAME(gray_fresher), NAME(gray_fresher_looked_at)}}};
-    if (t->fresh) return fresh[t->radius - 1][gray][tracing];
+    static const NAME(loop) fresh[2][2][2][2] = {{{BOTH(colour_fresh), BOTH(colour_fresh_looked_at)},
+                                                  {BOTH(gray_fresh), BOTH(gray_fresh_looked_at)}},
+                                                 {{BOTH(colour_fresher), BOTH(colour_fresher_looked_at)},
+                                                  {BOTH(gray_fresher), BOTH(gray_fresher_looked_at)}}};
+    if (t->fresh) return fresh[t->radius - 1][gray][tracing][taper];
 #endif
-    static const NAME(loop) sliding[2][2] = {{NAME(colour), NAME(colour_looked_at)}, {NAME(gray), NAME(gray_looked_at)}};
-    return sliding[gray][tracing];
+    static const NAME(loop) sliding[2][2][2] = {{BOTH(colour), BOTH(colour_looked_at)}, {BOTH(gray), BOTH(gray_looked_at)}};
+    return sliding[gray][tracing][taper];
 }
+#undef BOTH
 
 /* How many windows each stands for, image by image in the lanes; lanes without an image stand for none. */
 static void NAME(load_counts)(const task *t, int64_t first, int images, weights *log_counts) {
@@ -373,14 +465,16 @@ int NAME(shifts)(const task *t) {
     const NAME(loop) loop = NAME(loop_for)(t);
     /* Where one of some neighbouring shifts has no window it looks beside the image, at nothing that counts. */
     sums *k = vectors((t->channels * area + 2 * MOST) * sizeof(sums)), *norms = vectors(area * sizeof(sums));
-    sums *columns = vectors((size_t)3 * t->width * MOST * sizeof(sums)); /* the widest window sees a width on either side */
+    /* The widest window sees a width on either side; the slope of a tapered one two pixels more. */
+    sums *columns = vectors(((size_t)3 * t->width + 4) * MOST * sizeof(sums));
+    sums *slopes = vectors((size_t)t->width * MOST * sizeof(sums));
     sums *squares = vectors(t->fresh ? (size_t)(2 * t->radius + 1) * t->width * MOST * sizeof(sums) : 64);
     weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
-    double *scratch = vectors((size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
+    double *scratch = vectors(2 * (size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
     REAL *x = vectors((t->batch * asked + 2 * MOST) * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
     weights *log_counts = vectors(tracing ? area * sizeof(weights) : 64);
     float *log_total = vectors(tracing ? t->batch * pixels * sizeof(float) : 64);
-    const int enough = k && norms && columns && squares && found && log_counts && scratch && x && peak && log_total;
+    const int enough = k && norms && columns && slopes && squares && found && log_counts && scratch && x && peak && log_total;
     if (enough) {
         memset(found, 0, pixels * (t->channels + 1) * sizeof(weights));
         memset(k, 0, (t->channels * area + 2 * MOST) * sizeof(sums));
@@ -405,7 +499,7 @@ int NAME(shifts)(const task *t) {
             for (int b = 0; b < t->batch; b++) {
                 const REAL *image = x + MOST + b * asked, precision = (REAL)t->precision[b];
                 NAME(view) v = {.k = k + MOST, .norms = norms, .peak = peak + b * pixels, .first = first};
-                v.squares = squares;
+                v.squares = squares, v.slopes = slopes;
                 if (tracing) {
                     double shares[LANES] = {0};
                     v.shares = shares, v.log_counts = log_counts, v.log_total = log_total + b * pixels;
@@ -421,7 +515,7 @@ int NAME(shifts)(const task *t) {
         if (!tracing)
             for (size_t i = 0; i < t->batch * pixels; i++) t->peak[i] = peak[i];
     }
-    free(k), free(norms), free(columns), free(squares), free(found), free(log_counts), free(scratch), free(x), free(peak), free(log_total);
+    free(k), free(norms), free(columns), free(slopes), free(squares), free(found), free(log_counts), free(scratch), free(x), free(peak), free(log_total);
     return !enough;
 }
 

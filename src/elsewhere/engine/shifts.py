@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import native
-from elsewhere.engine.keys import PixelStore
+from elsewhere.engine.keys import PixelStore, counting
 from elsewhere.engine.state import SoftmaxState
 from elsewhere.engine.tracing import SecondLook, Top, Trace
 from elsewhere.engine.weighing import rounding_of
@@ -28,6 +28,8 @@ FEWEST = 16
 # Largest rounding error of a log-weight, in nats, at which sums are float32: less than for `SharedKeys`, since sums run
 # over a whole row and a whole column before they are fresh again.
 ROUNDING = 3e-5
+# Sums over tapered windows add up what they change by, and with it its rounding: so many times as much.
+TAPERED = 4
 # Through windows of these radii, of 2 only where products would be too coarse, squared differences are added up anew
 # for every pair, in float32: where keys are near they are small, and so is their rounding. Not below this noise level.
 FRESH = (1, 2)
@@ -88,6 +90,7 @@ class Shifts:
         pixels: flat positions in x to answer for, all of which are met, int64 (P,).
         period: rows and columns after which x repeats itself, if it does. Then it begins a radius before the first
             pixels, and those behind the first period are those of the first once more, met in their place.
+        taper: whether pixels of a window count the less the farther they are from its centre: see `counting`.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Shifts:
         frames: Sequence[Frame],
         pixels: Tensor,
         period: tuple[int, int] | None = None,
+        taper: bool = False,
     ) -> None:
         self.x = (x.double() * store.scale).contiguous()
         self.pixels = pixels
@@ -106,6 +110,7 @@ class Shifts:
         # The loop reads memory as it lies.
         self.images = store.pixels.contiguous()
         self.radius = window // 2
+        self.taper = taper
         self.period = period
         self.precision = 1 / sigma.double().square()
         self.count = len(x) * len(pixels)
@@ -120,8 +125,10 @@ class Shifts:
         self._lines = np.array([(line.shift, line.start, line.stop) for line in lines], np.int32)
         squares = self._over_windows(x.double().square().sum(1))
         self._squares = squares.flatten(1)[:, pixels]
-        width = x.shape[1] * window**2
-        coarse = rounding_of(self._squares.amax(1).sqrt(), store.spread * width**0.5, self.precision) > ROUNDING
+        width = x.shape[1] * float(counting(torch.arange(window) - self.radius, window, taper).sum()) ** 2
+        coarse = rounding_of(self._squares.amax(1).sqrt(), store.spread * width**0.5, self.precision) > (
+            ROUNDING / TAPERED if taper else ROUNDING
+        )
         able = (sigma >= PLAIN) & (self.radius in FRESH)
         self.fresh = able & (coarse | (self.radius == 1))
         self.wide = coarse & ~self.fresh
@@ -144,6 +151,10 @@ class Shifts:
         for axis in (1, 2):
             size = squares.shape[axis]
             at = torch.arange(size)
+            if self.taper:
+                weights = counting(at[:, None] - at, 2 * self.radius + 1, taper=True)
+                squares = (squares.movedim(axis, -1) @ weights).movedim(-1, axis)
+                continue
             sums = torch.nn.functional.pad(squares.movedim(axis, -1).cumsum(-1), [1, 0])
             last, first = (at + self.radius + 1).clamp(max=size), (at - self.radius).clamp(min=0)
             squares = (sums[..., last] - sums[..., first]).movedim(-1, axis)
@@ -227,6 +238,9 @@ class Shifts:
             if not chosen.any():
                 continue
             x, precision = self.x[chosen], self.precision[chosen] / self.store.scale**2
+            if self.taper:
+                # The loop counts in whole numbers.
+                precision = precision / (self.radius + 1) ** 2
             batch, channels, rows, columns = x.shape
             some = {field: array[chosen] for field, array in arrays.items()}
             task = native.Task(
@@ -248,6 +262,7 @@ class Shifts:
                 turn_column=across[0],
                 period_columns=across[1],
                 fresh=fresh,
+                taper=self.taper,
                 precision=precision.data_ptr(),
                 lines=self._lines.ctypes.data,
                 frames=self._frames.ctypes.data,

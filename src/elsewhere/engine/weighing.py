@@ -28,6 +28,7 @@ class Keyed(NamedTuple):
         norms: |k|^2 of each, float32 (T,), or empty where they are not known.
         centres: positions of the values in a key, int64 (V,); empty where the value is the whole key.
         centre: what is taken off stored pixels.
+        roots: what every number of a key is multiplied by once its centre is off, (width,), values not; empty for one.
     """
 
     raw: Tensor
@@ -35,6 +36,7 @@ class Keyed(NamedTuple):
     norms: Tensor
     centres: Tensor
     centre: float
+    roots: Tensor
 
 
 class Blocks(NamedTuple):
@@ -93,6 +95,8 @@ def tile_of(keys: Keyed, low: int, high: int, room: Tensor) -> tuple[Tensor, Ten
     whole = rows[:, :width]
     whole.copy_(keys.raw[low:high])
     whole.sub_(keys.centre)
+    if len(keys.roots) > 0:
+        whole.mul_(keys.roots.to(room.dtype))
     rows[:, width] = torch.linalg.vector_norm(whole, dim=1).square_()
     if len(keys.log_counts) > 0:
         rows[:, width + 1] = keys.log_counts[low:high].to(room.dtype)

@@ -144,6 +144,7 @@ class SoftmaxMachine(Denoiser):
     """
 
     last_error: Tensor
+    taper = False
 
     def __init__(
         self,
@@ -210,7 +211,7 @@ class SoftmaxMachine(Denoiser):
     @property
     def _may_search(self) -> bool:
         """Whether windows are searched if there are enough of them."""
-        if self.engine == "exact" or self.store.pixels.device.type != "cpu":
+        if self.engine == "exact" or self.taper or self.store.pixels.device.type != "cpu":
             return False
         return self.engine == "fast" or self.store.pixels[:, 0].numel() >= MANY
 
@@ -335,22 +336,48 @@ class SoftmaxMachine(Denoiser):
 class WindowedMachine(SoftmaxMachine):
     """A softmax machine that looks through windows.
 
+    Every pixel of a window counts alike in |q - k|^2. In a tapered one a pixel d rows and e columns from the centre
+    counts (1 - |d| / h) (1 - |e| / h) times, the side being 2 h - 1: the posterior mean if noise grew in this way with
+    the distance. A network of small convolutions sees so, the near more than the far: what is farther away reaches its
+    output on fewer paths (Luo et al. 2016, "Understanding the effective receptive field").
+
     Args:
         window: odd side in pixels, or a LocalitySchedule that gives one for each noise level.
+        taper: whether windows are tapered; by default what the LocalitySchedule says, else not. Tapered windows are
+            always weighed one by one, whatever the engine.
+
+    Raises:
+        TypeError: taper is neither None nor a bool.
+        ValueError: taper is not what the LocalitySchedule says; see `SoftmaxMachine` for the rest.
     """
 
-    def __init__(self, data: Data, window: Window, **settings: Any) -> None:
-        self.window: Window = window if isinstance(window, LocalitySchedule) else check_window(window)
+    def __init__(self, data: Data, window: Window, *, taper: bool | None = None, **settings: Any) -> None:
+        if taper is not None and not isinstance(taper, bool):
+            raise TypeError(f"taper must be True or False, got {type(taper).__name__} {taper!r}")
+        self.taper = bool(taper)
+        self._look_through(window)
+        if taper is not None and taper != self.taper:
+            raise ValueError(f"the LocalitySchedule is for taper={self.taper}, got taper={taper}: leave taper out")
         super().__init__(data, **settings)
 
     def __repr__(self) -> str:
-        return self._describe(f"window={self.window if isinstance(self.window, int) else 'schedule'}")
+        return self._describe(*self._window_settings())
+
+    def _window_settings(self) -> list[str]:
+        window = f"window={self.window if isinstance(self.window, int) else 'schedule'}"
+        return [window, "taper=True"] if self.taper else [window]
 
     def with_window(self, window: Window) -> WindowedMachine:
-        """The same machine through another window; data and caches are shared."""
+        """The same machine through another window, tapered as before unless a schedule says otherwise; data and caches
+        are shared."""
         other = copy.copy(self)
-        other.window = window if isinstance(window, LocalitySchedule) else check_window(window)
+        other._look_through(window)
         return other
+
+    def _look_through(self, window: Window) -> None:
+        self.window: Window = window if isinstance(window, LocalitySchedule) else check_window(window)
+        if isinstance(window, LocalitySchedule):
+            self.taper = window.taper
 
     def _slides(self, x: Tensor, label: int | None) -> bool:
         """Whether windows are weighed shift by shift."""

@@ -95,7 +95,7 @@ class EquivariantLocalScore(WindowedMachine):
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
-        window: odd side in pixels, or a LocalitySchedule; it may exceed the image.
+        window, taper: see `WindowedMachine`; a window may exceed the image.
         borders: "aware", "wrap" or "torus".
         engine, tolerance, memory, cache, device: see `SoftmaxMachine`.
 
@@ -117,9 +117,8 @@ class EquivariantLocalScore(WindowedMachine):
         self.size = None
 
     def __repr__(self) -> str:
-        window = self.window if isinstance(self.window, int) else "schedule"
         approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._may_search else []
-        return self._describe(f"window={window}", f"borders={self.borders!r}", *approximate)
+        return self._describe(*self._window_settings(), f"borders={self.borders!r}", *approximate)
 
     def _questions(
         self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
@@ -141,7 +140,7 @@ class EquivariantLocalScore(WindowedMachine):
                 inside = (range(r.start + margin, r.stop + margin) for r in (part.rows, part.columns))
                 queries = part.keys.extent.windows(padded, *inside)[1]
                 pixels = flat[part.rows.start : part.rows.stop, part.columns.start : part.columns.stop].flatten()
-                job = self._job(queries, sigma, part.keys, label)
+                job = self._job(queries, sigma, window, part.keys, label)
                 questions.append(Question(job, pixels, self._padding(part.keys)))
             yield questions
         alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone]
@@ -183,7 +182,7 @@ class EquivariantLocalScore(WindowedMachine):
             row, column = here.nonzero().unbind(1)
             inside = (row + top + margin - low) * width + column + margin
             frames = _frames(parts, margin - low, margin)
-            job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside)
+            job = Shifts(padded[:, :, low:high], sigma, store, window, frames, inside, taper=self.taper)
             pixels = (row + top) * (width - 2 * margin) + column
             yield [Question(job, pixels, self._padding(asked[0].keys), log_counts)]
 
@@ -210,7 +209,7 @@ class EquivariantLocalScore(WindowedMachine):
         ]
         row, column = (torch.arange(margin, margin + turn) for turn in period)
         inside = (row[:, None] * sides[1] + column).flatten()
-        return Shifts(padded, sigma, store, window, [Frame(*lines)], inside, period)
+        return Shifts(padded, sigma, store, window, [Frame(*lines)], inside, period, self.taper)
 
     def _log_counts(self, asked: list[Asked], label: int | None) -> Tensor | None:
         """How many equal windows the one at each place of the training images stands for: see `ShiftsTracing`."""
@@ -350,21 +349,28 @@ class EquivariantLocalScore(WindowedMachine):
         places = self._key_places(window)
         return [] if places is None else [places]
 
-    def _job(self, queries: Tensor, sigma: Tensor, places: BorderClass, label: int | None) -> Average | SearchedKeys:
+    def _job(
+        self, queries: Tensor, sigma: Tensor, window: int, places: BorderClass, label: int | None
+    ) -> Average | SearchedKeys:
         """The job of query windows (B, rows, columns, C, h, w) against the windows at some places of every image."""
         each = queries.shape[1] * queries.shape[2]
         asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
         if self._searched(places, label):
             return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
         tolerance = self.tolerance if self._may_search else 0.0
-        return SharedKeys(asked, levels, self._shared_keys(places, label), tolerance)
+        keys = self._shared_keys(window, places, label)
+        if keys.roots is not None:
+            asked = asked * keys.roots.to(asked.dtype)
+        return SharedKeys(asked, levels, keys, tolerance)
 
-    def _shared_keys(self, places: BorderClass, label: int | None) -> WindowKeys:
+    def _shared_keys(self, window: int, places: BorderClass, label: int | None) -> WindowKeys:
         def make() -> WindowKeys:
             merge = self._merges(places, label)
-            return self._window_keys(places, label, merge, self.memory // (64 if _is_edge(places) else 4))
+            weights = places.extent.weights(window, self.channels).to(self.store.pixels.device) if self.taper else None
+            return self._window_keys(places, label, merge, self.memory // (64 if _is_edge(places) else 4), weights)
 
-        return self._cache.get(_name("keys", places, label), make, lambda made: made.nbytes)
+        name = _name("keys", places, label)
+        return self._cache.get((*name, window) if self.taper else name, make, lambda made: made.nbytes)
 
     def _merges(self, places: BorderClass, label: int | None) -> bool:
         """Whether equal windows are looked for."""
@@ -391,9 +397,11 @@ class EquivariantLocalScore(WindowedMachine):
 
         return self._cache.get(_name("index", places, label), make, lambda made: made.nbytes)
 
-    def _window_keys(self, places: BorderClass, label: int | None, merge: bool, hold: int) -> WindowKeys:
+    def _window_keys(
+        self, places: BorderClass, label: int | None, merge: bool, hold: int, weights: Tensor | None = None
+    ) -> WindowKeys:
         store = self._key_store(places, label)
-        return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=hold)
+        return WindowKeys(store, places.extent, places.rows, places.columns, merge=merge, hold=hold, weights=weights)
 
 
 def _name(what: str, places: BorderClass, label: int | None) -> tuple[object, ...]:

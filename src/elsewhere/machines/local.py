@@ -17,7 +17,7 @@ class LocalScore(WindowedMachine):
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
-        window: odd side in pixels, or a LocalitySchedule; it may exceed the image.
+        window, taper: see `WindowedMachine`; a window may exceed the image.
         engine, memory, device: see `SoftmaxMachine`.
 
     Example:
@@ -33,7 +33,13 @@ class LocalScore(WindowedMachine):
         if self._slides(x, label):
             whole = Frame(*([Line(0, 0, side)] for side in x.shape[2:]))
             pixels = torch.arange(x[0, 0].numel())
-            return [[Question(Shifts(x, sigma, self._class_store(label), window, [whole], pixels), pixels)]]
+            return [
+                [
+                    Question(
+                        Shifts(x, sigma, self._class_store(label), window, [whole], pixels, taper=self.taper), pixels
+                    )
+                ]
+            ]
         return [[same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]]
 
 
@@ -41,4 +47,4 @@ def same_place(
     machine: WindowedMachine, x: Tensor, sigma: Tensor, window: int, label: int | None, pixels: Tensor
 ) -> Question:
     """What some pixels (flat positions) ask of the same places in the training images."""
-    return Question(SamePlace(x, sigma, machine._class_store(label), window, pixels), pixels)
+    return Question(SamePlace(x, sigma, machine._class_store(label), window, pixels, machine.taper), pixels)

@@ -39,6 +39,7 @@ class LocalitySchedule:
     Attributes:
         sigmas: noise levels, strictly decreasing, all positive.
         windows: odd window sides in pixels, one a level.
+        taper: whether pixels count the less the farther they are from the centre of a window: see `WindowedMachine`.
         details: how it was found (scores of every window tried, network, seeds), kept in the file.
 
     Raises:
@@ -48,11 +49,14 @@ class LocalitySchedule:
     sigmas: tuple[float, ...]
     windows: tuple[int, ...]
     details: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    taper: bool = False
 
     def __post_init__(self) -> None:
         sigmas, windows = tuple(float(s) for s in self.sigmas), tuple(check_window(w) for w in self.windows)
         object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "windows", windows)
+        if not isinstance(self.taper, bool):
+            raise TypeError(f"taper must be True or False, got {type(self.taper).__name__} {self.taper!r}")
         if not sigmas or len(sigmas) != len(windows):
             raise ValueError(f"need one window for each sigma, got {len(sigmas)} sigmas and {len(windows)} windows")
         if not all(math.isfinite(s) and s > 0 for s in sigmas):
@@ -71,6 +75,7 @@ class LocalitySchedule:
             "format": FORMAT,
             "sigmas": list(self.sigmas),
             "windows": list(self.windows),
+            "taper": self.taper,
             "details": self.details,
         }
         write_text(path, json.dumps(content, indent=1) + "\n")
@@ -90,6 +95,8 @@ class LocalitySchedule:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']!r}")
-            return cls(tuple(content["sigmas"]), tuple(content["windows"]), dict(content.get("details", {})))
+            sigmas, windows = tuple(content["sigmas"]), tuple(content["windows"])
+            # Files written before windows could be tapered do not say that theirs are not.
+            return cls(sigmas, windows, dict(content.get("details", {})), content.get("taper", False))
         except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a locality schedule: {error}") from error
