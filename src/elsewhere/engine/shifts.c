@@ -65,6 +65,9 @@ typedef struct {
 /* How often a pixel counts along one side of a tapered window of a radius, so far from the centre. */
 INLINE int counting(int radius, int off) { return radius + 1 - (off < 0 ? -off : off); }
 
+/* Rows that sums over tapered windows need at a time. */
+INLINE int tapered_rows(const task *t) { return t->radius < t->height / 2 ? 2 * t->radius + 3 : t->height; }
+
 /* Replace the least of a heap, which comes first. */
 static void replace_least(float *logs, int64_t *keys, int top, float log, int64_t key) {
     int hole = 0;

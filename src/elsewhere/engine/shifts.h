@@ -131,12 +131,9 @@ INLINE void NAME(slide)(const task *t, int channels, const REAL *restrict x, con
     }
 }
 
-/* Add the products of row y, so many times to the sums of the columns and so many times to their slopes; there are none
- * outside the images. */
-INLINE void NAME(ramp)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, REAL times,
-                       REAL steps, int dy, int dx, int many, int left, int right, sums *restrict columns,
-                       sums *restrict slopes) {
-    if (y < 0 || y >= t->height) return;
+/* The products of a row of the images with the row of x that the shifts bring it to. */
+INLINE void NAME(multiply)(const task *t, int channels, const REAL *restrict x, const sums *restrict k, int y, int dy, int dx,
+                           int many, int left, int right, sums *restrict products) {
     for (int i = left; i < right; i++)
         for (int m = 0; m < many; m++) {
             sums product = {0};
@@ -144,8 +141,7 @@ INLINE void NAME(ramp)(const task *t, int channels, const REAL *restrict x, cons
                 const ptrdiff_t image = (ptrdiff_t)c * t->height + y, asked = (ptrdiff_t)c * t->rows + y + dy;
                 product += k[image * t->width + i] * x[asked * t->columns + dx + i + m];
             }
-            columns[i * many + m] += product * times;
-            slopes[i * many + m] += product * steps;
+            products[i * many + m] = product;
         }
 }
 
@@ -161,7 +157,7 @@ typedef struct {
     int64_t *keys;
     int64_t first;
     double *shares; /* of every lane */
-    sums *squares;  /* room for those of the rows of a window */
+    sums *squares;  /* room for those, or for the products, of the rows of a window */
     sums *slopes;   /* room for what the sums of tapered columns change by */
 } NAME(view);
 
@@ -314,6 +310,38 @@ INLINE void NAME(differ)(const task *t, int channels, const REAL *restrict x, co
     }
 }
 
+/* As `strip` where windows are tapered, for the columns from `left` to `right`, whose sums are zero. */
+INLINE void NAME(tapered_strip)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
+                                const NAME(view) *v, int tracing, const line *rows, const line *across, int many, int left,
+                                int right) {
+    const int reach = t->radius, dy = rows->shift, dx = across->shift, size = t->width * many, span = tapered_rows(t);
+    /* The products of row y, which count three times, at y modulo their number; outside the image there are none. */
+    sums *products = v->squares, *nothing = products + (size_t)span * size, *slopes = v->slopes;
+    memset(nothing + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
+    memset(slopes + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
+    /* Behind the last window there may be nothing in x, and no sum needs it. */
+    const int last = at_most(t->height, rows->stop + reach), ahead = at_most(last, rows->start + reach + 2);
+    for (int y = at_least(0, rows->start - reach); y < ahead; y++) {
+        const sums *here = products + y % span * size;
+        const REAL times = counting(reach, y - rows->start), steps = y > rows->start ? 1 : -1;
+        NAME(multiply)(t, channels, x, v->k, y, dy, dx, many, left, right, products + y % span * size);
+        for (int i = left * many; i < right * many; i++) columns[i] += here[i] * times, slopes[i] += here[i] * steps;
+    }
+    for (int row = rows->start;;) {
+        NAME(along)(t, channels, precision, columns, v, tracing, 0, 1, row, dy, across, many);
+        if (++row == rows->stop) return;
+        const int enter = row + reach + 1, leave = row - reach - 1;
+        if (enter < last)
+            NAME(multiply)(t, channels, x, v->k, enter, dy, dx, many, left, right, products + enter % span * size);
+        const sums *more = enter < last ? products + enter % span * size : nothing, *here = products + row % span * size;
+        const sums *less = leave < 0 ? nothing : products + leave % span * size;
+        for (int i = left * many; i < right * many; i++) {
+            columns[i] += slopes[i];
+            slopes[i] += more[i] - here[i] * 2 + less[i];
+        }
+    }
+}
+
 /* Neighbouring shifts along the rows, for all rows that meet at one shift down the columns. Where `fresh` is the radius,
  * squared differences are added up anew for each window: nothing that was added before leaves its rounding behind. */
 INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precision, sums *restrict columns,
@@ -352,21 +380,8 @@ INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precisi
     }
     memset(columns + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
     if (taper) {
-        sums *slopes = v->slopes;
-        memset(slopes + left * many, 0, (size_t)(right - left) * many * sizeof(sums));
-        /* Behind the last window there may be nothing in x, and no sum needs it. */
-        const int last = at_most(t->height, rows->stop + reach), ahead = at_most(last, rows->start + reach + 2);
-        for (int y = at_least(0, rows->start - reach); y < ahead; y++)
-            NAME(ramp)(t, channels, x, v->k, y, counting(reach, y - rows->start), y > rows->start ? 1 : -1, dy, dx, many, left,
-                       right, columns, slopes);
-        for (int row = rows->start;;) {
-            NAME(along)(t, channels, precision, columns, v, tracing, 0, 1, row, dy, across, many);
-            if (++row == rows->stop) return;
-            for (int i = left * many; i < right * many; i++) columns[i] += slopes[i];
-            if (row + reach + 1 < last) NAME(ramp)(t, channels, x, v->k, row + reach + 1, 0, 1, dy, dx, many, left, right, columns, slopes);
-            NAME(ramp)(t, channels, x, v->k, row, 0, -2, dy, dx, many, left, right, columns, slopes);
-            NAME(ramp)(t, channels, x, v->k, row - reach - 1, 0, 1, dy, dx, many, left, right, columns, slopes);
-        }
+        NAME(tapered_strip)(t, channels, x, precision, columns, v, tracing, rows, across, many, left, right);
+        return;
     }
     int y = at_least(0, rows->start - reach);
     const int below = at_most(t->height, rows->start + reach);
@@ -468,7 +483,7 @@ int NAME(shifts)(const task *t) {
     /* The widest window sees a width on either side; the slope of a tapered one two pixels more. */
     sums *columns = vectors(((size_t)3 * t->width + 4) * MOST * sizeof(sums));
     sums *slopes = vectors((size_t)t->width * MOST * sizeof(sums));
-    sums *squares = vectors(t->fresh ? (size_t)(2 * t->radius + 1) * t->width * MOST * sizeof(sums) : 64);
+    sums *squares = vectors((size_t)(t->fresh ? 2 * t->radius + 1 : t->taper ? tapered_rows(t) + 1 : 1) * t->width * MOST * sizeof(sums));
     weights *found = vectors(pixels * (t->channels + 1) * sizeof(weights));
     double *scratch = vectors(2 * (size_t)(t->height + 1) * (t->width + 1) * sizeof(double));
     REAL *x = vectors((t->batch * asked + 2 * MOST) * sizeof(REAL)), *peak = vectors(t->batch * pixels * sizeof(REAL));
