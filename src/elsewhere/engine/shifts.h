@@ -367,11 +367,11 @@ INLINE void NAME(strip)(const task *t, int channels, const REAL *x, REAL precisi
             const int row = y - fresh;
             if (row < rows->start) continue;
             for (int i = left * many; i < right * many; i++) {
-                sums sum = {0};
-                for (int other = 0; other < span; other++) {
-                    const int from = (row - fresh + other + span) % span;
-                    sum += squares[from * size + i] * (taper ? (REAL)counting(fresh, other - fresh) : 1);
-                }
+                sums sum = squares[i];
+                for (int other = 1; other < span; other++) sum += squares[other * size + i];
+                /* What is nearer the centre counts more often. */
+                for (int near = taper ? fresh - 1 : -1; near >= 0; near--)
+                    for (int off = -near; off <= near; off++) sum += squares[(row + off + span) % span * size + i];
                 columns[i] = sum;
             }
             NAME(along)(t, channels, precision, columns, v, tracing, fresh, taper, row, dy, across, many);
