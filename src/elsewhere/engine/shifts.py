@@ -151,11 +151,14 @@ class Shifts:
         """Sums over windows that end at the borders, (B, H, W)."""
         for axis in (1, 2):
             size = squares.shape[axis]
-            at = torch.arange(size)
             if self.taper:
-                weights = counting(at[:, None] - at, 2 * self.radius + 1, taper=True)
-                squares = (squares.movedim(axis, -1) @ weights).movedim(-1, axis)
+                reach = min(self.radius, size - 1)
+                weights = counting(torch.arange(-reach, reach + 1), 2 * self.radius + 1, taper=True)
+                lines = squares.movedim(axis, -1)
+                sums = torch.nn.functional.conv1d(lines.reshape(-1, 1, size), weights.view(1, 1, -1), padding=reach)
+                squares = sums.view(lines.shape).movedim(-1, axis)
                 continue
+            at = torch.arange(size)
             sums = torch.nn.functional.pad(squares.movedim(axis, -1).cumsum(-1), [1, 0])
             last, first = (at + self.radius + 1).clamp(max=size), (at - self.radius).clamp(min=0)
             squares = (sums[..., last] - sums[..., first]).movedim(-1, axis)
