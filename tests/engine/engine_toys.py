@@ -61,9 +61,16 @@ def brute(keys: WindowKeys, queries: Tensor, sigma: Tensor) -> SoftmaxState:
     return SoftmaxState(peak, weights.sum(1), weights @ values)
 
 
-def search(index: Index, queries: Tensor, sigma: Tensor, tolerance: float = 1e-3, memory: int = 2**28) -> SoftmaxState:
+def search(
+    index: Index,
+    queries: Tensor,
+    sigma: Tensor,
+    tolerance: float = 1e-3,
+    memory: int = 2**28,
+    grid: tuple[int, int] | None = None,
+) -> SoftmaxState:
     """What the fast engine finds."""
-    return SearchedKeys(queries, sigma, index, tolerance, memory).search()
+    return SearchedKeys(queries, sigma, index, tolerance, memory, grid).search()
 
 
 def levels(*sigmas: float, each: int = 1) -> Tensor:

@@ -47,6 +47,11 @@ def test_the_loop_finds_what_the_tensor_code_does(
         assert float((next(means) - next(means)).abs().sum(1).max()) < 1e-3 or not there.any()
         for other in ("left", "left_squares"):
             assert torch.allclose(getattr(mine, other), getattr(theirs, other), rtol=1e-3, atol=1e-12)
+        named = theirs.tops > -torch.inf
+        assert torch.equal(mine.tops > -torch.inf, named)
+        assert torch.allclose(mine.tops[named], theirs.tops[named], rtol=1e-4, atol=2e-2)
+        # Those that are as heavy as one another may come in another order.
+        assert float((mine.top_keys == theirs.top_keys)[named].double().mean()) > 0.97 or not named.any()
         assert torch.allclose(mine.band[:, :2], theirs.band[:, :2], rtol=1e-3, atol=1e-12)
         assert torch.allclose(mine.band, theirs.band, rtol=3e-2, atol=1e-12 + 1e-4 * float(theirs.band.abs().max()))
         seen.append((int(there.sum()), compact.pixels.dtype))

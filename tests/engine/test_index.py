@@ -198,7 +198,8 @@ def test_an_index_comes_back_from_its_tensors(case: tuple[str, int, int, bool]) 
     again = Index.of_tensors(keys, index.tensors())
     assert equal(again, index)
     assert again.heavy == index.heavy
-    assert again.nbytes == index.nbytes == sum(t.numel() * t.element_size() for t in index.tensors().values())
+    held = sum(t.numel() * t.element_size() for t in index.tensors().values())
+    assert again.nbytes == index.nbytes == held + 4 * index.keys.places
     for name in ("log_mass", "mean", "variance", "rest", "value", "slope"):
         assert torch.equal(getattr(again.groups, name), getattr(index.groups, name))
     for mine, theirs in zip(rows_of(again.keys), rows_of(index.keys), strict=True):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import elsewhere as els
 from elsewhere.engine import SoftmaxState, build_index
 from elsewhere.engine import searched as module
 from elsewhere.engine.searched import STEP, _Looks
@@ -156,7 +157,8 @@ def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaus
     # So few that every part of the search has something to leave out.
     monkeypatch.setattr(module, "OPENED", 2)
     monkeypatch.setattr(module, "CLOSED", 1.0)
-    monkeypatch.setattr(module, "ROUNDS", (8, 16))
+    monkeypatch.setattr(module, "ROUNDS", ((8, 0.0), (16, 1.0)))
+    monkeypatch.setattr(module, "FIRST", 0)
     keys, index = real("fashion-mini", 150, 3)
     assert len(index.groups) > 6
     sigma = levels(0.5, 2.0, 10.0, each=20)
@@ -230,3 +232,64 @@ def test_wide_windows_at_the_edge_of_freezing() -> None:
     queries = asked(keys, sigma, seed=12)
     error = off(search(index, queries, sigma, TOLERANCE), brute(keys, queries, sigma))
     assert float(error.max()) < 5 * TOLERANCE
+
+
+@pytest.mark.parametrize(("name", "window"), [("fashion-mini", 7), ("pixel-faces", 5)])
+def test_queries_beside_one_another_find_what_one_alone_would_miss(
+    name: str, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So little is read that much is missed.
+    monkeypatch.setattr(module, "ROUNDS", ((8, 0.0), (16, 1.0)))
+    monkeypatch.setattr(module, "FIRST", 0)
+    keys, index = real(name, 60, window)
+    images = els.load_images(name).scaled()[60:64]
+    noisy = images + 0.4 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    cut = (noisy - keys.store.offset).unfold(2, window, 1).unfold(3, window, 1).permute(0, 2, 3, 1, 4, 5)
+    queries, sigma = cut.flatten(0, 2).flatten(1), levels(0.4, each=math.prod(cut.shape[:3]))
+    expected = brute(keys, queries, sigma)
+    alone, together = (search(index, queries, sigma, grid=grid) for grid in (None, (cut.shape[1], cut.shape[2])))
+    errors = [off(state, expected).square().mean().sqrt() for state in (alone, together)]
+    assert float(errors[1]) < 0.7 * float(errors[0])
+    # What is read is not counted twice: the mass is nearer to what it is, too.
+    mass = [(state.log_total - expected.log_total).abs().mean() for state in (alone, together)]
+    assert float(mass[1]) < float(mass[0])
+
+
+def test_where_everything_was_read_neighbours_add_nothing() -> None:
+    keys, index = real("fashion-mini", 20, 5)
+    queries, sigma = asked(keys, levels(0.3, each=36), seed=6), levels(0.3, each=36)
+    # Of so few windows all are read.
+    alone, together = (search(index, queries, sigma, 1e-5, grid=grid) for grid in (None, (6, 6)))
+    assert torch.equal(alone.log_total, together.log_total)
+    assert torch.equal(alone.mean(), together.mean())
+
+
+def test_windows_beside_others() -> None:
+    for floats in (False, True):
+        keys, index = real("fashion-mini", 8, 9, floats)
+        some = torch.arange(index.heavy, len(index.keys), 7)
+        at = index.keys.locate(some, some, some)
+        for down, right in ((0, 1), (1, 0), (-1, -1), (2, -3), (25, 0)):
+            found = index.keys.beside(some, down, right)
+            assert int((found >= 0).sum()) > 0 or down == 25
+            there = found >= 0
+            image, row, column = index.keys.locate(found[there], some, some)
+            assert torch.equal(image, at[0][there])
+            assert torch.equal(row, at[1][there] + down)
+            assert torch.equal(column, at[2][there] + right)
+            # None is forgotten but those outside the grid, and those that others stand for.
+            inside = (
+                (at[1] + down).sub(4).ge(0) & (at[1] + down < 24) & (at[2] + right).sub(4).ge(0) & (at[2] + right < 24)
+            )
+            assert not (there & ~inside).any()
+            assert int((inside & ~there).sum()) <= keys.places - len(index.keys)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(1, 4), columns=st.integers(1, 4), images=st.integers(1, 3))
+def test_sides_of_a_query(rows: int, columns: int, images: int) -> None:
+    places = [(n, i, j) for n in range(images) for i in range(rows) for j in range(columns)]
+    found = module._beside(len(places), (rows, columns))
+    for (n, i, j), sides in zip(places, found.tolist(), strict=True):
+        there = [(n, i + down, j + right) for down, right in module.SIDES]
+        assert sides == [places.index(place) if place in places else -1 for place in there]

@@ -61,7 +61,9 @@ typedef struct {
     int32_t judged;              /* whether what is read is compared with what was expected */
     float band;                  /* where its log share is so near to `until` */
     double largest, most;        /* logs of the largest numbers in float and double */
-    double *peaks, *read, *left, *left_squares, *bands; /* see `Found`: (count), or (count, ...) */
+    int32_t kept;                /* of the keys read the heaviest so many are named, one of a block at most */
+    double *peaks, *read, *left, *left_squares, *bands, *tops; /* see `Found`: (count), or (count, ...) */
+    int64_t *top_keys;
 } reading;
 
 /* What a block is asked: by whom, and what was expected. */
@@ -359,6 +361,19 @@ static void judge(const reading *t, const request *one, double log, const double
     }
 }
 
+/* The heaviest key of the block that was weighed last takes its place among the heaviest of all. */
+static void name_top(const reading *t, const shelf *s, int q, int64_t who, float highest, int64_t first) {
+    double *tops = t->tops + who * t->kept;
+    int64_t *keys = t->top_keys + who * t->kept;
+    int place = t->kept - 1;
+    if (!(highest > tops[place])) return;
+    const float *logs = s->logs + q * s->tiles * TILE;
+    int64_t key = 0;
+    while (logs[key] != highest) key++;
+    for (; place > 0 && highest > tops[place - 1]; place--) tops[place] = tops[place - 1], keys[place] = keys[place - 1];
+    tops[place] = highest, keys[place] = first + key;
+}
+
 static void read_block(const reading *t, shelf *s, int64_t first, int64_t count, const request *requests, int64_t size) {
     load_keys(&t->a, s, first, count);
     for (int64_t start = 0; start < size; start += DOWN) {
@@ -371,6 +386,7 @@ static void read_block(const reading *t, shelf *s, int64_t first, int64_t count,
             double found[4];
             sum_up(&t->a, s, q, highest[q], found);
             take_in(t->a.channels, highest[q], found, t->peaks + one->who, t->read + (size_t)one->who * (1 + t->a.channels));
+            name_top(t, s, q, one->who, highest[q], first);
             if (t->judged && one->last) judge(t, one, highest[q], found);
         }
     }

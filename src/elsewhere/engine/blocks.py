@@ -121,6 +121,8 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
         torch.zeros([count, 1 + channels], dtype=torch.float64),
         torch.zeros([count], dtype=torch.float64),
         torch.zeros([count, 4 + 3 * channels], dtype=torch.float64),
+        torch.full([count, limits.kept], -torch.inf, dtype=torch.float64),
+        torch.full([count, limits.kept], -1),
     )
     asking, held = compact.asking(chunk.keys, chunk.skipped, tables.scale)
     queries, until, before = (what.contiguous() for what in (asked.queries, asked.until, asked.before))
@@ -149,6 +151,7 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
         band=limits.band,
         largest=limits.largest,
         most=limits.most,
+        kept=limits.kept,
         **{name: tensor.data_ptr() for name, tensor in zip(FOUND, found, strict=True)},
     )
     failed = library.read_blocks(ctypes.byref(task))
@@ -158,4 +161,4 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
     return found
 
 
-FOUND = ("peaks", "read", "left", "left_squares", "bands")
+FOUND = ("peaks", "read", "left", "left_squares", "bands", "tops", "top_keys")

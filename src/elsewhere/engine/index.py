@@ -95,8 +95,11 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the images."""
+        assert self.keys.kept is not None
         held = [*self.tensors().values(), *([] if self.keys.copies is None else [self.keys.copies])]
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        # A search needs to know of every place which key is there.
+        numbers = self.keys.places * self.keys.kept.element_size()
+        return numbers + sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     def copied(self) -> Index:
         """The same index, with the windows copied out of the images, which makes reading faster by far."""

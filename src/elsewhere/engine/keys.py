@@ -305,6 +305,7 @@ class WindowKeys:
         other = copy.copy(self)
         other.kept, other.log_counts = kept, log_counts
         other.copies = None
+        other.__dict__.pop("_numbers", None)
         return other
 
     @property
@@ -353,6 +354,26 @@ class WindowKeys:
         """Image, row and column (counted from the first row and column of the grid) of flat positions."""
         rows, columns = self.grid
         return flat // (rows * columns), flat // columns % rows, flat % columns
+
+    def beside(self, keys: Tensor, down: int, right: int) -> Tensor:
+        """Positions of the keys whose windows lie so many rows and columns from those of others, int64.
+
+        -1 where there is none: outside the grid, or where another window stands for it.
+        """
+        image, row, column = self._place(keys if self.kept is None else self.kept[keys].long())
+        row, column = row + down, column + right
+        rows, columns = self.grid
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        flat = ((image * rows + row) * columns + column).where(inside, torch.zeros_like(image))
+        return (flat if self.kept is None else self._numbers[flat].long()).masked_fill(~inside, -1)
+
+    @cached_property
+    def _numbers(self) -> Tensor:
+        """Position of the window at every place among the keys, -1 where another stands for it, int32 or int64."""
+        assert self.kept is not None
+        numbers = torch.full((self.places,), -1, dtype=self.kept.dtype, device=self.device)
+        numbers[self.kept.long()] = torch.arange(len(self.kept), dtype=self.kept.dtype, device=self.device)
+        return numbers
 
     def read(self, start: int, stop: int) -> Keyed:
         return self._keyed(self.raw(start, stop), self._log_counts(start, stop), self._norms(start, stop))

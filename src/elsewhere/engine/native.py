@@ -106,11 +106,14 @@ class Reading(ctypes.Structure):
         ("band", ctypes.c_float),
         ("largest", ctypes.c_double),
         ("most", ctypes.c_double),
+        ("kept", ctypes.c_int32),
         ("peaks", ctypes.c_void_p),
         ("read", ctypes.c_void_p),
         ("left", ctypes.c_void_p),
         ("left_squares", ctypes.c_void_p),
         ("bands", ctypes.c_void_p),
+        ("tops", ctypes.c_void_p),
+        ("top_keys", ctypes.c_void_p),
     ]
 
 

@@ -23,6 +23,7 @@ class Limits(NamedTuple):
         unlike: blocks are read by one product where none is asked by so many times as many queries as another.
         largest, most: logs of the largest numbers in float32 and in float64.
         band: the blocks of the last so many nats tell how good Gaussians are.
+        kept: of the keys read the heaviest so many are named, one of a block at most.
     """
 
     block: int
@@ -31,6 +32,7 @@ class Limits(NamedTuple):
     largest: float
     most: float
     band: float
+    kept: int
 
 
 class Chunk(NamedTuple):
@@ -94,6 +96,8 @@ class Found(NamedTuple):
     left: Tensor
     left_squares: Tensor
     band: Tensor
+    tops: Tensor
+    top_keys: Tensor
 
 
 def _blocks(table: Tensor, nothing: float, block: int) -> Tensor:
@@ -142,8 +146,9 @@ def _tile(chunk: Chunk, tables: Tables, low: int, high: int, count: int) -> tupl
 
 def _read(
     chunk: Chunk, tables: Tables, limits: Limits, cells: tuple[int, int], sizes: Tensor, queries: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Peaks (P,), masses and masses times values (P, 1 + V) of pairs of block and query, block by block.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Peaks (P,), masses and masses times values (P, 1 + V) of pairs of block and query, block by block, and which key
+    the heaviest is, int64 (P,).
 
     Args:
         cells: first cell of a group, and the one behind its last.
@@ -152,6 +157,7 @@ def _read(
     """
     rows = tables.rows
     peak = torch.empty([len(queries)], dtype=rows.dtype)
+    which = torch.empty([len(queries)], dtype=torch.int64)
     out = torch.empty([len(queries), 1 + tables.values.shape[0]], dtype=rows.dtype)
     first_cell, end_cell = cells
     begin, end = int(tables.starts[first_cell]), int(tables.starts[end_cell])
@@ -180,11 +186,12 @@ def _read(
             if len(chosen) < blocks:
                 keys, of_keys = tile[here], values[here]
             weights = torch.bmm(rows[queries[place]].view(len(chosen), most, -1), keys.transpose(1, 2))
-            highest = weights.amax(2)
+            highest, heaviest = weights.max(2)
             weights.sub_(highest.unsqueeze(2)).clamp_(min=-limits.largest).exp_()
             peak[place] = highest.flatten()
+            which[place] = (heaviest + (low + here * size).unsqueeze(1)).flatten()
             out[place] = torch.cat([weights.sum(2, keepdim=True), torch.bmm(weights, of_keys)], dim=2).flatten(0, 1)
-    return peak.double(), out.double()
+    return peak.double(), out.double(), which
 
 
 def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> Found:
@@ -202,6 +209,8 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
     left = torch.zeros([count, 1 + channels], dtype=torch.float64)
     left_squares = torch.zeros([count], dtype=torch.float64)
     band = torch.zeros([count, 4 + 3 * channels], dtype=torch.float64)
+    tops = torch.full([count, limits.kept], -inf, dtype=torch.float64)
+    top_keys = torch.full([count, limits.kept], -1, dtype=torch.int64)
     for group in range(chunk.groups[0], chunk.groups[1]):
         who = asked.opened[group].nonzero().squeeze(1)
         if len(who) == 0:
@@ -234,7 +243,7 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
             continue
         block, row = pairs[:, 0], pairs[:, 1]
         sizes = torch.bincount(block, minlength=len(mass))
-        peak, found = _read(chunk, tables, limits, (first, end), sizes, queries[row])
+        peak, found, which = _read(chunk, tables, limits, (first, end), sizes, queries[row])
         at = who[row]
         highest = peaks.scatter_reduce(0, at, peak, "amax")
         # Nothing read so far: -inf - -inf would be NaN.
@@ -242,6 +251,13 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
         read = read * (peaks - anchor).exp().unsqueeze(1)
         peaks = highest
         read.index_add_(0, at, found * (peak - anchor[at]).exp().unsqueeze(1))
+        heaviest = torch.full([len(who), len(mass)], -inf, dtype=torch.float64)
+        heaviest[row, block] = peak
+        keys = torch.full([len(who), len(mass)], -1, dtype=torch.int64)
+        keys[row, block] = which
+        both = torch.cat([tops[who], heaviest], dim=1).topk(limits.kept, dim=1)
+        tops[who] = both[0]
+        top_keys[who] = torch.cat([top_keys[who], keys], dim=1).gather(1, both[1])
         if not asked.judged:
             continue
         last = ((score[block, row] < until[row] + limits.band) | until[row].isinf()).double()
@@ -253,7 +269,7 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
         )
         e = e.unsqueeze(1)
         band.index_add_(0, at, torch.cat([e, e.square(), miss, miss.square(), off, miss * off, off.square()], dim=1))
-    return Found(peaks, read, left, left_squares, band)
+    return Found(peaks, read, left, left_squares, band, tops, top_keys)
 
 
 read = scripted(read_groups)

@@ -22,8 +22,11 @@ from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import rounding_of
 
-# Reading goes on in rounds, down to about so many cells.
-ROUNDS = (1500, 8000)
+# Reading goes on in rounds: down to about so many cells, where the estimated error is above so many tolerances.
+ROUNDS = ((1500, 0.0), (8000, 1.0), (24000, 4.0))
+# In the first round more where windows are small, so many numbers together for each key of a cell.
+FIRST = 180_000
+MOST_FIRST = 4000
 # The first round is smaller where Gaussians are good.
 FEWEST = 48
 # About so many groups are opened, those that seem to matter most, and more where they leave more than CLOSED of the
@@ -31,11 +34,11 @@ FEWEST = 48
 OPENED = 600
 CLOSED = 0.02
 # Cells of less than e^-EXPAND of the mass are not read in the first round.
-EXPAND = 20.0
+EXPAND = 30.0
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
 GROUPS_SAMPLED = 512
-CELLS_SAMPLED = 8192
-SPARSEST = 20
+CELLS_SAMPLED = 4096
+SPARSEST = 40
 # Where one nat of a Gaussian's is worth so many, the nearest keys are all that counts.
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from block to block add up to.
@@ -53,7 +56,15 @@ PIECES = 48
 A_QUERY = 2**13
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
-LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4)
+LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=8)
+# Windows beside one another find windows beside one another: the TOLD heaviest keys that the queries on all sides found
+# are looked at as well, in so many passes. They matter where they have this share of the mass.
+SIDES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+TOLD = 4
+PASSES = 2
+NAMED = 1e-3
+NAMED_AT_ONCE = 32
+NEAR = 0.1
 # Below this share of the width of cells, float32 does not tell Gaussians apart.
 PRECISE = 0.05
 
@@ -67,14 +78,25 @@ class SearchedKeys:
         index: where keys and values come from.
         tolerance: the largest error of the average aimed for, in units of the values.
         memory: bytes that the search may use, roughly.
+        grid: rows and columns of the images, or parts of them, whose windows the queries are, one after another; None
+            where they are not beside one another.
     """
 
-    def __init__(self, queries: Tensor, sigma: Tensor, index: Index, tolerance: float, memory: int) -> None:
+    def __init__(
+        self,
+        queries: Tensor,
+        sigma: Tensor,
+        index: Index,
+        tolerance: float,
+        memory: int,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
         self.queries = queries
         self.sigma = sigma
         self.index = index
         self.tolerance = tolerance
         self.at_once = max(64, memory // (A_QUERY + len(index.groups)))
+        self.beside = _beside(len(queries), grid or (1, 1))
 
     def search(self) -> SoftmaxState:
         """The state of every query, with its `error`."""
@@ -82,9 +104,20 @@ class SearchedKeys:
         for level in torch.unique(self.sigma).tolist():
             looks = _Looks(self.index, level)
             for some in torch.split((self.sigma == level).nonzero().flatten(), self.at_once):
-                states.append(_Search(self.queries[some], looks, self.tolerance).run())
+                # Of queries that are searched at another time nothing is known.
+                number = torch.full((len(self.queries) + 1,), -1)
+                number[some] = torch.arange(len(some))
+                states.append(_Search(self.queries[some], looks, self.tolerance, number[self.beside[some]]).run())
                 order.append(some)
         return stack(states).take(torch.cat(order).argsort())
+
+
+def _beside(count: int, grid: tuple[int, int]) -> Tensor:
+    """Numbers of the queries on all SIDES of each, -1 where there is none, int64 (count, sides)."""
+    numbers = torch.nn.functional.pad(torch.arange(count).view(-1, *grid), [1, 1, 1, 1], value=-1)
+    rows, columns = grid
+    sides = [numbers[:, 1 + down : 1 + down + rows, 1 + right : 1 + right + columns].flatten() for down, right in SIDES]
+    return torch.stack(sides, dim=1)
 
 
 @dataclass(frozen=True)
@@ -180,6 +213,7 @@ class _Sums:
         left_squares: sum of the squares of the masses of blocks not read, (Q,).
         band: over the last blocks read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
             m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (Q, 4 + 3 V).
+        tops, top_keys: logs and numbers of the heaviest keys read, (Q, kept).
     """
 
     peak: Tensor
@@ -187,6 +221,8 @@ class _Sums:
     left: Tensor
     left_squares: Tensor
     band: Tensor
+    tops: Tensor
+    top_keys: Tensor
 
     @classmethod
     def zeros(cls, count: int, values: int) -> _Sums:
@@ -199,6 +235,8 @@ class _Sums:
             new(count, 1 + values),
             new(count),
             new(count, 4 + 3 * values),
+            new(count, LIMITS.kept) - torch.inf,
+            torch.full((count, LIMITS.kept), -1),
         )
 
     def add_read(self, at: Tensor, peak: Tensor, read: Tensor) -> None:
@@ -210,8 +248,16 @@ class _Sums:
         self.peak = highest
         self.read.index_add_(0, at, read * (peak - anchor[at]).exp()[:, None])
 
+    def add_tops(self, at: Tensor, tops: Tensor, keys: Tensor) -> None:
+        """Add heavy keys of the queries `at`, of which there is one each."""
+        best = torch.cat([self.tops[at], tops], dim=1).topk(LIMITS.kept, dim=1)
+        self.tops[at] = best.values
+        self.top_keys[at] = torch.cat([self.top_keys[at], keys], dim=1).gather(1, best.indices)
+
     def add(self, other: Found) -> None:
-        self.add_read(torch.arange(len(self.peak)), other.peak, other.read)
+        everyone = torch.arange(len(self.peak))
+        self.add_read(everyone, other.peak, other.read)
+        self.add_tops(everyone, other.tops, other.top_keys)
         self.left += other.left
         self.left_squares += other.left_squares
         self.band += other.band
@@ -241,9 +287,9 @@ class _Plan:
 class _Search:
     """The search of queries that share a noise level."""
 
-    def __init__(self, queries: Tensor, looks: _Looks, tolerance: float) -> None:
+    def __init__(self, queries: Tensor, looks: _Looks, tolerance: float, beside: Tensor) -> None:
         index, sigma = looks.index, looks.sigma
-        self.looks, self.index, self.tolerance = looks, index, tolerance
+        self.looks, self.index, self.tolerance, self.beside = looks, index, tolerance, beside
         self.count = len(queries)
         self.values = index.cells.value.shape[1]
         keys = index.keys
@@ -254,6 +300,7 @@ class _Search:
         dtype = torch.float64 if rounding > ROUNDING or queries.dtype == torch.float64 else torch.float32
         one = torch.ones_like(norms)
         rows = [wide * (precision / keys.scale), (one * (-precision / (2 * keys.scale**2)))[:, None], one[:, None]]
+        self.wide = wide
         offset = wide - index.origin
         along = offset @ index.basis.double()
         outside = (offset.square().sum(1) - along.square().sum(1)).clamp(min=0)
@@ -343,10 +390,12 @@ class _Search:
         looks, step = self.sample
         logs = _weigh(asked, looks, slice(None)).sub_(relative)
         # Less to read where Gaussians are good.
-        ranks = torch.tensor(ROUNDS).expand(len(asked), -1).double()
+        first, *others = (cells for cells, _ in ROUNDS)
+        first = max(first, min(FIRST // self.index.keys.width, MOST_FIRST))
+        ranks = torch.tensor([first, *others]).expand(len(asked), -1).double()
         ranks = torch.cat([(ranks[:, :1] * doubt[:, None]).clamp(min=FEWEST), ranks[:, 1:]], dim=1)
         ranks = (ranks / step).long()
-        highest = logs.topk(min(logs.shape[1], ROUNDS[-1] // step + 2), dim=1).values
+        highest = logs.topk(min(logs.shape[1], others[-1] // step + 2), dim=1).values
         # Half-way to the next one, so that rounding does not decide on which side of it a cell lies.
         after, before = (highest.gather(1, at.clamp(max=highest.shape[1] - 1)) for at in (ranks + 1, ranks))
         depths = (before + after) / 2
@@ -361,10 +410,14 @@ class _Search:
         before = torch.full((self.count,), torch.inf)
         error = torch.full((self.count,), torch.inf, dtype=torch.float64)
         mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64)
-        for depth in self.plan.depths.unbind(1):
+        for depth, (_, worth) in zip(self.plan.depths.unbind(1), ROUNDS, strict=True):
+            active = active[error[active] > worth * self.tolerance]
+            if not len(active):
+                break
             until = depth[active]
             sums = self._round(active, until, before[active])
             known.add_read(active, sums.peak, sums.read)
+            known.add_tops(active, sums.tops, sums.top_keys)
             known.left[active], known.left_squares[active] = sums.left, sums.left_squares
             before[active] = until
             last, state = mean, self._state(known)
@@ -374,10 +427,101 @@ class _Search:
             else:
                 error[active] = self._error(known, sums.band, state, active)
             error[active[until.isinf() & everything[active]]] = 0
-            active = active[error[active] > self.tolerance]
-            if not len(active):
-                break
+        if self._read_named(known):
+            state = self._state(known)
         return replace(state, error=error.clamp(min=RESOLVED * self.tolerance))
+
+    def _read_named(self, known: _Sums) -> bool:
+        """Read the blocks that hold what was found beside a query, where that matters and was not read; whether any."""
+        for passed in range(PASSES):
+            query, first = self._named(known)
+            if not len(query):
+                return passed > 0
+            self._take_in(known, query, first)
+        known.left[:, 0].clamp_(min=0)
+        known.left_squares.clamp_(min=0)
+        return True
+
+    def _take_in(self, known: _Sums, query: Tensor, first: Tensor) -> None:
+        """Read blocks, told by their first cells, each for a query; the queries come in order."""
+        parts = torch.split(torch.arange(len(query)), NAMED_AT_ONCE)
+        blocks = in_parallel(lambda part: self._read_blocks(query[part], first[part]), parts)
+        for part, found in zip(parts, blocks, strict=True):
+            at = query[part]
+            known.add_read(at, found.peak, found.read)
+            known.left.index_add_(0, at, -found.left)
+            known.left_squares.index_add_(0, at, -found.left_squares)
+            # One block of each query at a time.
+            nth = torch.arange(len(at)) - torch.searchsorted(at, at)
+            for n in range(int(nth.max()) + 1):
+                some = nth == n
+                known.add_tops(at[some], found.tops[some], found.top_keys[some])
+
+    def _named(self, known: _Sums) -> tuple[Tensor, Tensor]:
+        """Pairs of query and block, told by its first cell, in order.
+
+        The block holds a key that lies beside one found beside the query; it was not read, and would have been among
+        those with the heaviest keys.
+        """
+        keys, count = self.index.keys, len(self.index.keys)
+        named = [torch.empty(0, dtype=torch.int64)]
+        for (down, right), there in zip(SIDES, self.beside.unbind(1), strict=True):
+            who = (there >= 0).nonzero().flatten()
+            found = known.top_keys[there[who], :TOLD]
+            query, found = (what[found >= 0] for what in (who[:, None].expand(found.shape), found))
+            moved = keys.beside(found, -down, -right)
+            named.append((query * count + moved)[moved >= self.index.heavy])
+        pairs = torch.unique(torch.cat(named))
+        query, key = pairs // count, pairs % count
+        parts = torch.split(torch.arange(len(pairs)), max(1, 2**20 // keys.width))
+        logs = [logs for logs, _ in in_parallel(lambda at: self._logs(query[at], key[at, None]), parts)]
+        log = torch.cat([torch.empty(0, 1, dtype=torch.float64), *logs]).squeeze(1)
+        total = self._state(known).log_total - self.plan.reference
+        # Had it been read it would be among the heaviest, but for rounding.
+        matters = log > torch.maximum(total + math.log(NAMED), known.tops[:, -1] + NEAR)[query]
+        query, first = query[matters], self._first(key[matters])
+        new = (first[:, None] != self._first(known.top_keys)[query]).all(1)
+        pairs = torch.unique((query * len(self.index.cells) + first)[new])
+        return pairs // len(self.index.cells), pairs % len(self.index.cells)
+
+    def _first(self, key: Tensor) -> Tensor:
+        """First cells of the blocks that hold some keys, -1 where there is no key or it is outside the cells."""
+        cell = torch.searchsorted(self.index.starts, key, right=True) - 1
+        group = torch.searchsorted(self.index.bounds, cell.clamp(min=0), right=True) - 1
+        begin = self.index.bounds[group]
+        return (begin + (cell - begin) // LIMITS.block * LIMITS.block).where(cell >= 0, cell)
+
+    def _logs(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-weights of keys (n, k), each query's own, relative to the reference, and values (n, k, V); float64."""
+        keys = self.index.keys
+        rows, values = keys.some(key.flatten(), torch.empty(key.numel(), keys.width + 2, dtype=torch.float64))
+        differences = (rows[:, :-2] / keys.scale).view(*key.shape, keys.width) - self.wide[query][:, None]
+        logs = rows[:, -1].view(key.shape) - differences.square().sum(2) / (2 * self.looks.sigma**2)
+        return logs - self.plan.reference[query][:, None], (values / keys.scale).view(*key.shape, self.values)
+
+    def _read_blocks(self, query: Tensor, first: Tensor) -> Found:
+        """Read one block for each of some queries; `left` is what Gaussians stand for no longer."""
+        index = self.index
+        group = torch.searchsorted(index.bounds, first, right=True) - 1
+        end = torch.minimum(first + LIMITS.block, index.bounds[group + 1])
+        cells = first[:, None] + torch.arange(LIMITS.block)
+        nothing, cells = cells >= end[:, None], torch.minimum(cells, end[:, None] - 1)
+        asked, asked_values = (what[query].T[..., None] for what in (self.asked, self.asked_values))
+        claims = torch.stack([(look.masses[:, cells] * asked).sum(0) for look in self.looks.cells]).amin(0)
+        # Of closed groups, Gaussians of their own stand for all.
+        nothing |= ~self.opened[group, query][:, None]
+        mass = claims.clamp(max=LARGEST).exp().double().masked_fill(nothing, 0)
+        expected = [(mass * (look[:, cells] * asked_values).sum(0)).sum(1) for look in self.looks.cells[0].values]
+        left = torch.stack([mass.sum(1), *expected], dim=1)
+        begin, stop = index.starts[first], index.starts[end]
+        keys = begin[:, None] + torch.arange(int((stop - begin).max()))
+        logs, values = self._logs(query, torch.minimum(keys, stop[:, None] - 1))
+        logs = logs.masked_fill(keys >= stop[:, None], -torch.inf)
+        peak, which = logs.max(1)
+        weights = (logs - peak[:, None]).exp()
+        read = torch.cat([weights.sum(1, keepdim=True), (weights[:, None] @ values).squeeze(1)], dim=1)
+        tops, top_keys = peak[:, None], (begin + which)[:, None]
+        return Found(peak, read, left, left[:, 0].square(), left.new_empty(0), tops, top_keys)
 
     def _state(self, known: _Sums) -> SoftmaxState:
         """The state of all that is known: keys read, heavy keys, and Gaussians in place of the others."""

@@ -356,7 +356,8 @@ class EquivariantLocalScore(WindowedMachine):
         each = queries.shape[1] * queries.shape[2]
         asked, levels = queries.reshape(len(queries) * each, -1), sigma.repeat_interleave(each)
         if self._searched(places, label):
-            return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory)
+            grid = queries.shape[1], queries.shape[2]
+            return SearchedKeys(asked, levels, self._index(places, label), self.tolerance, self.memory, grid)
         tolerance = self.tolerance if self._may_search else 0.0
         keys = self._shared_keys(window, places, label)
         if keys.roots is not None:
