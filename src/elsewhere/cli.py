@@ -172,7 +172,8 @@ def main(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and the pictures.")] = Path("elsewhere-demo"),
     count: Annotated[
-        int, typer.Option(min=1, max=1000, help="Seeds on fashion-mini, classes in turn; half as many on pixel-faces.")
+        int,
+        typer.Option(min=1, max=1000, help="Seeds on fashion-mini, classes in turn; a quarter as many on pixel-faces."),
     ] = 8,
     seed: Seed = 0,
 ) -> None:

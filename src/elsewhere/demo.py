@@ -33,7 +33,7 @@ class Scene:
 
 SCENES = (
     Scene("Clothes: fashion-mini and the network fashion-resnet", "fashion-mini", "fashion-resnet"),
-    Scene("Portraits: pixel-faces and the network faces-resnet", "pixel-faces", "faces-resnet", 0.5),
+    Scene("Portraits: pixel-faces and the network faces-resnet", "pixel-faces", "faces-resnet", 0.25),
 )
 
 
@@ -44,7 +44,7 @@ def demo(out: str | Path, count: int = 8, seed: int = 0, *, progress: bool = Fal
 
     Args:
         out: folder, made when missing.
-        count: seeds drawn on the clothes, classes in turn; on the portraits half as many.
+        count: seeds drawn on the clothes, classes in turn; on the portraits a quarter as many.
         seed: of the noise.
         progress: show bars with the time left.
 

@@ -23,7 +23,7 @@ from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import rounding_of
 
 # Reading goes on in rounds: down to about so many cells, where the estimated error is above so many tolerances.
-ROUNDS = ((1500, 0.0), (8000, 1.0), (24000, 4.0))
+ROUNDS = ((1500, 0.0), (6000, 1.0), (24000, 4.0))
 # In the first round more where windows are small, so many numbers together for each key of a cell.
 FIRST = 180_000
 MOST_FIRST = 4000
