@@ -125,16 +125,17 @@ class EquivariantLocalScore(WindowedMachine):
     ) -> Iterator[list[Question]]:
         asked, margin = self._asked(x, window)
         padded = wrap(x, margin)
-        if self._slides(x, label):
-            slid = [part for part in asked if not self._searched(part.keys, label)]
-            others = [part for part in asked if self._searched(part.keys, label)]
-            # Of the edges alone, a shift brings few windows together.
-            if slid and not (others and self.tolerance >= COARSE and self.channels * window**2 <= LITTLE):
-                asked = others
+        searched = [part for part in asked if self._searched(part.keys, label)]
+        # Of the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
+        single = bool(searched) and self.tolerance >= COARSE and self.channels * window**2 <= LITTLE
+        if self._slides(x, label) and not single:
+            slid = [part for part in asked if part not in searched]
+            if slid:
+                asked = searched
                 counts = self._log_counts(slid, label) if traced else None
                 yield from self._slid(padded, sigma, window, label, slid, margin, counts)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
-        for group in self._groups([part for part in asked if not part.alone], len(x)):
+        for group in self._groups([part for part in asked if single or not part.alone], len(x)):
             questions = []
             for part in group:
                 inside = (range(r.start + margin, r.stop + margin) for r in (part.rows, part.columns))
@@ -143,7 +144,7 @@ class EquivariantLocalScore(WindowedMachine):
                 job = self._job(queries, sigma, window, part.keys, label)
                 questions.append(Question(job, pixels, self._padding(part.keys)))
             yield questions
-        alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone]
+        alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone and not single]
         if alone:
             yield [
                 same_place(self, x, sigma, window, label, torch.tensor(pixels, device=x.device))
