@@ -398,7 +398,7 @@ def test_the_demo_writes_one_report(world: dict[str, Path], tmp_path: Path, monk
     for scene in demo.SCENES:
         assert scene.title in page
         counts = json.loads((tmp_path / scene.data / "results.json").read_text())["settings"]["seeds"]
-        assert counts == (3 if scene.share == 1 else 2)
+        assert counts == (3 if scene.share == 1 else 1)
 
 
 @pytest.fixture
