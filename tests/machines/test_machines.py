@@ -255,7 +255,8 @@ def test_a_label_keeps_only_its_own_images(
     mixed = MAKERS[name](data, window)(x, sigma, torch.tensor(asked))
     for row, label in enumerate(asked):
         alone = MAKERS[name](els.ImageSet(data.images[labels == label]), window)
-        assert torch.allclose(mixed[row], alone(x[row : row + 1], sigma)[0], atol=1e-5)
+        # Log-weights may be rounded by 1e-4 nats, and are so in another way for another number of queries.
+        assert torch.allclose(mixed[row], alone(x[row : row + 1], sigma)[0], atol=1e-4)
 
 
 @few

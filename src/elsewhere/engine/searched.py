@@ -2,7 +2,8 @@
 
 Every query is first weighed against the Gaussians of groups and cells. The cells that seem to matter most are read, key
 by key; all others keep their Gaussians. What was read is compared with what had been expected of it: by as much may the
-rest be off as well. Where that is more than the tolerance, the next cells are read.
+rest be off as well. Where that is more than the tolerance, the next cells are read. At last every query looks at what
+those beside it found.
 """
 
 from __future__ import annotations
@@ -433,14 +434,16 @@ class _Search:
 
     def _read_named(self, known: _Sums) -> bool:
         """Read the blocks that hold what was found beside a query, where that matters and was not read; whether any."""
-        for passed in range(PASSES):
+        found = False
+        for _ in range(PASSES):
             query, first = self._named(known)
             if not len(query):
-                return passed > 0
+                break
             self._take_in(known, query, first)
+            found = True
         known.left[:, 0].clamp_(min=0)
         known.left_squares.clamp_(min=0)
-        return True
+        return found
 
     def _take_in(self, known: _Sums, query: Tensor, first: Tensor) -> None:
         """Read blocks, told by their first cells, each for a query; the queries come in order."""
