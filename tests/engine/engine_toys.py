@@ -67,7 +67,7 @@ def search(
     sigma: Tensor,
     tolerance: float = 1e-3,
     memory: int = 2**28,
-    grid: tuple[int, int] | None = None,
+    grid: tuple[int, int] = (1, 1),
 ) -> SoftmaxState:
     """What the fast engine finds."""
     return SearchedKeys(queries, sigma, index, tolerance, memory, grid).search()

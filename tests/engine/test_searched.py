@@ -247,7 +247,7 @@ def test_queries_beside_one_another_find_what_one_alone_would_miss(
     cut = (noisy - keys.store.offset).unfold(2, window, 1).unfold(3, window, 1).permute(0, 2, 3, 1, 4, 5)
     queries, sigma = cut.flatten(0, 2).flatten(1), levels(0.4, each=math.prod(cut.shape[:3]))
     expected = brute(keys, queries, sigma)
-    alone, together = (search(index, queries, sigma, grid=grid) for grid in (None, (cut.shape[1], cut.shape[2])))
+    alone, together = (search(index, queries, sigma, grid=grid) for grid in ((1, 1), (cut.shape[1], cut.shape[2])))
     errors = [off(state, expected).square().mean().sqrt() for state in (alone, together)]
     assert float(errors[1]) < 0.7 * float(errors[0])
     # What is read is not counted twice: the mass is nearer to what it is, too.
@@ -259,7 +259,7 @@ def test_where_everything_was_read_neighbours_add_nothing() -> None:
     keys, index = real("fashion-mini", 20, 5)
     queries, sigma = asked(keys, levels(0.3, each=36), seed=6), levels(0.3, each=36)
     # Of so few windows all are read.
-    alone, together = (search(index, queries, sigma, 1e-5, grid=grid) for grid in (None, (6, 6)))
+    alone, together = (search(index, queries, sigma, 1e-5, grid=grid) for grid in ((1, 1), (6, 6)))
     assert torch.equal(alone.log_total, together.log_total)
     assert torch.equal(alone.mean(), together.mean())
 

@@ -79,8 +79,7 @@ class SearchedKeys:
         index: where keys and values come from.
         tolerance: the largest error of the average aimed for, in units of the values.
         memory: bytes that the search may use, roughly.
-        grid: rows and columns of the images, or parts of them, whose windows the queries are, one after another; None
-            where they are not beside one another.
+        grid: rows and columns of the images, or parts of them, whose windows the queries are, one after another.
     """
 
     def __init__(
@@ -90,14 +89,14 @@ class SearchedKeys:
         index: Index,
         tolerance: float,
         memory: int,
-        grid: tuple[int, int] | None = None,
+        grid: tuple[int, int] = (1, 1),
     ) -> None:
         self.queries = queries
         self.sigma = sigma
         self.index = index
         self.tolerance = tolerance
         self.at_once = max(64, memory // (A_QUERY + len(index.groups)))
-        self.beside = _beside(len(queries), grid or (1, 1))
+        self.beside = _beside(len(queries), grid)
 
     def search(self) -> SoftmaxState:
         """The state of every query, with its `error`."""
@@ -294,14 +293,13 @@ class _Search:
         self.count = len(queries)
         self.values = index.cells.value.shape[1]
         keys = index.keys
-        wide = queries.double()
+        self.wide = wide = queries.double()
         norms = wide.square().sum(1)
         precision = 1 / sigma**2
         rounding = float(rounding_of(norms.max().sqrt(), keys.typical_norm, precision))
         dtype = torch.float64 if rounding > ROUNDING or queries.dtype == torch.float64 else torch.float32
         one = torch.ones_like(norms)
         rows = [wide * (precision / keys.scale), (one * (-precision / (2 * keys.scale**2)))[:, None], one[:, None]]
-        self.wide = wide
         offset = wide - index.origin
         along = offset @ index.basis.double()
         outside = (offset.square().sum(1) - along.square().sum(1)).clamp(min=0)
@@ -428,28 +426,25 @@ class _Search:
             else:
                 error[active] = self._error(known, sums.band, state, active)
             error[active[until.isinf() & everything[active]]] = 0
-        if self._read_named(known):
-            state = self._state(known)
+        self._read_named(known)
+        state = self._state(known)
         return replace(state, error=error.clamp(min=RESOLVED * self.tolerance))
 
-    def _read_named(self, known: _Sums) -> bool:
-        """Read the blocks that hold what was found beside a query, where that matters and was not read; whether any."""
-        found = False
+    def _read_named(self, known: _Sums) -> None:
+        """Read the blocks that hold what was found beside a query, where that matters and was not read."""
         for _ in range(PASSES):
             query, first = self._named(known)
             if not len(query):
                 break
             self._take_in(known, query, first)
-            found = True
         known.left[:, 0].clamp_(min=0)
         known.left_squares.clamp_(min=0)
-        return found
 
     def _take_in(self, known: _Sums, query: Tensor, first: Tensor) -> None:
         """Read blocks, told by their first cells, each for a query; the queries come in order."""
         parts = torch.split(torch.arange(len(query)), NAMED_AT_ONCE)
-        blocks = in_parallel(lambda part: self._read_blocks(query[part], first[part]), parts)
-        for part, found in zip(parts, blocks, strict=True):
+        read = in_parallel(lambda part: self._read_blocks(query[part], first[part]), parts)
+        for part, found in zip(parts, read, strict=True):
             at = query[part]
             known.add_read(at, found.peak, found.read)
             known.left.index_add_(0, at, -found.left)
