@@ -89,7 +89,6 @@ typedef struct {
     float *norms, *counts;  /* -|k|^2 / 2 for products, and log counts, (tiles, TILE) */
     float *values;          /* (channels, tiles, TILE) */
     float *logs;            /* (DOWN, tiles, TILE) */
-    uint16_t *narrow;
     int64_t most, tiles;
 } shelf;
 
@@ -216,20 +215,18 @@ static int make_shelf(const asking *t, shelf *s, int64_t count) {
     if (count <= s->most) return 1;
     const int length = length_of(t);
     const size_t size = tiles_of(count) * TILE * sizeof(float);
-    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs), free(s->narrow);
+    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs);
     s->keys = vectors(size * length), s->norms = vectors(size), s->counts = vectors(size);
     s->values = vectors(size * t->channels), s->logs = vectors(size * DOWN);
-    s->narrow = vectors((size_t)length * TILE * sizeof *s->narrow);
     s->most = count;
-    if (!s->keys || !s->norms || !s->counts || !s->values || !s->logs || !s->narrow) return 0;
+    if (!s->keys || !s->norms || !s->counts || !s->values || !s->logs) return 0;
     /* What fills the last tile up is looked at as well. */
-    memset(s->keys, 0, size * length), memset(s->narrow, 0, (size_t)length * TILE * sizeof *s->narrow);
-    memset(s->norms, 0, size);
+    memset(s->keys, 0, size * length), memset(s->norms, 0, size);
     return 1;
 }
 
 static void free_shelf(shelf *s) {
-    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs), free(s->narrow);
+    free(s->keys), free(s->norms), free(s->counts), free(s->values), free(s->logs);
 }
 
 INLINE float pixel_of(const asking *t, int64_t key, int64_t position) {
@@ -238,25 +235,58 @@ INLINE float pixel_of(const asking *t, int64_t key, int64_t position) {
 }
 
 /* Pairs of pixels of the keys of a tile, less the centre, as numbers of 16 bits. */
-static void load_pairs(const asking *t, uint16_t *narrow, int64_t first, int64_t here, number *into) {
-    const int length = length_of(t);
-    const uint8_t *from = (const uint8_t *)t->keys + (size_t)(first - t->skipped) * t->width;
-    /* Two bytes at a time, which are then widened in whole vectors. */
-    for (int64_t lane = 0; lane < here; lane++, from += t->width) {
-        for (int i = 0; i < t->width / 2; i++) memcpy(narrow + i * TILE + lane, from + 2 * i, 2);
-        if (t->width % 2) {
-            /* Beside the last one a pixel that counts for nothing. */
-            const uint8_t two[2] = {from[t->width - 1], (uint8_t)t->centre};
-            memcpy(narrow + (length - 1) * TILE + lane, two, 2);
-        }
-    }
-    const uint32_t centre = (uint32_t)t->centre, both = centre | centre << 16;
-    for (int i = 0; i < length * TILE; i++) {
-        /* With their highest bits set the halves borrow nothing of one another. */
-        const uint32_t wide = (uint32_t)(narrow[i] & 255) | (uint32_t)(narrow[i] >> 8) << 16;
-        into[i] = (int32_t)(((wide | 0x80008000u) - both) ^ 0x80008000u);
-    }
+#ifdef __AVX2__
+/* Eight pairs of a key from number `pair` on, the last of which may want a pixel that counts for nothing. */
+INLINE __m128i eight_pairs(const uint8_t *key, int width, int pair, uint8_t centre) {
+    if (2 * pair + 16 <= width) return _mm_loadu_si128((const __m128i *)(key + 2 * pair));
+    if (2 * pair + 15 == width && width >= 16)
+        return _mm_insert_epi8(_mm_srli_si128(_mm_loadu_si128((const __m128i *)(key + width - 16)), 1), centre, 15);
+    uint8_t some[16];
+    memset(some, centre, sizeof some);
+    memcpy(some, key + 2 * pair, width - 2 * pair);
+    return _mm_loadu_si128((const __m128i *)some);
 }
+
+static void load_pairs(const asking *t, int64_t first, int64_t here, number *into) {
+    const int length = length_of(t), width = t->width;
+    const uint8_t centre = (uint8_t)t->centre, *from = (const uint8_t *)t->keys + (size_t)(first - t->skipped) * width;
+    const __m256i both = _mm256_set1_epi16(centre);
+    for (int64_t lane = 0; lane < TILE; lane += 8)
+        for (int pair = 0; pair < length; pair += 8) {
+            /* Where there is no key, the last one once more: it does not count. The last pairs may be looked at twice. */
+            const int at = pair + 8 > length && length >= 8 ? length - 8 : pair;
+            __m128i row[8], two[8], four[8];
+            for (int i = 0; i < 8; i++)
+                row[i] = eight_pairs(from + (lane + i < here ? lane + i : here - 1) * width, width, at, centre);
+            for (int i = 0; i < 8; i += 2) {
+                two[i] = _mm_unpacklo_epi16(row[i], row[i + 1]);
+                two[i + 1] = _mm_unpackhi_epi16(row[i], row[i + 1]);
+            }
+            for (int i = 0; i < 8; i += 4)
+                for (int j = 0; j < 2; j++) {
+                    four[i + 2 * j] = _mm_unpacklo_epi32(two[i + j], two[i + j + 2]);
+                    four[i + 2 * j + 1] = _mm_unpackhi_epi32(two[i + j], two[i + j + 2]);
+                }
+            for (int i = 0; i < 8 && at + i < length; i++) {
+                const __m128i all = i % 2 ? _mm_unpackhi_epi64(four[i / 2], four[i / 2 + 4])
+                                          : _mm_unpacklo_epi64(four[i / 2], four[i / 2 + 4]);
+                const __m256i wide = _mm256_sub_epi16(_mm256_cvtepu8_epi16(all), both);
+                _mm256_storeu_si256((__m256i *)(into + (at + i) * TILE + lane), wide);
+            }
+        }
+}
+#else
+static void load_pairs(const asking *t, int64_t first, int64_t here, number *into) {
+    const uint8_t *from = (const uint8_t *)t->keys + (size_t)(first - t->skipped) * t->width;
+    const int centre = (int)t->centre;
+    for (int64_t lane = 0; lane < here; lane++, from += t->width)
+        for (int i = 0; i < length_of(t); i++) {
+            /* Beside the last one a pixel that counts for nothing. */
+            const int one = from[2 * i] - centre, other = 2 * i + 1 < t->width ? from[2 * i + 1] - centre : 0;
+            into[i * TILE + lane] = (int32_t)(((uint32_t)other << 16) | ((uint32_t)one & 0xffff));
+        }
+}
+#endif
 
 /* Put keys from `first` on there. */
 static void load_keys(const asking *t, shelf *s, int64_t first, int64_t count) {
@@ -266,7 +296,7 @@ static void load_keys(const asking *t, shelf *s, int64_t first, int64_t count) {
         const int64_t start = first + tile * TILE, here = count - tile * TILE < TILE ? count - tile * TILE : TILE;
         number *into = s->keys + tile * length * TILE;
         if (t->digits) {
-            load_pairs(t, s->narrow, start, here, into);
+            load_pairs(t, start, here, into);
             for (int v = 0; v < ACROSS; v++) {
                 integers norms = {0};
                 for (int i = 0; i < length; i++) {
@@ -367,8 +397,9 @@ static void name_top(const reading *t, const shelf *s, int q, int64_t who, float
     int64_t *keys = t->top_keys + who * t->kept;
     int place = t->kept - 1;
     if (!(highest > tops[place])) return;
-    const float *logs = s->logs + q * s->tiles * TILE;
+    const float *logs = s->logs + q * s->tiles * TILE, less = nextafterf(highest, -INFINITY);
     int64_t key = 0;
+    while (!any_above(((const weights *)logs)[key / LANES], less)) key += LANES;
     while (logs[key] != highest) key++;
     for (; place > 0 && highest > tops[place - 1]; place--) tops[place] = tops[place - 1], keys[place] = keys[place - 1];
     tops[place] = highest, keys[place] = first + key;

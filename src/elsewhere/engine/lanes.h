@@ -21,6 +21,22 @@ INLINE weights NAME(larger)(weights a, weights b) {
 #endif
 }
 
+INLINE int NAME(any_above)(weights a, float least) {
+#if defined(__AVX512F__) && LANES == 16
+    return _mm512_cmp_ps_mask((__m512)a, _mm512_set1_ps(least), _CMP_GT_OQ) != 0;
+#elif defined(__AVX__) && LANES == 8
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_set1_ps(least), _CMP_GT_OQ)) != 0;
+#elif defined(__SSE__) && LANES == 4
+    return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_set1_ps(least))) != 0;
+#else
+    const integers mask = a > least;
+    int64_t pairs[LANES / 2], found = 0;
+    memcpy(pairs, &mask, sizeof pairs);
+    for (int i = 0; i < LANES / 2; i++) found |= pairs[i];
+    return found != 0;
+#endif
+}
+
 /* e^a of numbers up to 80; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
  * costs a hundred times as much. Looking whether any is above costs more than it saves. */
 INLINE weights NAME(exponential)(weights a) {

@@ -89,7 +89,17 @@ class Asked(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found for the queries of a round: see `_Sums`."""
+    """What was found for the queries of a round, as sums relative to e^reference.
+
+    Attributes:
+        peak: the largest log-weight read, (A,).
+        read: mass and mass times values of the keys read, relative to the peak, (A, 1 + V).
+        left: the same for blocks not read, by their Gaussians.
+        left_squares: sum of the squares of the masses of blocks not read, (A,).
+        band: over the last blocks read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
+            m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (A, 4 + 3 V).
+        tops, top_keys: logs and numbers of the heaviest keys read, (A, kept).
+    """
 
     peak: Tensor
     read: Tensor

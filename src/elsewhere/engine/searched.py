@@ -54,7 +54,7 @@ LEVELS = 24
 # Queries planned at once, pieces that the work is cut into, and bytes that a query needs beside them.
 PLANNED = 256
 PIECES = 48
-A_QUERY = 2**13
+A_QUERY = 2**15
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
 LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=8)
@@ -203,29 +203,18 @@ def _weigh(asked: Tensor, looks: list[_Look], cells: slice) -> Tensor:
 
 
 @dataclass
-class _Sums:
-    """What is known of some queries, as sums relative to e^reference.
-
-    Attributes:
-        peak: the largest log-weight read, (Q,).
-        read: mass and mass times values of the keys read, relative to the peak, (Q, 1 + V).
-        left: the same for blocks not read, by their Gaussians.
-        left_squares: sum of the squares of the masses of blocks not read, (Q,).
-        band: over the last blocks read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
-            m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (Q, 4 + 3 V).
-        tops, top_keys: logs and numbers of the heaviest keys read, (Q, kept).
-    """
+class _Known:
+    """What is known of some queries, as sums relative to e^reference: see `Found`."""
 
     peak: Tensor
     read: Tensor
     left: Tensor
     left_squares: Tensor
-    band: Tensor
     tops: Tensor
     top_keys: Tensor
 
     @classmethod
-    def zeros(cls, count: int, values: int) -> _Sums:
+    def nothing(cls, count: int, values: int) -> _Known:
         def new(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64)
 
@@ -234,7 +223,6 @@ class _Sums:
             new(count, 1 + values),
             new(count, 1 + values),
             new(count),
-            new(count, 4 + 3 * values),
             new(count, LIMITS.kept) - torch.inf,
             torch.full((count, LIMITS.kept), -1),
         )
@@ -254,13 +242,17 @@ class _Sums:
         self.tops[at] = best.values
         self.top_keys[at] = torch.cat([self.top_keys[at], keys], dim=1).gather(1, best.indices)
 
-    def add(self, other: Found) -> None:
-        everyone = torch.arange(len(self.peak))
-        self.add_read(everyone, other.peak, other.read)
-        self.add_tops(everyone, other.tops, other.top_keys)
-        self.left += other.left
-        self.left_squares += other.left_squares
-        self.band += other.band
+
+def _merged(parts: list[Found]) -> Found:
+    """What was found in several parts of the index, for the same queries."""
+    peaks, read, left, left_squares, band = (torch.stack(some) for some in list(zip(*parts, strict=True))[:5])
+    peak = peaks.amax(0)
+    # Nothing read anywhere: -inf - -inf would be NaN.
+    share = (peaks - peak.clamp(min=-1e300)).exp()
+    best = torch.cat([part.tops for part in parts], dim=1).topk(LIMITS.kept, dim=1)
+    top_keys = torch.cat([part.top_keys for part in parts], dim=1).gather(1, best.indices)
+    sums = (read * share[..., None]).sum(0), left.sum(0), left_squares.sum(0), band.sum(0)
+    return Found(peak, *sums, best.values, top_keys)
 
 
 @dataclass(frozen=True)
@@ -403,7 +395,7 @@ class _Search:
         return depths.cummin(1).values
 
     def run(self) -> SoftmaxState:
-        known = _Sums.zeros(self.count, self.values)
+        known = _Known.nothing(self.count, self.values)
         active = torch.arange(self.count)
         everything = self.opened.all(0)
         before = torch.full((self.count,), torch.inf)
@@ -414,23 +406,23 @@ class _Search:
             if not len(active):
                 break
             until = depth[active]
-            sums = self._round(active, until, before[active])
-            known.add_read(active, sums.peak, sums.read)
-            known.add_tops(active, sums.tops, sums.top_keys)
-            known.left[active], known.left_squares[active] = sums.left, sums.left_squares
+            found = self._round(active, until, before[active])
+            known.add_read(active, found.peak, found.read)
+            known.add_tops(active, found.tops, found.top_keys)
+            known.left[active], known.left_squares[active] = found.left, found.left_squares
             before[active] = until
             last, state = mean, self._state(known)
             mean = state.mean()
             if self.looks.frozen:
                 error[active] = (mean - last)[active].abs().amax(1)
             else:
-                error[active] = self._error(known, sums.band, state, active)
+                error[active] = self._error(known, found.band, state, active)
             error[active[until.isinf() & everything[active]]] = 0
         self._read_named(known)
         state = self._state(known)
         return replace(state, error=error.clamp(min=RESOLVED * self.tolerance))
 
-    def _read_named(self, known: _Sums) -> None:
+    def _read_named(self, known: _Known) -> None:
         """Read the blocks that hold what was found beside a query, where that matters and was not read."""
         for _ in range(PASSES):
             query, first = self._named(known)
@@ -440,7 +432,7 @@ class _Search:
         known.left[:, 0].clamp_(min=0)
         known.left_squares.clamp_(min=0)
 
-    def _take_in(self, known: _Sums, query: Tensor, first: Tensor) -> None:
+    def _take_in(self, known: _Known, query: Tensor, first: Tensor) -> None:
         """Read blocks, told by their first cells, each for a query; the queries come in order."""
         parts = torch.split(torch.arange(len(query)), NAMED_AT_ONCE)
         read = in_parallel(lambda part: self._read_blocks(query[part], first[part]), parts)
@@ -455,7 +447,7 @@ class _Search:
                 some = nth == n
                 known.add_tops(at[some], found.tops[some], found.top_keys[some])
 
-    def _named(self, known: _Sums) -> tuple[Tensor, Tensor]:
+    def _named(self, known: _Known) -> tuple[Tensor, Tensor]:
         """Pairs of query and block, told by its first cell, in order.
 
         The block holds a key that lies beside one found beside the query; it was not read, and would have been among
@@ -521,7 +513,7 @@ class _Search:
         tops, top_keys = peak[:, None], (begin + which)[:, None]
         return Found(peak, read, left, left[:, 0].square(), left.new_empty(0), tops, top_keys)
 
-    def _state(self, known: _Sums) -> SoftmaxState:
+    def _state(self, known: _Known) -> SoftmaxState:
         """The state of all that is known: keys read, heavy keys, and Gaussians in place of the others."""
         reference = self.plan.reference
         state = SoftmaxState(reference + known.peak, known.read[:, 0], known.read[:, 1:])
@@ -535,7 +527,7 @@ class _Search:
         peak = reference.masked_fill(left[:, 0] == 0, -torch.inf)
         return state.merge(SoftmaxState(peak, left[:, 0], left[:, 1:]))
 
-    def _round(self, active: Tensor, until: Tensor, before: Tensor) -> _Sums:
+    def _round(self, active: Tensor, until: Tensor, before: Tensor) -> Found:
         """Read the blocks between two log shares, for some queries."""
         opened = self.opened if len(active) == self.count else self.opened[:, active]
         asked = Asked(active, opened, until, before, not self.looks.frozen)
@@ -546,10 +538,7 @@ class _Search:
                 return blocks.read(chunk, self.tables, LIMITS, asked, self.compact)
             return read(chunk, self.tables, LIMITS, asked)
 
-        whole = _Sums.zeros(len(active), self.values)
-        for part in in_parallel(search, self._pieces(opened.sum(1))):
-            whole.add(part)
-        return whole
+        return _merged(list(in_parallel(search, self._pieces(opened.sum(1)))))
 
     def _chunk(self, groups: tuple[int, int]) -> Chunk:
         first, end = self.index.starts[self.index.bounds[list(groups)]].tolist()
@@ -562,7 +551,7 @@ class _Search:
         edges = sorted({0, *(torch.searchsorted(done, marks) + 1).tolist(), len(work)})
         return [(a, b) for a, b in pairwise(edges) if a < len(work)]
 
-    def _error(self, known: _Sums, band: Tensor, state: SoftmaxState, active: Tensor) -> Tensor:
+    def _error(self, known: _Known, band: Tensor, state: SoftmaxState, active: Tensor) -> Tensor:
         """How far off the averages may be, the largest over channels."""
         mean = state.mean()[active]
         total = (state.log_total - self.plan.reference).exp()[active].clamp(min=1e-300)
