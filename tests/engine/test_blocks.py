@@ -7,6 +7,7 @@ import torch
 
 from elsewhere.engine import blocks, native, reading
 from elsewhere.engine.blocks import Compact
+from elsewhere.engine.keys import Extent, PixelStore, WindowKeys
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
@@ -65,3 +66,22 @@ def test_the_loop_finds_what_the_tensor_code_does(
     whole = not floats and sigma > 0.2
     assert {dtype for _, dtype in seen} == {torch.int16 if whole else torch.float32}
     assert float((state.mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
+
+
+# Pixels are put side by side eight pairs at a time; what is left over, and the last keys, are no less right.
+@pytest.mark.parametrize(
+    "sides", [(1, 1), (1, 2), (3, 3), (3, 5), (4, 4), (1, 17), (3, 6), (1, 31), (4, 8), (3, 11), (7, 7)]
+)
+def test_products_are_right_whatever_the_width(sides: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (37, 1, *sides), generator=generator, dtype=torch.uint8)
+    extent = Extent(sides[0] // 2, (sides[0] - 1) // 2, sides[1] // 2, (sides[1] - 1) // 2)
+    keys = WindowKeys(
+        PixelStore.of(pixels), extent, range(extent.top, extent.top + 1), range(extent.left, extent.left + 1)
+    )
+    queries = torch.randn((7, keys.width), generator=generator, dtype=torch.float64)
+    sigma = torch.linspace(0.5, 4.0, 7, dtype=torch.float64)
+    compact = Compact.of(queries, keys, sigma, torch.zeros(7, dtype=torch.float64), products=True)
+    state, exact = blocks.weigh(keys.read(0, len(keys)), keys.scale, compact), brute(keys, queries, sigma)
+    assert torch.allclose(state.log_total, exact.log_total, rtol=0, atol=1e-2)
+    assert torch.allclose(state.mean(), exact.mean(), rtol=0, atol=2e-4)
