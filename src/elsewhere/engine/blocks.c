@@ -138,12 +138,6 @@ INLINE float highest_of(weights a) {
     return highest;
 }
 
-INLINE float sum_of(weights a) {
-    float sum = 0;
-    for (int lane = 0; lane < LANES; lane++) sum += a[lane];
-    return sum;
-}
-
 INLINE int64_t tiles_of(int64_t count) { return (count + TILE - 1) / TILE; }
 
 /* Columns of a table, in tiles; what fills the last tile up counts for nothing. */

@@ -37,6 +37,18 @@ INLINE int NAME(any_above)(weights a, float least) {
 #endif
 }
 
+INLINE float NAME(sum_of)(weights a) {
+#if LANES >= 4
+    typedef float four __attribute__((vector_size(4 * sizeof(float))));
+    four parts[LANES / 4];
+    memcpy(parts, &a, sizeof a);
+    for (int i = 1; i < LANES / 4; i++) parts[0] += parts[i];
+    return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
+#else
+    return a[0] + a[1];
+#endif
+}
+
 /* e^a of numbers up to 80; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
  * costs a hundred times as much. Looking whether any is above costs more than it saves. */
 INLINE weights NAME(exponential)(weights a) {

@@ -196,16 +196,12 @@ static APART void NAME(gather)(const task *t, int channels, const NAME(view) *v)
     const int pixels = t->rows * t->columns;
     for (int pixel = 0; pixel < pixels; pixel++) {
         weights *here = v->found + (size_t)pixel * (channels + 1);
-        for (int c = 0; c <= channels; c++) {
-            double sum = 0;
-            for (int lane = 0; lane < LANES; lane++) sum += here[c][lane];
-            if (c == 0)
-                v->total[pixel] += sum;
-            else
-                v->weighted[(size_t)pixel * channels + c - 1] += sum;
-        }
+        /* Most meet nothing where only edges are asked. */
+        if (!NAME(any_above)(here[0], 0.0f)) continue;
+        v->total[pixel] += NAME(sum_of)(here[0]);
+        for (int c = 0; c < channels; c++) v->weighted[(size_t)pixel * channels + c] += NAME(sum_of)(here[c + 1]);
+        memset(here, 0, (channels + 1) * sizeof(weights));
     }
-    memset(v->found, 0, (size_t)pixels * (channels + 1) * sizeof(weights));
 }
 
 /* The pixels of a row that meet some neighbouring shifts, by the sums of each column. */
