@@ -22,6 +22,8 @@
 
 /* Keys that all queries are weighed against before the next ones, so that they stay in a core's own cache. */
 #define AT_ONCE 1024
+/* Windows of which the memory is told before they are copied. */
+#define AHEAD 16
 /* Less than any log where there is no key. */
 #define NOWHERE 1e30f
 /* Logs, less the peak, of weights of which a thousand are lost by rounding. */
@@ -515,17 +517,36 @@ int read_all(const asking *t, int64_t count, int64_t queries, double *peaks, dou
     return !enough;
 }
 
+/* Copy a line of up to 16 bytes as a whole word or two, where what follows is there to be read, and is written later. */
+INLINE void copy_line(const char *from, char *into, int64_t line, int64_t readable, int64_t writable) {
+    if (line <= 8 && readable >= 8 && writable >= 8)
+        memcpy(into, from, 8);
+    else if (line <= 16 && readable >= 16 && writable >= 16)
+        memcpy(into, from, 16);
+    else
+        memcpy(into, from, line);
+}
+
 /* Copy windows out of images, one behind another: those at `places`, counted through images and the rows and columns of a grid,
  * whose first window begins `corner` numbers into an image. */
 void copy_windows(const char *pixels, int64_t bytes, const int64_t *shape, const int64_t *grid, const int64_t *window,
                   int64_t corner, const int64_t *places, int64_t count, char *copies) {
-    const int64_t channels = shape[0], height = shape[1], width = shape[2], line = window[1] * bytes;
-    for (int64_t i = 0; i < count; i++) {
+    const int64_t channels = shape[0], height = shape[1], width = shape[2], line = window[1] * bytes, all = window[0] * line;
+    const char *starts[AHEAD];
+    for (int64_t i = 0; i < count + AHEAD; i++) {
+        if (i >= AHEAD)
+            for (int64_t c = 0; c < channels; c++) {
+                const char *from = starts[i % AHEAD] + c * height * width * bytes;
+                for (int64_t done = 0; done < all; done += line, from += width * bytes, copies += line)
+                    /* Behind the last line there may be no more image. */
+                    copy_line(from, copies, line, done + line < all ? width * bytes : line, all - done);
+            }
+        if (i >= count) continue;
+        /* Windows lie far apart: the memory is told of them before they are copied. */
         const int64_t image = places[i] / (grid[0] * grid[1]), row = places[i] / grid[1] % grid[0], column = places[i] % grid[1];
-        for (int64_t c = 0; c < channels; c++) {
-            const char *from = pixels + ((((image * channels + c) * height + row) * width) + column + corner) * bytes;
-            for (int64_t y = 0; y < window[0]; y++, from += width * bytes, copies += line) memcpy(copies, from, line);
-        }
+        const char *start = pixels + (((image * channels * height) + row) * width + column + corner) * bytes;
+        for (int64_t y = 0; y < window[0]; y++) __builtin_prefetch(start + y * width * bytes);
+        starts[i % AHEAD] = start;
     }
 }
 
