@@ -344,13 +344,15 @@ class _Search:
     def _plan(self, part: Tensor) -> _Plan:
         asked = self.asked[part]
         share = _weigh(asked, self.looks.groups, slice(None))
-        reference = share.double().logsumexp(1)
+        peak = share.amax(1, keepdim=True)
+        mass = (share - peak).float().clamp_(min=-LARGEST).exp_()
+        reference = peak.squeeze(1).double() + mass.sum(1, dtype=torch.float64).log()
         if self.heavy is not None:
             reference = torch.logaddexp(reference, self.heavy.log_total[part])
+        mass *= (peak - reference[:, None]).exp().float()
         relative = reference.to(share.dtype)[:, None]
         share -= relative
         opened = share >= self._threshold(share)[:, None]
-        mass = share.float().clamp_(max=LARGEST).exp_()
         spread = (asked.float() @ self.looks.spoil).clamp_(min=0)
         # No mass where heavy keys have it all.
         spread = ((spread * mass).sum(1) / mass.sum(1).clamp(min=1e-30)).sqrt()
@@ -369,7 +371,7 @@ class _Search:
         """Log share down to which groups are opened, (Q,)."""
         step = max(1, share.shape[1] // GROUPS_SAMPLED)
         some = share[:, ::step].sort(dim=1, descending=True).values
-        mass = some.clamp(max=LARGEST).exp()
+        mass = some.clamp(-LARGEST, LARGEST).exp()
         left = mass.sum(1, keepdim=True) - mass.cumsum(1)
         enough = (left <= CLOSED / step) & (torch.arange(1, some.shape[1] + 1) * step >= OPENED)
         enough[:, -1] = True
