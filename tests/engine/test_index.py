@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import Index, build_index
+from elsewhere.engine import Index, build_index, native
 from elsewhere.engine import index as module
 from elsewhere.engine.index import Gaussians
 from tests.engine.engine_toys import keys_of, real, rows_of
@@ -252,3 +252,32 @@ def test_equal_windows_alone_make_an_index_too() -> None:
     index = build_index(keys_of(torch.full((40, 1, 8, 8), 7, dtype=torch.uint8), 3))
     assert len(index.keys) == 40 * 36
     assert all(torch.isfinite(tensor).all() for tensor in index.tensors().values())
+
+
+# Both sides of a cut are those of the tensor code, but for keys that lie as far along as one another.
+@pytest.mark.skipif(native.library() is None, reason="no compiled loop")
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 700), st.integers(1, 40), st.integers(0, 2**31), st.booleans())
+def test_the_compiled_cut_is_that_of_the_tensor_code(count: int, width: int, seed: int, repeated: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn((count + 9, width), generator=generator) * torch.linspace(3, 0.1, width)
+    if repeated:
+        table = table[torch.randint(min(3, count), (count + 9,), generator=generator)]
+    keys = torch.randperm(count + 9, generator=generator)[:count]
+    first = int(torch.randint(1, count, (1,), generator=generator))
+    cut = module._split(table, keys, first)
+    assert torch.equal(cut.sort().values, keys.sort().values)
+    along = dict(zip(keys.tolist(), module._along(table[keys]).tolist(), strict=True))
+    before, after = ([along[key] for key in part.tolist()] for part in (cut[:first], cut[first:]))
+    rounding = 1e-3 * max(1e-3, max(along.values()) - min(along.values()))
+    # A direction and its opposite are as long as each other; rounding may choose between points as far as each other.
+    assert max(before) <= min(after) + rounding or min(before) >= max(after) - rounding
+
+
+def test_an_index_made_without_the_compiled_cut_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, index = real("fashion-mini", 60, 5, False)
+    monkeypatch.setattr(native, "library", lambda: None)
+    other = build_index(keys.merged())
+    within = [float((one.cells.variance.sum(1) * one.cells.log_mass.exp()).sum()) for one in (index, other)]
+    assert within[0] == pytest.approx(within[1], rel=1e-2)
+    assert torch.equal(index.starts, other.starts)

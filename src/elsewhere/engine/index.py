@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from elsewhere.engine import native
 from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
@@ -190,11 +191,22 @@ def _halved(positions: Tensor) -> tuple[Tensor, list[int]]:
             sizes.append(len(inside))
             continue
         half = len(parts) // 2
-        sorted_ = inside[_along(positions[inside]).argsort()]
         count = sum(parts[:half])
+        sorted_ = _split(positions, inside, count)
         # The last in is the first out.
         left += [(sorted_[count:], parts[half:], of_cells), (sorted_[:count], parts[:half], of_cells)]
     return torch.cat(order), sizes
+
+
+def _split(positions: Tensor, keys: Tensor, first: int) -> Tensor:
+    """Some keys, those `first` before the others that lie least far along the longest direction of them all."""
+    library = native.library()
+    if library is None or positions.dtype != torch.float32:
+        return keys[_along(positions[keys]).argsort()]
+    table, keys = positions.contiguous(), keys.clone()
+    if library.split_keys(table.data_ptr(), table.shape[1], keys.data_ptr(), len(keys), first, POWER):
+        raise MemoryError(f"not enough memory to cut {len(keys)} windows into cells")
+    return keys
 
 
 def _along(positions: Tensor) -> Tensor:

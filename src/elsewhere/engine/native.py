@@ -128,6 +128,7 @@ def load(path: Path) -> ctypes.CDLL | None:
     try:
         loaded = ctypes.CDLL(str(path))
         sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading
+        split = loaded.split_keys
     except (OSError, AttributeError):
         return None
     for size, structure in zip(sizes, (Task, Asking, Reading), strict=True):
@@ -140,5 +141,6 @@ def load(path: Path) -> ctypes.CDLL | None:
     loaded.copy_windows.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64]
     loaded.copy_windows.argtypes += [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     loaded.copy_windows.restype = None
+    split.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 3]
     loaded.read_all.argtypes = [ctypes.POINTER(Asking), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
     return loaded

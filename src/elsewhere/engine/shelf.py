@@ -20,7 +20,7 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.files import atomic_path
 
 # Changes whenever the same images would give another index.
-VERSION = 2
+VERSION = 3
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
 
