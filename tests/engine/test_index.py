@@ -207,6 +207,33 @@ def test_an_index_comes_back_from_its_tensors(case: tuple[str, int, int, bool]) 
     assert isinstance(again.cells, Gaussians)
 
 
+def test_strays_are_the_keys_that_their_own_cells_promise_least_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, index = real("fashion-mini", 28, 7)
+    first = int(index.starts[index.bounds[index.plain]])
+    assert index.keys.kept is not None
+    strays = set(index.keys.kept[first:].tolist())
+    assert 0.01 < len(strays) / len(index.keys) < 0.1
+    # Those cells come first of all: so few keys are cut as one piece.
+    monkeypatch.setattr(module, "STRAY", torch.inf)
+    whole = build_index(keys.merged())
+    assert whole.plain == len(whole.groups)
+    assert whole.keys.kept is not None
+    rows, _, counts = (part[whole.heavy :] for part in rows_of(whole.keys))
+    offset, basis, cells = rows - whole.origin, whole.basis.double(), whole.cells
+    along = offset @ basis
+    outside = (offset - along @ basis.T).square().sum(1)
+    cell, free = numbers(len(rows), whole.heavy, whole), keys.width - basis.shape[1]
+    variance, rest = cells.variance.double(), cells.rest.double()
+    noise = (2 * (cells.log_mass.double().softmax(0) @ variance).max().sqrt()) ** 2
+    far = ((along - cells.mean.double()[cell]).square() / (variance[cell] + noise)).sum(1)
+    far += outside / (rest[cell] + noise)
+    usual = (variance / (variance + noise)).sum(1) + free * rest / (rest + noise)
+    promised = counts.log() + (far - usual[cell]) / 2
+    kept = whole.keys.kept[whole.heavy :]
+    sure = (promised - 3).abs() > 1e-3
+    assert {int(key) for key in kept[sure & (promised > 3)]} == strays & {int(key) for key in kept[sure]}
+
+
 def test_the_share_that_is_done_is_told() -> None:
     told: list[float] = []
     build_index(real("fashion-mini", 60, 5)[0], told=told.append)

@@ -130,6 +130,10 @@ def empty(held: dict[str, torch.Tensor]) -> None:
     held["starts"] = held["starts"][:0].clone()
 
 
+def nowhere(held: dict[str, torch.Tensor]) -> None:
+    held["plain"] = held["bounds"][:1] + len(held["bounds"])
+
+
 def foreign(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path)
 
@@ -147,6 +151,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a part that is missing": rewrite(missing),
     "too few directions": rewrite(narrow),
     "no cells": rewrite(empty),
+    "strays beyond all groups": rewrite(nowhere),
 }
 
 

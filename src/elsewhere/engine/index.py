@@ -5,13 +5,17 @@ with their number. A group is halved again and again, across its longest directi
 whole, and a block into cells: all blocks of a group have the same number of keys, so that many are read by one product.
 A cell keeps the number, the mean and the variances of its keys along the main directions, their mean value, and how
 values vary with position: smoothed with noise, that Gaussian says what the cell would add to a softmax average.
+
+Keys that lie so far out that their cells promise nothing of them are strays. They are taken out again, and cut into
+groups of their own, whose Gaussians are as wide as they are rare: a search looks there sooner.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +41,10 @@ HEAVY = 64.0
 MOST_HEAVY = 4096
 # A cell's variances count as much as those of this many keys of the group that it is a part of.
 PRIOR_KEYS = 10.0
+# A key is a stray where its cell, at a noise level of STRAY_NOISE times the width of cells, promises e^-STRAY of what
+# it does of a key at its mean distance.
+STRAY = 3.0
+STRAY_NOISE = 2.0
 # Numbers of keys held at once while building.
 TILE = 2**22
 
@@ -77,6 +85,7 @@ class Index:
         basis: orthonormal main directions, (D, d).
         cells, groups: Gaussians in place of each cell and of each group.
         inner: mean variance of the cells of each group along the main directions, (G, d).
+        plain: number of groups that come before those of strays.
     """
 
     keys: WindowKeys
@@ -87,6 +96,7 @@ class Index:
     cells: Gaussians
     groups: Gaussians
     inner: Tensor
+    plain: int
 
     @property
     def heavy(self) -> int:
@@ -110,7 +120,7 @@ class Index:
         """All that a file must hold to make the index again from the images."""
         assert self.keys.kept is not None
         held = {"kept": self.keys.kept, "starts": self.starts, "bounds": self.bounds}
-        held |= {"origin": self.origin, "basis": self.basis}
+        held |= {"origin": self.origin, "basis": self.basis, "plain": torch.tensor([self.plain])}
         held |= {f"cells.{field.name}": getattr(self.cells, field.name) for field in fields(Gaussians)}
         if self.keys.log_counts is not None:
             held["log_counts"] = self.keys.log_counts
@@ -128,6 +138,7 @@ class Index:
             held["basis"],
             cells,
             *_together(cells, held["bounds"]),
+            int(held["plain"]),
         )
 
 
@@ -145,23 +156,24 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     heavy, light = _split_heavy(keys)
     origin, basis = _directions(keys, light, _draw(light, SAMPLE, generator))
     builder = _Builder(keys, origin, basis)
-    # As many branches on each of the two levels.
-    branches = max(1, round((len(light) / (KEYS_A_CELL * BLOCK * BLOCKS_A_GROUP)) ** (1 / 2)))
-    some = builder.project(_draw(light, SAMPLE, generator))[0]
-    centres = _kmeans(some, branches, generator)
-    near = torch.cat(list(in_parallel(lambda part: _nearest(builder.project(part)[0], centres), builder.parts(light))))
-    seeds = [(light[inside], index + seed * branches) for index, inside in enumerate(_members(near))]
-    cut, done = [], 0
-    for one in in_parallel(lambda piece: builder.cut(*piece), seeds):
+    cut: list[_Cut] = []
+    for one in builder.cut_all(light, generator, seed, set_aside=True):
         cut.append(one)
-        done += len(one.order)
-        if told is not None:
-            told(done / len(light))
+        _tell(told, cut, light)
+    plain, strays = sum(len(one.groups) for one in cut), torch.cat([one.strays for one in cut])
+    for one in builder.cut_all(strays, generator, seed, set_aside=False):
+        cut.append(one)
+        _tell(told, cut, light)
     cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
     starts = _edges(torch.cat([one.sizes for one in cut])) + len(heavy)
     bounds = _edges(torch.cat([one.groups for one in cut]))
     order = torch.cat([heavy, *(one.order for one in cut)])
-    return Index(keys.arranged(order), starts, bounds, origin, basis, cells, *_together(cells, bounds))
+    return Index(keys.arranged(order), starts, bounds, origin, basis, cells, *_together(cells, bounds), plain)
+
+
+def _tell(told: Callable[[float], None] | None, cut: list[_Cut], keys: Tensor) -> None:
+    if told is not None:
+        told(sum(len(one.order) for one in cut) / len(keys))
 
 
 def _members(near: Tensor) -> list[Tensor]:
@@ -225,12 +237,52 @@ def _edges(sizes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A part of the keys, cut: keys in the order of their cells, keys of each cell, and cells of each group."""
+    """A part of the keys, cut.
+
+    Attributes:
+        order: the keys in the order of their cells.
+        sizes, groups: number of keys of each cell, and of cells of each group.
+        cells: Gaussians in place of the cells.
+        strays: keys that are in no cell yet.
+    """
 
     order: Tensor
     sizes: Tensor
     groups: Tensor
     cells: Gaussians
+    strays: Tensor
+
+
+class _Points(NamedTuple):
+    """Keys as the builder sees them: see `_Builder.project`."""
+
+    along: Tensor
+    outside: Tensor
+    values: Tensor
+    counts: Tensor
+
+    def take(self, some: Tensor) -> _Points:
+        return _Points(*(column[some] for column in self))
+
+
+def _arranged(along: Tensor, groups: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Groups of points cut into cells.
+
+    Returns:
+        The points in the order of their cells, the cell of each point, and sizes as of `_Cut`.
+    """
+    order: list[Tensor] = []
+    sizes: list[int] = []
+    cells: list[int] = []
+    for members in groups:
+        sorted_, of_group = _halved(along[members])
+        order.append(members[sorted_])
+        sizes += of_group
+        cells.append(len(of_group))
+    arranged, by_cell = torch.cat(order), torch.tensor(sizes)
+    cell = torch.empty_like(arranged)
+    cell[arranged] = torch.arange(len(sizes)).repeat_interleave(by_cell)
+    return arranged, cell, by_cell, torch.tensor(cells)
 
 
 @dataclass(frozen=True)
@@ -239,39 +291,71 @@ class _Builder:
     origin: Tensor
     basis: Tensor
 
+    @property
+    def free(self) -> int:
+        """Number of directions outside the basis."""
+        return self.keys.width - self.basis.shape[1]
+
     def parts(self, index: Tensor) -> tuple[Tensor, ...]:
         return torch.split(index, max(1, TILE // self.keys.width))
 
-    def project(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def project(self, index: Tensor) -> _Points:
         """Positions along the basis (T, d), squared length outside it (T,), values (T, V) and counts (T,)."""
         rows, values = self.keys.some(index, torch.empty((len(index), self.keys.width + 2)))
         offset = rows[:, :-2].div_(self.keys.scale).sub_(self.origin)
         along = offset @ self.basis
         outside = (offset.square_().sum(1) - along.square().sum(1)).clamp_(min=0)
-        return along, outside, values / self.keys.scale, rows[:, -1].exp()
+        return _Points(along, outside, values / self.keys.scale, rows[:, -1].exp())
 
-    def cut(self, inside: Tensor, seed: int) -> _Cut:
-        """Cut some keys into groups and cells."""
+    def cut_all(self, keys: Tensor, generator: torch.Generator, seed: int, set_aside: bool) -> Iterator[_Cut]:
+        """Cut keys in parts, in no time that grows faster than their number: see `cut`."""
+        if not len(keys):
+            return iter(())
+        # As many branches on each of the two levels.
+        branches = max(1, round((len(keys) / (KEYS_A_CELL * BLOCK * BLOCKS_A_GROUP)) ** (1 / 2)))
+        some = self.project(_draw(keys, SAMPLE, generator))[0]
+        centres = _kmeans(some, branches, generator)
+        near = torch.cat(list(in_parallel(lambda part: _nearest(self.project(part)[0], centres), self.parts(keys))))
+        pieces = [(keys[inside], index + seed * branches) for index, inside in enumerate(_members(near))]
+        return in_parallel(lambda piece: self.cut(*piece, set_aside), pieces)
+
+    def cut(self, inside: Tensor, seed: int, set_aside: bool) -> _Cut:
+        """Cut some keys into groups and cells, and set those aside that turn out to be strays, if that is wanted."""
         generator = torch.Generator().manual_seed(seed)
         projected = [self.project(part) for part in self.parts(inside)]
-        along, outside, values, counts = (torch.cat(columns) for columns in zip(*projected, strict=True))
+        points = _Points(*(torch.cat(columns) for columns in zip(*projected, strict=True)))
         wanted = max(1, round(len(inside) / (KEYS_A_CELL * BLOCK * BLOCKS_A_GROUP)))
-        near = _nearest(along, _kmeans(along[_some(len(along), 80 * wanted, generator)], wanted, generator))
-        order, sizes, groups = [], [], []
-        for members in _members(near):
-            sorted_, cells = _halved(along[members])
-            order.append(members[sorted_])
-            sizes += cells
-            groups.append(len(cells))
-        arranged, by_cell, by_group = torch.cat(order), torch.tensor(sizes), torch.tensor(groups)
-        cell = torch.empty_like(arranged)
-        cell[arranged] = torch.arange(len(by_cell)).repeat_interleave(by_cell)
-        gaussians = self._gaussians(along, outside, values, counts, cell, by_group)
-        return _Cut(inside[arranged], by_cell, by_group, gaussians)
+        centres = _kmeans(points.along[_some(len(inside), 80 * wanted, generator)], wanted, generator)
+        groups = _members(_nearest(points.along, centres))
+        arranged, cell, by_cell, by_group = _arranged(points.along, groups)
+        cells = self._gaussians(points, cell, by_group)
+        strays = torch.zeros(len(inside), dtype=torch.bool)
+        if set_aside:
+            strays = self._strays(points, cell, cells)
+        if bool(strays.any()) and not bool(strays.all()):
+            kept = (~strays).nonzero().flatten()
+            number = (~strays).cumsum(0) - 1
+            points = points.take(kept)
+            groups = [number[left] for some in groups if len(left := some[~strays[some]])]
+            arranged, cell, by_cell, by_group = _arranged(points.along, groups)
+            cells, arranged = self._gaussians(points, cell, by_group), kept[arranged]
+        return _Cut(inside[arranged], by_cell, by_group, cells, inside[strays])
 
-    def _gaussians(
-        self, along: Tensor, outside: Tensor, values: Tensor, counts: Tensor, cell: Tensor, groups: Tensor
-    ) -> Gaussians:
+    def _strays(self, points: _Points, cell: Tensor, cells: Gaussians) -> Tensor:
+        """Which keys their own cells promise hardly anything of, as far as they lie out, bool (n,)."""
+        shares = cells.log_mass.double().softmax(0)[:, None]
+        noise = (STRAY_NOISE**2 * (shares * cells.variance).sum(0).max()).float()
+        precision, precision_outside = 1 / (cells.variance + noise), 1 / (cells.rest + noise)
+        usual = (cells.variance * precision).sum(1) + self.free * cells.rest * precision_outside
+        far = torch.empty(len(cell))
+        for part in torch.split(torch.arange(len(cell)), 2**16):
+            at = cell[part]
+            far[part] = ((points.along[part] - cells.mean[at]).square_() * precision[at]).sum(1)
+            far[part] += points.outside[part] * precision_outside[at] - usual[at]
+        return far / 2 + points.counts.log() > STRAY
+
+    def _gaussians(self, points: _Points, cell: Tensor, groups: Tensor) -> Gaussians:
+        along, outside, values, counts = points
         total = int(groups.sum())
         mass = torch.zeros(total).index_add_(0, cell, counts)
 
@@ -282,8 +366,8 @@ class _Builder:
         along = along - mean[cell]
         variance = mean_of(along.square())
         slope = torch.stack([mean_of(along * v[:, None]) for v in (values - value[cell]).unbind(1)], dim=1)
-        free = max(1, self.keys.width - along.shape[1])
-        rest = mean_of(outside) / free if self.keys.width > along.shape[1] else torch.zeros(total)
+        free = max(1, self.free)
+        rest = mean_of(outside) / free if self.free else torch.zeros(total)
         # A few keys tell little of their variances: those of the whole group, as wide as the cell is, tell the rest.
         group = torch.repeat_interleave(torch.arange(len(groups)), groups)
 

@@ -32,10 +32,12 @@ MOST_FIRST = 4000
 FEWEST = 48
 # About so many groups are opened, those that seem to matter most, and more where they leave more than CLOSED of the
 # mass.
-OPENED = 600
-CLOSED = 0.02
+OPENED = 450
+CLOSED = 0.03
 # Cells of less than e^-EXPAND of the mass are not read in the first round.
 EXPAND = 30.0
+# Of strays Gaussians promise too little: they are read down to e^-LIFT of what others are.
+LIFT = 3.0
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
 GROUPS_SAMPLED = 512
 CELLS_SAMPLED = 4096
@@ -43,7 +45,7 @@ SPARSEST = 40
 # Where one nat of a Gaussian's is worth so many, the nearest keys are all that counts.
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from block to block add up to.
-CAUTION = 3.5
+CAUTION = 5.0
 # The least that Gaussians are reckoned to be off, as a share of the mass and in units of the values, where they are no
 # good.
 SUSPECT = 0.1
@@ -57,11 +59,11 @@ PIECES = 48
 A_QUERY = 2**15
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
-LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=8)
+LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=16)
 # Windows beside one another find windows beside one another: the TOLD heaviest keys that the queries on all sides found
 # are looked at as well, in so many passes. They matter where they have this share of the mass.
 SIDES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
-TOLD = 4
+TOLD = 16
 PASSES = 2
 NAMED = 1e-3
 NAMED_AT_ONCE = 32
@@ -178,6 +180,9 @@ class _Looks:
         # One nat, or what one nat at the grain's level is at this one.
         self.nat = max(1.0, (grain / GRAIN / sigma) ** 2)
         self.frozen = self.nat > FROZEN
+        # By how much deeper groups and cells of strays are looked at, (G,).
+        self.lift = torch.full((len(index.groups),), LIFT * self.nat)
+        self.lift[: index.plain] = 0.0
 
     def _spoil(self) -> Tensor:
         """Table of the variance of log-weights inside the cells of each group, (2 d + 3, G)."""
@@ -352,7 +357,7 @@ class _Search:
         mass *= (peak - reference[:, None]).exp().float()
         relative = reference.to(share.dtype)[:, None]
         share -= relative
-        opened = share >= self._threshold(share)[:, None]
+        opened = share >= self._threshold(share)[:, None] - self.looks.lift
         spread = (asked.float() @ self.looks.spoil).clamp_(min=0)
         # No mass where heavy keys have it all.
         spread = ((spread * mass).sum(1) / mass.sum(1).clamp(min=1e-30)).sqrt()
@@ -532,10 +537,12 @@ class _Search:
     def _round(self, active: Tensor, until: Tensor, before: Tensor) -> Found:
         """Read the blocks between two log shares, for some queries."""
         opened = self.opened if len(active) == self.count else self.opened[:, active]
-        asked = Asked(active, opened, until, before, not self.looks.frozen)
+        plain = Asked(active, opened, until, before, not self.looks.frozen)
+        lift = self.looks.lift[-1]
+        astray = plain._replace(until=until - lift, before=before - lift)
 
         def search(piece: tuple[int, int]) -> Found:
-            chunk = self._chunk(piece)
+            chunk, asked = self._chunk(piece), astray if piece[0] >= self.index.plain else plain
             if self.compact is not None:
                 return blocks.read(chunk, self.tables, LIMITS, asked, self.compact)
             return read(chunk, self.tables, LIMITS, asked)
@@ -550,7 +557,7 @@ class _Search:
         """Ranges of groups, from one to before another, with about as much work each."""
         done = work.double().cumsum(0)
         marks = torch.linspace(0, float(done[-1]), PIECES + 1)[1:-1].double()
-        edges = sorted({0, *(torch.searchsorted(done, marks) + 1).tolist(), len(work)})
+        edges = sorted({0, self.index.plain, *(torch.searchsorted(done, marks) + 1).tolist(), len(work)})
         return [(a, b) for a, b in pairwise(edges) if a < len(work)]
 
     def _error(self, known: _Known, band: Tensor, state: SoftmaxState, active: Tensor) -> Tensor:

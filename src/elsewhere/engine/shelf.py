@@ -20,7 +20,7 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.files import atomic_path
 
 # Changes whenever the same images would give another index.
-VERSION = 3
+VERSION = 4
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
 
@@ -121,7 +121,15 @@ def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
 
 def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
     """Whether a file holds tensors of the right shapes, and every position that it names lies inside the images."""
-    names = {"kept", "starts", "bounds", "origin", "basis", *(f"cells.{field.name}" for field in fields(Gaussians))}
+    names = {
+        "kept",
+        "starts",
+        "bounds",
+        "origin",
+        "basis",
+        "plain",
+        *(f"cells.{field.name}" for field in fields(Gaussians)),
+    }
     if not names <= set(held) <= names | {"log_counts"}:
         return False
     kept, starts, bounds, basis = (held[name] for name in ("kept", "starts", "bounds", "basis"))
@@ -134,6 +142,7 @@ def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
         "log_counts": (count,),
         "origin": (keys.width,),
         "basis": (keys.width, directions),
+        "plain": (1,),
         "cells.log_mass": (cells,),
         "cells.mean": (cells, directions),
         "cells.variance": (cells, directions),
@@ -145,7 +154,8 @@ def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
         return False
     rising = all(int(edge[0]) >= 0 and bool((edge.diff() > 0).all()) for edge in edges)
     inside = not kept.is_floating_point() and bool(((kept >= 0) & (kept < keys.places)).all())
-    return inside and rising and int(bounds[0]) == 0 and int(bounds[-1]) == cells
+    plain = held["plain"].dtype == torch.int64 and 0 < int(held["plain"]) < len(bounds)
+    return inside and rising and plain and int(bounds[0]) == 0 and int(bounds[-1]) == cells
 
 
 def _hash(held: dict[str, Tensor], what: str) -> str:
