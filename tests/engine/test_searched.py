@@ -70,6 +70,27 @@ def test_a_smaller_tolerance_gives_a_smaller_error() -> None:
     assert errors[2] < errors[0] / 100
 
 
+@pytest.mark.parametrize("sigma", [0.2, 0.3, 0.5])
+def test_strays_are_read_sooner_than_others(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So little is read, and nothing among neighbours, that a window which is not promised is not found.
+    for name, value in {"ROUNDS": ((60, 0.0), (61, 100.0)), "FIRST": 1, "FEWEST": 8, "PASSES": 0}.items():
+        monkeypatch.setattr(module, name, value)
+    keys, index = real("fashion-mini", 150, 7)
+    strays = torch.arange(int(index.starts[index.bounds[index.plain]]), len(index.keys))
+    generator = torch.Generator().manual_seed(0)
+    clean = rows_of(index.keys, strays[torch.randint(len(strays), (200,), generator=generator)])[0]
+    queries = (clean + sigma * torch.randn(clean.shape, generator=generator)).float()
+    noise = levels(sigma, each=len(queries))
+    expected = brute(keys, queries, noise)
+    missed = []
+    for lift in (0.0, module.LIFT, 100.0):
+        monkeypatch.setattr(module, "LIFT", lift)
+        missed.append(int((off(search(index, queries, noise, 1e-2), expected) > 1e-2).sum()))
+    assert missed[0] > 10
+    assert missed[1] < 0.6 * missed[0]
+    assert missed[2] == 0
+
+
 @pytest.mark.parametrize("sigma", [1e-3, 0.01])
 def test_at_tiny_noise_the_nearest_window_is_all_that_counts(sigma: float) -> None:
     keys, index = real("fashion-mini", 150, 5)
