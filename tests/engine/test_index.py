@@ -269,6 +269,14 @@ def test_few_keys_make_an_index_too(count: int) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in index.tensors().values())
 
 
+def test_windows_that_would_all_be_strays_are_in_the_index_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STRAY", -torch.inf)
+    keys = real("fashion-mini", 40, 3, True)[0].merged()
+    index = build_index(keys)
+    assert index.plain == len(index.groups)
+    assert len(index.keys) == len(keys)
+
+
 def test_too_few_keys_are_refused() -> None:
     with pytest.raises(ValueError, match="at least two keys, got 1"):
         build_index(keys_of(els.load_images("fashion-mini", 1).images[:, :, :3, :3], 3))

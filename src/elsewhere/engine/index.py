@@ -329,10 +329,11 @@ class _Builder:
         groups = _members(_nearest(points.along, centres))
         arranged, cell, by_cell, by_group = _arranged(points.along, groups)
         cells = self._gaussians(points, cell, by_group)
-        strays = torch.zeros(len(inside), dtype=torch.bool)
-        if set_aside:
-            strays = self._strays(points, cell, cells)
-        if bool(strays.any()) and not bool(strays.all()):
+        strays = self._strays(points, cell, cells) if set_aside else torch.zeros(len(inside), dtype=torch.bool)
+        if strays.all():
+            # None lies farther out than the rest.
+            strays = torch.zeros_like(strays)
+        if strays.any():
             kept = (~strays).nonzero().flatten()
             number = (~strays).cumsum(0) - 1
             points = points.take(kept)
