@@ -73,7 +73,7 @@ def test_a_smaller_tolerance_gives_a_smaller_error() -> None:
 @pytest.mark.parametrize("sigma", [0.2, 0.3, 0.5])
 def test_strays_are_read_sooner_than_others(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # So little is read, and nothing among neighbours, that a window which is not promised is not found.
-    for name, value in {"ROUNDS": ((60, 0.0), (61, 100.0)), "FIRST": 1, "FEWEST": 8, "PASSES": 0}.items():
+    for name, value in {"ROUNDS": (0.0,), "FIRST": 1, "LEAST_FIRST": 60, "FEWEST": 8, "PASSES": 0}.items():
         monkeypatch.setattr(module, name, value)
     keys, index = real("fashion-mini", 150, 7)
     strays = torch.arange(int(index.starts[index.bounds[index.plain]]), len(index.keys))
@@ -178,8 +178,8 @@ def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaus
     # So few that every part of the search has something to leave out.
     monkeypatch.setattr(module, "OPENED", 2)
     monkeypatch.setattr(module, "CLOSED", 1.0)
-    monkeypatch.setattr(module, "ROUNDS", ((8, 0.0), (16, 1.0)))
-    monkeypatch.setattr(module, "FIRST", 0)
+    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0, "ROUNDS": (0.0, 1.0)}.items():
+        monkeypatch.setattr(module, constant, value)
     keys, index = real("fashion-mini", 150, 3)
     assert len(index.groups) > 6
     sigma = levels(0.5, 2.0, 10.0, each=20)
@@ -260,8 +260,8 @@ def test_queries_beside_one_another_find_what_one_alone_would_miss(
     name: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So little is read that much is missed.
-    monkeypatch.setattr(module, "ROUNDS", ((8, 0.0), (16, 1.0)))
-    monkeypatch.setattr(module, "FIRST", 0)
+    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0, "ROUNDS": (0.0, 1.0)}.items():
+        monkeypatch.setattr(module, constant, value)
     keys, index = real(name, 60, window)
     images = els.load_images(name).scaled()[60:64]
     noisy = images + 0.4 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))

@@ -15,8 +15,8 @@
 #define DOWN 6
 #define ACROSS 4
 #else
-#define DOWN 4
-#define ACROSS 3
+#define DOWN 6
+#define ACROSS 2
 #endif
 #define TILE (ACROSS * LANES)
 
@@ -356,10 +356,12 @@ static void sum_up(const asking *t, const shelf *s, int q, float highest, double
     const int64_t size = s->tiles * ACROSS;
     const weights *logs = (const weights *)s->logs + q * size, *values = (const weights *)s->values;
     weights sums[4] = {{0}};
-    for (int64_t v = 0; v < size; v++) {
-        const weights weight = exponential(logs[v] - highest);
-        sums[0] += weight;
-        for (int c = 0; c < t->channels; c++) sums[1 + c] += weight * values[c * size + v];
+    for (int64_t v = 0; v < size; v += ACROSS) {
+        weights some[ACROSS];
+        for (int i = 0; i < ACROSS; i++) some[i] = exponential(logs[v + i] - highest);
+        for (int i = 0; i < ACROSS; i++) sums[0] += some[i];
+        for (int c = 0; c < t->channels; c++)
+            for (int i = 0; i < ACROSS; i++) sums[1 + c] += some[i] * values[c * size + v + i];
     }
     for (int c = 0; c <= t->channels; c++) found[c] = sum_of(sums[c]) / (c ? t->scale : 1);
 }

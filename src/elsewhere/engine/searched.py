@@ -23,16 +23,21 @@ from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import rounding_of
 
-# Reading goes on in rounds: down to about so many cells, where the estimated error is above so many tolerances.
-ROUNDS = ((1500, 0.0), (6000, 1.0), (24000, 4.0))
-# In the first round more where windows are small, so many numbers together for each key of a cell.
-FIRST = 180_000
-MOST_FIRST = 4000
-# The first round is smaller where Gaussians are good.
+# Reading goes on in rounds, each where the estimated error is above so many tolerances.
+ROUNDS = (0.0, 1.0, 4.0)
+# Cells of the first round: more where windows are small, so many numbers together for each key of a cell, and fewer
+# where Gaussians are good.
+FIRST = 150_000
+LEAST_FIRST, MOST_FIRST = 1250, 3500
 FEWEST = 48
+# In the next one as many as the error asks for, which falls with the power FALL of their number: so many times as many,
+# of LEAST_FIRST where Gaussians seemed better than they were, and no more than MOST.
+FALL = 1.7
+LEAST_GROWTH, MOST_GROWTH = 2.0, 4.0
+MOST = 24_000
 # About so many groups are opened, those that seem to matter most, and more where they leave more than CLOSED of the
 # mass.
-OPENED = 450
+OPENED = 400
 CLOSED = 0.03
 # Cells of less than e^-EXPAND of the mass are not read in the first round.
 EXPAND = 30.0
@@ -40,8 +45,8 @@ EXPAND = 30.0
 LIFT = 3.0
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
 GROUPS_SAMPLED = 512
-CELLS_SAMPLED = 4096
-SPARSEST = 40
+CELLS_SAMPLED = 1024
+SPARSEST = 80
 # Where one nat of a Gaussian's is worth so many, the nearest keys are all that counts.
 FROZEN = 6.0
 # An average is off by at most CAUTION times what errors that are independent from block to block add up to.
@@ -54,7 +59,7 @@ STEP = 1.5
 GRAIN = 3.0
 LEVELS = 24
 # Queries planned at once, pieces that the work is cut into, and bytes that a query needs beside them.
-PLANNED = 256
+PLANNED = 64
 PIECES = 48
 A_QUERY = 2**15
 LARGEST = 80.0
@@ -270,7 +275,8 @@ class _Plan:
         closed: mass, and mass times values, of the others, relative to the reference, (Q, 1 + V).
         closed_squares: sum of the squares of the masses of their blocks, (Q,).
         doubt: how wrong Gaussians may be about a cell's mass, as a share of it, (Q,).
-        depths: log shares down to which cells are read in every round, (Q, rounds).
+        first: number of cells of the first round, float64 (Q,).
+        ranked: log shares of the heaviest cells of the sample, in order, (Q, n).
     """
 
     reference: Tensor
@@ -278,7 +284,8 @@ class _Plan:
     closed: Tensor
     closed_squares: Tensor
     doubt: Tensor
-    depths: Tensor
+    first: Tensor
+    ranked: Tensor
 
 
 class _Search:
@@ -367,10 +374,11 @@ class _Search:
         asked_values, wide = self.asked_values[part], torch.float64
         values = [(closed * (asked_values @ look)).sum(1, dtype=wide) for look in self.looks.groups[0].values]
         squares = (closed.square() * (LIMITS.block / self.index.bounds.diff())).sum(1, dtype=wide)
-        depths = self._depths(asked, relative, doubt)
-        return _Plan(
-            reference, opened, torch.stack([closed.sum(1, dtype=wide), *values], dim=1), squares, doubt, depths
-        )
+        # Less to read where Gaussians are good.
+        most = max(LEAST_FIRST, min(FIRST // self.index.keys.width, MOST_FIRST))
+        first = (doubt.double() * most).clamp(min=FEWEST)
+        left = torch.stack([closed.sum(1, dtype=wide), *values], dim=1)
+        return _Plan(reference, opened, left, squares, doubt, first, self._ranked(asked, relative))
 
     def _threshold(self, share: Tensor) -> Tensor:
         """Log share down to which groups are opened, (Q,)."""
@@ -383,23 +391,20 @@ class _Search:
         found = some.gather(1, enough.int().argmax(1, keepdim=True)).squeeze(1)
         return found if share.shape[1] > OPENED else found.fill_(-torch.inf)
 
-    def _depths(self, asked: Tensor, relative: Tensor, doubt: Tensor) -> Tensor:
-        """Log shares down to which cells are read in every round, (Q, rounds)."""
+    def _ranked(self, asked: Tensor, relative: Tensor) -> Tensor:
+        """Log shares of the heaviest cells of the sample, in order, (Q, n)."""
         looks, step = self.sample
         logs = _weigh(asked, looks, slice(None)).sub_(relative)
-        # Less to read where Gaussians are good.
-        first, *others = (cells for cells, _ in ROUNDS)
-        first = max(first, min(FIRST // self.index.keys.width, MOST_FIRST))
-        ranks = torch.tensor([first, *others]).expand(len(asked), -1).double()
-        ranks = torch.cat([(ranks[:, :1] * doubt[:, None]).clamp(min=FEWEST), ranks[:, 1:]], dim=1)
-        ranks = (ranks / step).long()
-        highest = logs.topk(min(logs.shape[1], others[-1] // step + 2), dim=1).values
+        return logs.topk(min(logs.shape[1], MOST // step + 2), dim=1).values.float()
+
+    def _depth(self, active: Tensor, cells: Tensor) -> Tensor:
+        """Log shares down to which so many cells are read, (A,)."""
+        ranked, step = self.plan.ranked[active], self.sample[1]
+        ranks = (cells / step).long()[:, None]
         # Half-way to the next one, so that rounding does not decide on which side of it a cell lies.
-        after, before = (highest.gather(1, at.clamp(max=highest.shape[1] - 1)) for at in (ranks + 1, ranks))
-        depths = (before + after) / 2
-        depths = depths.masked_fill_(ranks >= logs.shape[1], -torch.inf).float()
-        depths[:, 0].clamp_(min=-EXPAND * self.looks.nat)
-        return depths.cummin(1).values
+        after, before = (ranked.gather(1, at.clamp(max=ranked.shape[1] - 1)) for at in (ranks + 1, ranks))
+        depth = ((before + after) / 2).masked_fill_(ranks >= -(-len(self.index.cells) // step), -torch.inf)
+        return depth.squeeze(1)
 
     def run(self) -> SoftmaxState:
         known = _Known.nothing(self.count, self.values)
@@ -408,11 +413,18 @@ class _Search:
         before = torch.full((self.count,), torch.inf)
         error = torch.full((self.count,), torch.inf, dtype=torch.float64)
         mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64)
-        for depth, (_, worth) in zip(self.plan.depths.unbind(1), ROUNDS, strict=True):
+        cells = self.plan.first.clone()
+        for worth in ROUNDS:
             active = active[error[active] > worth * self.tolerance]
             if not len(active):
                 break
-            until = depth[active]
+            if worth:
+                growth = (error[active] / self.tolerance).pow(1 / FALL).clamp(LEAST_GROWTH, MOST_GROWTH)
+                cells[active] = (cells[active].clamp(min=LEAST_FIRST) * growth).clamp(max=MOST)
+            until = self._depth(active, cells[active])
+            if not worth:
+                until.clamp_(min=-EXPAND * self.looks.nat)
+            until = torch.minimum(until, before[active])
             found = self._round(active, until, before[active])
             known.add_read(active, found.peak, found.read)
             known.add_tops(active, found.tops, found.top_keys)

@@ -44,7 +44,7 @@ MANY = 30_000_000
 FEW = 1_000_000
 # The compiled loop weighs them at the same cost whatever their size, which reading what a search has found does not: by
 # so many more places for each number in a window it is the faster one. Measured.
-A_NUMBER = 12_000
+A_NUMBER = 7_500
 DEFAULT_MEMORY = 2**30
 Made = TypeVar("Made")
 
