@@ -191,6 +191,42 @@ def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaus
     assert float(error[:40].max()) < 0.2, "at small noise they still say where to look"
 
 
+def test_a_round_reads_as_many_cells_as_the_error_of_the_one_before_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, tolerance = 40, 1e-3
+    for constant, value in {"FIRST": 0, "LEAST_FIRST": first, "FEWEST": first}.items():
+        monkeypatch.setattr(module, constant, value)
+    keys, index = real("fashion-mini", 150, 5)
+    sigma = levels(0.8, each=40)
+    queries = asked(keys, sigma, seed=15)
+    rounds = []
+    read = module._Search._round
+
+    def noted(self: module._Search, active: Tensor, until: Tensor, before: Tensor) -> module.Found:
+        logs = module._weigh(self.asked[active], self.looks.cells, slice(None))
+        rounds.append((active, (logs >= until[:, None]).sum(1)))
+        return read(self, active, until, before)
+
+    error = module._Search._error
+    errors = []
+
+    def estimated(self: module._Search, *what: object) -> Tensor:
+        errors.append(error(self, *what))  # type: ignore[arg-type]
+        return errors[-1]
+
+    monkeypatch.setattr(module._Search, "_round", noted)
+    monkeypatch.setattr(module._Search, "_error", estimated)
+    search(index, queries, sigma, tolerance)
+    assert len(rounds) > 1
+    (everyone, begun), (active, cells) = rounds[:2]
+    assert torch.equal(everyone, torch.arange(len(queries)))
+    assert torch.equal(active, (errors[0] > tolerance).nonzero().flatten())
+    # To one place on the list of cells, one of a few in a sample.
+    assert bool(((begun - first).abs() <= 1).all())
+    growth = (errors[0][active] / tolerance).pow(1 / module.FALL).clamp(module.LEAST_GROWTH, module.MOST_GROWTH)
+    assert bool(((cells - first * growth).abs() <= 1).all())
+    assert float(growth.max()) > float(growth.min())
+
+
 def test_heavy_windows_are_weighed_by_their_number() -> None:
     # Half of all windows are one and the same plain window, which one key stands for.
     generator = torch.Generator().manual_seed(0)
