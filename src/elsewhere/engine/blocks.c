@@ -11,11 +11,10 @@
 #include "lanes.h"
 
 /* A tile that fills the registers. */
-#if LANES == 16
 #define DOWN 6
+#if LANES == 16
 #define ACROSS 4
 #else
-#define DOWN 6
 #define ACROSS 2
 #endif
 #define TILE (ACROSS * LANES)
