@@ -120,8 +120,9 @@ class Index:
         """All that a file must hold to make the index again from the images."""
         assert self.keys.kept is not None
         held = {"kept": self.keys.kept, "starts": self.starts, "bounds": self.bounds}
-        held |= {"origin": self.origin, "basis": self.basis, "plain": torch.tensor([self.plain])}
-        held |= {f"cells.{field.name}": getattr(self.cells, field.name) for field in fields(Gaussians)}
+        held |= {"origin": self.origin, "basis": self.basis, "inner": self.inner, "plain": torch.tensor([self.plain])}
+        for name, what in (("cells", self.cells), ("groups", self.groups)):
+            held |= {f"{name}.{field.name}": getattr(what, field.name) for field in fields(Gaussians)}
         if self.keys.log_counts is not None:
             held["log_counts"] = self.keys.log_counts
         return held
@@ -129,7 +130,9 @@ class Index:
     @classmethod
     def of_tensors(cls, keys: WindowKeys, held: dict[str, Tensor]) -> Index:
         """The index that gave these tensors; `keys` are windows at the same places of the same images."""
-        cells = Gaussians(*(held[f"cells.{field.name}"] for field in fields(Gaussians)))
+        cells, groups = (
+            Gaussians(*(held[f"{name}.{field.name}"] for field in fields(Gaussians))) for name in ("cells", "groups")
+        )
         return cls(
             keys.replaced(held["kept"], held.get("log_counts")),
             held["starts"],
@@ -137,7 +140,8 @@ class Index:
             held["origin"],
             held["basis"],
             cells,
-            *_together(cells, held["bounds"]),
+            groups,
+            held["inner"],
             int(held["plain"]),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from ctypes import CDLL
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,8 @@ WORTH_MERGING = 0.05
 SAMPLE = 32
 # Windows of at most this many numbers are gathered number by number, larger ones as a whole: measured.
 FEW = 16
-COPIED_AT_ONCE = 2**18
+# Keys looked up at once: what more need on their way is fresh memory every time, which takes longer than the work.
+AT_ONCE = 2**15
 _NONE = torch.empty(0)
 
 
@@ -326,9 +328,13 @@ class WindowKeys:
         def fill(keys: tuple[int, int]) -> None:
             copies[slice(*keys)] = self.raw(*keys)
 
-        for _ in in_parallel(fill, pairwise([*range(0, len(self), COPIED_AT_ONCE), len(self)])):
+        for _ in in_parallel(fill, self._pieces()):
             pass
         return copies
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        """Ranges of keys, some at a time."""
+        return pairwise([*range(0, len(self), AT_ONCE), len(self)])
 
     def sources(self) -> Sources:
         places = self.grid[0] * self.grid[1]
@@ -372,7 +378,13 @@ class WindowKeys:
         """Position of the window at every place among the keys, -1 where another stands for it, int32 or int64."""
         assert self.kept is not None
         numbers = torch.full((self.places,), -1, dtype=self.kept.dtype, device=self.device)
-        numbers[self.kept.long()] = torch.arange(len(self.kept), dtype=self.kept.dtype, device=self.device)
+        kept = self.kept
+
+        def fill(keys: tuple[int, int]) -> None:
+            numbers[kept[slice(*keys)].long()] = torch.arange(*keys, dtype=kept.dtype, device=self.device)
+
+        for _ in in_parallel(fill, self._pieces()):
+            pass
         return numbers
 
     def read(self, start: int, stop: int) -> Keyed:

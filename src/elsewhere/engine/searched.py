@@ -23,7 +23,8 @@ from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import rounding_of
 
-# Reading goes on in rounds, each where the estimated error is above so many tolerances.
+# Reading goes on in rounds, each where the estimated error is above so many tolerances; where noise is frozen in all of
+# them, since a round that changed nothing says little of the next.
 ROUNDS = (0.0, 1.0, 4.0)
 # Cells of the first round: more where windows are small, so many numbers together for each key of a cell, and fewer
 # where Gaussians are good.
@@ -415,7 +416,8 @@ class _Search:
         mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64)
         cells = self.plan.first.clone()
         for worth in ROUNDS:
-            active = active[error[active] > worth * self.tolerance]
+            further = before[active] > -torch.inf if self.looks.frozen else error[active] > worth * self.tolerance
+            active = active[further]
             if not len(active):
                 break
             if worth:

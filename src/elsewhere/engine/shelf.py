@@ -17,10 +17,11 @@ from torch import Tensor
 from elsewhere.engine import index as building
 from elsewhere.engine.index import Index, build_index
 from elsewhere.engine.keys import WindowKeys
+from elsewhere.engine.pool import in_parallel
 from elsewhere.files import atomic_path
 
 # Changes whenever the same images would give another index.
-VERSION = 4
+VERSION = 5
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
 
@@ -128,7 +129,7 @@ def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
     if any(edge.dtype != torch.int64 or edge.ndim != 1 or len(edge) < 2 for edge in edges) or basis.ndim != 2:
         return False
     count, cells, directions, values = int(starts[-1]), len(starts) - 1, basis.shape[1], len(keys.centres)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "kept": (count,),
         "log_counts": (count,),
         "starts": (cells + 1,),
@@ -136,13 +137,17 @@ def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
         "origin": (keys.width,),
         "basis": (keys.width, directions),
         "plain": (1,),
-        "cells.log_mass": (cells,),
-        "cells.mean": (cells, directions),
-        "cells.variance": (cells, directions),
-        "cells.rest": (cells,),
-        "cells.value": (cells, values),
-        "cells.slope": (cells, values, directions),
+        "inner": (len(bounds) - 1, directions),
     }
+    for name, number in (("cells", cells), ("groups", len(bounds) - 1)):
+        shapes |= {
+            f"{name}.log_mass": (number,),
+            f"{name}.mean": (number, directions),
+            f"{name}.variance": (number, directions),
+            f"{name}.rest": (number,),
+            f"{name}.value": (number, values),
+            f"{name}.slope": (number, values, directions),
+        }
     # Where every window stands for itself alone there are no counts.
     if set(held) | {"log_counts"} != set(shapes):
         return False
@@ -156,9 +161,13 @@ def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
 
 
 def _hash(held: dict[str, Tensor], what: str) -> str:
-    digest = hashlib.blake2b(what.encode(), digest_size=16)
-    for name in sorted(held):
+    def of_one(name: str) -> bytes:
         tensor = held[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest = hashlib.blake2b(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return digest.digest()
+
+    digest = hashlib.blake2b(what.encode(), digest_size=16)
+    for each in in_parallel(of_one, sorted(held)):
+        digest.update(each)
     return digest.hexdigest()
