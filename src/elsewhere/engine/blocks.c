@@ -518,6 +518,35 @@ int read_all(const asking *t, int64_t count, int64_t queries, double *peaks, dou
     return !enough;
 }
 
+#define PAIRS(name, type)                                                                                               \
+    static void name(const type *keys, int64_t width, const double *queries, const int64_t *who, int64_t count,         \
+                     double *squares) {                                                                                 \
+        for (int64_t pair = 0; pair < count; pair++, keys += width) {                                                   \
+            const double *query = queries + who[pair] * width;                                                          \
+            double sums[LANES] = {0}, all = 0;                                                                          \
+            int64_t i = 0;                                                                                              \
+            for (; i + LANES <= width; i += LANES)                                                                      \
+                for (int lane = 0; lane < LANES; lane++) {                                                              \
+                    const double off = (double)keys[i + lane] - query[i + lane];                                        \
+                    sums[lane] += off * off;                                                                            \
+                }                                                                                                       \
+            for (; i < width; i++) all += ((double)keys[i] - query[i]) * ((double)keys[i] - query[i]);                  \
+            for (int lane = 0; lane < LANES; lane++) all += sums[lane];                                                 \
+            squares[pair] = all;                                                                                        \
+        }                                                                                                               \
+    }
+PAIRS(pairs_of_bytes, uint8_t)
+PAIRS(pairs_of_floats, float)
+
+/* |q - k|^2 of pairs of a key and a query, both as pixels are stored: keys (count, width), queries (Q, width). */
+void pair_distances(const void *keys, int64_t is_byte, int64_t width, const double *queries, const int64_t *who, int64_t count,
+                    double *squares) {
+    if (is_byte)
+        pairs_of_bytes(keys, width, queries, who, count, squares);
+    else
+        pairs_of_floats(keys, width, queries, who, count, squares);
+}
+
 /* Copy a line of up to 16 bytes as a whole word or two, where what follows is there to be read, and is written later. */
 INLINE void copy_line(const char *from, char *into, int64_t line, int64_t readable, int64_t writable) {
     if (line <= 8 && readable >= 8 && writable >= 8)

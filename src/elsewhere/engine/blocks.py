@@ -161,4 +161,29 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
     return found
 
 
+def distances(raw: Tensor, queries: Tensor, who: Tensor) -> Tensor:
+    """|q - k|^2 of pairs of a key and a query, float64 (T,).
+
+    Args:
+        raw: keys as pixels are stored, (T, width).
+        queries: in the same units, float64 (Q, width).
+        who: which query each key meets, int64 (T,).
+    """
+    library = native.library()
+    if library is None or raw.dtype not in (torch.uint8, torch.float32):
+        return (raw.double() - queries[who]).square().sum(1)
+    raw, queries, who = raw.contiguous(), queries.contiguous(), who.contiguous()
+    squares = torch.empty(len(raw), dtype=torch.float64)
+    library.pair_distances(
+        raw.data_ptr(),
+        raw.dtype == torch.uint8,
+        raw.shape[1],
+        queries.data_ptr(),
+        who.data_ptr(),
+        len(raw),
+        squares.data_ptr(),
+    )
+    return squares
+
+
 FOUND = ("peaks", "read", "left", "left_squares", "bands", "tops", "top_keys")

@@ -428,11 +428,13 @@ class WindowKeys:
     def some(self, index: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """As `tile`, for keys at any positions, int64 (T,)."""
         log_counts = None if self.log_counts is None else self.log_counts[index]
+        return tile_of(self._keyed(self.raw_at(index), log_counts, None), 0, len(index), out)
+
+    def raw_at(self, index: Tensor) -> Tensor:
+        """Stored pixels of the keys at any positions, int64 (T,): (T, width)."""
         if self.copies is not None:
-            raw = self.copies[index]
-        else:
-            raw = self._raw(index if self.kept is None else self.kept[index].long())
-        return tile_of(self._keyed(raw, log_counts, None), 0, len(index), out)
+            return self.copies[index]
+        return self._raw(index if self.kept is None else self.kept[index].long())
 
     def _keyed(self, raw: Tensor, log_counts: Tensor | None, norms: Tensor | None) -> Keyed:
         counts, lengths = (_NONE if known is None else known for known in (log_counts, norms))

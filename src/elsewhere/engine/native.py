@@ -128,7 +128,7 @@ def load(path: Path) -> ctypes.CDLL | None:
     try:
         loaded = ctypes.CDLL(str(path))
         sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading
-        split = loaded.split_keys
+        split, pairs = loaded.split_keys, loaded.pair_distances
     except (OSError, AttributeError):
         return None
     for size, structure in zip(sizes, (Task, Asking, Reading), strict=True):
@@ -142,5 +142,7 @@ def load(path: Path) -> ctypes.CDLL | None:
     loaded.copy_windows.argtypes += [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     loaded.copy_windows.restype = None
     split.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 3]
+    pairs.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p]
+    pairs.restype = None
     loaded.read_all.argtypes = [ctypes.POINTER(Asking), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
     return loaded

@@ -298,7 +298,9 @@ class _Search:
         self.count = len(queries)
         self.values = index.cells.value.shape[1]
         keys = index.keys
-        self.wide = wide = queries.double()
+        wide = queries.double()
+        # As pixels are stored.
+        self.pixels = wide * keys.scale + keys.store.centre
         norms = wide.square().sum(1)
         precision = 1 / sigma**2
         rounding = float(rounding_of(norms.max().sqrt(), keys.typical_norm, precision))
@@ -445,11 +447,15 @@ class _Search:
 
     def _read_named(self, known: _Known) -> None:
         """Read the blocks that hold what was found beside a query, where that matters and was not read."""
+        told = torch.ones(self.count, dtype=torch.bool)
         for _ in range(PASSES):
-            query, first = self._named(known)
+            query, first = self._named(known, told)
             if not len(query):
                 break
             self._take_in(known, query, first)
+            # Others have nothing to tell that was not heard before.
+            told = torch.zeros_like(told)
+            told[query] = True
         known.left[:, 0].clamp_(min=0)
         known.left_squares.clamp_(min=0)
 
@@ -468,16 +474,16 @@ class _Search:
                 some = nth == n
                 known.add_tops(at[some], found.tops[some], found.top_keys[some])
 
-    def _named(self, known: _Known) -> tuple[Tensor, Tensor]:
+    def _named(self, known: _Known, told: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of query and block, told by its first cell, in order.
 
-        The block holds a key that lies beside one found beside the query; it was not read, and would have been among
-        those with the heaviest keys.
+        The block holds a key that lies beside one found beside the query, by one of the queries `told`, bool (Q,); it
+        was not read, and would have been among those with the heaviest keys.
         """
         keys, count = self.index.keys, len(self.index.keys)
         named = [torch.empty(0, dtype=torch.int64)]
         for (down, right), there in zip(SIDES, self.beside.unbind(1), strict=True):
-            who = (there >= 0).nonzero().flatten()
+            who = ((there >= 0) & told[there]).nonzero().flatten()
             found = known.top_keys[there[who], :TOLD]
             query, found = (what[found >= 0] for what in (who[:, None].expand(found.shape), found))
             moved = keys.beside(found, -down, -right)
@@ -504,11 +510,14 @@ class _Search:
 
     def _logs(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Log-weights of keys (n, k), each query's own, relative to the reference, and values (n, k, V); float64."""
-        keys = self.index.keys
-        rows, values = keys.some(key.flatten(), torch.empty(key.numel(), keys.width + 2, dtype=torch.float64))
-        differences = (rows[:, :-2] / keys.scale).view(*key.shape, keys.width) - self.wide[query][:, None]
-        logs = rows[:, -1].view(key.shape) - differences.square().sum(2) / (2 * self.looks.sigma**2)
-        return logs - self.plan.reference[query][:, None], (values / keys.scale).view(*key.shape, self.values)
+        keys, flat = self.index.keys, key.flatten()
+        raw = keys.raw_at(flat)
+        squares = blocks.distances(raw, self.pixels, query.repeat_interleave(key.shape[1]))
+        logs = squares / (-2 * (self.looks.sigma * keys.scale) ** 2)
+        if keys.log_counts is not None:
+            logs += keys.log_counts[flat]
+        values = (raw[:, keys.centres].double() - keys.store.centre) / keys.scale
+        return logs.view(key.shape) - self.plan.reference[query][:, None], values.view(*key.shape, self.values)
 
     def _read_blocks(self, query: Tensor, first: Tensor) -> Found:
         """Read one block for each of some queries; `left` is what Gaussians stand for no longer."""
