@@ -105,6 +105,18 @@ def test_at_tiny_noise_the_nearest_window_is_all_that_counts(sigma: float) -> No
     assert torch.allclose(found[clear], values[nearest.indices[:, 0]][clear], atol=1e-6)
 
 
+def test_far_from_all_windows_the_nearest_cells_are_read_whatever_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, index = real("fashion-mini", 600, 3)
+    sigma = levels(0.1, each=400)
+    assert not _Looks(index, 0.1).frozen
+    queries = asked(keys, levels(1.0, each=400), seed=21)
+    expected = brute(keys, queries, sigma)
+    assert float(off(search(index, queries, sigma), expected).max()) < 5e-3
+    # There the mass that Gaussians promise falls by more than e^-30 from a few cells to the next ones.
+    monkeypatch.setattr(module, "NEAREST", 0)
+    assert int((off(search(index, queries, sigma), expected) > 0.05).sum()) > 3
+
+
 @pytest.mark.parametrize(("window", "sigma"), [(5, (0.2, 1.0, 30.0)), (11, (2.0, 30.0))])
 def test_log_totals_are_those_of_the_definition(window: int, sigma: tuple[float, ...]) -> None:
     # Machines over shards merge by them.

@@ -23,25 +23,25 @@ from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
 from elsewhere.engine.weighing import rounding_of
 
-# Reading goes on in rounds, each where the estimated error is above so many tolerances; where noise is frozen in all of
-# them, since a round that changed nothing says little of the next.
-ROUNDS = (0.0, 1.0, 4.0)
+# Reading goes on in rounds, each where the estimated error is above so many tolerances.
+ROUNDS = (0.0, 1.0)
 # Cells of the first round: more where windows are small, so many numbers together for each key of a cell, and fewer
 # where Gaussians are good.
 FIRST = 150_000
 LEAST_FIRST, MOST_FIRST = 1250, 3500
 FEWEST = 48
-# In the next one as many as the error asks for, which falls with the power FALL of their number: so many times as many,
-# of LEAST_FIRST where Gaussians seemed better than they were, and no more than MOST.
-FALL = 1.7
-LEAST_GROWTH, MOST_GROWTH = 2.0, 4.0
+# In the next one as many as the error asks for, which falls with the power FALL of their number or faster: so many
+# times as many, of LEAST_FIRST where Gaussians seemed better than they were, and no more than MOST.
+FALL = 1.3
+LEAST_GROWTH, MOST_GROWTH = 2.0, 8.0
 MOST = 24_000
 # About so many groups are opened, those that seem to matter most, and more where they leave more than CLOSED of the
 # mass.
 OPENED = 400
 CLOSED = 0.03
-# Cells of less than e^-EXPAND of the mass are not read in the first round.
+# Cells of less than e^-EXPAND of the mass are not read in the first round, but for the NEAREST so many.
 EXPAND = 30.0
+NEAREST = 400
 # Of strays Gaussians promise too little: they are read down to e^-LIFT of what others are.
 LIFT = 3.0
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
@@ -418,8 +418,7 @@ class _Search:
         mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64)
         cells = self.plan.first.clone()
         for worth in ROUNDS:
-            further = before[active] > -torch.inf if self.looks.frozen else error[active] > worth * self.tolerance
-            active = active[further]
+            active = active[error[active] > worth * self.tolerance]
             if not len(active):
                 break
             if worth:
@@ -427,7 +426,8 @@ class _Search:
                 cells[active] = (cells[active].clamp(min=LEAST_FIRST) * growth).clamp(max=MOST)
             until = self._depth(active, cells[active])
             if not worth:
-                until.clamp_(min=-EXPAND * self.looks.nat)
+                nearest = self._depth(active, cells.clamp(max=NEAREST))
+                until = torch.minimum(until.clamp(min=-EXPAND * self.looks.nat), nearest)
             until = torch.minimum(until, before[active])
             found = self._round(active, until, before[active])
             known.add_read(active, found.peak, found.read)
