@@ -134,7 +134,7 @@ def compiled_loops_seen() -> Iterator[None]:
 
         return call
 
-    loops = ((blocks, "read"), (blocks, "weigh"), (Shifts, "loop"))
+    loops = ((blocks, "read"), (blocks, "weigh"), (blocks, "distances"), (Shifts, "loop"))
     before = [(owner, name, getattr(owner, name)) for owner, name in loops]
     try:
         for owner, name, loop in before:
