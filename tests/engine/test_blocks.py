@@ -85,3 +85,26 @@ def test_products_are_right_whatever_the_width(sides: tuple[int, int]) -> None:
     state, exact = blocks.weigh(keys.read(0, len(keys)), keys.scale, compact), brute(keys, queries, sigma)
     assert torch.allclose(state.log_total, exact.log_total, rtol=0, atol=1e-2)
     assert torch.allclose(state.mean(), exact.mean(), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("width", [1, 9, 16, 121])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_distances_of_pairs(width: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(width)
+    raw = torch.randint(256, (50, width), generator=generator).to(dtype)
+    queries = 255 * torch.rand((7, width), generator=generator, dtype=torch.float64)
+    # One that is a key: what would cancel is not rounded.
+    queries[3] = raw[5].double() + 1e-6
+    who = torch.randint(7, (50,), generator=generator)
+    who[5] = 3
+    found = blocks.distances(raw, queries, who)
+    assert torch.allclose(found, (raw.double() - queries[who]).square().sum(1), rtol=1e-12)
+    assert 0 < float(found[5]) < 2e-12 * width
+
+
+def test_distances_without_a_compiled_loop_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, who = torch.arange(24, dtype=torch.uint8).view(4, 6), torch.tensor([1, 0, 1, 1])
+    queries = torch.linspace(0, 20, 12, dtype=torch.float64).view(2, 6)
+    compiled = blocks.distances(raw, queries, who)
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert torch.allclose(blocks.distances(raw, queries, who), compiled, rtol=1e-12)
