@@ -126,6 +126,14 @@ def narrow(held: dict[str, torch.Tensor]) -> None:
     held["cells.mean"] = held["cells.mean"][:, :-1].clone()
 
 
+def fewer(held: dict[str, torch.Tensor]) -> None:
+    held["groups.mean"] = held["groups.mean"][:-1].clone()
+
+
+def thin(held: dict[str, torch.Tensor]) -> None:
+    held["inner"] = held["inner"][:, :-1].clone()
+
+
 def empty(held: dict[str, torch.Tensor]) -> None:
     held["starts"] = held["starts"][:0].clone()
 
@@ -150,6 +158,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "too few windows": rewrite(short),
     "a part that is missing": rewrite(missing),
     "too few directions": rewrite(narrow),
+    "too few groups": rewrite(fewer),
+    "too few directions of what is inside groups": rewrite(thin),
     "no cells": rewrite(empty),
     "strays beyond all groups": rewrite(nowhere),
 }
