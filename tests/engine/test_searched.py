@@ -33,6 +33,11 @@ def estimate(state: SoftmaxState) -> Tensor:
     return state.error
 
 
+def read_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0}.items():
+        monkeypatch.setattr(module, constant, value)
+
+
 @pytest.mark.parametrize(("name", "limit", "window"), SETS)
 def test_close_to_the_definition_at_every_noise_level(name: str, limit: int, window: int) -> None:
     keys, index = real(name, limit, window)
@@ -190,8 +195,7 @@ def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaus
     # So few that every part of the search has something to leave out.
     monkeypatch.setattr(module, "OPENED", 2)
     monkeypatch.setattr(module, "CLOSED", 1.0)
-    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0, "ROUNDS": (0.0, 1.0)}.items():
-        monkeypatch.setattr(module, constant, value)
+    read_little(monkeypatch)
     keys, index = real("fashion-mini", 150, 3)
     assert len(index.groups) > 6
     sigma = levels(0.5, 2.0, 10.0, each=20)
@@ -308,8 +312,7 @@ def test_queries_beside_one_another_find_what_one_alone_would_miss(
     name: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So little is read that much is missed.
-    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0, "ROUNDS": (0.0, 1.0)}.items():
-        monkeypatch.setattr(module, constant, value)
+    read_little(monkeypatch)
     keys, index = real(name, 60, window)
     images = els.load_images(name).scaled()[60:64]
     noisy = images + 0.4 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from ctypes import CDLL
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -328,13 +328,13 @@ class WindowKeys:
         def fill(keys: tuple[int, int]) -> None:
             copies[slice(*keys)] = self.raw(*keys)
 
-        for _ in in_parallel(fill, self._pieces()):
-            pass
+        self._for_all(fill)
         return copies
 
-    def _pieces(self) -> Iterator[tuple[int, int]]:
-        """Ranges of keys, some at a time."""
-        return pairwise([*range(0, len(self), AT_ONCE), len(self)])
+    def _for_all(self, work: Callable[[tuple[int, int]], None]) -> None:
+        """Work on ranges of keys, some at a time, until all are done."""
+        for _ in in_parallel(work, pairwise([*range(0, len(self), AT_ONCE), len(self)])):
+            pass
 
     def sources(self) -> Sources:
         places = self.grid[0] * self.grid[1]
@@ -383,8 +383,7 @@ class WindowKeys:
         def fill(keys: tuple[int, int]) -> None:
             numbers[kept[slice(*keys)].long()] = torch.arange(*keys, dtype=kept.dtype, device=self.device)
 
-        for _ in in_parallel(fill, self._pieces()):
-            pass
+        self._for_all(fill)
         return numbers
 
     def read(self, start: int, stop: int) -> Keyed:

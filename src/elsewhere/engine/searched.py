@@ -424,10 +424,10 @@ class _Search:
             if worth:
                 growth = (error[active] / self.tolerance).pow(1 / FALL).clamp(LEAST_GROWTH, MOST_GROWTH)
                 cells[active] = (cells[active].clamp(min=LEAST_FIRST) * growth).clamp(max=MOST)
-            until = self._depth(active, cells[active])
-            if not worth:
-                nearest = self._depth(active, cells.clamp(max=NEAREST))
-                until = torch.minimum(until.clamp(min=-EXPAND * self.looks.nat), nearest)
+                until = self._depth(active, cells[active])
+            else:
+                nearest = self._depth(active, cells[active].clamp(max=NEAREST))
+                until = torch.minimum(self._depth(active, cells[active]).clamp(min=-EXPAND * self.looks.nat), nearest)
             until = torch.minimum(until, before[active])
             found = self._round(active, until, before[active])
             known.add_read(active, found.peak, found.read)
@@ -491,8 +491,7 @@ class _Search:
         pairs = torch.unique(torch.cat(named))
         query, key = pairs // count, pairs % count
         parts = torch.split(torch.arange(len(pairs)), max(1, 2**20 // keys.width))
-        logs = [logs for logs, _ in in_parallel(lambda at: self._logs(query[at], key[at, None]), parts)]
-        log = torch.cat([torch.empty(0, 1, dtype=torch.float64), *logs]).squeeze(1)
+        log = torch.cat(list(in_parallel(lambda at: self._logs(query[at], key[at], keys.raw_at(key[at])), parts)))
         total = self._state(known).log_total - self.plan.reference
         # Had it been read it would be among the heaviest, but for rounding.
         matters = log > torch.maximum(total + math.log(NAMED), known.tops[:, -1] + NEAR)[query]
@@ -508,16 +507,13 @@ class _Search:
         begin = self.index.bounds[group]
         return (begin + (cell - begin) // LIMITS.block * LIMITS.block).where(cell >= 0, cell)
 
-    def _logs(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-weights of keys (n, k), each query's own, relative to the reference, and values (n, k, V); float64."""
-        keys, flat = self.index.keys, key.flatten()
-        raw = keys.raw_at(flat)
-        squares = blocks.distances(raw, self.pixels, query.repeat_interleave(key.shape[1]))
-        logs = squares / (-2 * (self.looks.sigma * keys.scale) ** 2)
+    def _logs(self, query: Tensor, key: Tensor, raw: Tensor) -> Tensor:
+        """Log-weights of keys (T,), each for a query (T,), relative to the reference; raw: their pixels, (T, width)."""
+        keys = self.index.keys
+        logs = blocks.distances(raw, self.pixels, query) / (-2 * (self.looks.sigma * keys.scale) ** 2)
         if keys.log_counts is not None:
-            logs += keys.log_counts[flat]
-        values = (raw[:, keys.centres].double() - keys.store.centre) / keys.scale
-        return logs.view(key.shape) - self.plan.reference[query][:, None], values.view(*key.shape, self.values)
+            logs += keys.log_counts[key]
+        return logs - self.plan.reference[query]
 
     def _read_blocks(self, query: Tensor, first: Tensor) -> Found:
         """Read one block for each of some queries; `left` is what Gaussians stand for no longer."""
@@ -535,8 +531,12 @@ class _Search:
         left = torch.stack([mass.sum(1), *expected], dim=1)
         begin, stop = index.starts[first], index.starts[end]
         keys = begin[:, None] + torch.arange(int((stop - begin).max()))
-        logs, values = self._logs(query, torch.minimum(keys, stop[:, None] - 1))
+        inside = torch.minimum(keys, stop[:, None] - 1).flatten()
+        raw = index.keys.raw_at(inside)
+        logs = self._logs(query.repeat_interleave(keys.shape[1]), inside, raw).view(keys.shape)
         logs = logs.masked_fill(keys >= stop[:, None], -torch.inf)
+        centres = index.keys.store.centred(raw[:, index.keys.centres], torch.float64)
+        values = (centres / index.keys.scale).view(*keys.shape, self.values)
         peak, which = logs.max(1)
         weights = (logs - peak[:, None]).exp()
         read = torch.cat([weights.sum(1, keepdim=True), (weights[:, None] @ values).squeeze(1)], dim=1)
