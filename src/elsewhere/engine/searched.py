@@ -29,7 +29,7 @@ ROUNDS = (0.0, 1.0)
 # where Gaussians are good.
 FIRST = 150_000
 LEAST_FIRST, MOST_FIRST = 1250, 3500
-FEWEST = 48
+FEWEST = 800
 # In the next one as many as the error asks for, which falls with the power FALL of their number or faster: so many
 # times as many, of LEAST_FIRST where Gaussians seemed better than they were, and no more than MOST.
 FALL = 1.3
