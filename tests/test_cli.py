@@ -862,6 +862,36 @@ def test_ctrl_c_in_a_training_keeps_its_checkpoint(world: dict[str, Path], tmp_p
     assert [name for name in names(tmp_path) if name not in ("checkpoint.safetensors", "loss.jsonl")] == []
 
 
+WAITING = """
+import threading, time, typer
+from elsewhere.terminal import OneLineErrors
+app = typer.Typer(cls=OneLineErrors)
+@app.command()
+def one() -> None:
+    # As a compiled loop does, which does not hear of Ctrl-C.
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise KeyboardInterrupt
+@app.command()
+def two() -> None: ...
+app()
+"""
+
+
+def test_a_second_ctrl_c_ends_what_the_first_waits_for() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", WAITING, "one"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert child.stderr is not None
+    assert child.stderr.readline() == "interrupted: nothing was written\n"
+    assert child.poll() is None, "nothing to wait for"
+    child.send_signal(signal.SIGINT)
+    assert child.stderr.read() == ""
+    assert child.wait(60) == -signal.SIGINT
+
+
 def test_the_installed_program(world: dict[str, Path], tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("elsewhere")
     if not program.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,9 @@ class OneLineErrors(TyperGroup):
             error.message = error.message.removeprefix(VALIDATOR)
             code = _say(f"error: {error.format_message()}", BAD_INPUT)
         except Interrupted as error:
+            if args is None:
+                # Loops that run in other threads are still waited for: a second Ctrl-C ends that too, without a word.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             code = _say(f"interrupted: {error}", INTERRUPTED)
         except (*EXPECTED, RuntimeError) as error:
             if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
