@@ -8,8 +8,8 @@ windows are weighed, and then asked:
 1. How many windows, the heaviest first, give x0hat with a root mean square error below ERROR, all others left out?
 2. How many blocks, those first whose Gaussians are most wrong, where Gaussians stand for all others?
 
-No search can know either order. So what the fast engine reads cannot grow more slowly with the number of training
-images than the second number does, as long as the cells are these. Numbers are found on a grid of powers of sqrt(2).
+No search knows either order, and so each reads more. The nearer one comes to the second number, the more its time grows
+with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2).
 """
 
 from __future__ import annotations
