@@ -9,7 +9,8 @@ windows are weighed, and then asked:
 2. How many blocks, those first whose Gaussians are most wrong, where Gaussians stand for all others?
 
 No search knows either order, and so each reads more. The nearer one comes to the second number, the more its time grows
-with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2).
+with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2). Of colours the
+first is looked at.
 """
 
 from __future__ import annotations
@@ -79,8 +80,7 @@ def blocks_needed(
     count = int(block[-1]) + 1
     looks = searched._Looks(index, sigma)
     search = searched._Search(queries, looks, ERROR, torch.full((len(queries), len(searched.SIDES)), -1))
-    asked, asked_values = search.asked.double(), search.asked_values.double()
-    claims = torch.stack([asked @ look.masses.double() for look in looks.cells]).amin(0)
+    claims = searched._weigh(search.asked, looks.cells, slice(None)).double()
     of_keys = torch.repeat_interleave(block, index.starts.diff())
     counts = sorted({0, *(min(some, count) for some in GRID)})
     at, errors = torch.tensor(counts), []
@@ -88,7 +88,7 @@ def blocks_needed(
         weights, heavy = log.double().exp(), index.heavy
         # What Gaussians say, in units of the whole mass.
         claim = (claims[number] + search.plan.reference[number] - total[number]).exp()
-        value = asked_values[number] @ looks.cells[0].values[0].double()
+        value = (search.asked_values[number] @ looks.cells[0].values[0]).double()
         read, said = torch.zeros(2, count, dtype=torch.float64), torch.zeros(2, count, dtype=torch.float64)
         read.index_add_(1, of_keys, torch.stack([weights, weights * values])[:, heavy:])
         said.index_add_(1, block, torch.stack([claim, claim * value]))

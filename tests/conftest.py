@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere.engine import native, shifts
+from elsewhere.engine import native, searched, shifts
+
+
+@pytest.fixture(autouse=True)
+def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes of tests are small: with as many cells at first as real ones need, all of them would be read."""
+    monkeypatch.setattr(searched, "FEWEST", 48)
 
 
 @pytest.fixture(params=["compiled", "as tensors"])

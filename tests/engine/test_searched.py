@@ -23,12 +23,6 @@ TOLERANCE = 1e-3
 ROUNDING = 1e-5
 
 
-@pytest.fixture(autouse=True)
-def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The indexes of these tests are small: with as many cells at first as for real ones, all would be read."""
-    monkeypatch.setattr(module, "FEWEST", 48)
-
-
 def off(found: SoftmaxState, expected: SoftmaxState) -> Tensor:
     """The largest error over channels of each query."""
     return (found.mean() - expected.mean()).abs().amax(1)
