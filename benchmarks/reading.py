@@ -27,6 +27,7 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.engine import searched
 from elsewhere.engine.index import BLOCK, Index
+from elsewhere.engine.naming import SIDES
 from elsewhere.files import write_text
 from elsewhere.machines.borders import interior
 
@@ -79,7 +80,7 @@ def blocks_needed(
     block = (cells % BLOCK == 0).cumsum(0) - 1
     count = int(block[-1]) + 1
     looks = searched._Looks(index, sigma)
-    search = searched._Search(queries, looks, ERROR, torch.full((len(queries), len(searched.SIDES)), -1))
+    search = searched._Search(queries, looks, ERROR, torch.full((len(queries), len(SIDES)), -1))
     claims = searched._weigh(search.asked, looks.cells, slice(None)).double()
     of_keys = torch.repeat_interleave(block, index.starts.diff())
     counts = sorted({0, *(min(some, count) for some in GRID)})

@@ -17,7 +17,7 @@ import elsewhere as els
 from elsewhere.engine import blocks, native
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
-SOURCES = [native.LIBRARY.with_name(name) for name in ("shifts.c", "blocks.c", "cells.c")]
+SOURCES = [native.LIBRARY.with_name(name) for name in ("shifts.c", "blocks.c", "cells.c", "naming.c")]
 COMPILER = shlex.split(os.environ.get("CC", "cc"))
 needs_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
 

@@ -355,13 +355,3 @@ def test_windows_beside_others() -> None:
             )
             assert not (there & ~inside).any()
             assert int((inside & ~there).sum()) <= keys.places - len(index.keys)
-
-
-@settings(deadline=None, max_examples=30)
-@given(rows=st.integers(1, 4), columns=st.integers(1, 4), images=st.integers(1, 3))
-def test_sides_of_a_query(rows: int, columns: int, images: int) -> None:
-    places = [(n, i, j) for n in range(images) for i in range(rows) for j in range(columns)]
-    found = module._beside(len(places), (rows, columns))
-    for (n, i, j), sides in zip(places, found.tolist(), strict=True):
-        there = [(n, i + down, j + right) for down, right in module.SIDES]
-        assert sides == [places.index(place) if place in places else -1 for place in there]

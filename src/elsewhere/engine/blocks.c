@@ -388,18 +388,23 @@ static void judge(const reading *t, const request *one, double log, const double
     }
 }
 
-/* The heaviest key of the block that was weighed last takes its place among the heaviest of all. */
+/* The heaviest key of the block that was weighed last takes its place among the heaviest of all: a heap, the least first. */
 static void name_top(const reading *t, const shelf *s, int q, int64_t who, float highest, int64_t first) {
     double *tops = t->tops + who * t->kept;
     int64_t *keys = t->top_keys + who * t->kept;
-    int place = t->kept - 1;
-    if (!(highest > tops[place])) return;
+    if (!(highest > *tops)) return;
     const float *logs = s->logs + q * s->tiles * TILE, less = nextafterf(highest, -INFINITY);
     int64_t key = 0;
     while (!any_above(((const weights *)logs)[key / LANES], less)) key += LANES;
     while (logs[key] != highest) key++;
-    for (; place > 0 && highest > tops[place - 1]; place--) tops[place] = tops[place - 1], keys[place] = keys[place - 1];
-    tops[place] = highest, keys[place] = first + key;
+    int hole = 0;
+    for (int below = 1; below < t->kept; below = 2 * hole + 1) {
+        if (below + 1 < t->kept && tops[below + 1] < tops[below]) below++;
+        if (tops[below] >= highest) break;
+        tops[hole] = tops[below], keys[hole] = keys[below];
+        hole = below;
+    }
+    tops[hole] = highest, keys[hole] = first + key;
 }
 
 static void read_block(const reading *t, shelf *s, int64_t first, int64_t count, const request *requests, int64_t size) {

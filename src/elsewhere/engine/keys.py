@@ -307,7 +307,7 @@ class WindowKeys:
         other = copy.copy(self)
         other.kept, other.log_counts = kept, log_counts
         other.copies = None
-        other.__dict__.pop("_numbers", None)
+        other.__dict__.pop("numbers", None)
         return other
 
     @property
@@ -371,11 +371,11 @@ class WindowKeys:
         rows, columns = self.grid
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         flat = ((image * rows + row) * columns + column).where(inside, torch.zeros_like(image))
-        return (flat if self.kept is None else self._numbers[flat].long()).masked_fill(~inside, -1)
+        return (flat if self.kept is None else self.numbers[flat].long()).masked_fill(~inside, -1)
 
     @cached_property
-    def _numbers(self) -> Tensor:
-        """Position of the window at every place among the keys, -1 where another stands for it, int32 or int64."""
+    def numbers(self) -> Tensor:
+        """Of merged keys, which is the window at every place, -1 where another stands for it, int32 or int64."""
         assert self.kept is not None
         numbers = torch.full((self.places,), -1, dtype=self.kept.dtype, device=self.device)
         kept = self.kept
@@ -459,8 +459,7 @@ class WindowKeys:
         _, channels, height, width = pixels.shape
         image, row, column = self._place(flat)
         lines, across = self.extent.sides
-        top, left = self.first[0] - self.extent.top, self.first[1] - self.extent.left
-        corner = (image * (channels * height) + row + top) * width + column + left
+        corner = (image * (channels * height) + row) * width + column + self.corner
         if self.width <= FEW:
             return torch.take(pixels, corner[:, None] + self._offsets)
         # All windows at every place of the memory, also those that run over an edge, which are never asked for.
@@ -476,12 +475,17 @@ class WindowKeys:
             pixels.data_ptr(),
             pixels.element_size(),
             *(sizes.ctypes.data for sizes in shapes),
-            (self.first[0] - self.extent.top) * pixels.shape[3] + self.first[1] - self.extent.left,
+            self.corner,
             flat.data_ptr(),
             len(flat),
             found.data_ptr(),
         )
         return found
+
+    @property
+    def corner(self) -> int:
+        """Where the first window of an image begins, in pixels."""
+        return (self.first[0] - self.extent.top) * self.store.pixels.shape[3] + self.first[1] - self.extent.left
 
     @cached_property
     def _offsets(self) -> Tensor:

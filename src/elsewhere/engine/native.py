@@ -117,6 +117,31 @@ class Reading(ctypes.Structure):
     ]
 
 
+class Naming(ctypes.Structure):
+    """See naming.c."""
+
+    _fields_ = [
+        ("pixels", ctypes.c_void_p),
+        ("shape", ctypes.c_void_p),
+        ("grid", ctypes.c_void_p),
+        ("window", ctypes.c_void_p),
+        ("corner", ctypes.c_int64),
+        ("numbers", ctypes.c_void_p),
+        ("log_counts", ctypes.c_void_p),
+        ("skipped", ctypes.c_int64),
+        ("sides", ctypes.c_void_p),
+        ("beside", ctypes.c_void_p),
+        ("told", ctypes.c_void_p),
+        ("found", ctypes.c_void_p),
+        ("queries", ctypes.c_void_p),
+        ("least", ctypes.c_void_p),
+        ("factor", ctypes.c_double),
+        ("is_byte", ctypes.c_int32),
+        ("is_wide", ctypes.c_int32),
+        ("kept", ctypes.c_int32),
+    ]
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled loops; None where there are none, or for another processor or from another source."""
@@ -127,11 +152,11 @@ def load(path: Path) -> ctypes.CDLL | None:
     """The loops in a file, or None where they cannot be used here."""
     try:
         loaded = ctypes.CDLL(str(path))
-        sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading
+        sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading, loaded.naming_task
         split, pairs = loaded.split_keys, loaded.pair_distances
     except (OSError, AttributeError):
         return None
-    for size, structure in zip(sizes, (Task, Asking, Reading), strict=True):
+    for size, structure in zip(sizes, (Task, Asking, Reading, Naming), strict=True):
         size.restype = ctypes.c_int64
         if size() != ctypes.sizeof(structure):
             return None
@@ -144,5 +169,7 @@ def load(path: Path) -> ctypes.CDLL | None:
     split.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 3]
     pairs.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p]
     pairs.restype = None
+    loaded.name_keys.argtypes = [ctypes.POINTER(Naming), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
+    loaded.name_keys.restype = ctypes.c_int64
     loaded.read_all.argtypes = [ctypes.POINTER(Asking), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
     return loaded

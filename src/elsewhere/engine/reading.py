@@ -98,7 +98,7 @@ class Found(NamedTuple):
         left_squares: sum of the squares of the masses of blocks not read, (A,).
         band: over the last blocks read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
             m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (A, 4 + 3 V).
-        tops, top_keys: logs and numbers of the heaviest keys read, (A, kept).
+        tops, top_keys: logs and numbers of the heaviest keys read, in no order that counts, (A, kept).
     """
 
     peak: Tensor

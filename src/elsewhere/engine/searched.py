@@ -18,6 +18,7 @@ from torch import Tensor
 from elsewhere.engine import blocks
 from elsewhere.engine.index import BLOCK, Gaussians, Index
 from elsewhere.engine.jobs import COARSE, RESOLVED, ROUNDING, SharedKeys
+from elsewhere.engine.naming import Naming, on_all_sides
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables, read
 from elsewhere.engine.state import SoftmaxState, merge_all, stack
@@ -28,8 +29,8 @@ ROUNDS = (0.0, 1.0)
 # Cells of the first round: more where windows are small, so many numbers together for each key of a cell, and fewer
 # where Gaussians are good.
 FIRST = 150_000
-LEAST_FIRST, MOST_FIRST = 1250, 3500
-FEWEST = 800
+LEAST_FIRST, MOST_FIRST = 1600, 3500
+FEWEST = 1600
 # In the next one as many as the error asks for, which falls with the power FALL of their number or faster: so many
 # times as many, of LEAST_FIRST where Gaussians seemed better than they were, and no more than MOST.
 FALL = 1.3
@@ -43,7 +44,7 @@ CLOSED = 0.03
 EXPAND = 30.0
 NEAREST = 400
 # Of strays Gaussians promise too little: they are read down to e^-LIFT of what others are.
-LIFT = 3.0
+LIFT = 4.5
 # Thresholds are found on a sample: one of so many groups, and of so many cells.
 GROUPS_SAMPLED = 512
 CELLS_SAMPLED = 1024
@@ -61,15 +62,13 @@ GRAIN = 3.0
 LEVELS = 24
 # Queries planned at once, pieces that the work is cut into, and bytes that a query needs beside them.
 PLANNED = 64
-PIECES = 48
+PIECES = 16
 A_QUERY = 2**15
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
-LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=16)
-# Windows beside one another find windows beside one another: the TOLD heaviest keys that the queries on all sides found
-# are looked at as well, in so many passes. They matter where they have this share of the mass.
-SIDES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
-TOLD = 16
+LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=64)
+# What the queries on all sides found is looked at as well, in so many passes. It matters where it has this share of the
+# mass.
 PASSES = 2
 NAMED = 1e-3
 NAMED_AT_ONCE = 32
@@ -104,7 +103,7 @@ class SearchedKeys:
         self.index = index
         self.tolerance = tolerance
         self.at_once = max(64, memory // (A_QUERY + len(index.groups)))
-        self.beside = _beside(len(queries), grid)
+        self.beside = on_all_sides(len(queries), grid)
 
     def search(self) -> SoftmaxState:
         """The state of every query, with its `error`."""
@@ -118,14 +117,6 @@ class SearchedKeys:
                 states.append(_Search(self.queries[some], looks, self.tolerance, number[self.beside[some]]).run())
                 order.append(some)
         return stack(states).take(torch.cat(order).argsort())
-
-
-def _beside(count: int, grid: tuple[int, int]) -> Tensor:
-    """Numbers of the queries on all SIDES of each, -1 where there is none, int64 (count, sides)."""
-    numbers = torch.nn.functional.pad(torch.arange(count).view(-1, *grid), [1, 1, 1, 1], value=-1)
-    rows, columns = grid
-    sides = [numbers[:, 1 + down : 1 + down + rows, 1 + right : 1 + right + columns].flatten() for down, right in SIDES]
-    return torch.stack(sides, dim=1)
 
 
 @dataclass(frozen=True)
@@ -294,13 +285,13 @@ class _Search:
 
     def __init__(self, queries: Tensor, looks: _Looks, tolerance: float, beside: Tensor) -> None:
         index, sigma = looks.index, looks.sigma
-        self.looks, self.index, self.tolerance, self.beside = looks, index, tolerance, beside
+        self.looks, self.index, self.tolerance = looks, index, tolerance
         self.count = len(queries)
         self.values = index.cells.value.shape[1]
         keys = index.keys
         wide = queries.double()
-        # As pixels are stored.
-        self.pixels = wide * keys.scale + keys.store.centre
+        pixels = wide * keys.scale + keys.store.centre
+        self.naming = Naming(keys, index.heavy, pixels, sigma * keys.scale, beside)
         norms = wide.square().sum(1)
         precision = 1 / sigma**2
         rounding = float(rounding_of(norms.max().sqrt(), keys.typical_norm, precision))
@@ -480,23 +471,13 @@ class _Search:
         The block holds a key that lies beside one found beside the query, by one of the queries `told`, bool (Q,); it
         was not read, and would have been among those with the heaviest keys.
         """
-        keys, count = self.index.keys, len(self.index.keys)
-        named = [torch.empty(0, dtype=torch.int64)]
-        for (down, right), there in zip(SIDES, self.beside.unbind(1), strict=True):
-            who = ((there >= 0) & told[there]).nonzero().flatten()
-            found = known.top_keys[there[who], :TOLD]
-            query, found = (what[found >= 0] for what in (who[:, None].expand(found.shape), found))
-            moved = keys.beside(found, -down, -right)
-            named.append((query * count + moved)[moved >= self.index.heavy])
-        pairs = torch.unique(torch.cat(named))
-        query, key = pairs // count, pairs % count
-        parts = torch.split(torch.arange(len(pairs)), max(1, 2**20 // keys.width))
-        log = torch.cat(list(in_parallel(lambda at: self._logs(query[at], key[at], keys.raw_at(key[at])), parts)))
-        total = self._state(known).log_total - self.plan.reference
+        total = self._state(known).log_total
         # Had it been read it would be among the heaviest, but for rounding.
-        matters = log > torch.maximum(total + math.log(NAMED), known.tops[:, -1] + NEAR)[query]
-        query, first = query[matters], self._first(key[matters])
-        new = (first[:, None] != self._first(known.top_keys)[query]).all(1)
+        least = torch.maximum(total + math.log(NAMED), known.tops[:, -1] + NEAR + self.plan.reference)
+        query, key = self.naming.named(known.top_keys, told, least)
+        first = self._first(key)
+        asked, which = torch.unique_consecutive(query, return_inverse=True)
+        new = (first[:, None] != self._first(known.top_keys[asked])[which]).all(1)
         pairs = torch.unique((query * len(self.index.cells) + first)[new])
         return pairs // len(self.index.cells), pairs % len(self.index.cells)
 
@@ -506,14 +487,6 @@ class _Search:
         group = torch.searchsorted(self.index.bounds, cell.clamp(min=0), right=True) - 1
         begin = self.index.bounds[group]
         return (begin + (cell - begin) // LIMITS.block * LIMITS.block).where(cell >= 0, cell)
-
-    def _logs(self, query: Tensor, key: Tensor, raw: Tensor) -> Tensor:
-        """Log-weights of keys (T,), each for a query (T,), relative to the reference; raw: their pixels, (T, width)."""
-        keys = self.index.keys
-        logs = blocks.distances(raw, self.pixels, query) / (-2 * (self.looks.sigma * keys.scale) ** 2)
-        if keys.log_counts is not None:
-            logs += keys.log_counts[key]
-        return logs - self.plan.reference[query]
 
     def _read_blocks(self, query: Tensor, first: Tensor) -> Found:
         """Read one block for each of some queries; `left` is what Gaussians stand for no longer."""
@@ -533,7 +506,8 @@ class _Search:
         keys = begin[:, None] + torch.arange(int((stop - begin).max()))
         inside = torch.minimum(keys, stop[:, None] - 1).flatten()
         raw = index.keys.raw_at(inside)
-        logs = self._logs(query.repeat_interleave(keys.shape[1]), inside, raw).view(keys.shape)
+        logs = self.naming.logs(query.repeat_interleave(keys.shape[1]), inside, raw).view(keys.shape)
+        logs -= self.plan.reference[query, None]
         logs = logs.masked_fill(keys >= stop[:, None], -torch.inf)
         centres = index.keys.store.centred(raw[:, index.keys.centres], torch.float64)
         values = (centres / index.keys.scale).view(*keys.shape, self.values)
