@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elsewhere.engine import blocks, native, reading
+from elsewhere.engine import blocks, native, reading, searched
 from elsewhere.engine.blocks import Compact
 from elsewhere.engine.keys import Extent, PixelStore, WindowKeys
 from elsewhere.engine.reading import Asked, Chunk, Found, Limits, Tables
@@ -13,6 +13,11 @@ from tests.engine.engine_toys import asked, brute, levels, real, search
 
 WINDOWS = (("fashion-mini", 3), ("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7))
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled loop")
+
+
+def unlimited(round_: Asked) -> Asked:
+    """The same, but every key may be named."""
+    return round_._replace(floors=torch.full_like(round_.floors, -torch.inf))
 
 
 # Products of whole numbers where noise is large enough; windows of an odd and of an even number of pixels.
@@ -37,7 +42,7 @@ def test_the_loop_finds_what_the_tensor_code_does(
     read = blocks.read
 
     def both(chunk: Chunk, tables: Tables, limits: Limits, round_: Asked, compact: Compact) -> Found:
-        mine = read(chunk, tables, limits, round_, compact)
+        mine = read(chunk, tables, limits, unlimited(round_), compact)
         theirs = reading.read_groups(chunk, tables, limits, round_)
         there = theirs.peak > -torch.inf
         assert torch.equal(mine.peak > -torch.inf, there)
@@ -68,6 +73,29 @@ def test_the_loop_finds_what_the_tensor_code_does(
     whole = not floats and sigma > 0.2
     assert {dtype for _, dtype in seen} == {torch.int16 if whole else torch.float32}
     assert float((state.mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
+
+
+def test_what_one_part_named_spares_the_others_lighter_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searched, "LIMITS", searched.LIMITS._replace(kept=4))
+    keys, index = real("fashion-mini", 40, 7)
+    read, parts = blocks.read, []
+
+    def both(chunk: Chunk, tables: Tables, limits: Limits, round_: Asked, compact: Compact) -> Found:
+        before = round_.floors.clone()
+        spared = read(chunk, tables, limits, round_, compact)
+        assert bool((round_.floors >= before).all())
+        parts.append((round_.queries, spared, read(chunk, tables, limits, unlimited(round_), compact)))
+        return spared
+
+    monkeypatch.setattr(blocks, "read", both)
+    noise = levels(0.5, each=12)
+    search(index, asked(keys, noise, seed=4), noise)
+    everyone = [part[1:] for part in parts if len(part[0]) == 12]
+    spared, free = (searched._merged([part[which] for part in everyone]) for which in (0, 1))
+    assert torch.equal(spared.tops, free.tops)
+    assert torch.equal(spared.top_keys, free.top_keys)
+    named = [sum(int((part[which].top_keys >= 0).sum()) for part in everyone) for which in (0, 1)]
+    assert named[0] < named[1]
 
 
 # Pixels are put side by side eight pairs at a time; what is left over, and the last keys, are no less right.

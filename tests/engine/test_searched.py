@@ -217,10 +217,10 @@ def test_a_round_reads_as_many_cells_as_the_error_of_the_one_before_asks_for(mon
     rounds = []
     read = module._Search._round
 
-    def noted(self: module._Search, active: Tensor, until: Tensor, before: Tensor) -> module.Found:
+    def noted(self: module._Search, active: Tensor, until: Tensor, *others: Tensor) -> module.Found:
         logs = module._weigh(self.asked[active], self.looks.cells, slice(None))
         rounds.append((active, (logs >= until[:, None]).sum(1)))
-        return read(self, active, until, before)
+        return read(self, active, until, *others)
 
     error = module._Search._error
     errors = []

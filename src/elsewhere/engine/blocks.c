@@ -63,6 +63,7 @@ typedef struct {
     float band;                  /* where its log share is so near to `until` */
     double largest, most;        /* logs of the largest numbers in float and double */
     int32_t kept;                /* of the keys read the heaviest so many are named, one of a block at most */
+    double *floors;              /* logs below which none need be named; raised for those who read other groups, (count) */
     double *peaks, *read, *left, *left_squares, *bands, *tops; /* see `Found`: (count), or (count, ...) */
     int64_t *top_keys;
 } reading;
@@ -388,11 +389,18 @@ static void judge(const reading *t, const request *one, double log, const double
     }
 }
 
+/* Others may raise it at any time. */
+INLINE double floor_of(const reading *t, int64_t who) {
+    double floor;
+    __atomic_load(t->floors + who, &floor, __ATOMIC_RELAXED);
+    return floor;
+}
+
 /* The heaviest key of the block that was weighed last takes its place among the heaviest of all: a heap, the least first. */
 static void name_top(const reading *t, const shelf *s, int q, int64_t who, float highest, int64_t first) {
     double *tops = t->tops + who * t->kept;
     int64_t *keys = t->top_keys + who * t->kept;
-    if (!(highest > *tops)) return;
+    if (!(highest > *tops) || highest < floor_of(t, who)) return;
     const float *logs = s->logs + q * s->tiles * TILE, less = nextafterf(highest, -INFINITY);
     int64_t key = 0;
     while (!any_above(((const weights *)logs)[key / LANES], less)) key += LANES;
@@ -491,6 +499,11 @@ int read_blocks(const reading *t) {
         for (int64_t number = 0, from = first; from < end; number++, from += t->block)
             if (r.sizes[number])
                 read_block(t, &s, t->starts[from], keys_of(t, from, end), r.requests + number * openers, r.sizes[number]);
+    }
+    /* Whoever has named enough knows how heavy the others must be. */
+    for (int64_t who = 0; enough && who < t->count; who++) {
+        double *least = t->tops + who * t->kept;
+        if (*least > floor_of(t, who)) __atomic_store(t->floors + who, least, __ATOMIC_RELAXED);
     }
     free(r.masses), free(r.values), free(r.logs), free(r.expected), free(r.shares);
     free(r.requests), free(r.sizes), free(r.openers);

@@ -152,6 +152,7 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
         largest=limits.largest,
         most=limits.most,
         kept=limits.kept,
+        floors=asked.floors.data_ptr(),
         **{name: tensor.data_ptr() for name, tensor in zip(FOUND, found, strict=True)},
     )
     failed = library.read_blocks(ctypes.byref(task))

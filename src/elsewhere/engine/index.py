@@ -161,23 +161,21 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     origin, basis = _directions(keys, light, _draw(light, SAMPLE, generator))
     builder = _Builder(keys, origin, basis)
     cut: list[_Cut] = []
-    for one in builder.cut_all(light, generator, seed, set_aside=True):
-        cut.append(one)
-        _tell(told, cut, light)
+
+    def cut_up(some: Tensor, set_aside: bool) -> None:
+        for one in builder.cut_all(some, generator, seed, set_aside):
+            cut.append(one)
+            if told is not None:
+                told(sum(len(done.order) for done in cut) / len(light))
+
+    cut_up(light, set_aside=True)
     plain, strays = sum(len(one.groups) for one in cut), torch.cat([one.strays for one in cut])
-    for one in builder.cut_all(strays, generator, seed, set_aside=False):
-        cut.append(one)
-        _tell(told, cut, light)
+    cut_up(strays, set_aside=False)
     cells = Gaussians(*(torch.cat([getattr(one.cells, f.name) for one in cut]) for f in fields(Gaussians)))
     starts = _edges(torch.cat([one.sizes for one in cut])) + len(heavy)
     bounds = _edges(torch.cat([one.groups for one in cut]))
     order = torch.cat([heavy, *(one.order for one in cut)])
     return Index(keys.arranged(order), starts, bounds, origin, basis, cells, *_together(cells, bounds), plain)
-
-
-def _tell(told: Callable[[float], None] | None, cut: list[_Cut], keys: Tensor) -> None:
-    if told is not None:
-        told(sum(len(one.order) for one in cut) / len(keys))
 
 
 def _members(near: Tensor) -> list[Tensor]:

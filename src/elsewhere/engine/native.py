@@ -107,6 +107,7 @@ class Reading(ctypes.Structure):
         ("largest", ctypes.c_double),
         ("most", ctypes.c_double),
         ("kept", ctypes.c_int32),
+        ("floors", ctypes.c_void_p),
         ("peaks", ctypes.c_void_p),
         ("read", ctypes.c_void_p),
         ("left", ctypes.c_void_p),

@@ -79,6 +79,8 @@ class Asked(NamedTuple):
         opened: by which of them each group is opened, bool (G, A).
         until, before: log shares between which blocks are read, (A,).
         judged: whether what is read is compared with what was expected.
+        floors: logs below which no key need be named, float64 (A,). Whoever reads a part of the groups may raise them
+            for those who read others.
     """
 
     queries: Tensor
@@ -86,6 +88,7 @@ class Asked(NamedTuple):
     until: Tensor
     before: Tensor
     judged: bool
+    floors: Tensor
 
 
 class Found(NamedTuple):

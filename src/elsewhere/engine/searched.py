@@ -420,7 +420,7 @@ class _Search:
                 nearest = self._depth(active, cells[active].clamp(max=NEAREST))
                 until = torch.minimum(self._depth(active, cells[active]).clamp(min=-EXPAND * self.looks.nat), nearest)
             until = torch.minimum(until, before[active])
-            found = self._round(active, until, before[active])
+            found = self._round(active, until, before[active], known.tops[active, -1])
             known.add_read(active, found.peak, found.read)
             known.add_tops(active, found.tops, found.top_keys)
             known.left[active], known.left_squares[active] = found.left, found.left_squares
@@ -531,10 +531,10 @@ class _Search:
         peak = reference.masked_fill(left[:, 0] == 0, -torch.inf)
         return state.merge(SoftmaxState(peak, left[:, 0], left[:, 1:]))
 
-    def _round(self, active: Tensor, until: Tensor, before: Tensor) -> Found:
-        """Read the blocks between two log shares, for some queries."""
+    def _round(self, active: Tensor, until: Tensor, before: Tensor, floors: Tensor) -> Found:
+        """Read the blocks between two log shares, for some queries; keys with logs below `floors` need not be named."""
         opened = self.opened if len(active) == self.count else self.opened[:, active]
-        plain = Asked(active, opened, until, before, not self.looks.frozen)
+        plain = Asked(active, opened, until, before, not self.looks.frozen, floors)
         lift = self.looks.lift[-1]
         astray = plain._replace(until=until - lift, before=before - lift)
 
