@@ -63,7 +63,7 @@ LEVELS = 24
 # Queries planned at once, pieces that the work is cut into, and bytes that a query needs beside them.
 PLANNED = 64
 PIECES = 16
-A_QUERY = 2**15
+A_QUERY = 2**16
 LARGEST = 80.0
 # What is computed of the keys that are turned into floats at once stays in a core's own cache.
 LIMITS = Limits(block=BLOCK, at_once=8192, unlike=3, largest=LARGEST, most=300.0, band=3.4, kept=64)
