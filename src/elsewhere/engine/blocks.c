@@ -389,6 +389,8 @@ static void judge(const reading *t, const request *one, double log, const double
     }
 }
 
+HEAP(replace_least, double)
+
 /* Others may raise it at any time. */
 INLINE double floor_of(const reading *t, int64_t who) {
     double floor;
@@ -405,14 +407,7 @@ static void name_top(const reading *t, const shelf *s, int q, int64_t who, float
     int64_t key = 0;
     while (!any_above(((const weights *)logs)[key / LANES], less)) key += LANES;
     while (logs[key] != highest) key++;
-    int hole = 0;
-    for (int below = 1; below < t->kept; below = 2 * hole + 1) {
-        if (below + 1 < t->kept && tops[below + 1] < tops[below]) below++;
-        if (tops[below] >= highest) break;
-        tops[hole] = tops[below], keys[hole] = keys[below];
-        hole = below;
-    }
-    tops[hole] = highest, keys[hole] = first + key;
+    replace_least(tops, keys, t->kept, highest, first + key);
 }
 
 static void read_block(const reading *t, shelf *s, int64_t first, int64_t count, const request *requests, int64_t size) {

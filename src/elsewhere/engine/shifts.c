@@ -68,17 +68,7 @@ INLINE int counting(int radius, int off) { return radius + 1 - (off < 0 ? -off :
 /* Rows that sums over tapered windows need at a time. */
 INLINE int tapered_rows(const task *t) { return t->radius < t->height / 2 ? 2 * t->radius + 3 : t->height; }
 
-/* Replace the least of a heap, which comes first. */
-static void replace_least(float *logs, int64_t *keys, int top, float log, int64_t key) {
-    int hole = 0;
-    for (int below = 1; below < top; below = 2 * hole + 1) {
-        if (below + 1 < top && logs[below + 1] < logs[below]) below++;
-        if (logs[below] >= log) break;
-        logs[hole] = logs[below], keys[hole] = keys[below];
-        hole = below;
-    }
-    logs[hole] = log, keys[hole] = key;
-}
+HEAP(replace_least, float)
 
 /* Whether MOST lines have shifts one after the other, and pixels that meet all of them. */
 static int neighbours(const line *across, const line *end) {
