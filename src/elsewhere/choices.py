@@ -246,14 +246,14 @@ def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | N
         raise ValueError(f"--label {request} was given but {data.name} has no classes: leave it out")
     present = sorted(set(data.labels.tolist()))
     if request == "cycle":
-        return torch.tensor([present[i % len(present)] for i in range(count)])
+        return torch.tensor([present[i % len(present)] for i in range(count)], dtype=torch.int64, device="cpu")
     number = data.classes.index(request) if request in data.classes else None
     if number is None and request.lstrip("-").isdecimal():
         number = int(request)
     if number is None or number not in present:
         known = ", ".join(data.classes) or f"0 to {data.num_classes - 1}"
         raise ValueError(f"--label {request!r} is no class of {data.name}: choose from {known}, cycle or none")
-    return torch.full((count,), number)
+    return torch.full((count,), number, dtype=torch.int64, device="cpu")
 
 
 def distinct_labels(request: str | None, data: ImageSet) -> list[int | None]:

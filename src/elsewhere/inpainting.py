@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.denoiser import DenoiserLike, Label, check_images
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_images
+from elsewhere.layout import plain
 from elsewhere.progress import track
 from elsewhere.sampling import Run, generators
 from elsewhere.schedules import Schedule, cosine
@@ -72,7 +73,9 @@ def inpaint(
     draws = generators(len(held), seed)
 
     def noise() -> Tensor:
-        return torch.stack([torch.randn(held.shape[1:], generator=g) for g in draws]).to(held)
+        return torch.stack(
+            [torch.randn(held.shape[1:], generator=g, dtype=torch.float32, device="cpu") for g in draws]
+        ).to(held)
 
     x = schedule.sigmas[0] * noise()
     states, predictions = [x] if keep else [], []
@@ -83,7 +86,7 @@ def inpaint(
                 x = x + math.sqrt(sigma**2 - after**2) * noise()
             around = noise()
             x = torch.where(missing, x, held + sigma * around)
-            x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+            x0 = ask(denoiser, x, sigma, label)
             x = x0 + (after / sigma) * (x - x0)
         if keep:
             states.append(torch.where(missing, x, held + after * around))
@@ -93,11 +96,10 @@ def inpaint(
 
 def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
     """The mask as bool (1 or B, 1, H, W) on the device of the images."""
-    if isinstance(mask, np.ndarray):
-        mask = torch.from_numpy(mask)
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+    if not isinstance(mask, Tensor | np.ndarray) or mask.dtype not in (torch.bool, np.bool_):
         seen = getattr(mask, "dtype", type(mask).__name__)
         raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen}")
+    mask = plain(mask)
     batch, _, height, width = images.shape
     if tuple(mask.shape) not in ((height, width), (batch, 1, height, width)):
         raise ValueError(

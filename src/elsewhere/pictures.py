@@ -28,7 +28,7 @@ def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Im
     batch, _, height, width = pixels.shape
     rows = -(-batch // columns)
     cell_h, cell_w = height * scale + gap, width * scale + gap
-    canvas = torch.full((rows * cell_h + gap, columns * cell_w + gap, 3), 255, dtype=torch.uint8)
+    canvas = torch.full((rows * cell_h + gap, columns * cell_w + gap, 3), 255, dtype=torch.uint8, device="cpu")
     enlarged = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3).expand(batch, 3, -1, -1)
     for i, image in enumerate(enlarged):
         top, left = gap + (i // columns) * cell_h, gap + (i % columns) * cell_w

@@ -160,9 +160,13 @@ def refuse_without_source(given: Mapping[str, object]) -> None:
 
 def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None = None) -> None:
     """Write a PNG of the first images, or of a random choice of them; all where there are no more than `count`."""
-    index = torch.arange(min(count, len(data)))
+    index = torch.arange(min(count, len(data)), device="cpu")
     if seed is not None:
-        index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: len(index)].sort().values
+        index = (
+            torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")[: len(index)]
+            .sort()
+            .values
+        )
     save_grid(path, ImageSet(data.images[index]).scaled(), min(COLUMNS, len(index)))
 
 

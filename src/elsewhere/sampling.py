@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.denoiser import DenoiserLike, Label, check_images
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_images
 from elsewhere.progress import track
 from elsewhere.schedules import Schedule, cosine
 
@@ -57,7 +57,7 @@ def reverse_process(denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label
         label: passed to the denoiser.
     """
     for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
-        x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+        x0 = ask(denoiser, x, sigma, label)
         next_x = x0 + (after / sigma) * (x - x0)
         yield Step(index, sigma, x, x0, next_x)
         x = next_x
@@ -91,7 +91,8 @@ def sample(
     schedule = cosine() if schedule is None else schedule
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a Schedule, such as schedules.cosine(20), got {type(schedule).__name__}")
-    x = check_images(noise, "noise") * schedule.sigmas[0]
+    first = schedule.sigmas[0]
+    x = check_images(check_images(noise, "noise") * first, f"noise times the first noise level, {first:g},")
     states, predictions = [x] if keep else [], []
     for step in track(reverse_process(denoiser, x, schedule, label), schedule.steps, "sampling", progress):
         x = step.next_x
@@ -150,7 +151,7 @@ def settle(
         raise ValueError(f"most must be 1 or more, got {most}")
     x, best, since, rounds = check_images(images, "images"), -1.0, 0, 0
     while True:
-        x0: Tensor = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+        x0 = ask(denoiser, x, sigma, label)
         resting = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
         share = resting.double().mean((1, 2, 3))
         since = 0 if float(share.mean()) > best else since + 1
@@ -162,14 +163,17 @@ def settle(
 
 
 def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
-    """Standard normal noise (count, C, H, W), the same for a seed and an index whatever the count.
+    """Standard normal noise (count, C, H, W), float32 on the processor, the same for a seed and an index.
 
-    Image i is drawn by its own generator, so that it does not change with the number drawn beside it.
+    Image i is drawn by its own generator, so that it changes neither with the number drawn beside it nor with torch's
+    default dtype and device.
 
     Raises:
         ValueError: count below 1 or seed outside 0..2^31.
     """
-    return torch.stack([torch.randn(shape, generator=g) for g in generators(count, seed)])
+    return torch.stack(
+        [torch.randn(shape, generator=g, dtype=torch.float32, device="cpu") for g in generators(count, seed)]
+    )
 
 
 def generators(count: int, seed: int) -> list[torch.Generator]:

@@ -91,9 +91,9 @@ def check_denoiser(
         raise ValueError(f"tolerance must be 0 or more, got {tolerance}")
     generator = torch.Generator().manual_seed(seed)
     shape = (len(LEVELS), channels, *size)
-    sigma = torch.tensor(LEVELS)
-    clean = torch.rand(shape, generator=generator) * 2 - 1
-    x = clean + sigma[:, None, None, None] * torch.randn(shape, generator=generator)
+    sigma = torch.tensor(LEVELS, dtype=torch.float32, device="cpu")
+    clean = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") * 2 - 1
+    x = clean + sigma[:, None, None, None] * torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     case = _Case(denoiser, x.to(device), sigma.to(device), num_classes, unconditional, tolerance)
     checked = [name for name in PROPERTIES if name not in skip]
     for name in checked:

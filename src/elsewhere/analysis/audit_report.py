@@ -48,7 +48,7 @@ def render_audit(found: Audit) -> str:
 
 def pairs_png(found: Audit) -> bytes:
     """The gravest images beside their nearest training images, as a picture."""
-    rows = torch.tensor(_order(found)[:PAIRS])
+    rows = torch.tensor(_order(found)[:PAIRS], dtype=torch.int64, device="cpu")
     aligned, training = found.measures.aligned, found.training.images
     distances = [[f"rms {d:.3f}" for d in row] for row in aligned.distances[rows, :2].tolist()]
     columns = [
@@ -93,7 +93,7 @@ def _differences(found: Audit, rows: Tensor) -> Tensor:
 
 def _row(found: Audit, index: int, numbers: dict[str, Any]) -> dict[str, Any]:
     aligned, training = found.measures.aligned, found.training.images
-    difference = _differences(found, torch.tensor([index]))[0]
+    difference = _differences(found, torch.tensor([index], dtype=torch.int64, device="cpu"))[0]
     cells = [
         _cell(to_unit(found.generated.images[index]), f"generated image {index}", f"generated #{index}"),
         _cell(

@@ -137,7 +137,7 @@ class Audit:
     def settled(self) -> Tensor:
         """Whether no training image that the search has passed over could change "no copy" to a copy, bool (B,)."""
         limit = torch.clamp(NEAR_RATIO * self.measures.aligned.distances[:, 0], max=self.near).clamp(min=COPY)
-        flagged = torch.tensor([verdict in VERDICTS[:2] for verdict in self.verdicts])
+        flagged = torch.tensor([verdict in VERDICTS[:2] for verdict in self.verdicts], dtype=torch.bool, device="cpu")
         return flagged | (self.measures.aligned.beyond >= limit)
 
     def change(self, index: int) -> str:
@@ -351,16 +351,16 @@ def audit(
     if by_class:
         _check_classes(training, images)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(training), generator=generator)[:null].sort().values
+    chosen = torch.randperm(len(training), generator=generator, device="cpu")[:null].sort().values
     mine = _measure(images.images, training.images, shift, memory, None, progress)
     theirs = _measure(training.images[chosen], training.images, shift, memory, chosen, progress)
     near = _near_distance(theirs)
     free = (~_near_copies(mine, near)).nonzero().flatten()
-    traced = free[torch.randperm(len(free), generator=generator)[:pixels]].sort().values
+    traced = free[torch.randperm(len(free), generator=generator, device="cpu")[:pixels]].sort().values
     found, held_out = None, None
     if len(traced):
         trace = partial(_trace, training=training, window=window, by_class=by_class, memory=memory, progress=progress)
-        found = trace(images, traced, among=torch.arange(len(training)))
+        found = trace(images, traced, among=torch.arange(len(training), device="cpu"))
         out, rest = _hold_out(training, by_class, generator)
         held_out = trace(training, out, among=rest) if len(out) else None
     return Audit(
@@ -428,7 +428,7 @@ def _spread(found: Provenance | None) -> dict[str, Any] | None:
     if found is None:
         return None
     names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
-    parts = torch.linspace(0, 1, len(names), dtype=torch.float64)
+    parts = torch.linspace(0, 1, len(names), dtype=torch.float64, device="cpu")
     return {
         "traced": len(found.sources),
         "consistent": dict(zip(names, found.consistent.quantile(parts).tolist(), strict=True)),
@@ -442,7 +442,7 @@ def _mosaic_share(held_out: Provenance | None) -> float:
 
 def _hold_out(training: ImageSet, by_class: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Some training images, and the others; by class only such images that others of their class are left of."""
-    order = torch.randperm(len(training), generator=generator)
+    order = torch.randperm(len(training), generator=generator, device="cpu")
     out, rest = order.tensor_split([min(HELD_OUT, len(training) // 2)])
     if by_class:
         out = out[torch.isin(_labels(training)[out], _labels(training)[rest])]
@@ -462,7 +462,9 @@ def _trace(
     """Provenance of some images among some of the training images, class by class where asked for."""
     parts, places = [], []
     for label in torch.unique(_labels(images)[which]).tolist() if by_class else [None]:
-        mine = torch.ones(len(which), dtype=torch.bool) if label is None else _labels(images)[which] == label
+        mine = (
+            torch.ones(len(which), dtype=torch.bool, device="cpu") if label is None else _labels(images)[which] == label
+        )
         theirs = among if label is None else among[_labels(training)[among] == label]
         found = provenance(
             images.images[which[mine]], training.images[theirs], window, memory=memory, progress=progress
@@ -492,7 +494,7 @@ def _distinct_ratio(aligned: Aligned, training: Tensor, memory: int) -> Tensor:
     """Distance of the first candidate as a part of that of the next one which is no duplicate of it."""
     rows = max(1, memory // (64 * aligned.indices.shape[1] * training[0].numel()))
     ratios = []
-    for part in torch.split(torch.arange(len(aligned.indices)), rows):
+    for part in torch.split(torch.arange(len(aligned.indices), device="cpu"), rows):
         index = aligned.indices[part]
         shifts, mirrored = aligned.shifts[part].flatten(0, 1), aligned.mirrored[part].flatten()
         placed, inside = place_each(training[index].flatten(0, 1), shifts, mirrored)

@@ -113,13 +113,13 @@ def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor
 
     The next one of the last is the first, where windows of x wrap round; else the last has none.
     """
-    move = torch.tensor(step, device=is_plain.device)
+    move = torch.tensor(step, device=is_plain.device, dtype=torch.int64)
     image, place = mosaic.image_ids[..., 0], mosaic.positions[..., 0, :]
     axis = 1 + step.index(1)
     next_image, next_place = image.roll(-1, axis), place.roll(-1, axis)
     varied = ~(is_plain | is_plain.roll(-1, axis))
     joined = torch.empty_like(varied)
-    sides = torch.tensor(mosaic.store.pixels.shape[2:], device=is_plain.device)
+    sides = torch.tensor(mosaic.store.pixels.shape[2:], device=is_plain.device, dtype=torch.int64)
     for index, (reader, wraps) in enumerate(zip(_readers(mosaic), mosaic.wraps, strict=True)):
         if not wraps.x:
             varied[index].narrow(axis - 1, -1, 1).fill_(False)

@@ -195,8 +195,14 @@ def explain(
     depth = top or max(part.trace.top.keys.shape[1] for part in found)
     batch, _, height, width = images.shape
     shape, device = (batch, height * width, depth), known.store.pixels.device
-    ids, counts = torch.full(shape, -1, device=device), torch.zeros(shape, dtype=torch.int64, device=device)
-    positions, weights = torch.full((*shape, 2), -1, device=device), torch.zeros(shape).to(device, torch.float64)
+    ids, counts = (
+        torch.full(shape, -1, device=device, dtype=torch.int64),
+        torch.zeros(shape, dtype=torch.int64, device=device),
+    )
+    positions, weights = (
+        torch.full((*shape, 2), -1, device=device, dtype=torch.int64),
+        torch.zeros(shape, dtype=torch.float32, device="cpu").to(device, torch.float64),
+    )
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     windows = [0] * batch

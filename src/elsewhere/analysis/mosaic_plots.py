@@ -39,7 +39,9 @@ def source_colours(mosaic: Mosaic) -> Tensor:
     which many images have, are gray.
     """
     light = (mosaic.x0.mean(1).clamp(-1, 1) + 1) / 2
-    colours = torch.tensor(np.array([_colour(i) for i in mosaic.image_ids[..., 0].flatten().tolist()]))
+    colours = torch.tensor(
+        np.array([_colour(i) for i in mosaic.image_ids[..., 0].flatten().tolist()]), dtype=torch.float64, device="cpu"
+    )
     colours = colours.view(*light.shape, 3).to(light).permute(0, 3, 1, 2)
     colours = torch.where(plain(mosaic)[:, None], colours.new_tensor(0.8), colours)
     return 2 * colours * (0.4 + 0.6 * light[:, None]) - 1
@@ -162,7 +164,11 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
     """What a pixel asked with, and the windows that answered."""
     rows = math.ceil((PATCHES + 2) / ACROSS)
     cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
-    here = torch.tensor([index]), torch.tensor([pixel[0]]), torch.tensor([pixel[1]])
+    here = (
+        torch.tensor([index], dtype=torch.int64, device="cpu"),
+        torch.tensor([pixel[0]], dtype=torch.int64, device="cpu"),
+        torch.tensor([pixel[1]], dtype=torch.int64, device="cpu"),
+    )
     window, wraps = mosaic.windows[index], mosaic.wraps[index]
     asked = read_windows(mosaic.x.cpu().float(), window, *here, wraps=wraps.x)
     _show_window(figure.add_subplot(cells[0, 0]), *asked, "asked with", f"pixel {pixel[0]}, {pixel[1]}")

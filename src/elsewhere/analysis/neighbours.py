@@ -125,7 +125,7 @@ def nearest_aligned(
     size = training[0].numel()
     rows = _between(memory // (48 * len(placings) * size), 1, QUERIES)
     per_tile = max(1, TILE // (len(placings) * COLUMNS))
-    masks = _placed(torch.ones(1, *training.shape[1:], dtype=torch.float64), placings)[0]
+    masks = _placed(torch.ones(1, *training.shape[1:], dtype=torch.float64, device="cpu"), placings)[0]
     starts = range(0, len(images), rows)
     found = []
     for start in track(starts, len(starts), "shifts and mirror images", progress):
@@ -141,7 +141,7 @@ def nearest_aligned(
         last = best.values[:, -1].double() - screen.rounding(queries).amax(0)
         found.append((*_measure(some, training, best.indices, placings, masks), last))
     indices, squares, chosen, last = (torch.cat(parts) for parts in zip(*found, strict=True))
-    table = torch.tensor([(p.down, p.right, p.mirror) for p in placings])[chosen]
+    table = torch.tensor([(p.down, p.right, p.mirror) for p in placings], dtype=torch.int64, device="cpu")[chosen]
     beyond = last.clamp(min=0).sqrt() * LEVEL
     if count == len(training) - (exclude is not None):
         beyond = torch.full_like(beyond, torch.inf)
@@ -172,8 +172,8 @@ def tile_distances(images: Tensor, training: Tensor, candidates: Tensor, *, memo
 def place_each(images: Tensor, shifts: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
     """Every image (B, C, H, W) mirrored and moved in its own way; and where there is an image then, bool (B, H, W)."""
     height, width = images.shape[2:]
-    row = torch.arange(height)[None, :, None] - shifts[:, 0, None, None]
-    column = torch.arange(width)[None, None, :] - shifts[:, 1, None, None]
+    row = torch.arange(height, device="cpu")[None, :, None] - shifts[:, 0, None, None]
+    column = torch.arange(width, device="cpu")[None, None, :] - shifts[:, 1, None, None]
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     column = torch.where(mirrored[:, None, None], width - 1 - column, column)
     flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
@@ -205,8 +205,8 @@ class _Best:
 
     def __init__(self, queries: int, count: int) -> None:
         self.count = count
-        self.values = torch.empty(queries, 0)
-        self.indices = torch.empty(queries, 0, dtype=torch.int64)
+        self.values = torch.empty(queries, 0, dtype=torch.float32, device="cpu")
+        self.indices = torch.empty(queries, 0, dtype=torch.int64, device="cpu")
 
     def add(self, values: Tensor, start: int, exclude: Tensor | None) -> None:
         """Take in values (queries, keys) of the keys from `start` on; `values` may be changed."""
@@ -281,8 +281,8 @@ def _blocks(side: int) -> Tensor:
 
 def _runs(side: int, count: int) -> Tensor:
     """Which of `count` runs, as equal as can be, each pixel of a side belongs to, 0 or 1, (count, side)."""
-    index = torch.arange(side) * count // side
-    return (index == torch.arange(count)[:, None]).float()
+    index = torch.arange(side, device="cpu") * count // side
+    return (index == torch.arange(count, device="cpu")[:, None]).float()
 
 
 def _pool(images: Tensor, pooling: tuple[Tensor, Tensor]) -> Tensor:

@@ -61,7 +61,7 @@ def provenance(
     # A training window in memory: its pixels, three times as the search needs them, its hash and the order.
     at_once = max(1, memory // (training[0].numel() * (13 * min(window, max(height, width)) ** 2 + 48)))
     parts = [(places, start) for places in classes for start in range(0, len(training), at_once)]
-    asked = torch.empty(len(images), height, width, dtype=torch.int64)
+    asked = torch.empty(len(images), height, width, dtype=torch.int64, device="cpu")
     found: list[_Answers] = []
     answers: _Answers | None = None
     for places, start in track(parts, len(parts), "nearest training windows", progress):
@@ -102,7 +102,7 @@ class _Answers:
 
     def merge(self, other: _Answers) -> _Answers:
         mine, theirs = self.squares <= other.squares, other.squares <= self.squares
-        owner = torch.arange(len(self.squares))
+        owner = torch.arange(len(self.squares), device="cpu")
         parts = [(a, keep, owner.repeat_interleave(a.counts)) for a, keep in ((self, mine), (other, theirs))]
         query = torch.cat([index[keep[index]] for _, keep, index in parts])
         images = torch.cat([a.images[keep[index]] for a, keep, index in parts])
@@ -152,12 +152,14 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The distinct rows, which of them each row is, and how often each is there: 64-bit hashes, checked."""
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
-        hashes = torch.zeros(len(rows), dtype=torch.int64)
+        hashes = torch.zeros(len(rows), dtype=torch.int64, device="cpu")
         for column in rows.unbind(1):
-            hashes += column.long() * int(torch.randint(-(2**62), 2**62, (1,), generator=generator))
+            hashes += column.long() * int(torch.randint(-(2**62), 2**62, (1,), generator=generator, device="cpu"))
             hashes ^= hashes >> 29
         _, index, counts = torch.unique(hashes, return_inverse=True, return_counts=True)
-        first = torch.empty(len(counts), dtype=torch.int64).scatter_(0, index, torch.arange(len(rows)))
+        first = torch.empty(len(counts), dtype=torch.int64, device="cpu").scatter_(
+            0, index, torch.arange(len(rows), device="cpu")
+        )
         distinct = rows[first]
         if all(
             torch.equal(distinct[i], part)
@@ -180,12 +182,12 @@ def _search(queries: _Windows, keys: _Windows, tolerance: float) -> _Answers:
     query_line, query_order = _project(queries.rows, axis).sort()
     sorted_keys = keys.rows[key_order].to(dtype) - 128
     rows = torch.cat([sorted_keys, sorted_keys.square().sum(1, keepdim=True)], 1)
-    best = torch.full((len(query_order),), torch.inf, dtype=dtype)
+    best = torch.full((len(query_order),), torch.inf, dtype=dtype, device="cpu")
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(query_order), BLOCK):
-        block = torch.arange(start, min(start + BLOCK, len(query_order)))
+        block = torch.arange(start, min(start + BLOCK, len(query_order)), device="cpu")
         windows = queries.rows[query_order[block]].to(dtype) - 128
-        asked = torch.cat([-2 * windows, torch.ones(len(windows), 1, dtype=dtype)], 1)
+        asked = torch.cat([-2 * windows, torch.ones(len(windows), 1, dtype=dtype, device="cpu")], 1)
         norms = windows.square().sum(1)
         line = query_line[block]
         for left, right in _outwards(key_line, line):
@@ -202,7 +204,9 @@ def _search(queries: _Windows, keys: _Windows, tolerance: float) -> _Answers:
     nearest = squares == best[query]
     query, key = query_order[query[nearest]], key_order[key[nearest]]
     missed = (queries.centres[query].int() - keys.centres[key].int()).abs().amax(1) > tolerance
-    consistent = torch.zeros(len(queries.rows), dtype=torch.bool).index_put((query[~missed],), torch.tensor(True))
+    consistent = torch.zeros(len(queries.rows), dtype=torch.bool, device="cpu").index_put(
+        (query[~missed],), torch.tensor(True, dtype=torch.bool, device="cpu")
+    )
     owners = _owners(query, key, keys)
     least = torch.empty_like(best, dtype=torch.float64).index_put((query_order,), best.double())
     return _Answers(least, consistent, torch.bincount(owners[:, 0], minlength=len(queries.rows)), owners[:, 1])
@@ -254,17 +258,17 @@ def _credits(
     """
     queries, weight = torch.unique(asked, return_counts=True)
     size = counts[queries]
-    member = torch.arange(len(queries)).repeat_interleave(size)
-    within = torch.arange(len(member)) - (size.cumsum(0) - size)[member]
+    member = torch.arange(len(queries), device="cpu").repeat_interleave(size)
+    within = torch.arange(len(member), device="cpu") - (size.cumsum(0) - size)[member]
     owner = sources[starts[queries][member] + within]
-    telling = torch.zeros(total, dtype=torch.bool)
+    telling = torch.zeros(total, dtype=torch.bool, device="cpu")
     telling[owner[size[member] <= COMMON]] = True
     if telling.any():
         member, owner = member[telling[owner]], owner[telling[owner]]
     owners, column = torch.unique(owner, return_inverse=True)
-    credit = torch.full((len(owners),), 1 / len(owners), dtype=torch.float64)
+    credit = torch.full((len(owners),), 1 / len(owners), dtype=torch.float64, device="cpu")
     for _ in range(ROUNDS):
-        shared = torch.zeros(len(queries), dtype=torch.float64).index_add(0, member, credit[column])
+        shared = torch.zeros(len(queries), dtype=torch.float64, device="cpu").index_add(0, member, credit[column])
         given = weight[member] * credit[column] / shared[member]
         credit = torch.zeros_like(credit).index_add(0, column, given)
         credit = credit / credit.sum()
@@ -278,4 +282,4 @@ def _credits(
 def _runs(starts: Tensor, lengths: Tensor) -> Tensor:
     """Positions start, start + 1, ... of every run, one run after another."""
     shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
-    return torch.arange(len(shift)) + shift
+    return torch.arange(len(shift), device="cpu") + shift

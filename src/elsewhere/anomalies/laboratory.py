@@ -341,7 +341,7 @@ class _Drawn:
             },
             sort_keys=True,
         )
-        self.images = torch.zeros(0, dtype=torch.uint8)
+        self.images = torch.zeros(0, dtype=torch.uint8, device="cpu")
         if self.path.exists():
             images, theirs = _read(self.path)
             if theirs != self.settings:

@@ -37,7 +37,7 @@ def load_folder(folder: Path, request: Request) -> ImageSet:
     files, labels, classes = _list(folder, subfolders)
     count = request.count(len(files), str(folder))
     images = stack(((str(path), read_picture(path, str(path))) for path in files[:count]), count, request)
-    numbers = torch.tensor(labels[:count]) if classes else None
+    numbers = torch.tensor(labels[:count], dtype=torch.int64, device="cpu") if classes else None
     return ImageSet(torch.from_numpy(images), numbers, name, classes)
 
 

@@ -180,5 +180,5 @@ def draw_hands(count: int, seed: int = 0, side: int = SIDE, fingers: int | tuple
     wanted = [numbers[i % len(numbers)] for i in range(count)]
     drawn = [render(draw_pose(np.random.default_rng((seed, i)), n), side) for i, n in enumerate(wanted)]
     images = torch.from_numpy(np.rint(np.stack(drawn) * 255).astype(np.uint8))[:, None]
-    labels = None if len(numbers) == 1 else torch.tensor(wanted)
+    labels = None if len(numbers) == 1 else torch.tensor(wanted, dtype=torch.int64, device="cpu")
     return ImageSet(images, labels, NAME)

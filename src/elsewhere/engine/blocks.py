@@ -53,7 +53,7 @@ class Compact:
             # Sums must fit 32 bits, whatever the keys.
             top = min(2**15 - 1, (2**31 - 1) // (255 * keys.width))
             step = queries.abs().amax(1).clamp(min=1e-30) / top
-            pixels = torch.zeros(len(queries), keys.width + keys.width % 2, dtype=torch.int16)
+            pixels = torch.zeros(len(queries), keys.width + keys.width % 2, dtype=torch.int16, device="cpu")
             pixels[:, : keys.width] = (queries / step[:, None]).round()
             factor = step * precision
             offset = offset - queries.square().sum(1) * precision / 2
@@ -100,8 +100,8 @@ def weigh(keys: Keyed, scale: float, compact: Compact) -> SoftmaxState:
     library = native.library()
     assert library is not None
     count, channels = len(compact.pixels), len(keys.centres)
-    peak = torch.full([count], -torch.inf, dtype=torch.float64)
-    sums = torch.zeros([count, 1 + channels], dtype=torch.float64)
+    peak = torch.full([count], -torch.inf, dtype=torch.float64, device="cpu")
+    sums = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
     task, held = compact.asking(keys, 0, scale)
     failed = library.read_all(ctypes.byref(task), len(keys.raw), count, peak.data_ptr(), sums.data_ptr())
     del held
@@ -116,13 +116,13 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
     assert library is not None
     count, channels = len(asked.queries), tables.values.shape[0]
     found = Found(
-        torch.full([count], -torch.inf, dtype=torch.float64),
-        torch.zeros([count, 1 + channels], dtype=torch.float64),
-        torch.zeros([count, 1 + channels], dtype=torch.float64),
-        torch.zeros([count], dtype=torch.float64),
-        torch.zeros([count, 4 + 3 * channels], dtype=torch.float64),
-        torch.full([count, limits.kept], -torch.inf, dtype=torch.float64),
-        torch.full([count, limits.kept], -1),
+        torch.full([count], -torch.inf, dtype=torch.float64, device="cpu"),
+        torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu"),
+        torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu"),
+        torch.zeros([count], dtype=torch.float64, device="cpu"),
+        torch.zeros([count, 4 + 3 * channels], dtype=torch.float64, device="cpu"),
+        torch.full([count, limits.kept], -torch.inf, dtype=torch.float64, device="cpu"),
+        torch.full([count, limits.kept], -1, dtype=torch.int64, device="cpu"),
     )
     asking, held = compact.asking(chunk.keys, chunk.skipped, tables.scale)
     queries, until, before = (what.contiguous() for what in (asked.queries, asked.until, asked.before))
@@ -174,7 +174,7 @@ def distances(raw: Tensor, queries: Tensor, who: Tensor) -> Tensor:
     if library is None or raw.dtype not in (torch.uint8, torch.float32):
         return (raw.double() - queries[who]).square().sum(1)
     raw, queries, who = raw.contiguous(), queries.contiguous(), who.contiguous()
-    squares = torch.empty(len(raw), dtype=torch.float64)
+    squares = torch.empty(len(raw), dtype=torch.float64, device="cpu")
     library.pair_distances(
         raw.data_ptr(),
         raw.dtype == torch.uint8,

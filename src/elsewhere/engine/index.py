@@ -120,7 +120,12 @@ class Index:
         """All that a file must hold to make the index again from the images."""
         assert self.keys.kept is not None
         held = {"kept": self.keys.kept, "starts": self.starts, "bounds": self.bounds}
-        held |= {"origin": self.origin, "basis": self.basis, "inner": self.inner, "plain": torch.tensor([self.plain])}
+        held |= {
+            "origin": self.origin,
+            "basis": self.basis,
+            "inner": self.inner,
+            "plain": torch.tensor([self.plain], dtype=torch.int64, device="cpu"),
+        }
         for name, what in (("cells", self.cells), ("groups", self.groups)):
             held |= {f"{name}.{field.name}": getattr(what, field.name) for field in fields(Gaussians)}
         if self.keys.log_counts is not None:
@@ -193,8 +198,10 @@ def _halved(positions: Tensor) -> tuple[Tensor, list[int]]:
     order: list[Tensor] = []
     sizes: list[int] = []
     # What is still to be cut: keys, and how many go to each of its parts.
-    parts = [len(part) for part in torch.split(torch.arange(len(positions)), -(-len(positions) // blocks))]
-    left = [(torch.arange(len(positions)), parts, False)]
+    parts = [
+        len(part) for part in torch.split(torch.arange(len(positions), device="cpu"), -(-len(positions) // blocks))
+    ]
+    left = [(torch.arange(len(positions), device="cpu"), parts, False)]
     while left:
         inside, parts, of_cells = left.pop()
         if len(parts) == 1 and not of_cells:
@@ -281,10 +288,10 @@ def _arranged(along: Tensor, groups: list[Tensor]) -> tuple[Tensor, Tensor, Tens
         order.append(members[sorted_])
         sizes += of_group
         cells.append(len(of_group))
-    arranged, by_cell = torch.cat(order), torch.tensor(sizes)
+    arranged, by_cell = torch.cat(order), torch.tensor(sizes, dtype=torch.int64, device="cpu")
     cell = torch.empty_like(arranged)
-    cell[arranged] = torch.arange(len(sizes)).repeat_interleave(by_cell)
-    return arranged, cell, by_cell, torch.tensor(cells)
+    cell[arranged] = torch.arange(len(sizes), device="cpu").repeat_interleave(by_cell)
+    return arranged, cell, by_cell, torch.tensor(cells, dtype=torch.int64, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -303,7 +310,9 @@ class _Builder:
 
     def project(self, index: Tensor) -> _Points:
         """Positions along the basis (T, d), squared length outside it (T,), values (T, V) and counts (T,)."""
-        rows, values = self.keys.some(index, torch.empty((len(index), self.keys.width + 2)))
+        rows, values = self.keys.some(
+            index, torch.empty((len(index), self.keys.width + 2), dtype=torch.float32, device="cpu")
+        )
         offset = rows[:, :-2].div_(self.keys.scale).sub_(self.origin)
         along = offset @ self.basis
         outside = (offset.square_().sum(1) - along.square().sum(1)).clamp_(min=0)
@@ -331,7 +340,9 @@ class _Builder:
         groups = _members(_nearest(points.along, centres))
         arranged, cell, by_cell, by_group = _arranged(points.along, groups)
         cells = self._gaussians(points, cell, by_group)
-        strays = self._strays(points, cell, cells) if set_aside else torch.zeros(len(inside), dtype=torch.bool)
+        strays = (
+            self._strays(points, cell, cells) if set_aside else torch.zeros(len(inside), dtype=torch.bool, device="cpu")
+        )
         if strays.all():
             # None lies farther out than the rest.
             strays = torch.zeros_like(strays)
@@ -350,8 +361,8 @@ class _Builder:
         noise = (STRAY_NOISE**2 * (shares * cells.variance).sum(0).max()).float()
         precision, precision_outside = 1 / (cells.variance + noise), 1 / (cells.rest + noise)
         usual = (cells.variance * precision).sum(1) + self.free * cells.rest * precision_outside
-        far = torch.empty(len(cell))
-        for part in torch.split(torch.arange(len(cell)), 2**16):
+        far = torch.empty(len(cell), dtype=torch.float32, device="cpu")
+        for part in torch.split(torch.arange(len(cell), device="cpu"), 2**16):
             at = cell[part]
             far[part] = ((points.along[part] - cells.mean[at]).square_() * precision[at]).sum(1)
             far[part] += points.outside[part] * precision_outside[at] - usual[at]
@@ -360,7 +371,7 @@ class _Builder:
     def _gaussians(self, points: _Points, cell: Tensor, groups: Tensor) -> Gaussians:
         along, outside, values, counts = points
         total = int(groups.sum())
-        mass = torch.zeros(total).index_add_(0, cell, counts)
+        mass = torch.zeros(total, dtype=torch.float32, device="cpu").index_add_(0, cell, counts)
 
         def mean_of(what: Tensor) -> Tensor:
             return _means(what, counts, cell, mass)
@@ -370,11 +381,11 @@ class _Builder:
         variance = mean_of(along.square())
         slope = torch.stack([mean_of(along * v[:, None]) for v in (values - value[cell]).unbind(1)], dim=1)
         free = max(1, self.free)
-        rest = mean_of(outside) / free if self.free else torch.zeros(total)
+        rest = mean_of(outside) / free if self.free else torch.zeros(total, dtype=torch.float32, device="cpu")
         # A few keys tell little of their variances: those of the whole group, as wide as the cell is, tell the rest.
-        group = torch.repeat_interleave(torch.arange(len(groups)), groups)
+        group = torch.repeat_interleave(torch.arange(len(groups), device="cpu"), groups)
 
-        group_mass = torch.zeros(len(groups)).index_add_(0, group, mass)
+        group_mass = torch.zeros(len(groups), dtype=torch.float32, device="cpu").index_add_(0, group, mass)
 
         def pooled(what: Tensor) -> Tensor:
             return _means(what, mass, group, group_mass)[group]
@@ -411,9 +422,9 @@ def _means(what: Tensor, weights: Tensor, sets: Tensor, totals: Tensor) -> Tenso
 
 def _together(cells: Gaussians, bounds: Tensor) -> tuple[Gaussians, Tensor]:
     """`groups` and `inner` of an index: a group's Gaussian has the number, mean and variances of its cells together."""
-    group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
+    group = torch.repeat_interleave(torch.arange(len(bounds) - 1, device="cpu"), bounds.diff())
     mass = cells.log_mass.double().exp()
-    total = torch.zeros(len(bounds) - 1, dtype=torch.float64).index_add_(0, group, mass)
+    total = torch.zeros(len(bounds) - 1, dtype=torch.float64, device="cpu").index_add_(0, group, mass)
 
     def mean_of(what: Tensor) -> Tensor:
         return _means(what, mass, group, total)
@@ -432,7 +443,7 @@ def _together(cells: Gaussians, bounds: Tensor) -> tuple[Gaussians, Tensor]:
 
 
 def _split_heavy(keys: WindowKeys) -> tuple[Tensor, Tensor]:
-    everything = torch.arange(len(keys))
+    everything = torch.arange(len(keys), device="cpu")
     if keys.log_counts is None:
         return everything[:0], everything
     heavy = (keys.log_counts >= math.log(HEAVY)).nonzero().flatten()
@@ -440,7 +451,7 @@ def _split_heavy(keys: WindowKeys) -> tuple[Tensor, Tensor]:
         heavy = heavy[keys.log_counts[heavy].topk(MOST_HEAVY).indices].sort().values
     if len(heavy) == len(keys):
         heavy = heavy[:-1]
-    light = torch.ones(len(keys), dtype=torch.bool)
+    light = torch.ones(len(keys), dtype=torch.bool, device="cpu")
     light[heavy] = False
     return heavy, light.nonzero().flatten()
 
@@ -448,8 +459,8 @@ def _split_heavy(keys: WindowKeys) -> tuple[Tensor, Tensor]:
 def _some(count: int, wanted: int, generator: torch.Generator) -> Tensor:
     """Positions of a random part of so many things, in order, all of them where no more are there than wanted."""
     if count <= wanted:
-        return torch.arange(count)
-    return torch.randint(count, (wanted,), generator=generator).sort().values
+        return torch.arange(count, device="cpu")
+    return torch.randint(count, (wanted,), generator=generator, device="cpu").sort().values
 
 
 def _draw(index: Tensor, wanted: int, generator: torch.Generator) -> Tensor:
@@ -463,22 +474,24 @@ def _directions(keys: WindowKeys, light: Tensor, some: Tensor) -> tuple[Tensor, 
     """
 
     def moments(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows, values = keys.some(part, torch.empty((len(part), keys.width + 2)))
+        rows, values = keys.some(part, torch.empty((len(part), keys.width + 2), dtype=torch.float32, device="cpu"))
         counts = rows[:, -1].exp()
         weighted = rows[:, :-2] * counts[:, None]
         return counts.sum().double(), weighted.sum(0).double(), (weighted.T @ values).double()
 
     parts = list(in_parallel(moments, torch.split(light, max(1, TILE // keys.width))))
-    count, first, joint = (sum(sums, torch.zeros(())) for sums in zip(*parts, strict=True))
+    count, first, joint = (
+        sum(sums, torch.zeros((), dtype=torch.float32, device="cpu")) for sums in zip(*parts, strict=True)
+    )
     mean = first / count
     varying = joint / count - mean[:, None] * mean[keys.centres]
-    rows, _ = keys.some(some, torch.empty((len(some), keys.width + 2)))
+    rows, _ = keys.some(some, torch.empty((len(some), keys.width + 2), dtype=torch.float32, device="cpu"))
     offset = rows[:, :-2].double() - mean
     counts = rows[:, -1:].double().exp()
     covariance = (offset * counts).T @ offset / counts.sum()
-    values = torch.eye(keys.width, dtype=torch.float64)[:, keys.centres]
+    values = torch.eye(keys.width, dtype=torch.float64, device="cpu")[:, keys.centres]
     leading = torch.linalg.qr(torch.cat([values, varying], dim=1)).Q[:, : keys.width]
-    outside = torch.eye(keys.width, dtype=torch.float64) - leading @ leading.T
+    outside = torch.eye(keys.width, dtype=torch.float64, device="cpu") - leading @ leading.T
     variances, directions = torch.linalg.eigh(outside @ covariance @ outside)
     variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
     left = variances.sum() - variances.cumsum(0)
@@ -495,7 +508,7 @@ def _nearest(positions: Tensor, centres: Tensor) -> Tensor:
 
 def _kmeans(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Centres (count or fewer, d) of Lloyd's algorithm, begun on a random choice of the positions."""
-    centres = positions[torch.randperm(len(positions), generator=generator)[:count]].clone()
+    centres = positions[torch.randperm(len(positions), generator=generator, device="cpu")[:count]].clone()
     for _ in range(ROUNDS if len(centres) > 1 else 0):
         near = _nearest(positions, centres)
         sizes = torch.bincount(near, minlength=len(centres))

@@ -156,7 +156,7 @@ class SharedKeys:
 
     def _compact(self, queries: Tensor, sigma: Tensor) -> Compact | None:
         """What the compiled loop needs, unless rounding is too coarse."""
-        wide, nothing = queries.double(), torch.zeros(len(queries), dtype=torch.float64)
+        wide, nothing = queries.double(), torch.zeros(len(queries), dtype=torch.float64, device="cpu")
         cancels = self._rounding(wide.square().sum(1), 1 / sigma.double().square()) > ROUNDING
         compact = Compact.of(wide, self.keys, sigma.double(), nothing, products=not cancels)
         if cancels:

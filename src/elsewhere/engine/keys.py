@@ -26,7 +26,7 @@ SAMPLE = 32
 FEW = 16
 # Keys looked up at once: what more need on their way is fresh memory every time, which takes longer than the work.
 AT_ONCE = 2**15
-_NONE = torch.empty(0)
+_NONE = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Extent:
     def weights(self, window: int, channels: int) -> Tensor:
         """What each number of a tapered window counts that is cut off to this extent, float64 (width,)."""
         down, across = (
-            counting(torch.arange(-before, after + 1), window, taper=True)
+            counting(torch.arange(-before, after + 1, device="cpu"), window, taper=True)
             for before, after in ((self.top, self.bottom), (self.left, self.right))
         )
         return (down[:, None] * across).expand(channels, -1, -1).flatten()
@@ -419,7 +419,7 @@ class WindowKeys:
         cut, _ = self._windows(first, -(-stop // each))
         squares = cut.float().sub_(self.store.centre).square_().sum(1)
         height, width = self.extent.sides
-        at = torch.arange(squares.shape[2])[:, None] - torch.arange(self.grid[1])
+        at = torch.arange(squares.shape[2], device="cpu")[:, None] - torch.arange(self.grid[1], device="cpu")
         lines = squares @ ((at >= 0) & (at < width)).float()
         sums = torch.stack([lines[:, row : row + height].sum(1) for row in range(self.grid[0])], dim=1)
         return sums.flatten()[start - first * each : stop - first * each]
@@ -492,8 +492,8 @@ class WindowKeys:
         """Where the pixels of a window lie in memory, counted from its first, int64 (width,)."""
         _, channels, height, width = self.store.pixels.shape
         lines, across = self.extent.sides
-        line = torch.arange(channels)[:, None] * height + torch.arange(lines)
-        return (line[..., None] * width + torch.arange(across)).flatten().to(self.device)
+        line = torch.arange(channels, device="cpu")[:, None] * height + torch.arange(lines, device="cpu")
+        return (line[..., None] * width + torch.arange(across, device="cpu")).flatten().to(self.device)
 
     def _log_counts(self, start: int, stop: int) -> Tensor | None:
         return None if self.log_counts is None else self.log_counts[start:stop]
@@ -559,7 +559,7 @@ def _window_hash(cut: Tensor, sides: tuple[int, int], seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator).to(cut.device) | 1
+        return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator, device="cpu").to(cut.device) | 1
 
     across, down = draw(cut.shape[1], sides[1]), draw(sides[0])
     rows, columns = cut.shape[2] - sides[0] + 1, cut.shape[3] - sides[1] + 1

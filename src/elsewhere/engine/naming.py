@@ -28,7 +28,7 @@ def on_all_sides(count: int, grid: tuple[int, int]) -> Tensor:
         count: of queries, which are grid after grid.
         grid: rows and columns of the places that they are of.
     """
-    numbers = torch.nn.functional.pad(torch.arange(count).view(-1, *grid), [1, 1, 1, 1], value=-1)
+    numbers = torch.nn.functional.pad(torch.arange(count, device="cpu").view(-1, *grid), [1, 1, 1, 1], value=-1)
     rows, columns = grid
     sides = [numbers[:, 1 + down : 1 + down + rows, 1 + right : 1 + right + columns].flatten() for down, right in SIDES]
     return torch.stack(sides, dim=1)
@@ -66,11 +66,11 @@ class Naming:
         library = native.library()
         if library is None or not blocks.serves(self.keys):
             return self._named(found, told, least)
-        parts = torch.split(torch.arange(len(found)), AT_ONCE)
+        parts = torch.split(torch.arange(len(found), device="cpu"), AT_ONCE)
         task, held = self._task(found.contiguous(), told.contiguous(), least.contiguous())
 
         def name(part: Tensor) -> Tensor:
-            pairs = torch.empty(2, len(part) * self.beside.shape[1] * found.shape[1], dtype=torch.int64)
+            pairs = torch.empty(2, len(part) * self.beside.shape[1] * found.shape[1], dtype=torch.int64, device="cpu")
             first, end = int(part[0]), int(part[-1]) + 1
             count = library.name_keys(ctypes.byref(task), first, end, pairs[0].data_ptr(), pairs[1].data_ptr())
             if count < 0:
@@ -82,7 +82,7 @@ class Naming:
         return self._in_order(*torch.cat(named, dim=1))
 
     def _named(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        keys, named = self.keys, [torch.empty(0, dtype=torch.int64)]
+        keys, named = self.keys, [torch.empty(0, dtype=torch.int64, device="cpu")]
         for (down, right), there in zip(SIDES, self.beside.unbind(1), strict=True):
             who = ((there >= 0) & told[there]).nonzero().flatten()
             query, key = (
@@ -92,7 +92,7 @@ class Naming:
             named.append((query * len(keys) + moved)[moved >= self.skipped])
         pairs = torch.unique(torch.cat(named))
         query, key = pairs // len(keys), pairs % len(keys)
-        parts = torch.split(torch.arange(len(pairs)), max(1, 2**20 // keys.width))
+        parts = torch.split(torch.arange(len(pairs), device="cpu"), max(1, 2**20 // keys.width))
         logs = in_parallel(lambda at: self.logs(query[at], key[at], keys.raw_at(key[at])), parts)
         matters = torch.cat(list(logs)) > least[query]
         return query[matters], key[matters]

@@ -146,7 +146,7 @@ def alike(sizes: list[int], unlike: int) -> tuple[list[list[int]], list[int]]:
 def _tile(chunk: Chunk, tables: Tables, low: int, high: int, count: int) -> tuple[Tensor, Tensor]:
     """Keys low to high as rows (k, |k|^2, log count, 1), and values, filled up to `count` with keys of no window."""
     width = chunk.keys.raw.shape[1]
-    room = torch.empty([count, width + 3], dtype=tables.rows.dtype)
+    room = torch.empty([count, width + 3], dtype=tables.rows.dtype, device="cpu")
     _, values = tile_of(chunk.keys, low - chunk.skipped, high - chunk.skipped, room[:, : width + 2])
     room[:, width + 2] = 1.0
     values = values / tables.scale
@@ -169,9 +169,9 @@ def _read(
         queries: of block after block.
     """
     rows = tables.rows
-    peak = torch.empty([len(queries)], dtype=rows.dtype)
-    which = torch.empty([len(queries)], dtype=torch.int64)
-    out = torch.empty([len(queries), 1 + tables.values.shape[0]], dtype=rows.dtype)
+    peak = torch.empty([len(queries)], dtype=rows.dtype, device="cpu")
+    which = torch.empty([len(queries)], dtype=torch.int64, device="cpu")
+    out = torch.empty([len(queries), 1 + tables.values.shape[0]], dtype=rows.dtype, device="cpu")
     first_cell, end_cell = cells
     begin, end = int(tables.starts[first_cell]), int(tables.starts[end_cell])
     size = int(tables.starts[min(first_cell + limits.block, end_cell)]) - begin
@@ -190,10 +190,10 @@ def _read(
         sets, largest = alike(counts, limits.unlike)
         for number in range(len(sets)):
             chosen, most = sets[number], largest[number]
-            here = torch.tensor(chosen)
+            here = torch.tensor(chosen, dtype=torch.int64, device="cpu")
             asked = here_sizes[here]
             # Where a block has fewer queries than another, its last one is answered several times.
-            place = torch.arange(most).expand(len(chosen), most).minimum((asked - 1).unsqueeze(1))
+            place = torch.arange(most, device="cpu").expand(len(chosen), most).minimum((asked - 1).unsqueeze(1))
             place = (place + (here_ends[here] - asked).unsqueeze(1)).flatten()
             keys, of_keys = tile, values
             if len(chosen) < blocks:
@@ -217,13 +217,13 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
     count, channels = len(asked.queries), tables.values.shape[0]
     inf = float("inf")
     # Not as a Found from the beginning: TorchScript drops what is added in place to a part of a tuple.
-    peaks = torch.full([count], -inf, dtype=torch.float64)
-    read = torch.zeros([count, 1 + channels], dtype=torch.float64)
-    left = torch.zeros([count, 1 + channels], dtype=torch.float64)
-    left_squares = torch.zeros([count], dtype=torch.float64)
-    band = torch.zeros([count, 4 + 3 * channels], dtype=torch.float64)
-    tops = torch.full([count, limits.kept], -inf, dtype=torch.float64)
-    top_keys = torch.full([count, limits.kept], -1, dtype=torch.int64)
+    peaks = torch.full([count], -inf, dtype=torch.float64, device="cpu")
+    read = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
+    left = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
+    left_squares = torch.zeros([count], dtype=torch.float64, device="cpu")
+    band = torch.zeros([count, 4 + 3 * channels], dtype=torch.float64, device="cpu")
+    tops = torch.full([count, limits.kept], -inf, dtype=torch.float64, device="cpu")
+    top_keys = torch.full([count, limits.kept], -1, dtype=torch.int64, device="cpu")
     for group in range(chunk.groups[0], chunk.groups[1]):
         who = asked.opened[group].nonzero().squeeze(1)
         if len(who) == 0:
@@ -264,9 +264,9 @@ def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> F
         read = read * (peaks - anchor).exp().unsqueeze(1)
         peaks = highest
         read.index_add_(0, at, found * (peak - anchor[at]).exp().unsqueeze(1))
-        heaviest = torch.full([len(who), len(mass)], -inf, dtype=torch.float64)
+        heaviest = torch.full([len(who), len(mass)], -inf, dtype=torch.float64, device="cpu")
         heaviest[row, block] = peak
-        keys = torch.full([len(who), len(mass)], -1, dtype=torch.int64)
+        keys = torch.full([len(who), len(mass)], -1, dtype=torch.int64, device="cpu")
         keys[row, block] = which
         both = torch.cat([tops[who], heaviest], dim=1).topk(limits.kept, dim=1)
         tops[who] = both[0]

@@ -112,8 +112,8 @@ class SearchedKeys:
             looks = _Looks(self.index, level)
             for some in torch.split((self.sigma == level).nonzero().flatten(), self.at_once):
                 # Of queries that are searched at another time nothing is known.
-                number = torch.full((len(self.queries) + 1,), -1)
-                number[some] = torch.arange(len(some))
+                number = torch.full((len(self.queries) + 1,), -1, dtype=torch.int64, device="cpu")
+                number[some] = torch.arange(len(some), device="cpu")
                 states.append(_Search(self.queries[some], looks, self.tolerance, number[self.beside[some]]).run())
                 order.append(some)
         return stack(states).take(torch.cat(order).argsort())
@@ -142,7 +142,7 @@ class _Look:
             - 0.5 * (mean * drawn).sum(1, dtype=wide)
         )
         stretch = (level / sigma) ** 2
-        masses = torch.empty((2 * mean.shape[1] + 3, len(what)), dtype=dtype)
+        masses = torch.empty((2 * mean.shape[1] + 3, len(what)), dtype=dtype, device="cpu")
         masses[: mean.shape[1]] = precision.T * (-0.5 * stretch)
         masses[mean.shape[1]] = -0.5 * stretch / (noise + rest)
         masses[mean.shape[1] + 1] = 1.0
@@ -178,7 +178,7 @@ class _Looks:
         self.nat = max(1.0, (grain / GRAIN / sigma) ** 2)
         self.frozen = self.nat > FROZEN
         # By how much deeper groups and cells of strays are looked at, (G,).
-        self.lift = torch.full((len(index.groups),), LIFT * self.nat)
+        self.lift = torch.full((len(index.groups),), LIFT * self.nat, dtype=torch.float32, device="cpu")
         self.lift[: index.plain] = 0.0
 
     def _spoil(self) -> Tensor:
@@ -218,7 +218,7 @@ class _Known:
     @classmethod
     def nothing(cls, count: int, values: int) -> _Known:
         def new(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64)
+            return torch.zeros(shape, dtype=torch.float64, device="cpu")
 
         return cls(
             new(count) - torch.inf,
@@ -226,7 +226,7 @@ class _Known:
             new(count, 1 + values),
             new(count),
             new(count, LIMITS.kept) - torch.inf,
-            torch.full((count, LIMITS.kept), -1),
+            torch.full((count, LIMITS.kept), -1, dtype=torch.int64, device="cpu"),
         )
 
     def add_read(self, at: Tensor, peak: Tensor, read: Tensor) -> None:
@@ -309,7 +309,7 @@ class _Search:
         self.heavy = self._weigh_heavy(queries) if index.heavy else None
         step = min(SPARSEST, max(1, len(index.cells) // CELLS_SAMPLED))
         self.sample = [replace(look, masses=look.masses[:, ::step].contiguous()) for look in looks.cells], step
-        parts = torch.split(torch.arange(self.count), PLANNED)
+        parts = torch.split(torch.arange(self.count, device="cpu"), PLANNED)
         plans = list(in_parallel(self._plan, parts))
         self.plan = _Plan(*(torch.cat([getattr(plan, field.name) for plan in plans]) for field in fields(_Plan)))
         # What a product of rows and keys lacks to be a log-weight relative to the reference.
@@ -341,7 +341,7 @@ class _Search:
         return blocks.Compact.of(queries, keys, sigma, reference, products)
 
     def _weigh_heavy(self, queries: Tensor) -> SoftmaxState:
-        sigma = torch.full((self.count,), self.looks.sigma, dtype=torch.float64)
+        sigma = torch.full((self.count,), self.looks.sigma, dtype=torch.float64, device="cpu")
         job = SharedKeys(queries, sigma, self.index.keys, self.tolerance)
         edges = [self.index.heavy * step // 4 for step in range(5)]
         ranges = [(a, b) for a, b in pairwise(edges) if a < b]
@@ -380,7 +380,7 @@ class _Search:
         some = share[:, ::step].sort(dim=1, descending=True).values
         mass = some.clamp(-LARGEST, LARGEST).exp()
         left = mass.sum(1, keepdim=True) - mass.cumsum(1)
-        enough = (left <= CLOSED / step) & (torch.arange(1, some.shape[1] + 1) * step >= OPENED)
+        enough = (left <= CLOSED / step) & (torch.arange(1, some.shape[1] + 1, device="cpu") * step >= OPENED)
         enough[:, -1] = True
         found = some.gather(1, enough.int().argmax(1, keepdim=True)).squeeze(1)
         return found if share.shape[1] > OPENED else found.fill_(-torch.inf)
@@ -402,11 +402,11 @@ class _Search:
 
     def run(self) -> SoftmaxState:
         known = _Known.nothing(self.count, self.values)
-        active = torch.arange(self.count)
+        active = torch.arange(self.count, device="cpu")
         everything = self.opened.all(0)
-        before = torch.full((self.count,), torch.inf)
-        error = torch.full((self.count,), torch.inf, dtype=torch.float64)
-        mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64)
+        before = torch.full((self.count,), torch.inf, dtype=torch.float32, device="cpu")
+        error = torch.full((self.count,), torch.inf, dtype=torch.float64, device="cpu")
+        mean = torch.full((self.count, self.values), torch.inf, dtype=torch.float64, device="cpu")
         cells = self.plan.first.clone()
         for worth in ROUNDS:
             active = active[error[active] > worth * self.tolerance]
@@ -438,7 +438,7 @@ class _Search:
 
     def _read_named(self, known: _Known) -> None:
         """Read the blocks that hold what was found beside a query, where that matters and was not read."""
-        told = torch.ones(self.count, dtype=torch.bool)
+        told = torch.ones(self.count, dtype=torch.bool, device="cpu")
         for _ in range(PASSES):
             query, first = self._named(known, told)
             if not len(query):
@@ -452,7 +452,7 @@ class _Search:
 
     def _take_in(self, known: _Known, query: Tensor, first: Tensor) -> None:
         """Read blocks, told by their first cells, each for a query; the queries come in order."""
-        parts = torch.split(torch.arange(len(query)), NAMED_AT_ONCE)
+        parts = torch.split(torch.arange(len(query), device="cpu"), NAMED_AT_ONCE)
         read = in_parallel(lambda part: self._read_blocks(query[part], first[part]), parts)
         for part, found in zip(parts, read, strict=True):
             at = query[part]
@@ -460,7 +460,7 @@ class _Search:
             known.left.index_add_(0, at, -found.left)
             known.left_squares.index_add_(0, at, -found.left_squares)
             # One block of each query at a time.
-            nth = torch.arange(len(at)) - torch.searchsorted(at, at)
+            nth = torch.arange(len(at), device="cpu") - torch.searchsorted(at, at)
             for n in range(int(nth.max()) + 1):
                 some = nth == n
                 known.add_tops(at[some], found.tops[some], found.top_keys[some])
@@ -493,7 +493,7 @@ class _Search:
         index = self.index
         group = torch.searchsorted(index.bounds, first, right=True) - 1
         end = torch.minimum(first + LIMITS.block, index.bounds[group + 1])
-        cells = first[:, None] + torch.arange(LIMITS.block)
+        cells = first[:, None] + torch.arange(LIMITS.block, device="cpu")
         nothing, cells = cells >= end[:, None], torch.minimum(cells, end[:, None] - 1)
         asked, asked_values = (what[query].T[..., None] for what in (self.asked, self.asked_values))
         claims = torch.stack([(look.masses[:, cells] * asked).sum(0) for look in self.looks.cells]).amin(0)
@@ -503,7 +503,7 @@ class _Search:
         expected = [(mass * (look[:, cells] * asked_values).sum(0)).sum(1) for look in self.looks.cells[0].values]
         left = torch.stack([mass.sum(1), *expected], dim=1)
         begin, stop = index.starts[first], index.starts[end]
-        keys = begin[:, None] + torch.arange(int((stop - begin).max()))
+        keys = begin[:, None] + torch.arange(int((stop - begin).max()), device="cpu")
         inside = torch.minimum(keys, stop[:, None] - 1).flatten()
         raw = index.keys.raw_at(inside)
         logs = self.naming.logs(query.repeat_interleave(keys.shape[1]), inside, raw).view(keys.shape)
@@ -553,7 +553,7 @@ class _Search:
     def _pieces(self, work: Tensor) -> list[tuple[int, int]]:
         """Ranges of groups, from one to before another, with about as much work each."""
         done = work.double().cumsum(0)
-        marks = torch.linspace(0, float(done[-1]), PIECES + 1)[1:-1].double()
+        marks = torch.linspace(0, float(done[-1]), PIECES + 1, dtype=torch.float32, device="cpu")[1:-1].double()
         edges = sorted({0, self.index.plain, *(torch.searchsorted(done, marks) + 1).tolist(), len(work)})
         return [(a, b) for a, b in pairwise(edges) if a < len(work)]
 

@@ -126,7 +126,7 @@ class Shifts:
         self._lines = np.array([(line.shift, line.start, line.stop) for line in lines], np.int32)
         squares = self._over_windows(x.double().square().sum(1))
         self._squares = squares.flatten(1)[:, pixels]
-        width = x.shape[1] * float(counting(torch.arange(window) - self.radius, window, taper).sum()) ** 2
+        width = x.shape[1] * float(counting(torch.arange(window, device="cpu") - self.radius, window, taper).sum()) ** 2
         longest = max(store.pixels.shape[2:])
         limit = ROUNDING / max(1, longest / TAPERED) ** 1.5 if taper else ROUNDING
         coarse = rounding_of(self._squares.amax(1).sqrt(), store.spread * width**0.5, self.precision) > limit
@@ -142,7 +142,7 @@ class Shifts:
     def _farthest(self, chosen: Tensor) -> Tensor:
         """Of some images the least log-weight, less its sign, that a pixel's best window among a few has, (B,)."""
         shape = len(self.x), self.x.shape[2] * self.x.shape[3]
-        peak = torch.zeros(shape, dtype=torch.float64)
+        peak = torch.zeros(shape, dtype=torch.float64, device="cpu")
         weighted = peak.new_empty(*shape, self.x.shape[1])
         self.loop(0, 1, only=chosen, peak=peak, total=torch.empty_like(peak), weighted=weighted)
         return -peak[:, self.pixels].amin(1)
@@ -153,12 +153,12 @@ class Shifts:
             size = squares.shape[axis]
             if self.taper:
                 reach = min(self.radius, size - 1)
-                weights = counting(torch.arange(-reach, reach + 1), 2 * self.radius + 1, taper=True)
+                weights = counting(torch.arange(-reach, reach + 1, device="cpu"), 2 * self.radius + 1, taper=True)
                 lines = squares.movedim(axis, -1)
                 sums = torch.nn.functional.conv1d(lines.reshape(-1, 1, size), weights.view(1, 1, -1), padding=reach)
                 squares = sums.view(lines.shape).movedim(-1, axis)
                 continue
-            at = torch.arange(size)
+            at = torch.arange(size, device="cpu")
             sums = torch.nn.functional.pad(squares.movedim(axis, -1).cumsum(-1), [1, 0])
             last, first = (at + self.radius + 1).clamp(max=size), (at - self.radius).clamp(min=0)
             squares = (sums[..., last] - sums[..., first]).movedim(-1, axis)
@@ -205,7 +205,7 @@ class Shifts:
 
     def run(self, start: int, stop: int) -> SoftmaxState:
         batch, channels, rows, columns = self.x.shape
-        peak = torch.empty(batch, rows * columns, dtype=torch.float64)
+        peak = torch.empty(batch, rows * columns, dtype=torch.float64, device="cpu")
         total, weighted = torch.empty_like(peak), peak.new_empty(*peak.shape, channels)
         self.loop(start, stop, peak=peak, total=total, weighted=weighted)
         peak, total, weighted = (found[:, self.pixels] for found in (peak, total, weighted))
@@ -306,11 +306,11 @@ class ShiftsTracing(SecondLook):
         job = self.job
         batch, _, rows, columns = job.x.shape
         # Pixels that are not answered for are not met.
-        peak = torch.zeros(batch, rows * columns, dtype=torch.float64)
+        peak = torch.zeros(batch, rows * columns, dtype=torch.float64, device="cpu")
         total = torch.ones_like(peak)
         peak[:, job.pixels], total[:, job.pixels] = self.peak, self.total
-        logs = torch.empty(batch, rows * columns, self.top)
-        keys = torch.empty(logs.shape, dtype=torch.int64)
+        logs = torch.empty(batch, rows * columns, self.top, dtype=torch.float32, device="cpu")
+        keys = torch.empty(logs.shape, dtype=torch.int64, device="cpu")
         shares = peak.new_zeros(batch, len(job.store))
         first, end = job.images_of(start, stop)
         some = peak.new_empty(batch, end - first)

@@ -121,7 +121,7 @@ def _product_of_digits(
     if len(keys.log_counts) > 0:
         out.add_(keys.log_counts[low:high].to(out.dtype).unsqueeze(1))
     raw, centre = keys.raw[low:high], int(keys.centre)
-    nothing = torch.zeros([len(asked)], dtype=torch.int64)
+    nothing = torch.zeros([len(asked)], dtype=torch.int64, device="cpu")
     # A list of what TorchScript calls numbers.
     options: list[int | float | complex | None] = []
     for digit, packed in enumerate(blocks.digits[number]):

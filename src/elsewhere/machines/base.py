@@ -193,8 +193,8 @@ class SoftmaxMachine(Denoiser):
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         centred, sigma = self._centred(x), sigma.to(self.store.pixels.device)
-        out = torch.empty_like(centred)
-        error = torch.zeros_like(centred[:, 0])
+        # Not `empty_like`, which takes over strides: `Question.answer` writes through views.
+        out, error = centred.new_empty(centred.shape), centred.new_zeros(centred[:, 0].shape)
         for index, window, chosen in self._parts(sigma, label):
             for some in torch.split(index, self._images_at_once(centred[0], window)):
                 out[some], error[some] = self._mean(centred[some], sigma[some], window, chosen)
@@ -276,7 +276,7 @@ class SoftmaxMachine(Denoiser):
         for index, (level, chosen) in enumerate(zip(sigma.tolist(), labels, strict=True)):
             parts.setdefault((self._window_at(level), chosen), []).append(index)
         for (window, chosen), members in parts.items():
-            yield torch.tensor(members, device=sigma.device), window, chosen
+            yield torch.tensor(members, device=sigma.device, dtype=torch.int64), window, chosen
 
     def _images_at_once(self, image: Tensor, window: int, top: int = 0, training: int = 0) -> int:
         # Queries in float64 twice over, and the states of the pieces that wait to be merged.
@@ -314,7 +314,7 @@ class SoftmaxMachine(Denoiser):
 
     def _mean(self, x: Tensor, sigma: Tensor, window: int, label: int | None) -> tuple[Tensor, Tensor]:
         """Posterior mean of centred images (B, C, H, W), all through one window and of one class, and its error."""
-        out, error = torch.empty_like(x), torch.zeros_like(x[:, 0])
+        out, error = x.new_empty(x.shape), x.new_zeros(x[:, 0].shape)
         for questions in self._questions(x, sigma, window, label, traced=False):
             for question, state in zip(questions, self._run(questions), strict=True):
                 question.answer(state, out, error)

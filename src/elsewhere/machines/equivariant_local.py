@@ -147,7 +147,7 @@ class EquivariantLocalScore(WindowedMachine):
         alone = [part.rows.start * x.shape[3] + part.columns.start for part in asked if part.alone and not single]
         if alone:
             yield [
-                same_place(self, x, sigma, window, label, torch.tensor(pixels, device=x.device))
+                same_place(self, x, sigma, window, label, torch.tensor(pixels, device=x.device, dtype=torch.int64))
                 for pixels in _corners(alone, x.shape[2], x.shape[3], window // 2)
             ]
 
@@ -169,7 +169,11 @@ class EquivariantLocalScore(WindowedMachine):
         # Queries that reach beyond an edge go on at the opposite one.
         around = self._around(padded, sigma, store, window, asked[0], self.memory // 4 // a_pixel) if margin else None
         if around is not None:
-            yield [Question(around, torch.arange(around.count // batch), self._padding(asked[0].keys), log_counts)]
+            yield [
+                Question(
+                    around, torch.arange(around.count // batch, device="cpu"), self._padding(asked[0].keys), log_counts
+                )
+            ]
             return
         most = max(1, self.memory // 4 // (a_pixel * width))
         for top in range(0, height - 2 * margin, most):
@@ -177,7 +181,7 @@ class EquivariantLocalScore(WindowedMachine):
             # What the windows of the band see of x, and where that begins.
             low, high = max(0, band.start + margin - radius), min(height, band.stop + margin + radius)
             parts = [part for part in (one.within(band) for one in asked) if part.rows]
-            here = torch.zeros(len(band), width - 2 * margin, dtype=torch.bool)
+            here = torch.zeros(len(band), width - 2 * margin, dtype=torch.bool, device="cpu")
             for part in parts:
                 here[part.rows.start - top : part.rows.stop - top, part.columns.start : part.columns.stop] = True
             row, column = here.nonzero().unbind(1)
@@ -202,13 +206,13 @@ class EquivariantLocalScore(WindowedMachine):
         if any(more > side for more, side in zip(met, period, strict=True)) or math.prod(sides) > most:
             return None
         for axis, (side, turn) in enumerate(zip(sides, period, strict=True), 2):
-            index = torch.arange(side)
+            index = torch.arange(side, device="cpu")
             padded = padded.index_select(axis, index.where(index < turn + 2 * margin, index - turn))
         lines = [
             [Line(margin - places.start + shift, places.start, places.stop) for shift in range(turn)]
             for places, turn in zip((asked.keys.rows, asked.keys.columns), period, strict=True)
         ]
-        row, column = (torch.arange(margin, margin + turn) for turn in period)
+        row, column = (torch.arange(margin, margin + turn, device="cpu") for turn in period)
         inside = (row[:, None] * sides[1] + column).flatten()
         return Shifts(padded, sigma, store, window, [Frame(*lines)], inside, period, self.taper)
 
@@ -225,8 +229,8 @@ class EquivariantLocalScore(WindowedMachine):
             if keys.kept is None or keys.log_counts is None:
                 return None
             store = self._key_store(places, label)
-            counts = torch.zeros(len(store), *store.pixels.shape[2:])
-            inside = torch.full((len(store), *keys.grid), -torch.inf)
+            counts = torch.zeros(len(store), *store.pixels.shape[2:], dtype=torch.float32, device="cpu")
+            inside = torch.full((len(store), *keys.grid), -torch.inf, dtype=torch.float32, device="cpu")
             inside.view(-1)[keys.kept.long()] = keys.log_counts.float()
             counts[:, places.rows.start : places.rows.stop, places.columns.start : places.columns.stop] = inside
             return counts

@@ -32,7 +32,7 @@ class LocalScore(WindowedMachine):
     ) -> list[list[Question]]:
         if self._slides(x, label):
             whole = Frame(*([Line(0, 0, side)] for side in x.shape[2:]))
-            pixels = torch.arange(x[0, 0].numel())
+            pixels = torch.arange(x[0, 0].numel(), device="cpu")
             job = Shifts(x, sigma, self._class_store(label), window, [whole], pixels, taper=self.taper)
             return [[Question(job, pixels)]]
         return [[same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]]

@@ -122,8 +122,8 @@ def copying(image: Tensor, original: Tensor, window: int) -> Copying:
         raise ValueError(f"image and original must be of one size, got {tuple(image.shape)}, {tuple(original.shape)}")
     sources = find_sources(image, original, window)
     height, width = image.shape
-    down = (sources.rows - torch.arange(height)[:, None]) % height
-    across = (sources.columns - torch.arange(width)) % width
+    down = (sources.rows - torch.arange(height, device="cpu")[:, None]) % height
+    across = (sources.columns - torch.arange(width, device="cpu")) % width
     shift = down * width + across
     same = torch.stack([shift == shift.roll(1, axis) for axis in (0, 1)])
     return Copying(

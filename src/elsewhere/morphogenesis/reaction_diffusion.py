@@ -148,9 +148,9 @@ def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dty
     blocks = [-(-side // BLOCK) for side in size]
     drops, noises = [], []
     for generator in generators(count, seed):
-        dropped = (torch.rand(blocks, generator=generator) < SHARE).to(dtype)
+        dropped = (torch.rand(blocks, generator=generator, dtype=torch.float32, device="cpu") < SHARE).to(dtype)
         drops.append(dropped.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)[: size[0], : size[1]])
-        noises.append(torch.rand(2, *size, generator=generator, dtype=torch.float32).to(dtype))
+        noises.append(torch.rand(2, *size, generator=generator, dtype=torch.float32, device="cpu").to(dtype))
     drop, noise = torch.stack(drops), torch.stack(noises, dim=1)
     return State(1 - 0.5 * drop - 0.02 * noise[0], 0.25 * drop + 0.02 * noise[1])
 

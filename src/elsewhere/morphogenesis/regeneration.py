@@ -14,13 +14,13 @@ from elsewhere.morphogenesis.patterns import Pattern, measure
 
 def disc(size: tuple[int, int], radius: float) -> Tensor:
     """A round wound in the middle of an image, bool (H, W)."""
-    rows, columns = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2 for side in size)
+    rows, columns = (torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2 for side in size)
     return torch.hypot(rows[:, None], columns[None]) <= radius
 
 
 def rectangle(size: tuple[int, int], height: int, width: int) -> Tensor:
     """A rectangular wound in the middle of an image, bool (H, W); a side as long as the image makes it a band."""
-    wound = torch.zeros(size, dtype=torch.bool)
+    wound = torch.zeros(size, dtype=torch.bool, device="cpu")
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     wound[top : top + height, left : left + width] = True
     return wound

@@ -161,7 +161,9 @@ def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: b
     known, before = images[:REMEMBERED], images[REMEMBERED:]
     wounded = torch.where(wound, torch.zeros_like(before), before)
     rest = before[..., ~wound]
-    order = torch.randperm(rest.shape[-1], generator=torch.Generator().manual_seed(seed))[: int(wound.sum())]
+    order = torch.randperm(rest.shape[-1], generator=torch.Generator().manual_seed(seed), device="cpu")[
+        : int(wound.sum())
+    ]
     filled = {"wounded": wounded, "mean": wounded.clone(), "noise": wounded.clone()}
     filled["mean"][..., wound] = rest.mean(-1, keepdim=True)
     filled["noise"][..., wound] = rest[..., order.repeat(-(-int(wound.sum()) // len(order)))[: int(wound.sum())]]

@@ -23,7 +23,7 @@ class NetworkDenoiser(Denoiser):
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)
-        out = torch.empty_like(x)
+        out = x.new_empty(x.shape)
         with torch.no_grad():
             at_once = max(1, PIXELS_AT_ONCE // x[0, 0].numel())
             for start in range(0, len(x), at_once):

@@ -104,7 +104,7 @@ def _noise_levels(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
             f"{type(scheduler).__name__} has no alphas_cumprod: expected a variance-preserving scheduler such as "
             "DDPMScheduler or DDIMScheduler"
         )
-    kept = torch.as_tensor(kept).double().numpy()
+    kept = torch.as_tensor(kept, device="cpu").double().numpy()
     inside = (kept > 0) & (kept < 1)
     if scheduler.config.get("rescale_betas_zero_snr"):
         # The last level has no image. Some schedulers write 2^-24 in place of the 0, which can be above its neighbour.

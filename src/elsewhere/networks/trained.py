@@ -106,7 +106,7 @@ class TrainedNetwork(NetworkDenoiser):
         time = torch.atan(sigma) * (2 / math.pi)
         a, s = (f(time * (math.pi / 2))[:, None, None, None].to(x.dtype) for f in (torch.cos, torch.sin))
         if self.num_classes and label is None:
-            label = torch.full((len(x),), self.num_classes, device=x.device)
+            label = torch.full((len(x),), self.num_classes, device=x.device, dtype=torch.int64)
         dtype = next(self.module.parameters()).dtype
         x_vp = a * x
         v: Tensor = self.module(x_vp.to(dtype), time.to(dtype), label)

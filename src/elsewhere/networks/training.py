@@ -117,22 +117,24 @@ class Batch:
 def draw_batch(data: ImageSet, settings: TrainSettings, step: int) -> Batch:
     """The batch of a step, a function of (data, seed, step) alone."""
     count, size = len(data), settings.batch
-    positions = torch.arange(step * size, (step + 1) * size)
-    index = torch.empty(size, dtype=torch.int64)
+    positions = torch.arange(step * size, (step + 1) * size, device="cpu")
+    index = torch.empty(size, dtype=torch.int64, device="cpu")
     for epoch in range(int(positions[0]) // count, int(positions[-1]) // count + 1):
-        order = torch.randperm(count, generator=_generator(settings.seed, epoch, stream=0))
+        order = torch.randperm(count, generator=_generator(settings.seed, epoch, stream=0), device="cpu")
         inside = positions // count == epoch
         index[inside] = order[positions[inside] % count]
     generator = _generator(settings.seed, step, stream=1)
     clean = to_unit(data.images[index])
-    noise = torch.randn(clean.shape, generator=generator)
+    noise = torch.randn(clean.shape, generator=generator, dtype=torch.float32, device="cpu")
     # One random time in each of as many equal parts of (0, 1) as there are images: independent times vary more.
-    time = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+    time = (
+        torch.arange(size, device="cpu") + torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
+    ) / size
     time = time.clamp(1e-3, 1 - 1e-3)
     a, s = (f(time * (math.pi / 2))[:, None, None, None] for f in (torch.cos, torch.sin))
     label = None
     if data.labels is not None:
-        hidden = torch.rand(size, generator=generator) < settings.label_dropout
+        hidden = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu") < settings.label_dropout
         label = torch.where(hidden, data.num_classes, data.labels[index].to(torch.int64))
     return Batch(a * clean + s * noise, time, label, a * noise - s * clean)
 
@@ -436,7 +438,7 @@ class _LossLog:
 
 def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> None:
     noise = make_noise(16, (spec.channels, *spec.size), seed=0)
-    label = torch.arange(16) % spec.num_classes if spec.num_classes else None
+    label = torch.arange(16, device="cpu") % spec.num_classes if spec.num_classes else None
     save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)
 
 
