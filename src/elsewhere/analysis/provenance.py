@@ -149,24 +149,28 @@ class _Windows:
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct rows, which of them each row is, and how often each is there: 64-bit hashes, checked."""
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(seed)
-        hashes = torch.zeros(len(rows), dtype=torch.int64, device="cpu")
-        for column in rows.unbind(1):
-            hashes += column.long() * int(torch.randint(-(2**62), 2**62, (1,), generator=generator, device="cpu"))
-            hashes ^= hashes >> 29
-        _, index, counts = torch.unique(hashes, return_inverse=True, return_counts=True)
-        first = torch.empty(len(counts), dtype=torch.int64, device="cpu").scatter_(
-            0, index, torch.arange(len(rows), device="cpu")
-        )
-        distinct = rows[first]
-        if all(
-            torch.equal(distinct[i], part)
-            for i, part in zip(torch.split(index, 2**18), torch.split(rows, 2**18), strict=True)
-        ):
-            return distinct, index, counts
-    raise AssertionError("three 64-bit hashes in a row collided")
+    """The distinct rows, which of them each row is, and how often each is there: 64-bit hashes, checked.
+
+    If hashes collide the rows themselves are sorted, which takes many times as long.
+    """
+    _, index, counts = torch.unique(_hashes(rows), return_inverse=True, return_counts=True)
+    first = torch.empty(len(counts), dtype=torch.int64, device="cpu").scatter_(
+        0, index, torch.arange(len(rows), device="cpu")
+    )
+    distinct = rows[first]
+    parts = zip(torch.split(index, 2**18), torch.split(rows, 2**18), strict=True)
+    if not all(torch.equal(distinct[i], part) for i, part in parts):
+        distinct, index, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+    return distinct, index, counts
+
+
+def _hashes(rows: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    hashes = torch.zeros(len(rows), dtype=torch.int64, device="cpu")
+    for column in rows.unbind(1):
+        hashes += column.long() * int(torch.randint(-(2**62), 2**62, (1,), generator=generator, device="cpu"))
+        hashes ^= hashes >> 29
+    return hashes
 
 
 def _search(queries: _Windows, keys: _Windows, tolerance: float) -> _Answers:

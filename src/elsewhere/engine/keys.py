@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine import equal, native
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.weighing import Keyed, multiplies_digits, tile_of
 
@@ -264,7 +264,8 @@ class WindowKeys:
         # Windows are views: they are only ever copied a tile at a time.
         cut, _ = extent.windows(self.store.pixels, rows, columns)
         self._cut = cut
-        self._seed = 0
+        # Whether equal windows are found exactly, without a hash.
+        self._exact = False
         self.kept: Tensor | None = None
         self.log_counts: Tensor | None = None
         if merge:
@@ -343,7 +344,7 @@ class WindowKeys:
         if self.log_counts is None:
             return Sources(self.kept // places)
         # Sorted again: who only draws need not hold the places of all windows.
-        order, starts = _groups(self._cut, self.extent.sides, self._seed)
+        order, starts = equal.groups(self._cut, self.extent.sides, self._exact)
         by_key = order[starts].argsort()[self.kept.argsort().argsort()]
         counts = starts.diff(append=starts.new_tensor([len(order)]))[by_key]
         bounds = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -500,26 +501,25 @@ class WindowKeys:
 
     def _repeats(self, some: Tensor) -> bool:
         """Whether enough windows of a few images are equal for merging all of them to pay."""
-        hashes = _window_hash(some, self.extent.sides, 0).flatten()
-        return len(torch.unique(hashes)) < (1 - WORTH_MERGING / 2) * len(hashes)
+        found = equal.hashes(some, self.extent.sides).flatten()
+        return len(torch.unique(found)) < (1 - WORTH_MERGING / 2) * len(found)
 
     def _merge_equal(self) -> None:
         if not self._repeats(self._cut[:: max(1, len(self._cut) // SAMPLE)]):
             return
-        for seed in range(3):
-            order, starts = _groups(self._cut, self.extent.sides, seed)
+        for exact in (False, True):
+            order, starts = equal.groups(self._cut, self.extent.sides, exact)
             if len(starts) > (1 - WORTH_MERGING) * len(order):
                 return
             counts = starts.diff(append=starts.new_tensor([len(order)]))
             representative = order[starts].repeat_interleave(counts)
-            if self._all_equal(order, representative):
-                # In the order of the images, so that neighbouring keys stay neighbours in memory.
-                kept, by_position = order[starts].sort()
-                self.kept = kept.to(torch.int32) if self.places < 2**31 else kept
-                self.log_counts = counts[by_position].double().log()
-                self._seed = seed
-                return
-        raise AssertionError("three 64-bit hashes in a row collided")
+            if exact or self._all_equal(order, representative):
+                break
+        # In the order of the images, so that neighbouring keys stay neighbours in memory.
+        kept, by_position = order[starts].sort()
+        self.kept = kept.to(torch.int32) if self.places < 2**31 else kept
+        self.log_counts = counts[by_position].double().log()
+        self._exact = exact
 
     def _all_equal(self, order: Tensor, representative: Tensor) -> bool:
         """Whether every window equals the one that would stand for it: a hash alone is no proof."""
@@ -542,37 +542,3 @@ def _rows(table: Tensor, index: Tensor) -> Tensor:
     if table.device.type != "cpu":
         return table[index]
     return torch.from_numpy(table.numpy()[index.numpy()])
-
-
-def _groups(cut: Tensor, sides: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
-    """Flat positions of all windows, those of equal hash side by side and in order, and where each group begins."""
-    labels = _window_hash(cut, sides, seed).flatten()
-    order = labels.argsort(stable=True)
-    ordered = labels[order]
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return order, first.nonzero().flatten()
-
-
-def _window_hash(cut: Tensor, sides: tuple[int, int], seed: int) -> Tensor:
-    """A random linear hash (modulo 2^64) of every window, (N, rows, columns), in a pass for each line of a window."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator, device="cpu").to(cut.device) | 1
-
-    across, down = draw(cut.shape[1], sides[1]), draw(sides[0])
-    rows, columns = cut.shape[2] - sides[0] + 1, cut.shape[3] - sides[1] + 1
-    # Bits, not values: floats that differ anywhere differ in their bits (-0.0 was normalised to 0.0 on the way in).
-    bits = cut if cut.dtype == torch.uint8 else cut.contiguous().view(_BITS[cut.dtype])
-    lines = torch.zeros((len(cut), cut.shape[2], columns), dtype=torch.int64, device=cut.device)
-    for channel in range(cut.shape[1]):
-        for j in range(sides[1]):
-            lines += bits[:, channel, :, j : j + columns].long() * across[channel, j]
-    out = torch.zeros((len(cut), rows, columns), dtype=torch.int64, device=cut.device)
-    for i in range(sides[0]):
-        out += lines[:, i : i + rows] * down[i]
-    return out
-
-
-_BITS = {torch.float64: torch.int64, torch.float32: torch.int32}
