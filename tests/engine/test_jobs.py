@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import elsewhere as els
 from elsewhere.engine import Extent, ImageKeys, PixelStore, SamePlace, SharedKeys, WindowKeys, exact, merge_all
-from tests.engine.engine_toys import every_window
 
 
 def store(count: int = 40, channels: int = 1, size: int = 7, levels: int = 256) -> PixelStore:

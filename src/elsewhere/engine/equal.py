@@ -103,7 +103,8 @@ def _paired(one: Tensor, other: Tensor) -> Tensor:
 
 def _numbered(labels: Tensor) -> Tensor:
     """Numbers from 0 on in place of labels."""
-    return torch.unique(labels, return_inverse=True)[1].view(labels.shape)
+    numbers: Tensor = torch.unique(labels, return_inverse=True)[1]
+    return numbers.view(labels.shape)
 
 
 def _mixed(words: Tensor) -> Tensor:
