@@ -13,11 +13,19 @@ from typing import Any
 
 
 def default_folder() -> Path:
-    """Where indexes are kept: `ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder."""
+    """Where indexes are kept: `ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder.
+
+    Raises:
+        FileNotFoundError: nothing is named, and the user has no home folder.
+    """
     named = os.environ.get("ELSEWHERE_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elsewhere"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(caches or Path.home() / ".cache") / "elsewhere"
+    except RuntimeError:
+        raise FileNotFoundError("the user has no home folder: name a folder for indexes in ELSEWHERE_CACHE") from None
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 import elsewhere as els
@@ -142,6 +144,11 @@ def nowhere(held: dict[str, torch.Tensor]) -> None:
     held["plain"] = held["bounds"][:1] + len(held["bounds"])
 
 
+def huge(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+
+
 def foreign(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path)
 
@@ -152,6 +159,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "an empty file": lambda path: path.write_bytes(b""),
     "no such format": lambda path: path.write_bytes(b"\x80\x04N."),
     "somebody else's tensors": foreign,
+    "more bytes than memory": huge,
     "a window beyond the images": rewrite(beyond),
     "a window before the images": rewrite(before),
     "cells that do not rise": rewrite(falling),
@@ -183,6 +191,52 @@ def test_a_damaged_file_is_named_and_made_again(
     assert len(builds) == 2, "and kept again"
 
 
+CHANGED_AFTER_IT_WAS_READ = """
+import pathlib, sys, warnings
+import torch
+import elsewhere as els
+from elsewhere.engine import shelf
+from elsewhere.machines import base
+base.FEW, base.A_NUMBER, shelf.WORTH_KEEPING = 400, 0, 100
+warnings.simplefilter("error")
+data = els.load_images("fashion-mini", 30)
+x, folder = els.make_noise(1, data.shape), pathlib.Path(sys.argv[1])
+first = els.EquivariantLocalScore(data, 5, "wrap", engine="fast", cache=folder)
+expected = first(x, 0.5)
+machine = els.EquivariantLocalScore(data, 5, "wrap", engine="fast", cache=folder)
+machine.prepare()
+for path in folder.iterdir():
+    if sys.argv[2] == "cut":
+        path.write_bytes(b"")
+    else:
+        with path.open("r+b") as file:
+            file.write(b"\\xff" * path.stat().st_size)
+assert torch.equal(machine(x, 0.5), expected)
+assert torch.equal(first(x, 0.5), expected)
+"""
+
+
+@pytest.mark.parametrize("change", ["cut", "overwritten"])
+def test_a_file_that_changes_after_it_was_read_changes_nothing(tmp_path: Path, change: str) -> None:
+    # In a process of its own: of a file that is mapped into memory, what was cut off kills the process.
+    command = [sys.executable, "-c", CHANGED_AFTER_IT_WAS_READ, str(tmp_path), change]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+def test_a_file_that_cannot_be_read_is_named_and_made_again(tmp_path: Path, builds: list[int]) -> None:
+    first = take(tmp_path)
+    path = only(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert same(take(tmp_path), first)
+    said = [str(warning.message) for warning in caught]
+    assert [f"{path} cannot be read" in text for text in said] == [True, False]
+    assert len(builds) == 2
+
+
 def test_an_index_of_other_images_is_not_taken(tmp_path: Path, builds: list[int]) -> None:
     first = take(tmp_path)
     path = only(tmp_path)
@@ -211,10 +265,13 @@ def test_a_folder_that_cannot_be_written_is_a_warning_only(tmp_path: Path, build
     assert len(builds) == 2
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_write_that_fails_costs_no_answer_and_leaves_nothing_behind(
+    tmp_path: Path, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(held: dict[str, torch.Tensor], path: Path, about: dict[str, str]) -> None:
         Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise kind(*([28] if kind is OSError else []), "No space left on device")
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.warns(UserWarning, match="No space left on device"):
@@ -228,6 +285,21 @@ def test_small_ones_are_not_kept(tmp_path: Path, builds: list[int], monkeypatch:
         take(tmp_path / "folder")
     assert len(builds) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_kept_where_there_is_no_folder_to_keep_it_in(
+    builds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ELSEWHERE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    keys = keys_of(IMAGES, 5)
+    with pytest.warns(UserWarning, match="not kept: the user has no home folder.*ELSEWHERE_CACHE"):
+        assert len(Shelf.of(None, IMAGES).get(keys, merge=True).keys) == builds[0]
+
+
+def unknown(user: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {user}")
 
 
 def test_the_folder_is_that_of_the_user_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from elsewhere.engine import index as building
 from elsewhere.engine.index import Index, build_index
 from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
-from elsewhere.files import atomic_path
+from elsewhere.engine.sound import fault
+from elsewhere.files import atomic_path, default_folder
 
 # Changes whenever the same images would give another index.
 VERSION = 5
 # An index of fewer windows is built faster than one would miss the space.
 WORTH_KEEPING = 500_000
+# An index has some 20 bytes for each window: a file of more than so many is none, and is not read.
+MOST_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,15 @@ class Shelf:
     """A folder of indexes.
 
     Attributes:
-        folder: where they are; made when the first is written.
+        folder: where they are; made when the first is written. None for that of the user, found when it is needed.
         images: hash of the images that they are made of, before these were wrapped.
     """
 
-    folder: Path
+    folder: Path | None
     images: str
 
     @classmethod
-    def of(cls, folder: Path, pixels: Tensor) -> Shelf:
+    def of(cls, folder: Path | None, pixels: Tensor) -> Shelf:
         """The shelf for windows of some images."""
         return cls(folder, _hash({"pixels": pixels}, f"{pixels.dtype} {tuple(pixels.shape)}"))
 
@@ -54,15 +58,22 @@ class Shelf:
         if keys.places < WORTH_KEEPING:
             return build_index(_merged(keys, merge), told=told)
         what = self._what(keys, merge)
-        path = self.folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
+        try:
+            folder = self.folder or default_folder()
+        except OSError as error:
+            warnings.warn(f"the index was not kept: {error}", stacklevel=2)
+            return build_index(_merged(keys, merge), told=told)
+        path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
         found = _read(path, what, keys)
         if found is not None:
             return found
         made = build_index(_merged(keys, merge), told=told)
         try:
             _write(path, what, made)
-        except OSError as error:
-            warnings.warn(f"the index was not kept: {path} cannot be written ({error.strerror})", stacklevel=2)
+        except (OSError, SafetensorError) as error:
+            # On a full disk safetensors raises an error of its own, which is no OSError.
+            why = getattr(error, "strerror", None) or error
+            warnings.warn(f"the index was not kept: {path} cannot be written ({why})", stacklevel=2)
         return made
 
     def _what(self, keys: WindowKeys, merge: bool) -> str:
@@ -101,63 +112,45 @@ def _write(path: Path, what: str, index: Index) -> None:
 
 def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
     """The index in a file; None if there is no such file, or if it is not to be trusted."""
-    if not path.is_file():
-        return None
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        wrong = str(error)
+        held, about = _loaded(path, MOST_BYTES * keys.places + 2**20)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        warnings.warn(f"the kept index {path} cannot be read and is built again: {error.strerror}", stacklevel=3)
+        return None
+    except Exception as error:  # whatever a library makes of a file that may hold anything
+        wrong: str | None = str(error)
     else:
         if about.get("what") != what or about.get("hash") != _hash(held, what):
             wrong = "its contents do not match its hash"
-        elif not _sound(held, keys):
-            wrong = "it does not fit these images"
         else:
-            return Index.of_tensors(keys, held)
-    warnings.warn(f"the kept index {path} is damaged and is built again: {wrong}", stacklevel=2)
+            wrong = fault(held, keys)
+            if wrong is None:
+                return Index.of_tensors(keys, held)
+    warnings.warn(f"the kept index {path} is damaged and is built again: {wrong}", stacklevel=3)
     return None
 
 
-def _sound(held: dict[str, Tensor], keys: WindowKeys) -> bool:
-    """Whether a file holds tensors of the right shapes, and every position that it names lies inside the images."""
-    if not {"starts", "bounds", "basis"} <= set(held):
-        return False
-    starts, bounds, basis = held["starts"], held["bounds"], held["basis"]
-    edges = (starts, bounds)
-    if any(edge.dtype != torch.int64 or edge.ndim != 1 or len(edge) < 2 for edge in edges) or basis.ndim != 2:
-        return False
-    count, cells, directions, values = int(starts[-1]), len(starts) - 1, basis.shape[1], len(keys.centres)
-    shapes: dict[str, tuple[int, ...]] = {
-        "kept": (count,),
-        "log_counts": (count,),
-        "starts": (cells + 1,),
-        "bounds": (len(bounds),),
-        "origin": (keys.width,),
-        "basis": (keys.width, directions),
-        "plain": (1,),
-        "inner": (len(bounds) - 1, directions),
-    }
-    for name, number in (("cells", cells), ("groups", len(bounds) - 1)):
-        shapes |= {
-            f"{name}.log_mass": (number,),
-            f"{name}.mean": (number, directions),
-            f"{name}.variance": (number, directions),
-            f"{name}.rest": (number,),
-            f"{name}.value": (number, values),
-            f"{name}.slope": (number, values, directions),
-        }
-    # Where every window stands for itself alone there are no counts.
-    if set(held) | {"log_counts"} != set(shapes):
-        return False
-    if any(tuple(tensor.shape) != shapes[name] for name, tensor in held.items()):
-        return False
-    kept = held["kept"]
-    rising = all(int(edge[0]) >= 0 and bool((edge.diff() > 0).all()) for edge in edges)
-    inside = not kept.is_floating_point() and bool(((kept >= 0) & (kept < keys.places)).all())
-    plain = held["plain"].dtype == torch.int64 and 0 < int(held["plain"]) < len(bounds)
-    return inside and rising and plain and int(bounds[0]) == 0 and int(bounds[-1]) == cells
+def _loaded(path: Path, most: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file, read into memory.
+
+    A file that is mapped into memory may change after it was checked, and kills the process when it is cut short.
+
+    Raises:
+        ValueError: a file of more bytes than `most`.
+        OSError: a file that cannot be read.
+        SafetensorError: no file of this format.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"it has {size} bytes, an index of these images has {most} at most")
+        content = file.read()
+    held = load(content)
+    # The header is JSON behind its length, which `load` has checked.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return held, header.get("__metadata__") or {}
 
 
 def _hash(held: dict[str, Tensor], what: str) -> str:

@@ -30,7 +30,6 @@ from elsewhere.engine import (
     Tracing,
     compiled,
 )
-from elsewhere.files import default_folder
 from elsewhere.machines.borders import Wraps
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
@@ -173,7 +172,8 @@ class SoftmaxMachine(Denoiser):
         self.engine: Engine = _check_engine(engine, pixels.device)
         self.tolerance = float(tolerance)
         self.memory = memory
-        self.cache = default_folder() if cache is None else Path(cache)
+        # The user's own folder is looked for when an index is kept: there may be none.
+        self.cache = None if cache is None else Path(cache)
         self.store = PixelStore.of(pixels)
         low, high = self.store.floats(torch.stack(pixels.aminmax())).tolist()
         self._range = (low, high)
