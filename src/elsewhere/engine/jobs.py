@@ -62,13 +62,16 @@ class Tile:
         queries: which queries, consecutive ones.
         start: position of the first key.
         logs: (..., T), the leading axes being those of the queries; a reader may overwrite them.
-        values: (T, V), or (P, T, V) where every pixel has its own.
+        values: (T, V), or (P, T, V) where every pixel has its own, times the job's `scale`.
+        keys: (T, width), or the parts of images (T, C, H, W) that windows are cut from, times the job's `scale`. They
+            are overwritten when the next tile is read.
     """
 
     queries: slice
     start: int
     logs: Tensor
     values: Tensor
+    keys: Tensor
 
 
 class Average(Job[SoftmaxState], Protocol):
@@ -120,10 +123,17 @@ class SharedKeys:
         keys: where keys and values come from.
         tolerance: an error of the average that does not matter. From `COARSE` on, products of whole numbers in a
             compiled loop serve, which are several times as fast, and states say that they may be off.
+
+    Attributes:
+        queries: as given, so that autograd can take a gradient further back; nothing else here is recorded by it.
+        scale: units of the tiles for each unit of the queries.
     """
 
     def __init__(self, queries: Tensor, sigma: Tensor, keys: Keys, tolerance: float = 0.0) -> None:
+        self.queries, self.sigma = queries, sigma
+        queries = queries.detach()
         self.keys = keys
+        self.scale = keys.scale
         self.tolerance = tolerance
         self.compact: Compact | None = None
         if tolerance >= COARSE and queries.dtype == torch.float32 and keys.whole and compiled.serves(keys):
@@ -219,7 +229,16 @@ class SharedKeys:
             for index, block in enumerate(self.blocks):
                 keys, values = tiles[block.rows.dtype]
                 queries = slice(index * ROWS, index * ROWS + len(block.rows))
-                yield Tile(queries, left, block.rows @ keys.T, values.to(self.dtype))
+                logs = block.rows @ keys.T
+                yield Tile(queries, left, logs, values.to(self.dtype), keys[:, : self.keys.width])
+
+    def take(self, index: Tensor) -> SharedKeys:
+        """The job of some of the queries, int64 (Q,)."""
+        return SharedKeys(self.queries[index], self.sigma[index], self.keys, self.tolerance)
+
+    def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
+        """Add the keys of a tile, times coefficients (Q, T), to the sums of its queries, shaped as `queries`."""
+        into[tile.queries].addmm_(coefficients, tile.keys)
 
 
 class SamePlace:
@@ -237,7 +256,14 @@ class SamePlace:
         window: odd side of the windows; any size.
         pixels: flat positions to answer for, int64 (P,).
         taper: whether pixels of a window count the less the farther they are from its centre: see `counting`.
+
+    Attributes:
+        queries: what the windows of these pixels see of x, so that autograd can take a gradient further back; nothing
+            else here is recorded by it.
+        scale: units of the tiles for each unit of the queries.
     """
+
+    scale = 1.0
 
     def __init__(
         self, x: Tensor, sigma: Tensor, store: PixelStore, window: int, pixels: Tensor, taper: bool = False
@@ -247,8 +273,8 @@ class SamePlace:
         seen = tuple(
             slice(max(0, int(at.min()) - window // 2), int(at.max()) + window // 2 + 1) for at in (rows, columns)
         )
-        x = x[:, :, seen[0], seen[1]].contiguous()
-        self.x = x
+        self.queries = x[:, :, seen[0], seen[1]].contiguous()
+        self.x = x = self.queries.detach()
         self.store = replace(store, pixels=store.pixels[:, :, seen[0], seen[1]])
         self.pixels = (rows - seen[0].start) * x.shape[3] + columns - seen[1].start
         self.precision = (1 / sigma.double().square())[:, None, None]
@@ -296,7 +322,15 @@ class SamePlace:
             logs = self._over_windows(closeness) * (self.precision / 2).to(self.x.dtype)
             values = images.flatten(2)[:, :, self.pixels].permute(2, 0, 1)
             # Pixels first: (B, T, P) -> (B, P, T), each pixel with keys and values of its own.
-            yield Tile(slice(0, self.count), left, logs.transpose(1, 2), values)
+            yield Tile(slice(0, self.count), left, logs.transpose(1, 2), values, images)
+
+    def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
+        """Add the keys of a tile, times coefficients (B, P, T), to sums over all windows, shaped as `queries`."""
+        batch, _, keys = coefficients.shape
+        spread = coefficients.new_zeros(batch, keys, self.x[0, 0].numel())
+        spread[:, :, self.pixels] = coefficients.transpose(1, 2)
+        spread = self.down.T @ spread.view(batch, keys, *self.x.shape[2:]) @ self.across.T
+        into += torch.einsum("bthw,tchw->bchw", spread, tile.keys)
 
     def _over_windows(self, squares: Tensor) -> Tensor:
         """Sums over the windows of the pixels answered for, (B, T, H, W) -> (B, T, P)."""

@@ -31,6 +31,7 @@ from elsewhere.engine import (
     compiled,
 )
 from elsewhere.machines.borders import Wraps
+from elsewhere.machines.gradient import Differentiable, check_differentiated
 from elsewhere.machines.locality import LocalitySchedule, check_window
 
 Data = ImageSet | Tensor | np.ndarray
@@ -192,6 +193,12 @@ class SoftmaxMachine(Denoiser):
         return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
+        check_differentiated(x, sigma, self)
+        x0: Tensor = Differentiable.apply(x, self, sigma.detach(), label)
+        return x0
+
+    def average(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
+        """`predict` of a tensor that autograd does not follow."""
         centred, sigma = self._centred(x), sigma.to(self.store.pixels.device)
         # Not `empty_like`, which takes over strides: `Question.answer` writes through views.
         out, error = centred.new_empty(centred.shape), centred.new_zeros(centred[:, 0].shape)
