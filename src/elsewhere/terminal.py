@@ -15,6 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from elsewhere.limits import LONGEST
+
 BAD_INPUT = 2
 INTERRUPTED = 130
 NOTHING = "nothing was written"
@@ -28,9 +30,6 @@ VALIDATOR = "Value error, "
 """What pydantic, by which typer reads options, puts before what a check of typer's says."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
-LONGEST = 20_000
-"""Pixels on a side of an image, beyond which a number is taken for a mistake."""
 
 
 class Interrupted(Exception):

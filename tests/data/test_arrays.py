@@ -43,7 +43,7 @@ def test_gray_bytes_come_back_unchanged(
     np.save(folder / "set.npy", stored)
     (np.savez_compressed if packed else np.savez)(folder / "set.npz", images=stored)
     for name in ("set.npy", "set.npz"):
-        data = load_images(folder / name)
+        data = load_images(folder / name, value_range=(0, 255))
         assert data.name == name
         np.testing.assert_array_equal(data.images[:, 0].numpy(), values)
 
@@ -226,7 +226,6 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
     "floats below -1": (lambda p: npy(p / "set.npy", np.full((2, 4, 4), -1.5)), ValueError, "from -1.5 to -1.5"),
     "int64": (lambda p: npy(p / "set.npy", GOOD.astype(np.int64)), TypeError, "is int64, expected uint8"),
     "uint16": (lambda p: npz(p / "set.npz", x=GOOD.astype(np.uint16)), TypeError, "is uint16, expected uint8"),
-    "bool": (lambda p: npy(p / "set.npy", GOOD > 9), TypeError, "is bool, expected uint8"),
     "complex": (lambda p: npy(p / "set.npy", GOOD.astype(complex)), TypeError, "is complex128"),
     "strings": (lambda p: npy(p / "set.npy", GOOD.astype("U3")), TypeError, "is <U3, expected uint8"),
     "records": (lambda p: npy(p / "set.npy", np.zeros((2, 4, 4), "u1,u1")), TypeError, "expected uint8"),
@@ -259,7 +258,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
     "labels beyond int64": (
         lambda p: npz(p / "set.npz", x=GOOD, y=np.array([0, 2**64 - 1], np.uint64)),
         ValueError,
-        "0 or more",
+        "less than 1000000, got 18446744073709551615",
     ),
     "float labels": (lambda p: npz(p / "set.npz", x=GOOD, y=[0.0, 1.0]), TypeError, "integers, got float64"),
     "names for labels": (lambda p: npz(p / "set.npz", x=GOOD, y=["a", "b"]), TypeError, "integers, got <U1"),

@@ -14,15 +14,18 @@ from elsewhere.data.folders import natural
 from tests.data.toys import few, pixels, refused, write_picture
 
 
+BASE = 100
+
+
 def fill(folder: Path, count: int, side: int = 6, first: int = 0) -> Path:
-    """Images 0.png, 1.png, ...; each is gray of the level of its number."""
+    """Images 0.png, 1.png, ...; each is gray of a level that `levels` turns into its number."""
     for i in range(first, first + count):
-        write_picture(folder / f"{i}.png", np.full((side, side), i, np.uint8))
+        write_picture(folder / f"{i}.png", np.full((side, side), BASE + i, np.uint8))
     return folder
 
 
 def levels(images: torch.Tensor) -> list[int]:
-    return images[:, 0, 0, 0].tolist()
+    return (images[:, 0, 0, 0].int() - BASE).tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

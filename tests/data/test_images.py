@@ -87,7 +87,8 @@ def test_the_fingerprint_depends_on_pixels_shape_and_labels_only() -> None:
 GOOD = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
 BAD: list[tuple[Any, Any, type[Exception], str]] = [
     (GOOD.float(), None, TypeError, "uint8 tensor, got torch.float32"),
-    (GOOD.numpy(), None, TypeError, "uint8 tensor"),
+    (GOOD.numpy().astype(float), None, TypeError, "uint8 tensor, got torch.float64: load_images(array) takes"),
+    (GOOD.numpy()[:, 0], None, ValueError, "got (2, 4, 4): load_images(array) takes"),
     ("fashion-mini", None, TypeError, "got str"),
     (GOOD[0], None, ValueError, "got (1, 4, 4)"),
     (GOOD[:0], None, ValueError, "no empty axis"),
@@ -96,7 +97,7 @@ BAD: list[tuple[Any, Any, type[Exception], str]] = [
     (GOOD, torch.zeros(2), TypeError, "integers, got torch.float32"),
     (GOOD, torch.zeros(2, dtype=torch.bool), TypeError, "integers, got torch.bool"),
     (GOOD, [0, 1], TypeError, "integer tensor, got list"),
-    (GOOD, GOOD.numpy()[:, 0, 0, 0], TypeError, "integer tensor, got ndarray"),
+    (GOOD, torch.tensor([0, 2**40]), ValueError, "less than 1000000, got 1099511627776"),
     (GOOD, torch.tensor([0]), ValueError, "one for each image, got (1,)"),
     (GOOD, torch.tensor([[0], [1]]), ValueError, "one for each image, got (2, 1)"),
     (GOOD, torch.tensor([0, -1]), ValueError, "0 or more, got -1"),

@@ -197,9 +197,9 @@ def test_one_image_is_no_set_but_its_folder_is(name: str, tmp_path: Path) -> Non
         load_images(path)
 
 
-@pytest.mark.parametrize("source", [None, 3, b"fashion-mini", pixels(2, 4, 4), torch.zeros(2, 1, 4, 4), ["a.png"]])
+@pytest.mark.parametrize("source", [None, 3, b"fashion-mini", ["a.png"], [pixels(4, 4)]])
 def test_what_is_no_name_is_refused(source: Any) -> None:
-    with refused(TypeError, f"a name or a path, got {type(source).__name__}"):
+    with refused(TypeError, f"a name, a path, or an array or tensor of images, got {type(source).__name__}"):
         load_images(source)
 
 

@@ -29,7 +29,7 @@ def read(picture: Image.Image, kind: str = "PNG", **options: Any) -> Pixels:
 
 
 def shrink(values: Pixels, **asked: Any) -> Pixels:
-    return conform(values, Request(**asked), "here")
+    return conform(values, Request(value_range=(0, 255), **asked), "here")
 
 
 def test_bytes_and_files_are_read_alike(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_transparent_level_of_16_bit_gray_is_white() -> None:
 def test_pixels_of_32_bits_are_refused(value: int) -> None:
     for dtype in (np.int32, np.float32):
         picture = Image.fromarray(np.full((2, 2), value, dtype))
-        with refused(ValueError, "a picture has 32-bit pixels"):
+        with refused(ValueError, "a picture has pixels of 32 bits"):
             read(picture, "TIFF")
 
 

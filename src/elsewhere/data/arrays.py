@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,14 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elsewhere.data.images import ImageSet
-from elsewhere.data.pixels import Bytes, conform
-from elsewhere.data.request import Request
+from elsewhere.data.images import ImageSet, check_labels
+from elsewhere.data.pixels import Bytes, check_finite, conform, rescale, rounding
+from elsewhere.data.request import IGNORE, Request
+from elsewhere.data.splits import KIND, choose_split, of_split
 from elsewhere.data.streams import check_declared, naming, read_exactly
 
 IMAGE_KEYS = ("images", "image", "imgs", "x", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target")
-SPLITS = ("train", "test", "val", "valid", "validation")
+SPLITS = tuple(KIND)
+RANGE_KEY = "value_range"
+"""The array of an .npz that holds the values of black and white."""
+MOST_HEADER = 10_000
+"""Bytes of a .npy header, which NumPy itself checks only after reading it."""
+OTHERS = "other arrays"
+OVERSHOOT = -0.2
+"""Interpolation leaves images in [0, 1] with values down to about this; images in [-1, 1] have darker pixels."""
 
 
 def load_npy(path: Path, request: Request) -> ImageSet:
@@ -42,23 +51,27 @@ def load_npy(path: Path, request: Request) -> ImageSet:
 def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
     """A .npz archive with an array of images and perhaps one of labels, known by their names.
 
-    An array of strings called `classes` gives the names of the classes.
+    Where no name says which array holds the images, it is the only one with the axes of images. An array of strings
+    called `classes` gives the names of the classes, one called `value_range` the values of black and white.
 
     Args:
         path: the archive.
-        request: what to read.
+        request: what to read; arrays that are not read are counted in its `left_out`.
         name: what the set and the messages are called; the name of the file, and its path, if None.
 
     Raises:
         TypeError: images that are neither bytes nor floats, labels that are not integers.
-        ValueError: damaged, no array with the name of images, or contents as `load_npy`.
+        ValueError: damaged, no array that is known to hold the images, or contents as `load_npy`.
     """
     shown = name or str(path)
     with naming(shown, "an .npz archive"):
         archive = zipfile.ZipFile(path)
     with archive:
         entries = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
-        keys = _choose(tuple(entries), request, shown)
+        keys = _choose(archive, entries, request, shown)
+        if RANGE_KEY in entries and request.value_range is None:
+            with _open_entry(archive, entries[RANGE_KEY], shown) as member:
+                request = replace(request, value_range=_read_range(member))
         with _open_entry(archive, entries[keys.images], shown) as member:
             images = _read_images(member, request)
             total = member.shape[0]
@@ -70,7 +83,23 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
         if keys.classes is not None:
             with _open_entry(archive, entries[keys.classes], shown) as member:
                 classes = _read_classes(member)
+        _count_others(archive, entries, keys, request, shown)
     return ImageSet(torch.from_numpy(images), labels, name or path.name, classes)
+
+
+def from_array(array: NDArray[Any], request: Request, name: str = "images") -> ImageSet:
+    """Images in memory, of any layout that `channels_first` knows; the set has its own copy of them.
+
+    Raises:
+        TypeError, ValueError: as `load_npy`.
+    """
+    request.refuse_split(f"an array of shape {array.shape}")
+    if array.dtype.hasobject:
+        raise TypeError("source is an array of Python objects: stack images of one size, np.stack(list_of_images)")
+    _check_shape(array.shape, "source")
+    count = request.count(len(array), "source")
+    images = conform(to_bytes(channels_first(array, "source"), "source", request.value_range)[:count], request, "source")
+    return ImageSet(torch.from_numpy(images.copy()), name=name)
 
 
 def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -99,26 +128,41 @@ def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
     raise ValueError(f"{name} has shape {shape} with no axis of 1, 3 or 4 channels at place 1 or 3: reshape it")
 
 
-def to_bytes(array: NDArray[Any], name: str) -> Bytes:
-    """uint8 as it is; floats by their range: [0, 1] if none is negative, otherwise [-1, 1], rounded to 8 bits.
+def to_bytes(array: NDArray[Any], name: str, value_range: tuple[float, float] | None = None) -> Bytes:
+    """Numbers as bytes, by the values of black and white, or without them by dtype and values.
+
+    uint8 is 0..255 and bool black and white. Floats are in [0, 1] if none is negative, otherwise in [-1, 1]; what lies
+    outside by rounding alone is clipped.
 
     Raises:
         TypeError: other dtypes.
-        ValueError: NaN, infinite, or outside [-1, 1].
+        ValueError: NaN, infinite, or outside the range.
     """
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and value_range in (None, (0, 255)):
         return array
-    _check_dtype(array.dtype, name)
+    if array.dtype == bool:
+        array, value_range = array.view(np.uint8), value_range or (0, 1)
+    if value_range is None:
+        _check_dtype(array.dtype, name, value_range)
+        value_range = _float_range(array, name)
+    return rescale(array, value_range, name)
+
+
+def _float_range(array: NDArray[Any], name: str) -> tuple[float, float]:
     low, high = float(array.min()), float(array.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name} has NaN or infinite values: mend or leave out those images")
-    if low < -1 or high > 1:
+    check_finite(low, high, name)
+    slack = rounding(array.dtype)
+    if low < -1 - 2 * slack or high > 1 + slack:
         raise ValueError(
-            f"{name} has floats from {low:g} to {high:g}, expected [0, 1] or [-1, 1]: "
-            "rescale them, or save 0..255 as uint8"
+            f"{name} has floats from {low:.9g} to {high:.9g}, expected [0, 1] or [-1, 1]: rescale them, give "
+            "value_range=(black, white), or save 0..255 as uint8"
         )
-    values = array.astype(np.float32)
-    return np.rint(values * 255 if low >= 0 else (values + 1) * 127.5).astype(np.uint8)
+    if OVERSHOOT < low < -slack:
+        raise ValueError(
+            f"{name} has floats from {low:.9g} to {high:.9g}, which may be [0, 1] with an overshoot, or [-1, 1]: "
+            "clip them to [0, 1], or give value_range=(-1, 1)"
+        )
+    return (-1.0, 1.0) if low < -slack else (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -136,8 +180,13 @@ class _Member:
         with naming(name, "a NumPy array"):
             version = np.lib.format.read_magic(stream)
             # Version 3 differs only for named fields, which images do not have.
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
+            old = version == (1, 0)
+            length = stream.read(2 if old else 4)
+            if int.from_bytes(length, "little") > MOST_HEADER:
+                raise ValueError(f"its header declares {int.from_bytes(length, 'little')} bytes")
+            header = io.BytesIO(length + stream.read(int.from_bytes(length, "little")))
+            read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(header)
         if dtype.hasobject:
             raise TypeError(f"{name} holds Python objects, which are never unpickled: save it as uint8")
         if min(shape, default=0) < 0:
@@ -166,32 +215,47 @@ def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) ->
 
 
 def _read_images(member: _Member, request: Request) -> Bytes:
-    if len(member.shape) not in (3, 4) or 0 in member.shape:
-        raise ValueError(
-            f"{member.name} must be (N, H, W), (N, H, W, C) or (N, C, H, W) with no empty axis, "
-            f"got shape {member.shape}: reshape it"
-        )
-    _check_dtype(member.dtype, member.name)
+    _check_shape(member.shape, member.name)
+    _check_dtype(member.dtype, member.name, request.value_range)
     count = request.count(member.shape[0], member.name)
     # The range that tells [0, 1] from [-1, 1] is that of all images, or `limit` could change the pixels.
-    array = member.read(count if member.dtype == np.uint8 else member.shape[0])
-    images = to_bytes(channels_first(array, member.name), member.name)[:count]
+    whole = member.dtype.kind == "f" and request.value_range is None
+    array = member.read(member.shape[0] if whole else count)
+    images = to_bytes(channels_first(array, member.name), member.name, request.value_range)[:count]
     return conform(images, request, member.name)
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise ValueError(
+            f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W) with no empty axis, got shape {shape}: reshape it"
+        )
 
 
 def _read_labels(member: _Member, total: int, count: int) -> Tensor:
     """The labels of the first `count` of `total` images."""
     if member.dtype.kind not in "iu":
-        raise TypeError(f"{member.name} must be integers, got {member.dtype}: save class numbers 0, 1, 2, ...")
+        raise TypeError(
+            f"{member.name} must be integers, got {member.dtype}: save class numbers 0, 1, 2, ..., "
+            f"or leave them out with {IGNORE}"
+        )
     if member.shape not in ((total,), (total, 1)):
         raise ValueError(
             f"{member.name} must be ({total},), one label for each image, got shape {member.shape}: "
-            "save the labels of exactly these images"
+            f"save the labels of exactly these images, or leave them out with {IGNORE}"
         )
-    labels = member.read(count).reshape(count).astype(np.int64)
-    if labels.min() < 0:
-        raise ValueError(f"{member.name} must be 0 or more, got {labels.min()}: number the classes from 0")
-    return torch.from_numpy(labels)
+    labels = member.read(count).reshape(count)
+    check_labels(int(labels.min()), int(labels.max()), member.name)
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _read_range(member: _Member) -> tuple[float, float]:
+    if member.shape != (2,) or member.dtype.kind not in "iuf":
+        raise TypeError(f"{member.name} must be two numbers, (black, white), got {member.dtype} of shape {member.shape}")
+    black, white = map(float, member.read(2))
+    if not (math.isfinite(black) and math.isfinite(white)) or black == white:
+        raise ValueError(f"{member.name} must be two finite values that differ, (black, white), got {black}, {white}")
+    return black, white
 
 
 def _read_classes(member: _Member) -> tuple[str, ...]:
@@ -202,12 +266,14 @@ def _read_classes(member: _Member) -> tuple[str, ...]:
     return tuple(map(str, member.read(member.shape[0])))
 
 
-def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
-    if dtype != np.uint8 and dtype.kind != "f":
-        raise TypeError(
-            f"{name} is {dtype}, expected uint8 (0..255), or floats in [0, 1] or [-1, 1]: "
-            "scale to 0..255 and save with .astype(np.uint8)"
-        )
+def _check_dtype(dtype: np.dtype[Any], name: str, value_range: tuple[float, float] | None) -> None:
+    if dtype == np.uint8 or dtype.kind in "fb" or (dtype.kind in "iu" and value_range is not None):
+        return
+    remedy = ", or give value_range=(black, white), such as (0, 65535)" if dtype.kind in "iu" else ""
+    raise TypeError(
+        f"{name} is {dtype}, expected uint8 (0..255), bool, or floats in [0, 1] or [-1, 1]: "
+        f"scale to 0..255 and save with .astype(np.uint8){remedy}"
+    )
 
 
 @dataclass(frozen=True)
@@ -217,26 +283,59 @@ class _Keys:
     classes: str | None = None
 
 
-def _choose(keys: tuple[str, ...], request: Request, shown: str) -> _Keys:
+def _choose(
+    archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], request: Request, shown: str
+) -> _Keys:
     """Which arrays hold the images, the labels and the names of the classes."""
-    classes = _find(keys, ("classes",))
-    plain = _find(keys, IMAGE_KEYS)
-    if plain is not None:
-        request.refuse_split(shown)
-        return _Keys(plain, _find(keys, LABEL_KEYS), classes)
-    of_split = _find(keys, _with_split(IMAGE_KEYS, request.split))
-    if of_split is not None:
-        return _Keys(of_split, _find(keys, _with_split(LABEL_KEYS, request.split)), classes)
-    if len(keys) == 1:
-        request.refuse_split(shown)
-        return _Keys(keys[0])
+    keys = tuple(entries)
+    classes = _find(keys, ("classes",)) if request.labels else None
+    images, labels = _find(keys, IMAGE_KEYS), _find(keys, LABEL_KEYS)
     splits = [split for split in SPLITS if _find(keys, _with_split(IMAGE_KEYS, split)) is not None]
-    if splits:
-        raise ValueError(f"{shown} has no split {request.split!r}: give split= one of {', '.join(splits)}")
-    raise ValueError(
-        f"{shown} has the arrays {', '.join(keys) or '(none)'}, and no name says which holds the images: "
-        "call it 'images' (and the labels, if any, 'labels')"
-    )
+    if images is None and (request.split in splits or (splits and len(keys) > 1)):
+        split = choose_split(splits, request.split, shown)
+        images = _find(keys, _with_split(IMAGE_KEYS, split))
+        labels = _find(keys, _with_split(LABEL_KEYS, split))
+    else:
+        request.refuse_split(shown)
+    if images is None:
+        shapes = {key: _peek(archive, entries[key], shown) for key in keys} if len(keys) > 1 else {}
+        like = [key for key, (shape, kind) in shapes.items() if len(shape) in (3, 4) and kind in "ufb"]
+        if len(keys) != 1 and len(like) != 1:
+            raise ValueError(
+                f"{shown} has the arrays {', '.join(keys) or '(none)'}, and no name says which holds the images: "
+                "call it 'images' (and the labels, if any, 'labels')"
+            )
+        images = like[0] if like else keys[0]
+        if labels is None and images == "arr_0" and "arr_1" in shapes:
+            # What np.savez calls arrays without names: images and, in many files of samples, their labels.
+            shape, kind = shapes["arr_1"]
+            labels = "arr_1" if shape == shapes[images][0][:1] and kind in "iu" else None
+    return _Keys(images, labels if request.labels else None, classes)
+
+
+def _peek(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) -> tuple[tuple[int, ...], str]:
+    """Shape and kind of dtype of an array; an array that is none that could be read has no axes."""
+    try:
+        with _open_entry(archive, entry, shown) as member:
+            return member.shape, member.dtype.kind
+    except (TypeError, ValueError):
+        return (), ""
+
+
+def _count_others(
+    archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], keys: _Keys, request: Request, shown: str
+) -> None:
+    """What the archive has beside the arrays that were read: images of other splits, labels, anything else."""
+    images_of = {_find(tuple(entries), _with_split(IMAGE_KEYS, split)): split for split in SPLITS}
+    labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in SPLITS}
+    for key, entry in entries.items():
+        if key in (keys.images, keys.labels, keys.classes, RANGE_KEY):
+            continue
+        if key in images_of:
+            shape, _ = _peek(archive, entry, shown)
+            request.left_out[of_split(images_of[key])] += shape[0] if shape else 0
+        elif key not in labels_of and (request.labels or _find((key,), (*LABEL_KEYS, "classes")) is None):
+            request.left_out[OTHERS] += 1
 
 
 def _find(keys: tuple[str, ...], wanted: tuple[str, ...]) -> str | None:

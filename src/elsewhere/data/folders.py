@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from elsewhere.data.images import ImageSet
-from elsewhere.data.pixels import SUFFIXES, read_picture, stack
+from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import Request
+from elsewhere.data.splits import choose_split, is_plain, kind_of, of_split, several
 
-SPLITS = frozenset({"train", "test", "val", "valid", "validation"})
+SYSTEM = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".directory", "@eadir"})
+"""What systems put into any folder: neither read nor counted."""
+DEEPEST = 100
 
 
 def load_folder(folder: Path, request: Request) -> ImageSet:
     """A folder of image files: flat, or one subfolder a class.
 
-    Files and classes come in natural order (2 before 10). Hidden files and files that are not images by their
-    suffix are passed over. A folder whose subfolders are all called like splits (train, test, ...) is read from
-    the one asked for.
+    Files and classes come in natural order (2 before 10). All images below a class's folder are of this class, at any
+    depth. A folder whose subfolders are all called like splits (train, Test, validation, ...) is read from the one
+    asked for. What is not read is counted in `request.left_out`.
 
     Raises:
-        ValueError: no images, images beside classes, a class without images, several sizes, an unreadable file.
+        ValueError: no images, images beside classes, a class without images, splits that are mixed with classes,
+            several sizes, an unreadable file.
     """
     name = folder.resolve().name
-    subfolders = _subfolders(folder)
-    if subfolders and not _pictures(folder) and {path.name for path in subfolders} <= SPLITS:
-        chosen = folder / request.split
-        if chosen not in subfolders:
-            known = ", ".join(path.name for path in subfolders)
-            raise ValueError(f"{folder} has no split {request.split!r}: give split= one of {known}")
-        folder, subfolders = chosen, _subfolders(chosen)
+    tree = _Walk(folder).tree
+    splits = _splits(tree)
+    if splits:
+        chosen = choose_split([branch.path.name for branch in splits], request.split, str(folder))
+        request.left_out.update(tree.others)
+        for branch in tree.branches:
+            if branch.path.name == chosen:
+                tree = branch
+            elif branch in splits:
+                request.left_out[of_split(branch.path.name)] += len(branch.pictures())
+            else:
+                request.left_out.update(branch.passed_over())
     else:
         request.refuse_split(str(folder))
-    files, labels, classes = _list(folder, subfolders)
+    files, labels, classes = _list(tree)
+    request.left_out.update(tree.passed_over())
     count = request.count(len(files), str(folder))
-    images = stack(((str(path), read_picture(path, str(path))) for path in files[:count]), count, request)
+    images = stack(((str(path), read_picture(path, str(path), request)) for path in files[:count]), count, request)
     numbers = torch.tensor(labels[:count], dtype=torch.int64, device="cpu") if classes else None
     return ImageSet(torch.from_numpy(images), numbers, name, classes)
 
@@ -47,24 +59,156 @@ def natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], path.name
 
 
-def _list(folder: Path, subfolders: list[Path]) -> tuple[list[Path], list[int], tuple[str, ...]]:
+def count_pictures(folder: Path) -> int:
+    """How many images are below a folder."""
+    return len(_Walk(folder).tree.pictures())
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A folder: its own pictures, its subfolders, and how many of its own files are of other kinds."""
+
+    path: Path
+    own: list[Path]
+    branches: list[_Tree]
+    others: Counter[str]
+
+    def pictures(self) -> list[Path]:
+        """All pictures, at any depth."""
+        return [*self.own, *(path for branch in self.branches for path in branch.pictures())]
+
+    def filled(self) -> list[_Tree]:
+        """The subfolders with pictures, at any depth."""
+        return [branch for branch in self.branches if branch.pictures()]
+
+    def passed_over(self) -> Counter[str]:
+        """The files that are no pictures, at any depth, by kind."""
+        return sum((branch.passed_over() for branch in self.branches), self.others)
+
+
+class _Walk:
+    """Lists a folder and all below it. Every folder is read once, however links lead to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.read: set[Path] = set()
+        self.above: set[Path] = set()
+        self._mark(root.resolve())
+        self.tree = self._list(root, 0)
+
+    def _mark(self, real: Path) -> None:
+        self.read.add(real)
+        self.above.update(real.parents)
+
+    def _list(self, folder: Path, depth: int) -> _Tree:
+        if depth > DEEPEST:
+            raise ValueError(f"{folder} lies more than {DEEPEST} folders deep: give the folder of the images")
+        own, branches, others = [], [], Counter[str]()
+        for path in sorted(folder.iterdir(), key=natural):
+            kind = self._kind(path)
+            if kind == "picture":
+                own.append(path)
+            elif kind == "folder":
+                branches.append(self._list(path, depth + 1))
+            elif kind is not None:
+                others[kind] += 1
+        return _Tree(folder, own, branches, others)
+
+    def _kind(self, path: Path) -> str | None:
+        """Picture, folder, the kind of what is passed over, or None for what systems leave everywhere."""
+        if path.name.lower() in SYSTEM or path.name.startswith("._"):
+            return None
+        if path.name.startswith("."):
+            return "hidden files or folders"
+        if path.is_file():
+            if is_picture(path):
+                return "picture"
+            if not path.suffix:
+                return "files without a suffix"
+            return f"{path.suffix.lower()} files" if re.fullmatch(r"\.\w{1,12}", path.suffix) else "other files"
+        if path.is_dir():
+            return self._follow(path.resolve()) if path.is_symlink() else "folder"
+        return "special files" if path.exists() else "dangling links"
+
+    def _follow(self, real: Path) -> str:
+        if real in self.above or not self.read.isdisjoint((real, *real.parents)):
+            return "links to folders that are read already"
+        self._mark(real)
+        return "folder"
+
+
+def _splits(tree: _Tree) -> list[_Tree]:
+    """The subfolders that are splits of one set, or none where they are classes.
+
+    Raises:
+        ValueError: splits beside other folders with pictures, or with names that could be those of classes.
+    """
+    filled = tree.filled()
+    # A split may be empty, which is said when it is the one asked for.
+    if tree.own or not tree.branches:
+        return []
+    if all(is_plain(branch.path.name) for branch in filled or tree.branches):
+        return [branch for branch in tree.branches if is_plain(branch.path.name)]
+    # A split holds classes, a class holds pictures.
+    nested = [branch for branch in filled if is_plain(branch.path.name) and len(branch.filled()) > 1]
+    if several([branch.path.name for branch in filled]) or nested:
+        _refuse_mixed(tree.path, [branch for branch in filled if kind_of(branch.path.name)] or nested)
+    return []
+
+
+def _refuse_mixed(folder: Path, branches: list[_Tree]) -> None:
+    first = next((b.path for b in branches if kind_of(b.path.name) == "train"), branches[0].path)
+    names = ", ".join(branch.path.name for branch in branches)
+    raise ValueError(
+        f"{folder} seems to hold splits of a set ({names}), not classes: "
+        f"give the folder of one split, such as {first}, or rename them if they are classes"
+    )
+
+
+def _list(tree: _Tree) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """The files, their labels, and the names of the classes (none for a flat folder)."""
-    flat = _pictures(folder)
-    inside = [_pictures(path) for path in subfolders]
-    if flat and any(inside):
-        where = next(path for path, files in zip(subfolders, inside, strict=True) if files)
+    folder, filled = tree.path, tree.filled()
+    if tree.own and filled:
         raise ValueError(
-            f"{folder} has images of its own ({flat[0].name}) beside the class {where.name}: move them to a class"
+            f"{folder} has images of its own ({tree.own[0].name}) beside the class {filled[0].path.name}: "
+            "move them to a class"
         )
-    if flat:
-        return flat, [], ()
-    if not any(inside):
+    if tree.own:
+        _refuse_split_names(tree.own)
+        return tree.own, [], ()
+    if not filled:
         raise ValueError(_nothing(folder))
-    for path, files in zip(subfolders, inside, strict=True):
-        if not files:
-            raise ValueError(f"{path} has no images, though subfolders of {folder} are classes: fill or remove it")
-    labels = [label for label, files in enumerate(inside) for _ in files]
-    return [path for files in inside for path in files], labels, tuple(path.name for path in subfolders)
+    for branch in tree.branches:
+        if not branch.pictures():
+            raise ValueError(
+                f"{branch.path} has no images, though subfolders of {folder} are classes: fill or remove it"
+            )
+        _refuse_splits_within(branch)
+    if len(filled) == 1 and not filled[0].own and len(filled[0].filled()) > 1:
+        raise ValueError(
+            f"{folder} holds one folder, whose subfolders could be the classes: give {filled[0].path} instead"
+        )
+    _refuse_split_names(tree.pictures())
+    labels = [label for label, branch in enumerate(filled) for _ in branch.pictures()]
+    return tree.pictures(), labels, tuple(branch.path.name for branch in filled)
+
+
+def _refuse_splits_within(tree: _Tree) -> None:
+    """All pictures below a class are taken, so none of them may be those of a test."""
+    filled = tree.filled()
+    tests = [branch for branch in filled if is_plain(branch.path.name) and kind_of(branch.path.name) != "train"]
+    if tests or several([branch.path.name for branch in filled]):
+        _refuse_mixed(tree.path, [branch for branch in filled if kind_of(branch.path.name)])
+    for branch in filled:
+        _refuse_splits_within(branch)
+
+
+def _refuse_split_names(files: list[Path]) -> None:
+    """Splits told apart by the names of the files: train_0.png, test_0.png."""
+    if all(kind_of(path.stem) for path in files) and several([path.stem for path in files]):
+        raise ValueError(
+            f"{files[0].parent} seems to hold several splits by the names of its files ({files[0].name}, "
+            f"{files[-1].name}): put each split into a folder of its own and give that folder"
+        )
 
 
 def _nothing(folder: Path) -> str:
@@ -72,19 +216,5 @@ def _nothing(folder: Path) -> str:
     listing = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
     return (
         f"{folder} has no images: found {listing or 'nothing'}, "
-        f"expected {', '.join(SUFFIXES)} files, in it or in one subfolder a class"
+        "expected files such as .png, .jpg or .tif, in it or in one subfolder a class"
     )
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        (path for path in _visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()), key=natural
-    )
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted((path for path in _visible(folder) if path.is_dir()), key=natural)
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from elsewhere.data.images import ImageSet
+from elsewhere.data.images import ImageSet, check_labels
 from elsewhere.data.pixels import read_picture, stack
-from elsewhere.data.request import Request
+from elsewhere.data.request import IGNORE, Request
+from elsewhere.data.splits import choose_split, of_split
 from elsewhere.data.streams import naming
 from elsewhere.optional import require
 
 PREFIX = "hf:"
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+PATIENCE = 5.0
+"""Seconds in which the hub must answer."""
 
 
 def is_saved(folder: Path) -> bool:
@@ -39,9 +48,9 @@ def load_saved(folder: Path, request: Request) -> ImageSet:
     with naming(str(folder), "a saved dataset"):
         dataset = library.load_from_disk(str(folder))
     if isinstance(dataset, library.DatasetDict):
-        if request.split not in dataset:
-            raise ValueError(f"{folder} has no split {request.split!r}: give split= one of {', '.join(dataset)}")
-        dataset = dataset[request.split]
+        chosen = choose_split(list(dataset), request.split, str(folder))
+        request.left_out.update({of_split(name): len(part) for name, part in dataset.items() if name != chosen})
+        dataset = dataset[chosen]
     elif str(dataset.split) != request.split:
         request.refuse_split(str(folder))
     return _convert(library, dataset, request, str(folder), folder.resolve().name)
@@ -64,47 +73,111 @@ def load_hub(source: str, request: Request) -> ImageSet:
     # Before version 4 datasets could bring code of their own; it is not run.
     options = {"trust_remote_code": False} if int(library.__version__.split(".")[0]) < 4 else {}
     try:
-        dataset = library.load_dataset(name, configuration or None, split=request.split, **options)
+        with _prompt(library):
+            dataset = library.load_dataset(name, configuration or None, split=request.split, **options)
     except OSError as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(f"{source} cannot be fetched: check the name and the connection ({reason})") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{source} cannot be loaded with split={request.split!r}: {reason}") from error
+    parts = {part.name: part.num_examples for part in (dataset.info.splits or {}).values()}
+    request.left_out.update({of_split(part): number for part, number in parts.items() if part != request.split})
     return _convert(library, dataset, request, source, name)
+
+
+@contextmanager
+def _prompt(library: Any) -> Iterator[None]:
+    """Without a connection look only for what was fetched before: else the library tries for half a minute."""
+    constants = importlib.import_module("huggingface_hub.constants")
+    if library.config.HF_HUB_OFFLINE or _reachable(constants.ENDPOINT):
+        yield
+        return
+    places = (library.config, constants)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _reachable(address: str) -> bool:
+    """Whether something answers at an address, or at the proxy that the environment names for it."""
+    url = urlsplit(address)
+    proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme, getproxies().get("all"))
+    if proxy is not None:
+        url = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    answers: list[bool] = []
+
+    def connect() -> None:
+        with suppress(OSError), socket.create_connection((url.hostname or "", port), timeout=PATIENCE):
+            answers.append(True)
+
+    # In a thread, because the search for an address has no time limit of its own.
+    thread = Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answers)
 
 
 def _convert(library: Any, dataset: Any, request: Request, source: str, name: str) -> ImageSet:
     dataset = dataset.with_format(None)  # a saved format can hide columns and change what rows look like
-    column = _image_column(library, dataset, source)
+    column, others = _image_column(library, dataset, source)
+    request.left_out["other columns of images"] += others
     count = request.count(len(dataset), source)
-    # The files as they are: decoded here, like those of a folder, with the same guards.
-    files = dataset.select(range(count)).cast_column(column, library.Image(decode=False))
-    images = stack(_pictures(files, column, source), count, request)
-    labels, classes = _labels(library, files, source)
+    files = dataset.select(range(count))
+    mode = None
+    if isinstance(files.features[column], library.Image):
+        mode = files.features[column].mode
+        # The files as they are: decoded here, like those of a folder, with the same guards.
+        files = files.cast_column(column, library.Image(decode=False))
+    images = stack(_pictures(files, column, mode, request, source), count, request)
+    labels, classes = _labels(library, files, source) if request.labels else (None, ())
     return ImageSet(torch.from_numpy(images), labels, name, classes)
 
 
-def _pictures(files: Any, column: str, source: str) -> Iterator[tuple[str, Image.Image]]:
+def _pictures(
+    files: Any, column: str, mode: str | None, request: Request, source: str
+) -> Iterator[tuple[str, Image.Image]]:
     for row, file in enumerate(files.select_columns([column])):
         name = f"{source}, row {row}, column {column!r}"
-        content = file[column]
-        if content is None or not (content["bytes"] or content["path"]):
+        content = file[column] or {}
+        content = content if isinstance(content, dict) else {"bytes": content}
+        if not (content.get("bytes") or content.get("path")):
             raise ValueError(f"{name} has no image: filter such rows out and save the dataset")
-        yield name, read_picture(content["bytes"] or Path(content["path"]), name)
+        yield name, _in_mode(read_picture(content.get("bytes") or Path(content["path"]), name, request), mode)
 
 
-def _image_column(library: Any, dataset: Any, source: str) -> str:
+def _in_mode(picture: Image.Image, mode: str | None) -> Image.Image:
+    """Gray or colour as the dataset declares it: `Image(mode="L")`. Wider modes say nothing about that."""
+    if mode is None or mode[0] in "IF":
+        return picture
+    return picture.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")
+
+
+def _image_column(library: Any, dataset: Any, source: str) -> tuple[str, int]:
+    """The column to read, and how many others hold images."""
     columns = [name for name, feature in dataset.features.items() if isinstance(feature, library.Image)]
+    # Tables that were written without the library hold the files of images as bytes, perhaps with their paths.
+    columns = columns or [name for name, feature in dataset.features.items() if _holds_files(feature)]
     for name in IMAGE_COLUMNS:
         if name in columns:
-            return name
+            return name, len(columns) - 1
     if len(columns) != 1:
         problem = f"has several columns of images ({', '.join(columns)})" if columns else "has no column of images"
         raise ValueError(
             f"{source} {problem} among {', '.join(dataset.features)}: rename the one to use to 'image' and save it"
         )
-    return str(columns[0])
+    return str(columns[0]), 0
+
+
+def _holds_files(feature: Any) -> bool:
+    inner = feature.get("bytes") if isinstance(feature, dict) and feature.keys() <= {"bytes", "path"} else feature
+    return getattr(inner, "dtype", None) in ("binary", "large_binary")
 
 
 def _labels(library: Any, dataset: Any, source: str) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -113,12 +186,17 @@ def _labels(library: Any, dataset: Any, source: str) -> tuple[Tensor | None, tup
     column = next((name for name in (*LABEL_COLUMNS, *known) if name in dataset.features), None)
     if column is None:
         return None, ()
-    values = np.asarray(dataset[column][:])
-    if values.dtype.kind not in "iu" or values.ndim != 1:
-        raise TypeError(f"{source}, column {column!r} must hold one integer an image, got {values.dtype}")
+    # Rows of several labels make no array.
+    feature = dataset.features[column]
+    one = isinstance(feature, (library.ClassLabel, library.Value))
+    values = np.asarray(dataset[column][:] if one else ())
+    if not one or values.dtype.kind not in "iu":
+        seen = values.dtype if one else f"lists or structures ({feature})"
+        raise TypeError(
+            f"{source}, column {column!r} must hold one integer an image, got {seen}: leave the labels out with {IGNORE}"
+        )
     if (values == -1).all():  # how the hub marks a test set whose labels are kept back
         return None, ()
-    if values.min() < 0:
-        raise ValueError(f"{source}, column {column!r} must be 0 or more, got {values.min()}: filter such rows out")
+    check_labels(int(values.min()), int(values.max()), f"{source}, column {column!r}")
     names = tuple(dataset.features[column].names) if column in known else ()
     return torch.from_numpy(values.astype(np.int64)), names

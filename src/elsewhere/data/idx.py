@@ -13,7 +13,8 @@ from typing import IO
 import numpy as np
 import torch
 
-from elsewhere.data.arrays import channels_first
+from elsewhere.data.arrays import channels_first, to_bytes
+from elsewhere.data.folders import count_pictures
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import Bytes, conform
 from elsewhere.data.request import Request
@@ -29,22 +30,41 @@ def idx_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if IMAGES.search(path.name) and path.is_file())
 
 
+def find_idx_folder(folder: Path) -> Path | None:
+    """The folder itself, or the one in it where torchvision puts IDX files: raw, MNIST/raw; None if there is none.
+
+    Raises:
+        ValueError: several sets below the folder.
+    """
+    if idx_files(folder):
+        return folder
+    found = [path for path in sorted((folder / "raw", *folder.glob("*/raw"))) if path.is_dir() and idx_files(path)]
+    if len(found) > 1:
+        raise ValueError(f"{folder} has several sets ({', '.join(map(str, found))}): give the folder of one of them")
+    return found[0] if found else None
+
+
 def load_idx_folder(folder: Path, request: Request) -> ImageSet:
     """The images of one split in a folder that holds files such as train-images-idx3-ubyte.gz.
+
+    Files of images that are not read are counted in `request.left_out`.
 
     Raises:
         ValueError: no file or several files for that split, or as `load_idx`.
     """
     files = idx_files(folder)
     words = SPLITS.get(request.split, (request.split,))
-    matching = [path for path in files if any(word in path.name for word in words)]
     # A file and its .gz are the same images: the unpacked one is faster.
-    matching = [path for path in matching if not (path.suffix == ".gz" and path.with_suffix("") in matching)]
+    files = [path for path in files if not (path.suffix == ".gz" and path.with_suffix("") in files)]
+    matching = [path for path in files if any(word in path.name for word in words)]
     if len(matching) != 1:
         found = ", ".join(path.name for path in matching or files)
         problem = "several files" if matching else "no file"
         raise ValueError(f"{folder} has {problem} for split={request.split!r} ({found}): give the path of one file")
-    return _load(matching[0], request, folder.resolve().name)
+    request.left_out["other IDX files of images"] += len(files) - 1
+    request.left_out["pictures in other files"] += count_pictures(folder)
+    parent = folder.resolve().parent if folder.name == "raw" else folder.resolve()
+    return _load(matching[0], request, parent.name)
 
 
 def load_idx(path: Path, request: Request) -> ImageSet:
@@ -68,7 +88,7 @@ def _load(path: Path, request: Request, name: str) -> ImageSet:
         count = request.count(shape[0], str(path))
         images = channels_first(_rows(stream, shape, count, path), str(path))
     labels = None
-    beside = _labels_beside(path)
+    beside = _labels_beside(path) if request.labels else None
     if beside is not None:
         with _open(beside) as (stream, label_shape):
             if label_shape != shape[:1]:
@@ -77,7 +97,7 @@ def _load(path: Path, request: Request, name: str) -> ImageSet:
                     "put the right labels beside it, or none"
                 )
             labels = torch.from_numpy(_rows(stream, label_shape, count, beside).astype(np.int64))
-    return ImageSet(torch.from_numpy(conform(images, request, str(path))), labels, name)
+    return ImageSet(torch.from_numpy(conform(to_bytes(images, str(path), request.value_range), request, str(path))), labels, name)
 
 
 def _labels_beside(path: Path) -> Path | None:

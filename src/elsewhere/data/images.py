@@ -3,40 +3,65 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from elsewhere.limits import MOST_CLASSES
+
+CONVERT = "load_images(array) takes bool, uint8 and floats in all usual layouts"
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """A set of images of one size, as they came from disk.
 
+    Images and labels are also taken from NumPy arrays, which are copied. For images of other dtypes or layouts use
+    `load_images`, which takes arrays and tensors as well.
+
     Attributes:
-        images: uint8 (N, C, H, W), C = 1 (gray) or 3 (colour).
-        labels: int64 (N,), or None when the set has no classes.
+        images: uint8 (N, C, H, W), C = 1 (gray) or 3 (colour), 0 is black and 255 white.
+        labels: int64 (N,), below 1,000,000, or None when the set has no classes.
         name: what reports call the set.
         classes: names of the classes, indexed by label; empty when unknown.
+        left_out: what `load_images` did not take from the source: kind to number, for example
+            {"dangling links": 3, ".txt files": 2}; empty where it took everything.
 
     Raises:
         TypeError: images are not uint8 or labels are not integers.
         ValueError: wrong number of axes, no images, or labels that do not match the images.
+
+    Example:
+        >>> import numpy as np
+        >>> data = ImageSet(np.zeros((2, 1, 8, 8), np.uint8), labels=np.array([0, 1]))
+        >>> len(data), data.num_classes
+        (2, 2)
     """
 
     images: Tensor
     labels: Tensor | None = None
     name: str = "images"
     classes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+                native = value.dtype.newbyteorder("=")
+                object.__setattr__(self, name, torch.from_numpy(np.array(value, native, order="C")))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
             seen = getattr(self.images, "dtype", type(self.images).__name__)
-            raise TypeError(f"images must be a uint8 tensor, got {seen}: scale to 0..255 and convert")
+            raise TypeError(f"images must be a uint8 tensor, got {seen}: {CONVERT}")
         if self.images.ndim != 4 or 0 in self.images.shape:
-            raise ValueError(f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}")
+            raise ValueError(
+                f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}: {CONVERT}"
+            )
         if self.images.shape[1] not in (1, 3):
-            raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]}")
+            raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]} at axis 1: {CONVERT}")
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
@@ -47,8 +72,7 @@ class ImageSet:
             raise ValueError(
                 f"labels must be ({len(self.images)},), one for each image, got {tuple(self.labels.shape)}"
             )
-        if int(self.labels.min()) < 0:
-            raise ValueError(f"labels must be 0 or more, got {int(self.labels.min())}")
+        check_labels(int(self.labels.min()), int(self.labels.max()), "labels")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,7 +99,7 @@ class ImageSet:
         if limit < 1 or limit > len(self):
             raise ValueError(f"limit must be between 1 and {len(self)}, the size of {self.name}, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]
-        return ImageSet(self.images[:limit], labels, self.name, self.classes)
+        return replace(self, images=self.images[:limit], labels=labels)
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network."""
@@ -84,6 +108,22 @@ class ImageSet:
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def check_labels(low: int, high: int, name: str) -> None:
+    """Refuse labels that cannot be numbers of classes.
+
+    Args:
+        low, high: the lowest and the highest.
+        name: what the message calls them.
+
+    Raises:
+        ValueError: below 0, or 1,000,000 and more: tables of classes have one row for each number.
+    """
+    if low < 0:
+        raise ValueError(f"{name} must be 0 or more, got {low}: number the classes from 0")
+    if high >= MOST_CLASSES:
+        raise ValueError(f"{name} must be less than {MOST_CLASSES}, got {high}: number the classes 0, 1, 2, ...")
 
 
 def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -7,17 +7,22 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from elsewhere.data.arrays import load_npy, load_npz
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elsewhere.data.arrays import from_array, load_npy, load_npz
 from elsewhere.data.folders import load_folder
 from elsewhere.data.hands import NAME as HANDS
 from elsewhere.data.hands import is_hands, load_hands
 from elsewhere.data.hub import PREFIX, is_saved, load_hub, load_saved
-from elsewhere.data.idx import idx_files, load_idx, load_idx_folder
+from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
-from elsewhere.data.pixels import SUFFIXES
-from elsewhere.data.request import Request, make_request
+from elsewhere.data.pixels import is_picture
+from elsewhere.data.request import BEYOND, Request, make_request
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -35,49 +40,47 @@ EMBEDDED = {"fashion-mini": FASHION_CLASSES, "pixel-faces": ()}
 
 
 def load_images(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | NDArray[Any] | Tensor,
     limit: int | None = None,
     *,
     size: int | tuple[int, int] | None = None,
     fit: Literal["crop", "stretch"] = "crop",
     gray: bool | None = None,
     split: str = "train",
+    labels: bool = True,
+    value_range: tuple[float, float] | None = None,
 ) -> ImageSet:
-    """Load images of one size from a name or a path.
+    """Images of one size, with labels where the source has them.
 
     Args:
-        source: one of
-            "fashion-mini" (4,000 gray 28x28 clothes of ten classes) or "pixel-faces" (2,000 colour 32x32
-            portraits), which come with the package; a folder of that name is reached as "./fashion-mini" or as a Path;
-            "hands" or "hands:COUNT", gray 32x32 hands of five fingers, drawn by code as they are asked for: 500 or
-            COUNT, see `elsewhere.data.hands`;
-            a folder of images (png, jpg, bmp, gif, webp, tiff, ppm): flat, or one subfolder a class;
-            an .npy file, or an .npz file whose arrays are called images and labels (or x and y, data and targets,
-            x_train and y_train, train_images and train_labels, ...; an array of strings called classes names the
-            classes): uint8 (N, H, W), (N, H, W, C) or
-            (N, C, H, W), or floats, taken as [0, 1] if none is negative and as [-1, 1] otherwise, rounded to
-            8 bits;
-            an IDX file of images, gzipped or not, with its labels beside it, or a folder of such files;
-            "hf:NAME" or "hf:NAME:CONFIGURATION", a Hugging Face dataset, or a folder written by its
-            `save_to_disk` (both need the extra `datasets`).
-        limit: take only the first images, in the order of the source; the others are not decoded. Folders are in
-            natural order (2.png before 10.png) and class by class, so there the first images are of the first class.
-        size: pixels a side, or (height, width): resize every image (Lanczos). None keeps the size of the files.
+        source: "fashion-mini" or "pixel-faces" (embedded), "hands" or "hands:COUNT" (drawn by code), a folder of image
+            files (flat, or one subfolder a class), an .npz or .npy file, an IDX file or a folder of them, a folder
+            written by `save_to_disk` of the library datasets, or "hf:NAME" for a Hugging Face dataset. Or the images
+            themselves, a NumPy array or tensor: (N, H, W), (N, C, H, W) or (N, H, W, C).
+        limit: take only the first `limit` images; None takes all. Folders count in natural order: 2 before 10.
+        size: bring every image to this many pixels a side, at most 20,000, or to (height, width); None keeps the size
+            of the files.
         fit: how `size` is reached: "crop" cuts the largest centred part of the right proportions first,
             "stretch" changes the proportions.
         gray: True turns colours to gray (ITU-R 601 luminance), False gray to three equal channels; None keeps gray
             sets gray and makes sets that have any colour image colour.
         split: for sources that have splits: "train", "test", or another name the source uses.
+        labels: False leaves the labels of the source out: for labels that are no single class number.
+        value_range: the values of black and white in the source, such as (0, 1) or (0, 4095). None takes what files of
+            images declare; bytes as 0..255, bool as black and white, and floats as [0, 1] if none is negative, else
+            as [-1, 1]. Sets that would come out nearly black (nothing above 16 of 255) then are refused.
 
     Returns:
         Images uint8 (N, C, H, W), labels if the source has them, and the names of the classes if it has them.
-        Transparent pixels are laid on white; 16-bit gray is scaled to 8 bits.
+        Transparent pixels are laid on white; 16-bit gray is scaled to 8 bits. `left_out` of the set says what was not
+        taken.
 
     Raises:
         FileNotFoundError: no such name, path or dataset.
         TypeError: an argument or the contents of a file are of the wrong kind.
         ValueError: a damaged or unreadable file (the message names it), images of several sizes and no `size`,
-            labels that do not match, no images, or a limit beyond their number.
+            labels that do not match, splits mixed with classes, no images, or a limit beyond their number.
+        MemoryError: images that the machine has no memory for.
         ImportError: a Hugging Face dataset without the library that reads it.
 
     Example:
@@ -85,14 +88,30 @@ def load_images(
         >>> data.shape
         (1, 28, 28)
     """
+    request = make_request(limit, size, fit, gray, split, labels, value_range)
+    data = _read(source, request)
+    left_out = {kind: number for kind, number in request.left_out.items() if number}
+    if data.labels is not None:
+        if not labels:
+            data = replace(data, labels=None, classes=())
+        elif BEYOND in left_out and (absent := len(data.classes) - len(data.labels.unique())) > 0:
+            left_out["classes beyond limit"] = absent
+    return replace(data, left_out=left_out) if left_out else data
+
+
+def _read(source: object, request: Request) -> ImageSet:
+    if isinstance(source, (np.ndarray, Tensor)):
+        return from_array(_in_memory(source), request)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
-            f"source must be a name or a path, got {type(source).__name__}: build an ImageSet from images in memory"
+            f"source must be a name, a path, or an array or tensor of images, got {type(source).__name__}: "
+            "stack images of one size with np.stack, or give the folder of the files"
         )
     text = os.fspath(source)
+    if not isinstance(text, str):
+        raise TypeError(f"source must be a name or a path of type str, got {type(text).__name__}")
     if not text:
         raise ValueError("source must be a name or a path, got an empty string")
-    request = make_request(limit, size, fit, gray, split)
     if isinstance(source, str) and text in EMBEDDED:
         return _embedded(text, request)
     if isinstance(source, str) and is_hands(text):
@@ -107,6 +126,29 @@ def load_images(
     return _load_folder(path, request) if path.is_dir() else _load_file(path, request)
 
 
+def _in_memory(source: NDArray[Any] | Tensor) -> NDArray[Any]:
+    """Images in memory as an array.
+
+    Raises:
+        TypeError: a tensor or array whose numbers are not simply there.
+        ValueError: a tensor that may be one colour image.
+    """
+    if isinstance(source, np.ma.MaskedArray):
+        raise TypeError("source is a masked array, whose hidden values have no colour: fill them, array.filled(0)")
+    if isinstance(source, np.ndarray):
+        return source
+    if source.layout != torch.strided or source.is_meta or source.is_quantized:
+        raise TypeError(f"source must be a dense tensor with values, got {source.layout} on {source.device}")
+    if source.ndim == 3 and source.shape[0] == 3:
+        raise ValueError(
+            f"source has shape {tuple(source.shape)}, which can be one colour image (C, H, W) or three gray ones: "
+            "give tensor[None] or tensor[:, None]"
+        )
+    if source.dtype.is_floating_point and source.dtype not in (torch.float16, torch.float32, torch.float64):
+        source = source.float()  # NumPy has no bfloat16
+    return source.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+
 def _embedded(name: str, request: Request) -> ImageSet:
     with as_file(files("elsewhere.data") / "embedded" / f"{name}.npz") as path:
         return replace(load_npz(path, request, name), classes=EMBEDDED[name])
@@ -115,12 +157,13 @@ def _embedded(name: str, request: Request) -> ImageSet:
 def _load_folder(path: Path, request: Request) -> ImageSet:
     if is_saved(path):
         return load_saved(path, request)
-    return load_idx_folder(path, request) if idx_files(path) else load_folder(path, request)
+    files = find_idx_folder(path)
+    return load_folder(path, request) if files is None else load_idx_folder(files, request)
 
 
 def _load_file(path: Path, request: Request) -> ImageSet:
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if is_picture(path):
         raise ValueError(f"{path} is one image: give the folder of the images, {path.resolve().parent}")
     if suffix == ".npy":
         return load_npy(path, request)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +17,71 @@ from PIL import Image, ImageOps
 
 from elsewhere.data.request import Request
 from elsewhere.data.streams import naming
+from elsewhere.limits import check_memory
 
 Bytes = NDArray[np.uint8]
 
-# Only these decoders are ever tried: some of the others start outside programs.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+# Only these decoders are ever tried: some of the others start outside programs, or take any bytes for an image.
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "QOI")
+DARKEST = 16
+"""A set whose largest value is no more than this, of 255, was more probably written with another white."""
+ROUNDING = 2e-6
+"""Of the range: by how much 32-bit floats may lie outside it after a few operations."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
+WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 
-def read_picture(file: Path | bytes, name: str) -> Image.Image:
+@cache
+def decoders() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow can open; an MPO is opened as a JPEG."""
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """The suffixes of the files that are read, with the dot, as this Pillow knows them."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is an image by its suffix."""
+    return path.suffix.lower() in suffixes()
+
+
+def read_picture(file: Path | bytes, name: str, request: Request | None = None) -> Image.Image:
     """Decode an image file: upright, opaque, of mode L (gray) or RGB (colour).
 
-    Transparent pixels are laid on white. 16-bit gray is scaled to 8 bits. The camera's rotation is applied.
-    An animation gives its first frame. A palette counts as colour.
+    Transparent pixels are laid on white. Gray of 12 and 16 bits is scaled to 8 bits. The camera's rotation is applied.
+    An animation, or a file of several pages, gives its first frame. A palette counts as colour.
 
     Raises:
-        ValueError: not an image, damaged, too many pixels (Pillow's MAX_IMAGE_PIXELS), or pixels that are not bytes.
+        ValueError: not an image, damaged, too many pixels (Pillow's MAX_IMAGE_PIXELS), pixels whose black and white
+            are unknown, or that lie outside the request's value_range.
     """
+    request = request or Request()
     with naming(name, "an image"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=decoders()) as picture:
+            declared, gray = _declared_range(picture), _is_wide_gray(picture)
             upright = ImageOps.exif_transpose(picture)
-    return opaque(upright, name)
+            # The further images of an MPO are previews.
+            if picture.format != "MPO" and getattr(picture, "is_animated", False):
+                request.left_out["files with further frames"] += 1
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        return _from_wide(upright, request.value_range or declared, name)
+    result = opaque(upright, name)
+    if gray:
+        result = result.convert("L")
+    if request.value_range not in (None, (0, 255)):
+        result = Image.fromarray(rescale(np.asarray(result), request.value_range, name))
+    return result
 
 
 def opaque(picture: Image.Image, name: str) -> Image.Image:
-    """The picture as mode L or RGB; see `read_picture`."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _from_wide(picture, name)
+    """A picture of 8 bits as mode L or RGB, transparent pixels laid on white."""
     plain = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
     with naming(name, "an image"):
         # Palettes carry transparency in several ways; the way through RGBA knows them all.
@@ -51,6 +91,50 @@ def opaque(picture: Image.Image, name: str) -> Image.Image:
         white = Image.new(plain, picture.size, "white")
         white.paste(layered.convert(plain), mask=layered.getchannel("A"))
     return white
+
+
+def rescale(values: NDArray[Any], value_range: tuple[float, float], name: str) -> Bytes:
+    """Numbers to bytes: black to 0, white to 255, rounded.
+
+    Args:
+        values: any real dtype, one axis or more.
+        value_range: (black, white); black may be the larger one.
+        name: what messages call the values.
+
+    Raises:
+        ValueError: NaN, infinite, or outside the range by more than rounding.
+    """
+    black, white = value_range
+    low, high = float(values.min()), float(values.max())
+    check_finite(low, high, name)
+    slack = rounding(values.dtype) * abs(white - black)
+    if low < min(black, white) - slack or high > max(black, white) + slack:
+        raise ValueError(
+            f"{name} has values from {low:.9g} to {high:.9g}, outside value_range=({black:g}, {white:g}): "
+            "give the values of black and white in the source"
+        )
+    result = np.empty(values.shape, np.uint8)
+    exact = np.float64 if values.dtype.kind in "iu" and values.dtype.itemsize > 2 else np.float32
+    rows = max(1, 2**22 // max(1, math.prod(values.shape[1:])))  # at a time, or the floats would take the memory
+    for start in range(0, len(values), rows):
+        part = (values[start : start + rows].astype(exact) - exact(black)) * exact(255 / (white - black))
+        result[start : start + rows] = np.rint(part).clip(0, 255)
+    return result
+
+
+def rounding(dtype: np.dtype[Any]) -> float:
+    """How far floats may lie outside [0, 1] by rounding; 0 for integers."""
+    return 0.0 if dtype.kind != "f" else max(ROUNDING, 2 * float(np.finfo(dtype).eps))
+
+
+def check_finite(low: float, high: float, name: str) -> None:
+    """Refuse NaN and infinity, which show in the lowest or highest value.
+
+    Raises:
+        ValueError: one of them is not finite.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{name} has NaN or infinite values: mend or leave out those images")
 
 
 def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Request) -> Bytes:
@@ -65,11 +149,19 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
         uint8 (count, C, H, W); colour if any picture is, unless the request says otherwise.
 
     Raises:
-        ValueError: pictures of several sizes, and no size was asked for.
+        ValueError: pictures of several sizes, and no size was asked for; a set that is nearly black.
+        MemoryError: more than the machine has.
     """
     store = None
     first = ""
+    brightest = 0
     for index, (name, picture) in enumerate(pictures):
+        if brightest <= DARKEST:
+            brightest = max(brightest, int(np.max(picture.getextrema())))
+        if store is None:
+            height, width = request.size or (picture.height, picture.width)
+            gray = picture.mode == "L" if request.gray is None else request.gray
+            check_memory(count * (1 if gray else 3) * height * width, f"{count} images of {height}x{width} pixels")
         planes = _planes(picture, request)
         if store is None:
             store, first = np.empty((count, *planes.shape), np.uint8), name
@@ -80,14 +172,23 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
                 "give size= to bring all images to one size"
             )
         if len(planes) > store.shape[1]:
+            check_memory(4 * store.nbytes, f"{count} images of {store.shape[2]}x{store.shape[3]} pixels in colour")
             store = np.repeat(store, 3, axis=1)
         store[index] = planes  # gray spreads over three channels
     assert store is not None
+    _check_brightness(brightest, request, first if count == 1 else f"{first} and {count - 1} more")
     return store
 
 
 def conform(images: Bytes, request: Request, name: str) -> Bytes:
-    """Bring uint8 images (N, C, H, W), C = 1, 3 or 4 (with alpha), to the size and colours asked for."""
+    """Bring uint8 images (N, C, H, W), C = 1, 3 or 4 (with alpha), to the size and colours asked for.
+
+    Raises:
+        ValueError: the set is nearly black.
+        MemoryError: more than the machine has.
+    """
+    _check_brightness(int(images[:, :3].max()), request, name)
+    request = replace(request, value_range=(0, 255))
     channels, *size = images.shape[1:]
     keeps_colours = channels == 1 if request.gray else channels == 3 or (channels == 1 and request.gray is None)
     if keeps_colours and request.size in (None, tuple(size)):
@@ -110,12 +211,43 @@ def _planes(picture: Image.Image, request: Request) -> Bytes:
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-def _from_wide(picture: Image.Image, name: str) -> Image.Image:
+def _check_brightness(brightest: int, request: Request, name: str) -> None:
+    if 0 < brightest <= DARKEST and request.value_range is None:
+        raise ValueError(
+            f"{name}: the largest value is {brightest} of 255, so that all images would be nearly black. If another "
+            "value is white, give value_range=(0, WHITE), such as (0, 1), or save 0 and 1 as bool, or multiply by 255; "
+            "if the images are this dark, give value_range=(0, 255) for bytes or (0, 1) for floats "
+            "(in the command line: elsewhere data SOURCE --value-range 0,1 --save images.npz)"
+        )
+
+
+def _declared_range(picture: Image.Image) -> tuple[float, float] | None:
+    """The values of black and white that a file with gray of more than 8 bits declares, or None."""
+    if picture.mode == "F":
+        return None
+    tags = getattr(picture, "tag_v2", None)
+    if tags is None:
+        return 0, 65535
+    (bits, *_), (sample_format, *_) = tags.get(BITS_PER_SAMPLE, (1,)), tags.get(SAMPLE_FORMAT, (UNSIGNED,))
+    if sample_format != UNSIGNED or bits > 16:
+        return None
+    white = 2**bits - 1
+    return (white, 0) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else (0, white)
+
+
+def _is_wide_gray(picture: Image.Image) -> bool:
+    """Whether Pillow is about to open gray with alpha, of 16 bits, as colour."""
+    return any(str(tile[3]).startswith("LA;16") for tile in picture.tile)
+
+
+def _from_wide(picture: Image.Image, value_range: tuple[float, float] | None, name: str) -> Image.Image:
+    if value_range is None:
+        raise ValueError(
+            f"{name} has pixels of 32 bits, or with signs, whose black and white are unknown: "
+            "convert it to 8 or 16 bits, or give value_range=(black, white)"
+        )
     values = np.asarray(picture)
-    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"{name} has 32-bit pixels, whose black and white are unknown: convert it to 8 or 16 bits")
-    # 65535 = 255 * 257
-    scaled = np.rint(values / 257).astype(np.uint8)
+    scaled = rescale(values, value_range, name)
     # The one gray value that a file may declare transparent; no value is -1.
     scaled[values == picture.info.get("transparency", -1)] = 255
     return Image.fromarray(scaled)

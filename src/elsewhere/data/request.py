@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from numbers import Real
+
+from elsewhere.limits import LONGEST
 
 FITS = ("crop", "stretch")
+BEYOND = "images beyond limit"
+"""The kind of `ImageSet.left_out` that the caller asked for."""
+
+IGNORE = "labels=False (in the command line --ignore-labels)"
+"""The remedy for labels that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +27,10 @@ class Request:
         fit: "crop" or "stretch".
         gray: True, False, or None to keep what the files have.
         split: name of the split.
+        labels: whether labels are read.
+        value_range: the values of black and white in the source, or None to tell them from its dtype and values.
+        left_out: what the readers did not take, a number for each kind. A request serves one call, in which every
+            reader adds to this counter.
     """
 
     limit: int | None = None
@@ -24,9 +38,12 @@ class Request:
     fit: str = "crop"
     gray: bool | None = None
     split: str = "train"
+    labels: bool = True
+    value_range: tuple[float, float] | None = None
+    left_out: Counter[str] = field(default_factory=Counter, compare=False)
 
     def count(self, available: int, name: str) -> int:
-        """How many of the available images to read.
+        """How many of the available images to read; the others are counted as left out.
 
         Raises:
             ValueError: there are none, or fewer than asked for.
@@ -37,6 +54,8 @@ class Request:
             return available
         if not 1 <= self.limit <= available:
             raise ValueError(f"limit must be between 1 and {available}, the size of {name}, got {self.limit}")
+        if self.limit < available:
+            self.left_out[BEYOND] += available - self.limit
         return self.limit
 
     def refuse_split(self, name: str) -> None:
@@ -49,12 +68,20 @@ class Request:
             raise ValueError(f"split={self.split!r} was asked for, but {name} has no splits: leave split out")
 
 
-def make_request(limit: object, size: object, fit: object, gray: object, split: object) -> Request:
+def make_request(
+    limit: object,
+    size: object,
+    fit: object,
+    gray: object,
+    split: object,
+    labels: object = True,
+    value_range: object = None,
+) -> Request:
     """Check the arguments of `load_images`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a limit or size below 1, an unknown fit, an empty split.
+        ValueError: a limit or size out of range, an unknown fit, an empty split, black and white that are equal.
     """
     if limit is not None and not _is_int(limit):
         raise TypeError(f"limit must be an integer or None, got {limit!r}")
@@ -68,8 +95,13 @@ def make_request(limit: object, size: object, fit: object, gray: object, split: 
         raise TypeError(f"split must be a name such as 'train' or 'test', got {split!r}")
     if not split:
         raise ValueError("split must be a name such as 'train' or 'test', got an empty string")
+    if not isinstance(labels, bool):
+        raise TypeError(
+            f"labels must be True (read them) or False (leave them out), got {type(labels).__name__}: "
+            "to give labels yourself, build ImageSet(images, labels)"
+        )
     whole = int(limit) if isinstance(limit, int) else None
-    return Request(whole, _check_size(size), str(fit), gray, split)
+    return Request(whole, _check_size(size), str(fit), gray, split, labels, _check_range(value_range))
 
 
 def _check_size(size: object) -> tuple[int, int] | None:
@@ -80,7 +112,24 @@ def _check_size(size: object) -> tuple[int, int] | None:
         raise TypeError(f"size must be an integer or (height, width), got {size!r}")
     if min(sides) < 1:
         raise ValueError(f"size must be 1 or more pixels a side, got {size!r}")
+    if max(sides) > LONGEST:
+        raise ValueError(f"size must be at most {LONGEST} pixels a side, got {size!r}")
     return int(sides[0]), int(sides[1])
+
+
+def _check_range(value_range: object) -> tuple[float, float] | None:
+    if value_range is None:
+        return None
+    if (
+        not isinstance(value_range, (tuple, list))
+        or len(value_range) != 2
+        or not all(isinstance(value, Real) and not isinstance(value, bool) for value in value_range)
+    ):
+        raise TypeError(f"value_range must be (black, white), such as (0, 255), got {value_range!r}")
+    black, white = map(float, value_range)
+    if not (math.isfinite(black) and math.isfinite(white)) or black == white:
+        raise ValueError(f"value_range must be two finite values that differ, (black, white), got {value_range!r}")
+    return black, white
 
 
 def _is_int(value: object) -> bool:

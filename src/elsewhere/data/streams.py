@@ -9,6 +9,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.limits import check_memory
+
 # No set of images packs 100 to 1 at this size; a decompression bomb does.
 BOMB_BYTES = 2**30
 BOMB_RATIO = 100
@@ -48,7 +50,9 @@ def read_exactly(stream: IO[bytes], count: int, name: str, kind: str) -> NDArray
 
     Raises:
         ValueError: the stream is damaged or ends before that.
+        MemoryError: more bytes than the machine has memory.
     """
+    check_memory(count, name)
     data = np.empty(count, np.uint8)
     done = 0
     while done < count:
