@@ -96,11 +96,8 @@ def test_the_names_of_the_contract() -> None:
 
 
 def test_the_versions_agree() -> None:
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    number = re.search(r'^version = "(.+)"', project, re.MULTILINE)
-    assert number is not None
-    assert f"## [{number[1]}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"version: {number[1]}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## [{els.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"version: {els.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -1,5 +1,16 @@
-"""`python -m elsewhere` is `elsewhere`."""
+"""The program `elsewhere`, also as `python -m elsewhere`."""
 
-from elsewhere.cli import app
+from elsewhere import stopping
 
-app(prog_name="elsewhere")
+
+def main() -> None:
+    """Run the command line; signals are looked after before anything that takes long is imported."""
+    stopping.end_at_once()
+
+    from elsewhere.cli import app
+
+    app(prog_name="elsewhere")
+
+
+if __name__ == "__main__":
+    main()

@@ -141,14 +141,13 @@ AnyData = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
+        from elsewhere import __version__
         from elsewhere.engine import native
 
         loop = (
             "compiled loop" if native.library() else "no compiled loop: install with a C compiler for faster machines"
         )
-        typer.echo(f"elsewhere {version('elsewhere')} ({loop})")
+        typer.echo(f"elsewhere {__version__} ({loop})")
         raise typer.Exit
 
 
@@ -308,7 +307,9 @@ def train(
     Example:
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
     """
-    with results_in(out, f"the last checkpoint in {out}, if there is one, is kept; the same command goes on from it"):
+    with results_in(
+        out, f"the last checkpoint in {out} is kept; the same command goes on from it", "checkpoint.safetensors"
+    ):
         from elsewhere import choices
         from elsewhere.networks import TrainSettings
         from elsewhere.networks import train as run
@@ -374,7 +375,7 @@ def calibrate(
       elsewhere calibrate fashion-mini fashion-resnet --count 20 --out windows
       elsewhere compare fashion-mini fashion-resnet --locality windows/locality.json
     """
-    with results_in(out, f"finished scores are kept in {out}; the same command goes on from them"):
+    with results_in(out, f"finished scores are kept in {out}; the same command goes on from them", "cache.json"):
         import elsewhere as els
         from elsewhere import choices
         from elsewhere.analysis import save_calibration_plots
@@ -394,7 +395,7 @@ def calibrate(
             net,
             els.make_noise(count, images.shape, seed),
             schedule=levels,
-            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
             windows=sides,
             criterion=criterion,
             cache=out / "cache.json",
@@ -468,7 +469,7 @@ def compare(
             net,
             els.make_noise(count, images.shape, seed),
             schedule=levels,
-            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
             about={"command": _command(), "windows": origin, "seed": str(seed)},
             progress=_watched(),
         )
@@ -571,7 +572,7 @@ def explain(
             chosen[machine.upper()],
             els.make_noise(count, (images.shape[0], height, width), seed),
             schedule=levels,
-            label=choices.choose_labels(label or choices.default_label(net), count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
             network=net,
             top=top,
             every_step=every_step,
@@ -630,7 +631,9 @@ def index(
     from elsewhere.files import default_folder
 
     folder = out or default_folder()
-    with results_in(folder, f"the indexes finished so far are kept in {folder}; the same command goes on from them"):
+    with results_in(
+        folder, f"the indexes finished so far are kept in {folder}; the same command goes on from them", "*.safetensors"
+    ):
         import elsewhere as els
         from elsewhere import choices, results
 
@@ -734,7 +737,7 @@ def anomalies(
       elsewhere anomalies hands --machines is,ls,network --count 500 --out hands
       elsewhere anomalies trousers --windows 3,7 --shrink 1 --count 20 --out trousers
     """
-    with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them"):
+    with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them", "*.npz"):
         import elsewhere as els
         from elsewhere.anomalies import measure, plan
         from elsewhere.anomalies.figures import save_pictures
@@ -882,9 +885,9 @@ def data(
       elsewhere data photos --size 32 --save photos.npz
       elsewhere data hands:4000 --save hands.npz
     """
-    for path, suffix in ((out, ".png"), (save, ".npz")):
+    for path, suffix, option in ((out, ".png", "--out"), (save, ".npz", "--save")):
         if path is not None:
-            check_file(path, suffix)
+            check_file(path, suffix, option)
     from elsewhere import results
     from elsewhere.data import load_images
 
@@ -893,13 +896,15 @@ def data(
         _print_rows(*results.built_in_sets())
         return
     images = load_images(source, limit, size=size, fit="crop" if crop else "stretch", gray=gray, split=split)
-    _print_rows(("", ""), results.facts(images))
+    # Files first: whoever reads the output may stop reading.
     if out is not None:
         results.save_contact_sheet(out, images, count, seed)
-        typer.echo(out)
     if save is not None:
         results.save_images(save, images)
-        typer.echo(save)
+    _print_rows(("", ""), results.facts(images))
+    for path in (out, save):
+        if path is not None:
+            typer.echo(path)
 
 
 def _load(source: str, limit: int | None, size: int | None, gray: bool | None) -> ImageSet:

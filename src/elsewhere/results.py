@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import DenoiserLike
@@ -66,7 +66,7 @@ def save_run(
         "count": len(run.images),
         "size": list(run.images.shape[2:]),
         "labels": None if labels is None else labels.tolist(),
-        "version": version("elsewhere"),
+        "version": __version__,
         "torch": torch.__version__,
     }
     arrays = {"images": run.images.float().cpu().numpy()}

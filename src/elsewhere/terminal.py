@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
+from elsewhere import stopping, wording
 from elsewhere.limits import LONGEST
+from elsewhere.stopping import NOTHING, Stopped
 
 BAD_INPUT = 2
-INTERRUPTED = 130
-NOTHING = "nothing was written"
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 """What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback.
 
 But for the RuntimeError of torch when memory is short: see `_is_out_of_memory`.
 """
 
-VALIDATOR = "Value error, "
-"""What pydantic, by which typer reads options, puts before what a check of typer's says."""
-
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 class Interrupted(Exception):
-    """Ctrl-C; the message says what is kept."""
+    """Ctrl-C, or a request to end; the message says what is kept.
+
+    Attributes:
+        code: exit code.
+    """
+
+    def __init__(self, kept: str, stop: BaseException | None = None) -> None:
+        super().__init__(kept)
+        self.code = stop.code if isinstance(stop, Stopped) else Stopped().code
 
 
 class OneLineErrors(TyperGroup):
@@ -41,6 +45,9 @@ class OneLineErrors(TyperGroup):
 
     `--debug` before the command, or ELSEWHERE_DEBUG=1, shows the traceback instead.
     """
+
+    running: Any = None
+    """The command that was named, once it is known."""
 
     def main(
         self,
@@ -52,27 +59,57 @@ class OneLineErrors(TyperGroup):
         **extra: Any,
     ) -> Any:
         given = list(sys.argv[1:] if args is None else args)
+        if args is None:
+            stopping.end_at_once()
+        _prepare_streams()
         try:
-            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
-        except typer.TyperException as error:
-            error.message = error.message.removeprefix(VALIDATOR)
-            code = _say(f"error: {error.format_message()}", BAD_INPUT)
-        except Interrupted as error:
-            if args is None:
-                # Loops that run in other threads are still waited for: a second Ctrl-C ends that too, without a word.
-                signal.signal(signal.SIGINT, signal.SIG_DFL)
-            code = _say(f"interrupted: {error}", INTERRUPTED)
+            code = self._run(given, prog_name or "elsewhere", **extra)
         except (*EXPECTED, RuntimeError) as error:
             if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
                 raise
-            code = _say(f"error: {_describe(error)}", BAD_INPUT)
+            code = _say(f"error: {_describe(error, self.running)}", BAD_INPUT)
+        if args is None:
+            # Loops that run in other threads are still waited for: a second Ctrl-C ends that too, without a word.
+            stopping.restore()
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
         sys.exit(code)
 
-    def invoke(self, ctx: Any) -> Any:
+    def _run(self, given: list[str], prog_name: str, **extra: Any) -> int:
+        """Run the command that was given, and say what ended it early; the exit code."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted(NOTHING) from None
+            with self.make_context(prog_name, list(given), **extra) as context:
+                self.invoke(context)
+        except typer.Exit as done:
+            return done.exit_code
+        except typer.TyperException as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(error.format_message(), err=True)
+                return BAD_INPUT
+            return _say(f"error: {wording.describe_usage(error, self)}", BAD_INPUT)
+        except BrokenPipeError:
+            # Whoever read the output, such as `head`, has seen enough; the files were written before it.
+            _silence(sys.stdout)
+        except (KeyboardInterrupt, Interrupted) as error:
+            stop = error if isinstance(error, Interrupted) else Interrupted(NOTHING, error)
+            return _say(f"interrupted: {stop}", stop.code)
+        return 0
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        self.running = command
+        # What cannot be parsed is refused, with better words, when the command itself does it.
+        with suppress(typer.TyperException):
+            assert command is not None
+            typed, _, _ = command.make_parser(ctx).parse_args(list(rest))
+            wording.check_typed(command, typed)
+        return name, command, rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, wrapped where the lines are too short, not cut as typer's."""
+        rows = [(name, (command.help or "").split("\n\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def _is_fault(error: BaseException) -> bool:
@@ -95,11 +132,35 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _say(text: str, code: int) -> int:
-    typer.echo(" ".join(text.split()), err=True)
+    with suppress(BrokenPipeError):
+        typer.echo(wording.one_line(text), err=True)
     return code
 
 
-def _describe(error: BaseException) -> str:
+def _prepare_streams() -> None:
+    """Output never fails for its letters, and none is asked for where a stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        # It was said when it was written; the interpreter would try again, and complain.
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _describe(error: BaseException, command: Any) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if _is_out_of_memory(error):
@@ -109,15 +170,20 @@ def _describe(error: BaseException) -> str:
             f"out of memory{wanted}: ask for fewer or smaller images, lower --memory, "
             "or train with a smaller --batch or --width"
         )
-    return str(error) or type(error).__name__
+    return wording.in_options(str(error), command) or type(error).__name__
 
 
 @contextmanager
-def results_in(folder: Path, kept: str = "") -> Iterator[None]:
+def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]:
     """A block that ends by writing into `folder`.
 
-    Before it begins: can the folder be written? If Ctrl-C stops it: what is kept is said, in the words given or by
-    looking. If it fails, a folder that it has made and left empty goes away again.
+    Before it begins: can files be written there? If Ctrl-C stops it: what is kept is said. If it fails, a folder that
+    it has made and left empty goes away again.
+
+    Args:
+        folder: made by the block if it is missing.
+        kept: what to say of unfinished work that can be gone on with; said only where there is a file of it.
+        proof: which files (a glob pattern) that unfinished work leaves.
 
     Raises:
         FileExistsError: the folder, or a folder above it, is a file.
@@ -125,7 +191,8 @@ def results_in(folder: Path, kept: str = "") -> Iterator[None]:
         Interrupted: Ctrl-C.
     """
     missing = _check(folder, "a folder")
-    before = None if kept else _contents(folder)
+    before = _contents(folder)
+    stopping.raise_from_now_on()
     try:
         yield
     except BaseException as error:
@@ -134,8 +201,11 @@ def results_in(folder: Path, kept: str = "") -> Iterator[None]:
                 break
             made.rmdir()
         if isinstance(error, KeyboardInterrupt):
-            written = f"the files finished so far are kept in {folder}"
-            raise Interrupted(kept or (NOTHING if _contents(folder) == before else written)) from None
+            if kept and any(folder.rglob(proof)):
+                said = kept
+            else:
+                said = NOTHING if _contents(folder) == before else f"the files finished so far are kept in {folder}"
+            raise Interrupted(said, error) from None
         raise
 
 
@@ -144,8 +214,13 @@ def _contents(folder: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-def check_file(path: Path, suffix: str) -> None:
+def check_file(path: Path, suffix: str, option: str = "--out") -> None:
     """Make sure that a file of this name can be written.
+
+    Args:
+        path: the file.
+        suffix: how its name must end.
+        option: which option names it.
 
     Raises:
         ValueError: its name ends otherwise than what it will hold.
@@ -153,27 +228,35 @@ def check_file(path: Path, suffix: str) -> None:
         OSError: no file can be made there.
     """
     if path.suffix.lower() != suffix:
-        raise ValueError(f"{path} must end in {suffix}: that is what will be in it")
+        raise ValueError(f"{option} {path} must end in {suffix}: that is what will be in it")
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file")
-    _check(path.absolute().parent, "in a folder")
+        raise IsADirectoryError(f"{option} {path} is a folder: give the name of a file")
+    _check(path.absolute().parent, "in a folder", option, path.name)
+    stopping.raise_from_now_on()
 
 
-def _check(folder: Path, wanted: str) -> list[Path]:
-    """The folders that are yet to be made, innermost first."""
+def _check(folder: Path, wanted: str, option: str = "--out", name: str = "results.json") -> list[Path]:
+    """Try to write a file of this name into a folder, and leave no trace; the folders to be made, innermost first."""
     missing = []
     place = folder.absolute()
     while not os.path.lexists(place):
         missing.append(place)
         place = place.parent
     if not place.is_dir():
-        raise FileExistsError(f"{place} is not a folder: --out must be {wanted} that exists or can be made")
+        raise FileExistsError(f"{place} is not a folder: {option} must be {wanted} that exists or can be made")
     try:
-        # Asking for permissions would not tell a read-only disk; a nameless file leaves no trace.
-        with tempfile.TemporaryFile(dir=place):
+        # Asking for permissions would not tell a read-only disk, nor names that are too long for it.
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            (folder / name).lstat()
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OSError(f"cannot write in {place} ({error.strerror}): choose another --out") from error
+        raise OSError(f"cannot write in {folder} ({error.strerror}): choose another {option}") from error
+    finally:
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()
     return missing
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.analysis.neighbours import (
     LEVEL,
     Aligned,
@@ -383,7 +383,7 @@ def audit(
             "null": len(chosen),
             "seed": seed,
             "memory": memory,
-            "version": version("elsewhere"),
+            "version": __version__,
             "torch": torch.__version__,
             "about": dict(about or {}),
         },

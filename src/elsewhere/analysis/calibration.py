@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
 from elsewhere.analysis.metrics import cosine_similarity, mse
@@ -255,7 +255,7 @@ def _choose(
         "tied": [[sides[j] for j in _tied(loss[i], best[i])] for i in levels],
         **{name: _mean_and_error(values) for name, values in table.items()},
         **settings,
-        "version": version("elsewhere"),
+        "version": __version__,
     }
     return LocalitySchedule(schedule.sigmas[:-1], tuple(sides[j] for j in best), details)
 

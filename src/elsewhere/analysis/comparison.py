@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
@@ -258,7 +258,7 @@ def _settings(
         "sigmas": list(schedule.sigmas),
         "seeds": len(noise),
         "noise_sha256": hashlib.sha256(noise.detach().cpu().contiguous().numpy().tobytes()).hexdigest(),
-        "version": version("elsewhere"),
+        "version": __version__,
         "torch": torch.__version__,
         **({"about": dict(about)} if about else {}),
     }

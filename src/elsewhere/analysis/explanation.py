@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.analysis.checks import check_request, check_schedule, describe
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
@@ -198,7 +198,7 @@ def explain_images(
         "seeds": len(x),
         "labels": None if labels is None else labels.tolist(),
         "top": top,
-        "version": version("elsewhere"),
+        "version": __version__,
         "torch": torch.__version__,
         **({"about": dict(about)} if about else {}),
     }

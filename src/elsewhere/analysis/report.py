@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from elsewhere import __version__
 from elsewhere.analysis.comparison import NETWORK, Comparison
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.files import write_text
@@ -53,7 +53,7 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
         .get_template("report.html.j2")
         .render(
             sections=[_section(title, comparison) for title, comparison in comparisons.items()],
-            version=version("elsewhere"),
+            version=__version__,
             date=datetime.now(UTC).date().isoformat(),
         )
     )

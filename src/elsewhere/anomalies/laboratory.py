@@ -6,7 +6,6 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elsewhere import __version__
 from elsewhere.analysis.checks import check_prediction, describe
 from elsewhere.anomalies.statistics import Agreement, Rate, agreement, more_often, rate
 from elsewhere.anomalies.subjects import Subject
@@ -274,7 +274,7 @@ def measure(
         "sigmas": list(schedule.sigmas),
         "seed": seed,
         **dict(about or {}),
-        "version": version("elsewhere"),
+        "version": __version__,
         "torch": torch.__version__,
     }
     stores = {point.name: _Drawn(out, point, settings) for point in points}
