@@ -13,6 +13,7 @@ import typer
 from elsewhere.terminal import (
     OneLineErrors,
     check_file,
+    one_line_warnings,
     parse_memory,
     parse_pixel,
     parse_size,
@@ -153,6 +154,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
     ] = False,
@@ -165,6 +167,7 @@ def main(
     Start with `elsewhere demo`. Results go to standard output, progress and errors to standard error.
     Exit codes: 0 done, 2 bad input (one line says what), 130 stopped with Ctrl-C.
     """
+    context.with_resource(one_line_warnings())
 
 
 @app.command()
@@ -470,7 +473,7 @@ def compare(
             els.make_noise(count, images.shape, seed),
             schedule=levels,
             label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
-            about={"command": _command(), "windows": origin, "seed": str(seed)},
+            about={"network": network, "command": _command(), "windows": origin, "seed": str(seed)},
             progress=_watched(),
         )
         result.save(out)
@@ -910,20 +913,24 @@ def data(
 def _load(source: str, limit: int | None, size: int | None, gray: bool | None) -> ImageSet:
     from elsewhere.data import load_images
 
-    return load_images(source, limit, size=size, gray=gray)
+    images = load_images(source, limit, size=size, gray=gray)
+    if images.is_part:
+        typer.echo(f"note: {images.name}: {images.amount} were read (--limit)", err=True)
+    return images
 
 
 def _load_pair(
     source: str, limit: int | None, size: int | None, gray: bool | None, network: str, any_data: bool
 ) -> tuple[ImageSet, Denoiser]:
+    from elsewhere.analysis.checks import give_warnings, training_note
     from elsewhere.choices import check_same_images
     from elsewhere.networks import load_network
 
     images, net = _load(source, limit, size, gray), load_network(network)
-    if any_data:
-        typer.echo("warning: not checked whether the network was trained on these images (--any-data)", err=True)
-    elif not check_same_images(net, images):
-        typer.echo(f"warning: {network} does not say on which images it was trained", err=True)
+    if not any_data:
+        check_same_images(net, images)
+    # Said before the long work; results and reports say it again.
+    give_warnings(training_note(net, images))
     return images, net
 
 
@@ -946,15 +953,17 @@ def _command() -> str:
 
 def _print_comparison(title: str, comparison: Comparison) -> None:
     """Medians over seeds, one row a machine."""
+    from elsewhere.phrases import count, decimal
+
     rows = [
-        (name, *(f"{comparison.median(name, metric):.3f}" for metric in ("pearson_r", "r_squared", "mse")))
+        (name, *(decimal(comparison.median(name, metric)) for metric in ("pearson_r", "r_squared", "mse")))
         for name in comparison.machines
     ]
-    typer.echo(f"{title}: medians over {comparison.seeds} seeds")
+    over = "medians over " if comparison.seeds > 1 else ""
+    typer.echo(f"{title}: {over}{count(comparison.seeds, 'seed')}")
     _print_rows(("", "Pearson r", "R^2", "MSE"), rows)
-    if {"IS", "ELS"} <= set(comparison.machines):
-        wins = round(comparison.beats("ELS", "IS") * comparison.seeds)
-        typer.echo(f"ELS is closer to the network than IS on {wins} of {comparison.seeds} seeds.\n")
+    if comparison.verdict():
+        typer.echo(f"{comparison.verdict()}\n")
 
 
 def _print_traced(found: Audit) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +54,26 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 def write_text(target: str | Path, text: str) -> None:
     """Write text whole or not at all."""
     with atomic_path(target) as path:
-        path.write_text(text, encoding="utf-8")
+        # A name from a folder can hold bytes that are no text; they must not cost the whole file.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def json_text(content: Any, indent: int | None = 1) -> str:
+    """Content as JSON text. Undefined (NaN) and infinite numbers become null, as JSON has neither.
+
+    Example:
+        >>> json_text({"r": float("nan")}, indent=None)
+        '{"r": null}'
+    """
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,15 @@ from elsewhere.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+SIDE = 128
+"""Side in pixels, at least about, of an image in a grid: small images are enlarged by a whole factor."""
+
+
+def enlargement(height: int, width: int, side: int = SIDE) -> int:
+    """The whole factor that brings the longer side of an image nearest to `side` pixels, 1 or more."""
+    return max(1, round(side / max(height, width)))
 
 
 def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Image:
@@ -45,10 +55,37 @@ def show_image(axes: Axes, image: Tensor, title: str) -> None:
     axes.spines[:].set_color("0.7")
 
 
-def save_grid(path: str | Path, images: Tensor, columns: int, scale: int = 3) -> None:
-    """Write `grid` as a PNG."""
+def save_grid(path: str | Path, images: Tensor, columns: int, scale: int | None = None) -> None:
+    """Write `grid` as a PNG; None for the scale of `enlargement`."""
+    scale = enlargement(*images.shape[2:]) if scale is None else scale
     with atomic_path(path) as beside:
         grid(images, columns, scale).save(beside, format="PNG")
+
+
+def literal(text: str, most: int = 60) -> str:
+    """Text of a user's, such as a name, as a figure shows it literally: shortened, on one line, no mathematics.
+
+    Example:
+        >>> literal("cost in $", 20), literal("a very long name", 9)
+        ('cost in \\\\$', 'a ve…name')
+    """
+    line = " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    shown = shorten(line, lambda some: len(some) <= most).replace("$", r"\$")
+    # matplotlib leaves labels that begin with an underscore out of legends.
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def shorten(text: str, fits: Callable[[str], bool]) -> str:
+    """The text, or as much of its beginning and end as fits, with an ellipsis between."""
+    if fits(text):
+        return text
+    for left_out in range(1, len(text)):
+        kept = len(text) - left_out
+        shown = f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}"
+        if fits(shown):
+            return shown
+    return "\N{HORIZONTAL ELLIPSIS}"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,8 +97,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(path: str | Path, figure: Any, dpi: int = 120) -> None:
     """Write a matplotlib figure as a PNG."""
-    with atomic_path(path) as beside:
-        figure.savefig(beside, dpi=dpi, format="png")
+    save_bytes(path, figure_png(figure, dpi))
 
 
 def save_loss_plot(path: str | Path, lines: list[dict[str, float]]) -> None:
@@ -82,7 +118,10 @@ def save_loss_plot(path: str | Path, lines: list[dict[str, float]]) -> None:
 def figure_png(figure: Any, dpi: int = 150) -> bytes:
     """A matplotlib figure as the bytes of a PNG."""
     buffer = BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png")
+    with warnings.catch_warnings():
+        # A letter that the typeface lacks is drawn as a box; one warning for each letter says nothing more.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, dpi=dpi, format="png")
     return buffer.getvalue()
 
 
@@ -128,25 +167,35 @@ class Column:
 
 
 def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) -> Image.Image:
-    """Columns of captioned images side by side, every image enlarged by a whole number to about `width` pixels."""
-    side = columns[0].images.shape[-1]
-    scale = max(1, round(width / side))
-    cell_w, cell_h = side * scale, columns[0].images.shape[-2] * scale
-    title, text = font(max(11, cell_w // 7), bold=True), font(max(9, cell_w // 9))
+    """Columns of captioned images side by side, every image enlarged by a whole number to about `width` pixels.
+
+    Titles and captions that are wider than their column are shortened.
+    """
+    high, wide = columns[0].images.shape[-2:]
+    scale = enlargement(high, wide, width)
+    # Thin images get a column in which words have room.
+    image_w, cell_w, cell_h = wide * scale, max(wide * scale, width // 2), high * scale
+    title, text = font(max(11, min(cell_w, width) // 7), bold=True), font(max(9, min(cell_w, width) // 9))
     line = round(text.size * 1.5)
     header, rows = 3 * line + gap // 2, len(columns[0].images)
     size = (gap + len(columns) * (cell_w + gap), header + rows * (cell_h + line + gap) + gap // 2)
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
+
+    def write(place: tuple[float, float], words: str, colour: str, typeface: ImageFont.FreeTypeFont) -> None:
+        line = " ".join(words.encode("utf-8", "backslashreplace").decode("utf-8").split())
+        shown = shorten(line[:300], lambda some: draw.textlength(some, typeface) <= cell_w + gap - 2)
+        draw.text(place, shown, colour, typeface, anchor="ms")
+
     for j, column in enumerate(columns):
         left = gap + j * (cell_w + gap)
         middle = left + cell_w // 2
-        draw.text((middle, 1.2 * line), column.title, "#111111", title, anchor="ms")
-        draw.text((middle, 2.3 * line), column.subtitle, "#666666", text, anchor="ms")
+        write((middle, 1.2 * line), column.title, "#111111", title)
+        write((middle, 2.3 * line), column.subtitle, "#666666", text)
         for i, (image, caption) in enumerate(zip(column.images, column.captions, strict=True)):
             top = header + i * (cell_h + line + gap)
-            canvas.paste(grid(image[None], 1, scale, gap=0), (left, top))
-            draw.text((middle, top + cell_h + line * 0.85), caption, "#333333", text, anchor="ms")
+            canvas.paste(grid(image[None], 1, scale, gap=0), (middle - image_w // 2, top))
+            write((middle, top + cell_h + line * 0.85), caption, "#333333", text)
     return canvas
 
 

@@ -75,7 +75,7 @@ def save_run(
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
     longest = max(run.images.shape[2:])
     columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(run.images))
-    save_grid(files[0], run.images, columns, scale=min(3, max(1, 192 // longest)))
+    save_grid(files[0], run.images, columns)
     _save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -207,6 +208,22 @@ def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]
                 said = NOTHING if _contents(folder) == before else f"the files finished so far are kept in {folder}"
             raise Interrupted(said, error) from None
         raise
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """A block in which every Python warning is one line on standard error, and none is said twice."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in said:
+            said.add(text)
+            typer.echo(f"warning: {text}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _contents(folder: Path) -> set[tuple[Path, int]]:

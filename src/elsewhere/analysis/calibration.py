@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,19 @@ import numpy as np
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
+from elsewhere.analysis.checks import (
+    check_prediction,
+    check_request,
+    check_schedule,
+    describe,
+    give_warnings,
+    training_note,
+)
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
+from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
 from elsewhere.denoiser import DenoiserLike, Label
-from elsewhere.files import write_text
+from elsewhere.files import json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
 from elsewhere.progress import track
@@ -103,6 +112,9 @@ def calibrate(
     else:
         store = _Store(Path(cache), settings, _sketch(machine, run, labels))
     _score_windows(machine, run, labels, sides, store, progress)
+    findings = judge_finals(run.images)
+    give_warnings(findings)
+    settings["warnings"] = [*findings, *training_note(network, getattr(machine, "data", None))]
     found = _choose(store.scores, sides, schedule, criterion, settings)
     # Sides that were found for tapered windows are for these alone.
     return replace(found, taper=getattr(machine, "taper", False))
@@ -172,7 +184,7 @@ class _Store:
                 "sketch": self.sketch,
                 "scores": self.scores,
             }
-            write_text(self.path, json.dumps(content))
+            write_text(self.path, json_text(content, indent=None))
 
     def _read(self, path: Path) -> Scores:
         try:
@@ -231,11 +243,12 @@ def _score(machine: DenoiserLike, run: Run, level: int, part: slice, label: Tens
     x, theirs, sigma = run.states[level][part], run.predictions[level][part], run.sigmas[level]
     ours = _answer(machine, x, sigma, label)
     state = x.double()
-    return {
+    with warnings.catch_warnings():
+        # A score of zero has no direction: the cosine is undefined there, which `_choose` deals with.
+        warnings.simplefilter("ignore")
         # The factor 1 / sigma^2 of the score does not turn a vector.
-        "cosine": cosine_similarity(ours.double() - state, theirs.double() - state),
-        "least-squares": mse(ours, theirs),
-    }
+        cosine = cosine_similarity(ours.double() - state, theirs.double() - state)
+    return {"cosine": cosine, "least-squares": mse(ours, theirs)}
 
 
 def _answer(machine: DenoiserLike, x: Tensor, sigma: float, label: Tensor | None) -> Tensor:
@@ -246,9 +259,19 @@ def _choose(
     scores: Scores, sides: list[int], schedule: Schedule, criterion: str, settings: dict[str, Any]
 ) -> LocalitySchedule:
     levels = range(schedule.steps)
-    table = {name: np.array([[scores[_key(s, i)][name] for s in sides] for i in levels]) for name in CRITERIA}
+    # Undefined scores are null in the cache, None here: NaN as an array.
+    table = {
+        name: np.array([[scores[_key(s, i)][name] for s in sides] for i in levels], np.float64) for name in CRITERIA
+    }
     loss = 1 - table["cosine"] if criterion == "cosine" else table["least-squares"]
-    best = loss.mean(2).argmin(1)
+    means = _mean(loss)
+    for level in levels:
+        if np.isnan(means[level]).all():
+            raise ValueError(
+                f"no window can be chosen at sigma {schedule.sigmas[level]:.4g}: network or machine returns its input "
+                "there, a score of zero, which has no direction: use the criterion least-squares"
+            )
+    best = np.nanargmin(means, axis=1)
     details = {
         "criterion": criterion,
         "windows": sides,
@@ -261,17 +284,35 @@ def _choose(
 
 
 def _tied(loss: np.ndarray, best: int) -> list[int]:
-    """Windows (rows) whose paired difference to the best, over seeds (columns), is at most its standard error."""
-    seeds = loss.shape[1]
-    if seeds == 1:
-        return [int(best)]
+    """Windows (rows) whose paired difference to the best, over seeds (columns), is at most its standard error.
+
+    The best alone where fewer than two seeds have a value for both: one difference has no standard error.
+    """
     worse = loss - loss[best]
-    error = worse.std(1, ddof=1) / np.sqrt(seeds)
-    return [int(j) for j in np.flatnonzero(worse.mean(1) <= error)]
+    mean, error = _mean(worse), _error(worse)
+    return [j for j in range(len(loss)) if j == best or mean[j] <= error[j]]
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of the values that are defined; NaN where none is."""
+    count = (~np.isnan(values)).sum(-1)
+    total = np.nansum(values, -1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _error(values: np.ndarray) -> np.ndarray:
+    """Standard error of that mean; NaN where fewer than two values are defined."""
+    count = (~np.isnan(values)).sum(-1)
+    squares = np.nansum((values - _mean(values)[..., None]) ** 2, -1)
+    spread = np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1)
+    return np.asarray(np.sqrt(np.divide(spread, count, out=np.full(squares.shape, np.nan), where=count > 1)))
 
 
 def _mean_and_error(values: np.ndarray) -> dict[str, Any]:
-    """Mean and standard error over the last axis, as lists for JSON."""
-    seeds = values.shape[-1]
-    error = (values.std(-1, ddof=1) / np.sqrt(seeds)).tolist() if seeds > 1 else None
-    return {"mean": values.mean(-1).tolist(), "standard_error": error}
+    """Mean and standard error over the last axis, as lists for JSON: None where undefined."""
+    several = values.shape[-1] > 1
+    return {"mean": _listed(_mean(values)), "standard_error": _listed(_error(values)) if several else None}
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    return np.where(np.isnan(values), None, values.astype(object)).tolist()  # type: ignore[no-any-return]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,3 +86,31 @@ def check_pixel(pixel: tuple[int, int], height: int, width: int) -> None:
 def describe(denoiser: object) -> str:
     """The repr on one line, without the memory address that differs in every run."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(denoiser).split()))
+
+
+def same_data(network: object, data: Any) -> bool | None:
+    """Whether the network was trained on exactly these images; None where either does not say."""
+    theirs = getattr(getattr(network, "spec", None), "fingerprint", "")
+    if not theirs or not hasattr(data, "fingerprint"):
+        return None
+    return bool(theirs == data.fingerprint())
+
+
+def training_note(network: object, data: Any) -> list[str]:
+    """What a reader must know of the network's training images: one sentence, or none where they are `data`."""
+    known = same_data(network, data)
+    if known or not hasattr(data, "fingerprint"):
+        return []
+    if known is None:
+        return ["The network does not say on which images it was trained."]
+    trained = getattr(getattr(network, "spec", None), "data", "") or "unknown"
+    return [
+        f"The network was trained on other images ({trained}) than the machines use ({data.name}): expect less "
+        "agreement, as the theory speaks of one training set."
+    ]
+
+
+def give_warnings(sentences: Sequence[str]) -> None:
+    """Issue each sentence as a Python warning that points to the caller of the public function."""
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=3)

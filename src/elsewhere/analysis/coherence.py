@@ -51,12 +51,12 @@ def coherence_length(mosaic: Mosaic) -> Tensor:
 
     The square root of the mean size of the region that a pixel lies in, over all pixels of an image but plain ones
     (see `regions`): 1 when no two neighbours come from the same patch, sqrt(H W) when the whole image is one training
-    image, 0 when every pixel is plain.
+    image. NaN when every pixel is plain, as there is nothing to tell patches by.
     """
     is_plain = plain(mosaic)
     labels, counted = _regions(mosaic, is_plain).flatten(1), ~is_plain.flatten(1)
     sizes = torch.zeros_like(labels).scatter_add_(1, labels, torch.ones_like(labels)).gather(1, labels)
-    return ((sizes * counted).sum(1).double() / counted.sum(1).clamp(min=1)).sqrt()
+    return ((sizes * counted).sum(1).double() / counted.sum(1)).sqrt()
 
 
 @dataclass(frozen=True)

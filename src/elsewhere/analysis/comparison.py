@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +15,26 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import check_prediction, check_request, check_schedule, describe
+from elsewhere.analysis.checks import (
+    check_prediction,
+    check_request,
+    check_schedule,
+    describe,
+    give_warnings,
+    same_data,
+    training_note,
+)
+from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import DenoiserLike, Label
-from elsewhere.files import csv_text, write_text
+from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.pictures import save_bytes
 from elsewhere.progress import track
 from elsewhere.sampling import reverse_process
 from elsewhere.schedules import Schedule
+from elsewhere.phrases import count, decimal
 
 NETWORK = "network"
 METRICS = {"pearson_r": pearson_r, "r_squared": r_squared, "mse": mse, "cosine": cosine_similarity}
@@ -38,12 +48,14 @@ class Comparison:
 
     Attributes:
         images: name -> final images (B, C, H, W), the machines in the order given, then "network".
-        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), against the network.
+        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), against the network;
+            NaN where the metric is undefined, such as r of a constant image.
         nearest: name -> nearest training images, for every machine that knows its data, and for the network.
         seconds: name -> seconds it took to draw all images.
         windows: machine -> its locality schedule, where it looks through one.
         labels: names or numbers of the classes asked for, one a seed; empty when none was.
         settings: what is needed to run this again.
+        warnings: what a reader must know before the numbers: sentences, none when all is well.
     """
 
     images: dict[str, Tensor]
@@ -53,10 +65,11 @@ class Comparison:
     windows: dict[str, LocalitySchedule] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        medians = ", ".join(f"{name} {self.median(name, 'pearson_r'):.3f}" for name in self.machines)
-        return f"Comparison({self.seeds} seeds, median Pearson r: {medians})"
+        medians = ", ".join(f"{name} {decimal(self.median(name, 'pearson_r'))}" for name in self.machines)
+        return f"Comparison({count(self.seeds, 'seed')}, median Pearson r: {medians})"
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -69,32 +82,111 @@ class Comparison:
         return len(self.images[NETWORK])
 
     @property
+    def title(self) -> str:
+        """What was compared: the images and the network, as far as they have names."""
+        names = [self.settings.get("data"), self.settings.get("network_name")]
+        return " and ".join(name for name in names if name) or "Comparison"
+
+    @property
+    def near(self) -> bool:
+        """Whether any machine is near the network: its median R^2 is above 0.
+
+        At 0 the mean gray of each of the network's images would be as near; below, no machine describes the network,
+        and which of them is closer says nothing.
+        """
+        return any(self.median(name, "r_squared") > 0 for name in self.machines)
+
+    @property
+    def closest(self) -> tuple[str, ...]:
+        """The machines with the highest median Pearson r, several when they tie; empty when none is near.
+
+        Medians tie when they are equal to three decimals, as they are printed.
+        """
+        medians = {name: round(self.median(name, "pearson_r"), 3) for name in self.machines}
+        best = max((r for r in medians.values() if not np.isnan(r)), default=None)
+        return tuple(name for name, r in medians.items() if r == best) if self.near else ()
+
+    @property
     def leading(self) -> str:
-        """The machine that reports put first: "ELS" when it is there, else the one with the highest median r."""
-        if "ELS" in self.metrics:
-            return "ELS"
-        return max(self.machines, key=lambda name: self.median(name, "pearson_r"))
+        """The machine that reports put first: one of the closest, or of all where none is near; of several "ELS"."""
+        first = self.closest or self.machines
+        return "ELS" if "ELS" in first else first[0]
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Two machines to hold against each other: the other, and the leading one. None when there is only one.
+
+        The other is IS where it does not lead, else ELS, else the first of the others.
+        """
+        others = [name for name in self.machines if name != self.leading]
+        if not others:
+            return None
+        return next((name for name in ("IS", "ELS") if name in others), others[0]), self.leading
+
+    def verdict(self) -> str:
+        """Which machine is closer to the network, in one sentence; empty for one machine that is near."""
+        if not self.near:
+            medians = [self.median(name, "r_squared") for name in self.machines]
+            best = max((value for value in medians if not np.isnan(value)), default=None)
+            if best is None:
+                return "Which machine is closer to the network cannot be said: R^2 is undefined on every seed."
+            return (
+                f"No machine is near the network: the best median R^2 is {best:.3f}, and a picture of one gray would "
+                "reach 0."
+            )
+        if self.pair is None:
+            return ""
+        other, name = self.pair
+        if {other, name} <= set(self.closest):
+            return f"{name} and {other} are equally close to the network: their median r is the same to three decimals."
+        wins, seeds = self._wins(name, other)
+        undefined = self.seeds - seeds
+        left_out = f" ({undefined} left out: r is undefined)" if undefined else ""
+        return f"{name} is closer to the network than {other} on {wins} of {count(seeds, 'seed')}{left_out}."
 
     def median(self, machine: str, metric: str) -> float:
-        """Median of a metric over seeds."""
-        return float(np.median(self._metric(machine, metric)))
-
-    def beats(self, machine: str, other: str) -> float:
-        """Share of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
+        """Median of a metric over the seeds where it is defined; NaN where it never is. See `undefined`.
 
         Raises:
             ValueError: no machine of that name.
         """
-        return float((self._metric(machine, "pearson_r") > self._metric(other, "pearson_r")).mean())
+        return _median(self._metric(machine, metric))
+
+    def undefined(self, machine: str, metric: str) -> int:
+        """On how many seeds a metric is undefined (NaN), and left out of the median.
+
+        Raises:
+            ValueError: no machine of that name.
+        """
+        return int(np.isnan(self._metric(machine, metric)).sum())
+
+    def beats(self, machine: str, other: str) -> float:
+        """Share of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
+
+        Seeds on which either r is undefined are left out; NaN where that is every seed.
+
+        Raises:
+            ValueError: no machine of that name.
+        """
+        wins, seeds = self._wins(machine, other)
+        return wins / seeds if seeds else np.nan
+
+    def _wins(self, machine: str, other: str) -> tuple[int, int]:
+        """On how many seeds a machine has the higher r, and on how many both have one."""
+        ours, theirs = self._metric(machine, "pearson_r"), self._metric(other, "pearson_r")
+        return int((ours > theirs).sum()), int((~np.isnan(ours + theirs)).sum())
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a seed and name: the metrics (None for the network) and the nearest training image if known."""
+        """One row a seed and name: the metrics and the nearest training image.
+
+        None for metrics of the network, for undefined ones, and for a nearest training image that is not known.
+        """
         rows = []
         for seed in range(self.seeds):
             for name in self.images:
                 row: dict[str, Any] = {"seed": seed, "label": self.labels[seed] if self.labels else None, "name": name}
                 values = self.metrics.get(name)
-                row |= {metric: None if values is None else float(values[metric][seed]) for metric in METRICS}
+                row |= {metric: None if values is None else _number(values[metric][seed]) for metric in METRICS}
                 near = self.nearest.get(name)
                 row["nearest_index"] = None if near is None else int(near.indices[seed])
                 row["nearest_distance"] = None if near is None else float(near.distances[seed])
@@ -102,10 +194,12 @@ class Comparison:
         return rows
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Name -> metric -> {"median", "low", "high"}, also for "nearest_distance"; "copies" and "seconds".
+        """Name -> metric -> {"median", "low", "high", "undefined"}, also for "nearest_distance"; "copies", "seconds".
 
         low and high bound the 95 % bootstrap interval of the median (2,000 resamples of the seeds, always the
-        same ones). "copies" is the share of images nearer than one grey level, rms, to a training image.
+        same ones); None when fewer than two seeds have a value. "undefined" is the number of seeds where the metric is
+        undefined, which the median leaves out; it is None when that is all of them. "copies" is the share of images
+        nearer than one grey level, rms, to a training image.
         """
         result: dict[str, dict[str, Any]] = {}
         for name in self.images:
@@ -121,6 +215,8 @@ class Comparison:
         content = {
             "format": FORMAT,
             "settings": self.settings,
+            "warnings": self.warnings,
+            "closest": self.closest,
             "summary": self.summary(),
             "beats": {a: {b: self.beats(a, b) for b in self.machines if b != a} for a in self.machines},
             "windows": {
@@ -134,7 +230,7 @@ class Comparison:
             },
             "table": self.table(),
         }
-        return json.dumps(content, indent=1, allow_nan=False)
+        return json_text(content)
 
     def to_csv(self) -> str:
         """`table()` as CSV text with a header."""
@@ -151,9 +247,8 @@ class Comparison:
         # Here, not above: the report describes comparisons, and needs this module.
         from elsewhere.analysis.report import grid_png, render_report, scatter_png
 
-        title = self.settings.get("data") or "Comparison"
         scatter = scatter_png(self)
-        report, picture = render_report({title: self}), grid_png(self)
+        report, picture = render_report({self.title: self}), grid_png(self)
         folder = Path(folder)
         try:
             write_text(folder / "results.json", self.to_json() + "\n")
@@ -191,11 +286,14 @@ def compare(
         noise: standard normal (B, C, H, W), one seed an image.
         schedule: `schedules.cosine(20)` when None.
         label: class of every image or (B,), for the machines and the network.
-        about: further settings to put on record, such as the seed of the noise or the command line.
+        about: further settings to put on record, such as the seed of the noise or the command line. "network" is what
+            reports call the network.
         progress: show a bar with the time left for each machine.
 
     Returns:
-        A Comparison; `.save(folder)` writes the numbers, the pictures and a report.
+        A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings`, which the report
+        shows, say when the network drew no images at all, when a number is undefined, and when the network was trained
+        on other images; the first two are Python warnings, too.
 
     Raises:
         TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
@@ -215,7 +313,7 @@ def compare(
         images[name] = _draw(name, denoiser, x, schedule, labels, progress)
         seconds[name] = time.perf_counter() - started
     target = images[NETWORK]
-    metrics = {name: {m: f(images[name], target).cpu().numpy() for m, f in METRICS.items()} for name in machines}
+    metrics = {name: _agreement(images[name], target) for name in machines}
     data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
     data = {name: images for name, images in data.items() if images is not None}
     if data:
@@ -226,7 +324,29 @@ def compare(
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
     training = data.get(NETWORK)
     settings = _settings(machines, network, x, schedule, training, about)
-    return Comparison(images, metrics, nearest, seconds, localities, _label_names(labels, training), settings)
+    findings = [*judge_finals(target), *_undefined(metrics)]
+    give_warnings(findings)
+    notes = (*findings, *training_note(network, training))
+    return Comparison(images, metrics, nearest, seconds, localities, _label_names(labels, training), settings, notes)
+
+
+def _agreement(images: Tensor, target: Tensor) -> dict[str, np.ndarray]:
+    with warnings.catch_warnings():
+        # What is undefined is gathered for all machines, and said once: see `_undefined`.
+        warnings.simplefilter("ignore")
+        return {name: metric(images, target).cpu().numpy() for name, metric in METRICS.items()}
+
+
+def _undefined(metrics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+    """One sentence when Pearson r or R^2 is undefined somewhere, or none."""
+    counts = [
+        f"{title} of {name} on {undefined} of {count(len(values[metric]), 'seed')}"
+        for name, values in metrics.items()
+        for metric, title in (("pearson_r", "Pearson r"), ("r_squared", "R^2"))
+        if (undefined := int(np.isnan(values[metric]).sum()))
+    ]
+    why = "one picture is constant; medians leave these seeds out"
+    return [f"Undefined: {', '.join(counts)} ({why})."] if counts else []
 
 
 def _draw(
@@ -251,8 +371,10 @@ def _settings(
     return {
         "data": getattr(data, "name", ""),
         "data_images": 0 if data is None else len(data.images),
-        "same_data": _same_data(network, data),
+        "data_total": getattr(data, "total", None),
+        "same_data": same_data(network, data),
         "network": describe(network),
+        "network_name": dict(about or {}).get("network", ""),
         "machines": {name: describe(machine) for name, machine in machines.items()},
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
@@ -264,14 +386,6 @@ def _settings(
     }
 
 
-def _same_data(network: DenoiserLike, data: Any) -> bool | None:
-    """Whether the network was trained on exactly these images; None where either does not say."""
-    theirs = getattr(getattr(network, "spec", None), "fingerprint", "")
-    if not theirs or not hasattr(data, "fingerprint"):
-        return None
-    return bool(theirs == data.fingerprint())
-
-
 def _label_names(labels: Tensor | None, data: Any) -> tuple[str, ...]:
     if labels is None:
         return ()
@@ -279,8 +393,20 @@ def _label_names(labels: Tensor | None, data: Any) -> tuple[str, ...]:
     return tuple(classes[i] if i < len(classes) else str(i) for i in labels.tolist())
 
 
-def _median_interval(values: np.ndarray) -> dict[str, float]:
-    """Median over seeds with its 95 % percentile-bootstrap interval."""
-    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
-    return {"median": float(np.median(values)), "low": float(low), "high": float(high)}
+def _median(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(np.median(defined)) if len(defined) else np.nan
+
+
+def _median_interval(values: np.ndarray) -> dict[str, float | int | None]:
+    """Median over the seeds that have a value, with its 95 % percentile-bootstrap interval; see `summary`."""
+    defined = values[~np.isnan(values)]
+    low = high = None
+    if len(defined) > 1:
+        picks = np.random.default_rng(0).integers(len(defined), size=(RESAMPLES, len(defined)))
+        low, high = (float(end) for end in np.quantile(np.median(defined[picks], axis=1), [0.025, 0.975]))
+    return {"median": _number(_median(values)), "low": low, "high": high, "undefined": len(values) - len(defined)}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +12,19 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import check_request, check_schedule, describe
+from elsewhere.analysis.checks import check_request, check_schedule, describe, give_warnings, training_note
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
+from elsewhere.analysis.figures import head_figure
+from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import pearson_r, r_squared
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
 from elsewhere.denoiser import DenoiserLike, Label
-from elsewhere.files import write_text
+from elsewhere.files import json_text, write_text
 from elsewhere.pictures import Column, save_figure
 from elsewhere.sampling import sample
+from elsewhere.phrases import decimal
 from elsewhere.schedules import Schedule
 
 FORMAT = "elsewhere.explanation/1"
@@ -38,11 +40,13 @@ class Explanation:
         mosaics: of every step from noise to image, or of the last step alone.
         network: what a trained network drew from the same noises, (B, C, H, W), or None.
         settings: what is needed to run this again.
+        warnings: what a reader must know before the numbers: sentences, none when all is well.
     """
 
     mosaics: tuple[Mosaic, ...]
     network: Tensor | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def mosaic(self) -> Mosaic:
@@ -51,7 +55,10 @@ class Explanation:
 
     @property
     def agreement(self) -> dict[str, np.ndarray]:
-        """ "pearson_r" and "r_squared" of machine and network, image by image; empty without a network."""
+        """ "pearson_r" and "r_squared" of machine and network, image by image; empty without a network.
+
+        NaN, and a warning, where one is undefined: see `analysis.pearson_r` and `analysis.r_squared`.
+        """
         if self.network is None:
             return {}
         images = self.mosaic.x0
@@ -63,12 +70,21 @@ class Explanation:
         header = ("image", "most credit", *("Pearson r", "R^2")[: len(self.agreement)], "patch side", "beyond the top")
         credits, lengths = self.mosaic.credits(), coherence_length(self.mosaic).tolist()
         rows: list[tuple[str, ...]] = []
+        both = self.agreement
         for i, credit in enumerate(credits):
             share, source = credit.max(0)
-            agreement = [f"{values[i]:.3f}" for values in self.agreement.values()]
+            agreement = [decimal(values[i]) for values in both.values()]
             left_over = float(self.mosaic.unexplained[i].mean())
             most = f"{float(share):.1%} to #{int(source)}"
-            rows.append((str(i), most, *agreement, f"{lengths[i]:.2f} pixels", f"{left_over:.1%}"))
+            rows.append(
+                (
+                    str(i),
+                    most,
+                    *agreement,
+                    f"{lengths[i]:.2f} pixels" if lengths[i] == lengths[i] else "undefined: plain",
+                    f"{left_over:.1%}",
+                )
+            )
         return header, rows
 
     def to_json(self) -> str:
@@ -98,8 +114,14 @@ class Explanation:
             }
             for mosaic in self.mosaics
         ]
-        content = {"format": FORMAT, "settings": self.settings, "images": images, "steps": steps}
-        return json.dumps(content, indent=1, allow_nan=False)
+        content = {
+            "format": FORMAT,
+            "settings": self.settings,
+            "warnings": self.warnings,
+            "images": images,
+            "steps": steps,
+        }
+        return json_text(content)
 
     def save(
         self, folder: str | Path, *, pixel: tuple[int, int] | None = None, parquet: bool = False, json: bool = False
@@ -123,6 +145,7 @@ class Explanation:
         folder = Path(folder)
         files = [folder / "explanation.json", folder / "mosaic.png"]
         figure = mosaic_figure(self.mosaic, pixel=pixel, beside=self._beside())
+        head_figure(figure, self.warnings)
         write_text(files[0], self.to_json() + "\n")
         save_figure(files[1], figure)
         if len(self.mosaics) > 1:
@@ -140,7 +163,7 @@ class Explanation:
         if self.network is None:
             return None
         numbers = zip(*self.agreement.values(), strict=True)
-        return Column("network", "", self.network, [f"r {r:.3f}, R$^2$ {r2:.3f}" for r, r2 in numbers])
+        return Column("network", "", self.network, [f"r {decimal(r)}, R² {decimal(r2)}" for r, r2 in numbers])
 
 
 def explain_images(
@@ -193,6 +216,7 @@ def explain_images(
         "network": None if network is None else describe(network),
         "data": known.data.name if known.data else "",
         "data_images": len(known),
+        "data_total": known.data.total if known.data else None,
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
         "seeds": len(x),
@@ -202,4 +226,7 @@ def explain_images(
         "torch": torch.__version__,
         **({"about": dict(about)} if about else {}),
     }
-    return Explanation(mosaics, theirs, settings)
+    findings = [] if theirs is None else judge_finals(theirs)
+    give_warnings(findings)
+    notes = (*findings, *([] if network is None else training_note(network, known.data)))
+    return Explanation(mosaics, theirs, settings, notes)

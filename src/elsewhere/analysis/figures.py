@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from elsewhere.machines.locality import LocalitySchedule
-from elsewhere.pictures import new_figure
+from elsewhere.pictures import literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,14 +23,14 @@ def calibration_heat_map(schedule: LocalitySchedule) -> Figure:
     from matplotlib.colors import LogNorm
 
     details = schedule.details
-    means = np.array(details[details["criterion"]]["mean"])
+    means = np.array(details[details["criterion"]]["mean"], np.float64)
     loss = 1 - means if details["criterion"] == "cosine" else means
     smallest = np.finfo(float).eps  # a perfect match is 0, which no ratio can show
-    ratio = (loss + smallest) / (loss.min(1, keepdims=True) + smallest)
+    ratio = (loss + smallest) / (np.nanmin(loss, 1, keepdims=True) + smallest)
     figure = new_figure(8, 4.6)
     axes = figure.subplots()
     levels, sides = np.arange(len(schedule.sigmas)), details["windows"]
-    norm = LogNorm(1, max(1.1, min(10.0, float(ratio.max()))))
+    norm = LogNorm(1, max(1.1, min(10.0, float(np.nanmax(ratio)))))
     mesh = axes.pcolormesh(levels, np.arange(len(sides)), ratio.T, norm=norm, cmap="viridis_r", shading="nearest")
     rows = [sides.index(window) for window in schedule.windows]
     axes.plot(levels, rows, "o-", color="white", markeredgecolor="black", linewidth=1, label="chosen window")
@@ -43,6 +44,7 @@ def calibration_heat_map(schedule: LocalitySchedule) -> Figure:
     ticks = [tick for tick in (1, 1.1, 1.2, 1.5, 2, 3, 5, 10) if tick <= float(norm.vmax or 1)]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.ax.minorticks_off()
+    head_figure(figure, details.get("warnings", ()))
     return figure
 
 
@@ -64,7 +66,7 @@ def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
         if tied:
             low, high = [min(sides) for sides in tied], [max(sides) for sides in tied]
             axes.fill_between(schedule.sigmas, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=name)
+        axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=literal(name, 40))
     top = 1.08 * max(max(schedule.windows) for schedule in schedules.values())
     axes.set(xscale="log", xlabel="noise level sigma", ylabel="window side (pixels)", ylim=(0, top))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -72,18 +74,29 @@ def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
     axes.invert_xaxis()
     axes.legend(frameon=False)
     _plain(axes)
+    head_figure(
+        figure, dict.fromkeys(note for schedule in schedules.values() for note in schedule.details.get("warnings", ()))
+    )
     return figure
 
 
-def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) -> Figure:
-    """One dot a seed: Pearson r with the network of two machines; above the diagonal the second one is closer."""
+def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray, near: bool) -> Figure:
+    """One dot a seed: Pearson r with the network of two machines; above the diagonal the second one is closer.
+
+    Seeds on which r is undefined (NaN) for either have no dot; at least one must have both. Where neither machine is
+    near the network, the title says that instead of which one is closer.
+    """
     figure = new_figure(4.4, 4.4)
     axes = figure.subplots()
+    x_name, y_name = literal(x_name, 24), literal(y_name, 24)
+    defined = ~np.isnan(x + y)
+    x, y = x[defined], y[defined]
     low = max(-1.0, min(0.0, float(np.floor(10 * min(x.min(), y.min())) / 10)))
     axes.plot([low, 1], [low, 1], color="0.6", linewidth=1)
     axes.fill_between([low, 1], [low, 1], 1, color=COLOURS[0], alpha=0.06, linewidth=0)
     axes.scatter(x, y, s=28, color=COLOURS[0], edgecolor="white", linewidth=0.6, zorder=3, clip_on=False)
-    axes.set_title(f"{y_name} is closer on {(y > x).sum()} of {len(x)}", loc="left", fontsize=10)
+    title = f"{y_name} is closer on {(y > x).sum()} of {len(x)}" if near else "No machine is near the network"
+    axes.set_title(title, loc="left", fontsize=10)
     axes.set(xlim=(low, 1), ylim=(low, 1), aspect="equal")
     axes.set(xlabel=f"Pearson r of {x_name} with the network", ylabel=f"Pearson r of {y_name} with the network")
     _plain(axes)
@@ -115,6 +128,13 @@ def distance_histogram(training: np.ndarray, generated: np.ndarray, near: float)
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
     _plain(axes)
     return figure
+
+
+def head_figure(figure: Figure, notes: Iterable[str]) -> None:
+    """Sentences above everything else: what a reader must know first."""
+    text = "\n".join(fill(literal(note, 400), int(12 * figure.get_figwidth())) for note in notes)
+    if text:
+        figure.suptitle(text, x=0.02, ha="left", fontsize=9, color=COLOURS[1])
 
 
 def _colours(count: int) -> list[str]:

@@ -1,42 +1,47 @@
 """How alike two images are, one number an image, computed in float64.
 
 All take a prediction and a target of one shape (B, C, H, W), treat an image as one vector of all its pixels and
-channels, and return float64 (B,). Where a ratio is 0/0 the value is 0: an image without any variation explains
-nothing and has nothing to explain, and a zero vector has no direction.
+channels, and return float64 (B,). Where a ratio would be x/0 the number is undefined: it is NaN, and a warning says for
+how many images and why.
 """
 
 from __future__ import annotations
 
+import warnings
+
+import torch
 from torch import Tensor
 
 from elsewhere.denoiser import check_images
+from elsewhere.phrases import count
 
 
 def pearson_r(prediction: Tensor, target: Tensor) -> Tensor:
     """Pearson's r of the pixels: cosine of the mean-removed images, in [-1, 1].
 
-    This is the number that Kamb & Ganguli (2025) print as "r^2". 0 where either image is constant.
+    This is the number that Kamb & Ganguli (2025) print as "r^2". NaN where either image is constant.
 
     Raises:
         TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
     """
-    return _cosine(*(_centred(v) for v in _vectors(prediction, target)))
+    predicted, true = (_centred(v) for v in _vectors(prediction, target))
+    return _defined("Pearson r", _cosine(predicted, true), "an image is constant")
 
 
 def cosine_similarity(prediction: Tensor, target: Tensor) -> Tensor:
-    """Cosine of the angle between the images, in [-1, 1]. 0 where either image is all zero.
+    """Cosine of the angle between the images, in [-1, 1]. NaN where either image is all zero.
 
     Raises:
         TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
     """
-    return _cosine(*_vectors(prediction, target))
+    return _defined("the cosine", _cosine(*_vectors(prediction, target)), "an image is all zero")
 
 
 def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
     """Coefficient of determination: the share of the target's variance that the prediction explains, at most 1.
 
     1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 where the target's own mean would
-    have been the better prediction; 0 where the target is constant.
+    have been the better prediction; NaN where the target is constant.
 
     Raises:
         TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
@@ -44,7 +49,7 @@ def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
     predicted, true = _vectors(prediction, target)
     left_over = (true - predicted).square().sum(1)
     total = _centred(true).square().sum(1)
-    return (1 - left_over / total).where(total > 0, 0.0)
+    return _defined("R^2", (1 - left_over / total).where(total > 0, torch.nan), "the target is constant")
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
@@ -75,4 +80,14 @@ def _centred(vectors: Tensor) -> Tensor:
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     lengths = a.square().sum(1).sqrt() * b.square().sum(1).sqrt()
     cosine: Tensor = (a * b).sum(1) / lengths
-    return cosine.where(lengths > 0, 0.0).clamp(-1, 1)
+    return cosine.where(lengths > 0, torch.nan).clamp(-1, 1)
+
+
+def _defined(name: str, values: Tensor, why: str) -> Tensor:
+    """The values; a warning where some are undefined."""
+    undefined = int(values.isnan().sum())
+    if undefined:
+        warnings.warn(
+            f"{name} is undefined (NaN) for {undefined} of {count(len(values), 'image')}: {why}", stacklevel=3
+        )
+    return values

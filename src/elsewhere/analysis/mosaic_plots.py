@@ -108,7 +108,10 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
     axes = below.subplots()
     sigmas = [mosaic.sigmas[index] for mosaic in mosaics]
     lengths = torch.stack([coherence_length(mosaic) for mosaic in mosaics]).cpu().numpy()
-    low, middle, high = np.quantile(lengths, [0.25, 0.5, 0.75], axis=1)
+    # Images that are plain throughout have no patches to measure; a step with no others is a gap in the curve.
+    rows = [row[~np.isnan(row)] for row in lengths]
+    parts = [np.quantile(row, [0.25, 0.5, 0.75]) if len(row) else np.full(3, np.nan) for row in rows]
+    low, middle, high = np.array(parts).T
     axes.fill_between(sigmas, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
     axes.plot(sigmas, middle, "o-", color=COLOURS[0], markersize=4, label="patch pasted whole")
     windows = [mosaic.windows[index] for mosaic in mosaics]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from elsewhere import __version__
@@ -14,6 +15,7 @@ from elsewhere.analysis.comparison import NETWORK, Comparison
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.files import write_text
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
+from elsewhere.phrases import count, decimal, part_of
 
 FULL_NAMES = {
     "IS": "ideal",
@@ -61,13 +63,15 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
 
 def environment() -> Environment:
     """Where templates of pages come from; what they are given is text, not markup."""
-    return Environment(
+    pages = Environment(
         loader=PackageLoader("elsewhere.analysis", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.globals["count"], pages.globals["decimal"] = count, decimal
+    return pages
 
 
 def grid_png(comparison: Comparison) -> bytes:
@@ -80,20 +84,13 @@ def grid_png(comparison: Comparison) -> bytes:
 
 
 def scatter_png(comparison: Comparison) -> bytes | None:
-    """Pearson r of one machine against another over seeds; None when there is only one machine."""
-    pair = _pair(comparison)
-    if pair is None:
+    """Pearson r of one machine against another over seeds; None when there is only one machine, or no seed with both."""
+    if comparison.pair is None:
         return None
-    x, y = (comparison.metrics[name]["pearson_r"] for name in pair)
-    return figure_png(agreement_scatter(pair[0], x, pair[1], y))
-
-
-def _pair(comparison: Comparison) -> tuple[str, str] | None:
-    """The machine reports put first, and the one to hold it against: IS, or the first other."""
-    others = [name for name in comparison.machines if name != comparison.leading]
-    if not others:
+    x, y = (comparison.metrics[name]["pearson_r"] for name in comparison.pair)
+    if np.isnan(x + y).all():
         return None
-    return ("IS" if "IS" in others else others[0]), comparison.leading
+    return figure_png(agreement_scatter(comparison.pair[0], x, comparison.pair[1], y, comparison.near))
 
 
 def _columns(comparison: Comparison) -> list[dict[str, Any]]:
@@ -102,7 +99,7 @@ def _columns(comparison: Comparison) -> list[dict[str, Any]]:
             "title": name,
             "subtitle": FULL_NAMES.get(name, ""),
             "images": comparison.images[name],
-            "captions": [f"r = {r:.2f}" for r in comparison.metrics[name]["pearson_r"]],
+            "captions": [f"r = {r:.2f}" if r == r else "r undefined" for r in comparison.metrics[name]["pearson_r"]],
         }
         for name in comparison.machines
     ]
@@ -138,38 +135,40 @@ def _section(title: str, comparison: Comparison) -> dict[str, Any]:
     curves = figure_png(window_curves(comparison.windows)) if comparison.windows else None
     return {
         "title": title,
+        "warnings": comparison.warnings,
         "headline": _headline(comparison),
         "memory": _memory(comparison),
         "medians": _medians(comparison),
         "columns": columns,
         "rows": rows[:FIRST_ROWS],
         "more": rows[FIRST_ROWS:],
-        "pair": _pair(comparison),
+        "pair": comparison.pair,
+        "over": count(comparison.seeds, "seed"),
+        "intervals": comparison.seeds > 1,
         "scatter": None if scatter is None else data_uri(scatter),
         "curves": None if curves is None else data_uri(curves),
         "settings": _settings(comparison),
-        "same_data": comparison.settings["same_data"],
     }
 
 
 def _headline(comparison: Comparison) -> str:
     """The measured agreement, in words."""
+    if not comparison.near:
+        return comparison.verdict()
     name = comparison.leading
     r = comparison.summary()[name]["pearson_r"]
     full = f"the {FULL_NAMES[name]} machine ({name})" if name in FULL_NAMES else name
-    text = (
-        f"From the same noise, {full} and the network draw images that agree with a median Pearson r of "
-        f"{r['median']:.2f} (95 % interval {r['low']:.2f} to {r['high']:.2f}, {_count(comparison.seeds, 'seed')})."
-    )
-    pair = _pair(comparison)
-    if pair is None:
+    seeds = count(comparison.seeds - r["undefined"], "seed")
+    if r["low"] is None:
+        text = f"From the same noise, {full} and the network draw images that agree with a Pearson r of "
+        text += f"{decimal(r['median'], '.2f')} ({seeds})."
+    else:
+        text = f"From the same noise, {full} and the network draw images that agree with a median Pearson r of "
+        text += f"{r['median']:.2f} (95 % interval {r['low']:.2f} to {r['high']:.2f}, {seeds})."
+    if comparison.pair is None:
         return text
-    other = pair[0]
-    wins = round(comparison.beats(name, other) * comparison.seeds)
-    return (
-        f"{text} {other} reaches {comparison.median(other, 'pearson_r'):.2f}; "
-        f"{name} is closer to the network than {other} on {wins} of {comparison.seeds}."
-    )
+    other = comparison.pair[0]
+    return f"{text} {other} reaches {decimal(comparison.median(other, 'pearson_r'), '.2f')}. {comparison.verdict()}"
 
 
 def _memory(comparison: Comparison) -> str:
@@ -177,16 +176,14 @@ def _memory(comparison: Comparison) -> str:
     counts = [f"{name} {int(near.copies.sum())}" for name, near in comparison.nearest.items()]
     if not counts:
         return ""
-    return f"Copies of a training image, out of {_count(comparison.seeds, 'image')}: {', '.join(counts)}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    read, total = comparison.settings["data_images"], comparison.settings["data_total"]
+    among = f" Looked at were {part_of(read, total, 'training image')}." if total and total > read else ""
+    return f"Copies of a training image, out of {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
 
 
 def _medians(comparison: Comparison) -> list[dict[str, Any]]:
     return [
-        {"name": name, "full": FULL_NAMES.get(name, ""), "leading": name == comparison.leading, "values": values}
+        {"name": name, "full": FULL_NAMES.get(name, ""), "leading": name in comparison.closest, "values": values}
         for name, values in comparison.summary().items()
     ]
 
@@ -195,9 +192,12 @@ def _settings(comparison: Comparison) -> list[tuple[str, str]]:
     """What a reader needs to run it again, as (name, value)."""
     settings = comparison.settings
     sigmas = settings["sigmas"]
+    images = part_of(settings["data_images"], settings["data_total"], "image")
+    about = {name: value for name, value in settings.get("about", {}).items() if name != "network"}
+    called = f"{settings['network_name']}: " if settings["network_name"] else ""
     lines = [
-        ("training images", f"{settings['data']}, {settings['data_images']} images" if settings["data"] else "unknown"),
-        ("network", settings["network"]),
+        ("training images", f"{settings['data']}, {images}" if settings["data"] else "unknown"),
+        ("network", called + settings["network"]),
         *settings["machines"].items(),
         *(
             (f"{'tapered ' if s.taper else ''}windows of {n}", ", ".join(map(str, s.windows)))
@@ -206,6 +206,6 @@ def _settings(comparison: Comparison) -> list[tuple[str, str]]:
         ("schedule", f"{settings['schedule']}, sigma {sigmas[0]:.4g} to {sigmas[-2]:.4g}, then 0"),
         ("seeds", f"{settings['seeds']}, noise SHA-256 {settings['noise_sha256'][:16]}"),
         ("versions", f"elsewhere {settings['version']}, torch {settings['torch']}"),
-        *settings.get("about", {}).items(),
+        *about.items(),
     ]
     return [(str(name), str(value)) for name, value in lines]

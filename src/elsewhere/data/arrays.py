@@ -98,7 +98,9 @@ def from_array(array: NDArray[Any], request: Request, name: str = "images") -> I
         raise TypeError("source is an array of Python objects: stack images of one size, np.stack(list_of_images)")
     _check_shape(array.shape, "source")
     count = request.count(len(array), "source")
-    images = conform(to_bytes(channels_first(array, "source"), "source", request.value_range)[:count], request, "source")
+    images = conform(
+        to_bytes(channels_first(array, "source"), "source", request.value_range)[:count], request, "source"
+    )
     return ImageSet(torch.from_numpy(images.copy()), name=name)
 
 
@@ -251,7 +253,9 @@ def _read_labels(member: _Member, total: int, count: int) -> Tensor:
 
 def _read_range(member: _Member) -> tuple[float, float]:
     if member.shape != (2,) or member.dtype.kind not in "iuf":
-        raise TypeError(f"{member.name} must be two numbers, (black, white), got {member.dtype} of shape {member.shape}")
+        raise TypeError(
+            f"{member.name} must be two numbers, (black, white), got {member.dtype} of shape {member.shape}"
+        )
     black, white = map(float, member.read(2))
     if not (math.isfinite(black) and math.isfinite(white)) or black == white:
         raise ValueError(f"{member.name} must be two finite values that differ, (black, white), got {black}, {white}")
@@ -283,9 +287,7 @@ class _Keys:
     classes: str | None = None
 
 
-def _choose(
-    archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], request: Request, shown: str
-) -> _Keys:
+def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], request: Request, shown: str) -> _Keys:
     """Which arrays hold the images, the labels and the names of the classes."""
     keys = tuple(entries)
     classes = _find(keys, ("classes",)) if request.labels else None

@@ -97,7 +97,9 @@ def _load(path: Path, request: Request, name: str) -> ImageSet:
                     "put the right labels beside it, or none"
                 )
             labels = torch.from_numpy(_rows(stream, label_shape, count, beside).astype(np.int64))
-    return ImageSet(torch.from_numpy(conform(to_bytes(images, str(path), request.value_range), request, str(path))), labels, name)
+    return ImageSet(
+        torch.from_numpy(conform(to_bytes(images, str(path), request.value_range), request, str(path))), labels, name
+    )
 
 
 def _labels_beside(path: Path) -> Path | None:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.data.request import BEYOND
 from elsewhere.limits import MOST_CLASSES
+from elsewhere.phrases import part_of
 
 CONVERT = "load_images(array) takes bool, uint8 and floats in all usual layouts"
 
@@ -84,6 +86,21 @@ class ImageSet:
         return channels, height, width
 
     @property
+    def total(self) -> int:
+        """How many images the source has, of which these are the first."""
+        return len(self) + self.left_out.get(BEYOND, 0)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the source has more images than these."""
+        return self.total > len(self)
+
+    @property
+    def amount(self) -> str:
+        """How many images, in words: "4000 images", or "only the first 100 of 4000 images"."""
+        return part_of(len(self), self.total, "image")
+
+    @property
     def num_classes(self) -> int:
         """Highest label + 1; 0 when the set has no labels."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
@@ -99,7 +116,8 @@ class ImageSet:
         if limit < 1 or limit > len(self):
             raise ValueError(f"limit must be between 1 and {len(self)}, the size of {self.name}, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]
-        return replace(self, images=self.images[:limit], labels=labels)
+        left_out = {**self.left_out, BEYOND: self.total - limit}
+        return replace(self, images=self.images[:limit], labels=labels, left_out=left_out)
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network."""

@@ -32,7 +32,7 @@ class Pattern:
         wavelength: dominant distance from one crest to the next, in pixels.
         euler: bright regions less holes in them, a whole number.
         density: the same for a square of one wavelength: spots about 1, holes about -1, bands about 0.
-        anisotropy: 0 when edges face all directions alike, 1 when they all face one.
+        anisotropy: 0 when edges face all directions alike, 1 when they all face one; NaN without edges.
         bright: share of the pixels that are bright.
     """
 
@@ -109,11 +109,14 @@ def euler_number(bright: Tensor) -> int:
 
 
 def anisotropy(image: Tensor) -> float:
-    """How much the gradients of an image (H, W) share one direction: (l1 - l2) / (l1 + l2) of their mean tensor."""
+    """How much the gradients of an image (H, W) share one direction: (l1 - l2) / (l1 + l2) of their mean tensor.
+
+    NaN where there are no gradients.
+    """
     down = image.roll(-1, 0) - image.roll(1, 0)
     across = image.roll(-1, 1) - image.roll(1, 1)
     a, b, c = (float((x * y).double().mean()) for x, y in ((down, down), (across, across), (down, across)))
-    return math.hypot(a - b, 2 * c) / (a + b) if a + b > 0 else 0.0
+    return math.hypot(a - b, 2 * c) / (a + b) if a + b > 0 else math.nan
 
 
 def _power(image: Tensor) -> tuple[Tensor, Tensor]:

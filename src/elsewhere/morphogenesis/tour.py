@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from elsewhere.files import write_text
+from elsewhere.files import json_text, write_text
 from elsewhere.morphogenesis.films import COLOURS, coloured, save_film, side_by_side
 from elsewhere.morphogenesis.growth import growth_schedule, pattern_machine
 from elsewhere.morphogenesis.patterns import Pattern, measure
@@ -94,7 +93,7 @@ def tour(out: str | Path, seed: int = 0, side: int = 192, *, progress: bool = Fa
     save_bytes(folder / "healing.png", picture_png(healing_picture(recoveries)))
     save_film(folder / "film.gif", film_frames("labyrinth", seed, FRAMES, progress=progress))
     found = Tour(growths, recoveries)
-    write_text(folder / "figures.json", json.dumps(found.figures(), indent=1) + "\n")
+    write_text(folder / "figures.json", json_text(found.figures()) + "\n")
     return found
 
 

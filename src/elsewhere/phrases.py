@@ -1,0 +1,42 @@
+"""Numbers in words, the same in the terminal, in reports and in errors."""
+
+from __future__ import annotations
+
+import math
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun, singular or plural: "1 seed", "2 seeds", "0 copies".
+
+    Args:
+        number: how many.
+        noun: its name in the singular.
+        plural: its name in the plural, `noun` and an s when None.
+
+    Example:
+        >>> count(1, "seed"), count(3, "copy", "copies")
+        ('1 seed', '3 copies')
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def decimal(value: float | None, form: str = ".3f") -> str:
+    """A number in a format, or "undefined" for None and NaN.
+
+    Example:
+        >>> decimal(0.5), decimal(float("nan"))
+        ('0.500', 'undefined')
+    """
+    return "undefined" if value is None or math.isnan(value) else format(value, form)
+
+
+def part_of(number: int, total: int | None, noun: str) -> str:
+    """How many there are, and that they are only the first of `total` where that is more.
+
+    Example:
+        >>> part_of(4000, 4000, "image"), part_of(100, 4000, "image")
+        ('4000 images', 'only the first 100 of 4000 images')
+    """
+    if total is None or number >= total:
+        return count(number, noun)
+    return f"only the first {number} of {count(total, noun)}"
