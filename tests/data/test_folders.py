@@ -13,7 +13,6 @@ from elsewhere.data import load_images
 from elsewhere.data.folders import natural
 from tests.data.toys import few, pixels, refused, write_picture
 
-
 BASE = 100
 
 

@@ -30,11 +30,11 @@ from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule
+from elsewhere.phrases import count, decimal
 from elsewhere.pictures import save_bytes
 from elsewhere.progress import track
 from elsewhere.sampling import reverse_process
 from elsewhere.schedules import Schedule
-from elsewhere.phrases import count, decimal
 
 NETWORK = "network"
 METRICS = {"pearson_r": pearson_r, "r_squared": r_squared, "mse": mse, "cosine": cosine_similarity}

@@ -22,9 +22,9 @@ from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.files import json_text, write_text
+from elsewhere.phrases import decimal
 from elsewhere.pictures import Column, save_figure
 from elsewhere.sampling import sample
-from elsewhere.phrases import decimal
 from elsewhere.schedules import Schedule
 
 FORMAT = "elsewhere.explanation/1"

@@ -14,8 +14,8 @@ from elsewhere import __version__
 from elsewhere.analysis.comparison import NETWORK, Comparison
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.files import write_text
-from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 from elsewhere.phrases import count, decimal, part_of
+from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 
 FULL_NAMES = {
     "IS": "ideal",

@@ -12,7 +12,7 @@ WORDS = {
     "unlabeled": "unlabeled unlabelled",
 }
 KIND = {word: kind for kind, words in WORDS.items() for word in words.split()}
-FILLERS = frozenset("set data dataset split part image images img imgs pictures photos".split())
+FILLERS = frozenset(["set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "pictures", "photos"])
 
 
 def kind_of(name: str) -> str | None:
