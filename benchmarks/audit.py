@@ -28,7 +28,7 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.analysis.auditing import YOON
 from elsewhere.analysis.neighbours import Placing, place
-from elsewhere.choices import published_locality
+from elsewhere.machines.locality import published_locality
 from elsewhere.data.images import to_uint8
 from elsewhere.files import write_text
 

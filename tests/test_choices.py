@@ -10,6 +10,7 @@ import torch
 
 import elsewhere as els
 from elsewhere import choices
+from elsewhere.machines.locality import published_locality
 from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 
@@ -38,20 +39,13 @@ def test_a_class_by_name_or_number() -> None:
         choices.choose_labels("sock", 2, data)
 
 
-def test_published_windows_shrink_as_noise_falls() -> None:
-    schedule = choices.published_locality()
-    assert schedule.sigmas == els.schedules.cosine(20).sigmas[:-1]
-    assert list(schedule.windows) == sorted(schedule.windows, reverse=True)
-    assert (schedule(80.0), schedule(0.08)) == (17, 3)
-
-
 def test_the_window_asked_for_comes_first(tmp_path: Path) -> None:
     path = tmp_path / "windows.json"
     schedule = els.LocalitySchedule((1.0,), (5,))
     schedule.save(path)
     assert choices.choose_window("els", "fashion-resnet", 7, None)[0] == 7
     assert choices.choose_window("els", "fashion-resnet", None, path)[0] == schedule
-    assert choices.choose_window("els", None, None, None)[0] == choices.published_locality()
+    assert choices.choose_window("els", None, None, None)[0] == published_locality()
     with pytest.raises(ValueError, match="give one of them"):
         choices.choose_window("els", None, 7, path)
 

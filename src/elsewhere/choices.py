@@ -15,18 +15,15 @@ from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders
+from elsewhere.machines.locality import published_locality
 from elsewhere.networks import SHIPPED, load_network
 from elsewhere.networks.resnet import Padding
-from elsewhere.schedules import cosine
 
 MachineName = Literal["is", "ls", "els"]
 WindowedName = Literal["ls", "els"]
 
 NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
 """The shipped network whose calibrated windows stand for an embedded set when no other network is named."""
-
-PUBLISHED = (3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17)
-"""Windows of Kamb & Ganguli (2025) for a ResNet with zero padding on CIFAR-10, t = 1/20, 2/20, ..., 1."""
 
 
 def make_windowed(
@@ -60,12 +57,6 @@ def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySch
         f"no calibrated windows came with the network {network!r}: run `elsewhere calibrate` for it, "
         "then give the file with --locality"
     )
-
-
-def published_locality() -> LocalitySchedule:
-    """Windows to begin with where nothing is calibrated: the published ones of a ResNet on CIFAR-10."""
-    details = {"origin": "Kamb & Ganguli (2025), CIFAR-10, ResNet with zero padding"}
-    return LocalitySchedule(cosine(20).sigmas[:-1], PUBLISHED[::-1], details)
 
 
 def choose_window(

@@ -1,6 +1,9 @@
-"""How arrays that come from outside lie in memory, made uniform in one place."""
+"""What comes from outside made uniform in one place: how arrays lie in memory, and torch's process-wide defaults."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -22,3 +25,21 @@ def plain(values: Tensor | np.ndarray) -> Tensor:
         return torch.from_numpy(native)
     # Conjugated and negated views are marked as such, and their memory holds other numbers.
     return values.resolve_conj().resolve_neg().contiguous()
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """torch's own state, whatever the user has set: float32 on the processor by default, gradients recorded.
+
+    For modules, training and code of other libraries, which take dtype and device from nowhere else; tensors of this
+    library name both. The default dtype is one for all threads.
+    """
+    before = torch.get_default_dtype()
+    elsewhere = torch.get_default_device().type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        # A device that is set here costs every call of torch a detour through Python.
+        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if elsewhere else nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(before)

@@ -12,17 +12,20 @@ from itertools import pairwise
 
 import numpy as np
 
+from elsewhere.denoiser import check_level
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Noise levels of a reverse process.
 
     Attributes:
-        sigmas: strictly decreasing noise levels, the last one 0. A run with n + 1 levels calls the denoiser n times.
+        sigmas: strictly decreasing noise levels within `denoiser.SIGMAS`, and a final 0. A run with n + 1 levels calls
+            the denoiser n times.
         name: what reports call it.
 
     Raises:
-        ValueError: fewer than two levels, not decreasing, or not ending at zero.
+        ValueError: fewer than two levels, not decreasing, not ending at zero, or out of range.
     """
 
     sigmas: tuple[float, ...]
@@ -33,6 +36,10 @@ class Schedule:
         object.__setattr__(self, "sigmas", levels)
         if len(levels) < 2 or not all(math.isfinite(level) for level in levels):
             raise ValueError(f"a schedule needs at least one finite sigma and a final 0, got {levels}")
+        for level in levels[:-1]:
+            # A level that does not decrease is named below, with all the others.
+            if level > 0:
+                check_level(level, "every one of sigmas but the last")
         if levels[-1] != 0 or any(a <= b for a, b in pairwise(levels)):
             raise ValueError(f"sigmas must decrease strictly and end at 0, got {levels}")
 

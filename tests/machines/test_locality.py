@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from elsewhere.machines.locality import LocalitySchedule
+import elsewhere as els
+from elsewhere.machines.base import WindowedMachine
+from elsewhere.machines.locality import LocalitySchedule, published_locality
 
 
 def test_the_window_of_the_nearest_level_in_log_sigma_is_taken() -> None:
@@ -62,3 +65,29 @@ def test_files_from_before_windows_could_be_tapered_are_read(tmp_path: Path) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.json"):
         LocalitySchedule.load(tmp_path / "gone.json")
+
+
+def test_published_windows_shrink_as_noise_falls() -> None:
+    schedule = published_locality()
+    assert schedule.sigmas == els.schedules.cosine(20).sigmas[:-1]
+    assert list(schedule.windows) == sorted(schedule.windows, reverse=True)
+    assert (schedule(80.0), schedule(0.08)) == (17, 3)
+
+
+@pytest.mark.parametrize("machine", [els.LocalScore, els.EquivariantLocalScore])
+def test_a_missing_window_is_the_published_schedule_and_the_repr_says_so(machine: type[WindowedMachine]) -> None:
+    data = els.load_images("fashion-mini", 20)
+    x = els.make_noise(1, data.shape)
+    missing, told = machine(data), machine(data, published_locality())
+    assert missing.window == published_locality()
+    assert torch.equal(missing(x, 0.5), told(x, 0.5))
+    assert "window=schedule published for CIFAR-10" in repr(missing)
+    assert "published" not in repr(machine(data, 5)) + repr(machine(data, els.LocalitySchedule((1.0,), (5,))))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, 1e-320, 1e300, float("nan"), float("inf")])
+def test_noise_levels_out_of_range_are_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match="sigma must be "):
+        els.LocalitySchedule((1.0, 0.5), (5, 3))(sigma)
+    with pytest.raises(ValueError, match="sigmas must be "):
+        els.LocalitySchedule((sigma,), (5,))

@@ -25,7 +25,7 @@ from elsewhere.analysis.checks import (
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
-from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.denoiser import DenoiserLike, Label, ask
 from elsewhere.files import json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
@@ -252,7 +252,7 @@ def _score(machine: DenoiserLike, run: Run, level: int, part: slice, label: Tens
 
 
 def _answer(machine: DenoiserLike, x: Tensor, sigma: float, label: Tensor | None) -> Tensor:
-    return check_prediction("machine", machine(x, sigma) if label is None else machine(x, sigma, label), x)
+    return check_prediction("machine", ask(machine, x, sigma, label), x)
 
 
 def _choose(

@@ -201,7 +201,7 @@ def explain(
     )
     positions, weights = (
         torch.full((*shape, 2), -1, device=device, dtype=torch.int64),
-        torch.zeros(shape, dtype=torch.float32, device="cpu").to(device, torch.float64),
+        torch.zeros(shape, dtype=torch.float64, device=device),
     )
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)

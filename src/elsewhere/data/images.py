@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.data.request import BEYOND
+from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
 from elsewhere.phrases import part_of
 
@@ -53,8 +54,7 @@ class ImageSet:
         for name in ("images", "labels"):
             value = getattr(self, name)
             if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
-                native = value.dtype.newbyteorder("=")
-                object.__setattr__(self, name, torch.from_numpy(np.array(value, native, order="C")))
+                object.__setattr__(self, name, plain(value))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
             seen = getattr(self.images, "dtype", type(self.images).__name__)
             raise TypeError(f"images must be a uint8 tensor, got {seen}: {CONVERT}")
@@ -64,6 +64,7 @@ class ImageSet:
             )
         if self.images.shape[1] not in (1, 3):
             raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]} at axis 1: {CONVERT}")
+        object.__setattr__(self, "images", plain(self.images))
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
@@ -75,6 +76,7 @@ class ImageSet:
                 f"labels must be ({len(self.images)},), one for each image, got {tuple(self.labels.shape)}"
             )
         check_labels(int(self.labels.min()), int(self.labels.max()), "labels")
+        object.__setattr__(self, "labels", plain(self.labels))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,7 +124,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().cpu().numpy().tobytes())
+        digest.update(self.images.cpu().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).cpu().numpy().tobytes())
         return digest.hexdigest()

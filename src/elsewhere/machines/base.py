@@ -32,7 +32,7 @@ from elsewhere.engine import (
 )
 from elsewhere.machines.borders import Wraps
 from elsewhere.machines.gradient import Differentiable, check_differentiated
-from elsewhere.machines.locality import LocalitySchedule, check_window
+from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
 
 Data = ImageSet | Tensor | np.ndarray
 Window = int | LocalitySchedule
@@ -349,7 +349,8 @@ class WindowedMachine(SoftmaxMachine):
     output on fewer paths (Luo et al. 2016, "Understanding the effective receptive field").
 
     Args:
-        window: odd side in pixels, or a LocalitySchedule that gives one for each noise level.
+        window: odd side in pixels, or a LocalitySchedule that gives one for each noise level; None for the windows
+            published for CIFAR-10 (`machines.locality.published_locality`), as the command line has them.
         taper: whether windows are tapered; by default what the LocalitySchedule says, else not. Tapered windows are
             always weighed one by one, whatever the engine.
 
@@ -358,11 +359,11 @@ class WindowedMachine(SoftmaxMachine):
         ValueError: taper is not what the LocalitySchedule says; see `SoftmaxMachine` for the rest.
     """
 
-    def __init__(self, data: Data, window: Window, *, taper: bool | None = None, **settings: Any) -> None:
+    def __init__(self, data: Data, window: Window | None = None, *, taper: bool | None = None, **settings: Any) -> None:
         if taper is not None and not isinstance(taper, bool):
             raise TypeError(f"taper must be True or False, got {type(taper).__name__} {taper!r}")
         self.taper = bool(taper)
-        self._look_through(window)
+        self._look_through(published_locality() if window is None else window)
         if taper is not None and taper != self.taper:
             raise ValueError(f"the LocalitySchedule is for taper={self.taper}, got taper={taper}: leave taper out")
         super().__init__(data, **settings)
@@ -371,8 +372,9 @@ class WindowedMachine(SoftmaxMachine):
         return self._describe(*self._window_settings())
 
     def _window_settings(self) -> list[str]:
-        window = f"window={self.window if isinstance(self.window, int) else 'schedule'}"
-        return [window, "taper=True"] if self.taper else [window]
+        side = "schedule" if isinstance(self.window, LocalitySchedule) else self.window
+        window = "schedule published for CIFAR-10" if self.window == published_locality() else side
+        return [f"window={window}", "taper=True"] if self.taper else [f"window={window}"]
 
     def with_window(self, window: Window) -> WindowedMachine:
         """The same machine through another window, tapered as before unless a schedule says otherwise; data and caches

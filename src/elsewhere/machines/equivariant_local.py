@@ -109,7 +109,7 @@ class EquivariantLocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, data: Data, window: Window, borders: Borders = "aware", **settings: Any) -> None:
+    def __init__(self, data: Data, window: Window | None = None, borders: Borders = "aware", **settings: Any) -> None:
         if borders not in get_args(Borders):
             raise ValueError(f"borders must be 'aware', 'wrap' or 'torus', got {borders!r}")
         self.borders: Borders = borders

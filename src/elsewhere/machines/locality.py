@@ -9,11 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from elsewhere.denoiser import check_level
 from elsewhere.files import write_text
+from elsewhere.schedules import cosine
 
 FORMAT = "elsewhere.locality/1"
 # Far beyond any image; sides of windows are counted in 32 bits further down.
 LARGEST_WINDOW = 2**20 + 1
+
+PUBLISHED = (3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17)
+"""Windows of Kamb & Ganguli (2025) for a ResNet with zero padding on CIFAR-10, t = 1/20, 2/20, ..., 1."""
 
 
 def check_window(window: object) -> int:
@@ -37,13 +42,13 @@ class LocalitySchedule:
     """A window side for each noise level; the machine looks through the window of the nearest level in log sigma.
 
     Attributes:
-        sigmas: noise levels, strictly decreasing, all positive.
+        sigmas: noise levels, strictly decreasing, within `denoiser.SIGMAS`.
         windows: odd window sides in pixels, one a level.
         taper: whether pixels count the less the farther they are from the centre of a window: see `WindowedMachine`.
         details: how it was found (scores of every window tried, network, seeds), kept in the file.
 
     Raises:
-        TypeError, ValueError: lengths differ, sigmas not decreasing or not positive, windows not odd and positive.
+        TypeError, ValueError: lengths differ, sigmas not decreasing or out of range, windows not odd and positive.
     """
 
     sigmas: tuple[float, ...]
@@ -59,14 +64,19 @@ class LocalitySchedule:
             raise TypeError(f"taper must be True or False, got {type(self.taper).__name__} {self.taper!r}")
         if not sigmas or len(sigmas) != len(windows):
             raise ValueError(f"need one window for each sigma, got {len(sigmas)} sigmas and {len(windows)} windows")
-        if not all(math.isfinite(s) and s > 0 for s in sigmas):
-            raise ValueError(f"sigmas must be positive and finite, got {sigmas}")
+        for sigma in sigmas:
+            check_level(sigma, "every one of sigmas")
         if any(a <= b for a, b in pairwise(sigmas)):
             raise ValueError(f"sigmas must decrease strictly, got {sigmas}")
 
     def __call__(self, sigma: float) -> int:
-        """Window side at a noise level."""
-        distances = [abs(math.log(level / sigma)) for level in self.sigmas]
+        """Window side at a noise level.
+
+        Raises:
+            ValueError: sigma outside `denoiser.SIGMAS`.
+        """
+        at = math.log(check_level(sigma))
+        distances = [abs(math.log(level) - at) for level in self.sigmas]
         return self.windows[distances.index(min(distances))]
 
     def save(self, path: str | Path) -> None:
@@ -100,3 +110,9 @@ class LocalitySchedule:
             return cls(sigmas, windows, dict(content.get("details", {})), content.get("taper", False))
         except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a locality schedule: {error}") from error
+
+
+def published_locality() -> LocalitySchedule:
+    """Windows to begin with where nothing is calibrated: the published ones of a ResNet on CIFAR-10."""
+    details = {"origin": "Kamb & Ganguli (2025), CIFAR-10, ResNet with zero padding"}
+    return LocalitySchedule(cosine(20).sigmas[:-1], PUBLISHED[::-1], details)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.layout import torch_defaults
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.trained import one_line
 from elsewhere.optional import require
@@ -165,9 +166,10 @@ def read_diffusers(folder: str | Path, device: str | torch.device = "cpu") -> Di
         raise ValueError(f"{home} holds a {config.get('_class_name')}: expected a UNet2DModel, which works on pixels")
     settings = _config(_scheduler_file(folder, home), "a scheduler")
     made = _scheduler_class(diffusers, settings.get("_class_name"), folder)
-    unet = _read_unet(diffusers.UNet2DModel, home)
     try:
-        network = DiffusersNetwork(unet, made.from_config(settings), folder.resolve().name)
+        with torch_defaults():
+            unet = _read_unet(diffusers.UNet2DModel, home)
+            network = DiffusersNetwork(unet, made.from_config(settings), folder.resolve().name)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{folder}: {error}") from error
     network.module.to(device)

@@ -18,7 +18,7 @@ EMBEDDING = 128
 def timestep_features(time: Tensor, width: int) -> Tensor:
     """Sines and cosines of 1000 * time, (B,) -> (B, width) for even widths, as in transformers and DDPM."""
     half = width // 2
-    frequencies = torch.exp(torch.arange(half, device=time.device) * (-math.log(10_000) / half))
+    frequencies = torch.exp(torch.arange(half, device=time.device, dtype=torch.float32) * (-math.log(10_000) / half))
     angles = 1000 * time[:, None].float() * frequencies[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 

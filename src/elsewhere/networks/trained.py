@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from elsewhere.files import atomic_path
+from elsewhere.layout import torch_defaults
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
@@ -61,9 +62,10 @@ class NetworkSpec:
             if name not in known:
                 raise ValueError(f"a {self.kind} has no option {name!r}: expected {', '.join(known)}")
         try:
-            if self.kind == "resnet":
-                return ResNet(self.channels, num_classes=self.num_classes, **self.options)
-            return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
+            with torch_defaults():
+                if self.kind == "resnet":
+                    return ResNet(self.channels, num_classes=self.num_classes, **self.options)
+                return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
         except TypeError as error:
             raise ValueError(f"bad options {self.options} for a {self.kind}: {error}") from error
 

@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
 from elsewhere.files import atomic_path, write_text
+from elsewhere.layout import torch_defaults
 from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, one_line, read_safetensors, restore, save_network
 from elsewhere.optional import require
 from elsewhere.pictures import save_grid, save_loss_plot
@@ -143,6 +144,7 @@ def _generator(seed: int, index: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 2 + stream) * 1_000_000_007 + index)
 
 
+@torch_defaults()
 def train(
     data: ImageSet,
     out: str | Path,
