@@ -28,9 +28,9 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.analysis.auditing import YOON
 from elsewhere.analysis.neighbours import Placing, place
-from elsewhere.machines.locality import published_locality
 from elsewhere.data.images import to_uint8
 from elsewhere.files import write_text
+from elsewhere.machines.locality import published_locality
 
 TRAINING, HELD_OUT = 3000, 1000
 NOISE = (4, 8)

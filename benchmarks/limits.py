@@ -29,10 +29,10 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.choices import choose_labels
-from elsewhere.machines.locality import published_locality
 from elsewhere.denoiser import Denoiser
 from elsewhere.files import write_text
 from elsewhere.machines.borders import BorderClass, border_classes
+from elsewhere.machines.locality import published_locality
 from elsewhere.pictures import Column, labelled_grid, picture_png, save_bytes
 from elsewhere.sampling import Settled
 

@@ -1,4 +1,4 @@
-"""Every public call that takes images or masks, on small data: what tests of memory layouts and of torch's state share."""
+"""Every public call that takes images or masks, on small data: for tests of memory layouts and of torch's state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.morphogenesis import GrayScott, State, assess, copying, evolve, measure, pattern_machine
 from elsewhere.morphogenesis.films import coloured
 from elsewhere.networks.trained import NetworkSpec, TrainedNetwork
-from tests.networks.toys import random_weights
 
 SHAPE = (3, 8, 9)
 STEPS = els.schedules.cosine(2)
@@ -37,8 +36,9 @@ def training(count: int = 20, shape: tuple[int, ...] = SHAPE) -> els.ImageSet:
 
 def network() -> TrainedNetwork:
     spec = NetworkSpec("resnet", SHAPE[0], SHAPE[1:], options={"width": 8, "blocks": 1})
-    with torch.random.fork_rng(devices=[]):
-        return TrainedNetwork(random_weights(spec.build()), spec)
+    module = spec.build()
+    weights = {name: numbers(1, tuple(value.shape), 9)[0] / 8 for name, value in module.state_dict().items()}
+    return TrainedNetwork(spec.rebuild(weights), spec)
 
 
 def machines(cache: Any) -> dict[str, Callable[..., Any]]:
@@ -92,7 +92,7 @@ def explained(machine: Any, x: Images) -> Found:
 
 def audited(x: Images) -> Found:
     found = els.audit(training(), x, pixels=2, null=5, window=3, shift=1)
-    return [found.measures.aligned.distances, found.measures.plain.distances, np.array(found.verdicts)]
+    return [found.measures.aligned.distances, found.measures.tiles, np.array(found.verdicts)]
 
 
 def measured(x: Images, y: Images) -> Found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import elsewhere as els
 from elsewhere.layout import plain
 from elsewhere.machines import base
 from tests import public_calls as calls
 
-NAMES = ("IS", "LS", "LS tapered", "ELS", "ELS wrap", "ELS fast", "network")
+SLOW = ("ELS fast", "network")
+NAMES = ("IS", "LS", "LS tapered", "ELS", "ELS wrap", *SLOW)
 Values = Any
 
 
@@ -76,6 +75,12 @@ def tidy(values: Values) -> Values:
     return np.array(values, values.dtype.newbyteorder("="), order="C")
 
 
+def same(one: Values, other: Values) -> bool:
+    """Whether two arrays have the same numbers in the same order: not a bit may differ."""
+    read = (values.resolve_neg() if isinstance(values, Tensor) else values for values in (one, other))
+    return np.array_equal(*map(np.asarray, read))
+
+
 def hold(call: Callable[..., calls.Found], *given: Values) -> calls.Found:
     """Call with arguments as they lie and with contiguous copies, and find nothing different."""
     copies = [tidy(values) for values in given]
@@ -84,18 +89,16 @@ def hold(call: Callable[..., calls.Found], *given: Values) -> calls.Found:
         found, right = call(*given), call(*copies)
     for one, other in zip(found, right, strict=True):
         assert type(one) is type(other)
-        assert one.shape == other.shape
-        # The same numbers in the same order: not a bit may differ.
-        assert np.array_equal(np.asarray(one), np.asarray(other))
+        assert same(one, other)
     for values, copy in zip(given, copies, strict=True):
-        assert np.array_equal(np.asarray(values), np.asarray(copy)), "an argument was written to"
+        assert same(values, copy), "an argument was written to"
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_denoisers_answer_alike_however_x_lies(machines: dict[str, Callable[..., Any]], name: str) -> None:
     x = calls.numbers(2, calls.SHAPE, 2)
-    for values in (*tensors(x), *arrays(x)):
+    for values in few(x) if name in SLOW else (*tensors(x), *arrays(x)):
         found = hold(lambda x: calls.denoise(machines[name], x), values)
         assert found[0].dtype == values.dtype
         assert plain(found[0]).stride() == x.stride()
@@ -106,7 +109,7 @@ def test_denoisers_answer_alike_however_x_lies(machines: dict[str, Callable[...,
 def test_predict_answers_alike_however_x_lies(machines: dict[str, Callable[..., Any]], name: str) -> None:
     machine: Any = machines[name]
     sigma = torch.full((2,), 0.5, dtype=torch.float64)
-    for x in tensors(calls.numbers(2, calls.SHAPE, 2)):
+    for x in list(tensors(calls.numbers(2, calls.SHAPE, 2)))[:: 12 if name in SLOW else 1]:
         hold(lambda x: [machine.predict(x, sigma, None)], x)
 
 
@@ -138,8 +141,9 @@ def test_inpainting_is_alike_however_images_and_mask_lie(machines: dict[str, Cal
 def test_audit_and_metrics_are_alike_however_images_lie() -> None:
     x, y = (calls.numbers(3, calls.SHAPE, seed) for seed in (2, 3))
     for one, other in zip(few(x), few(y), strict=True):
-        hold(calls.audited, one)
         hold(calls.measured, one, other)
+    for images in list(few(x))[::2]:
+        hold(calls.audited, images)
 
 
 def test_training_images_may_lie_as_they_like() -> None:
@@ -163,9 +167,9 @@ def test_patterns_are_measured_alike_however_they_lie() -> None:
     waves = torch.arange(32, dtype=torch.float32)
     image = torch.sin(waves[:, None] * 0.8) * torch.cos(waves * 0.4)
     other = calls.numbers(1, (32, 32), 6)[0]
-    for one, another in zip(tensors(image), tensors(other), strict=True):
-        if not bool((one[0] == one[1]).all()) and not bool((one[:, 0] == one[:, 1]).all()):
-            hold(calls.patterned, one, another, (another > 0).T.contiguous().T)
+    image, other = (some.T.contiguous().T for some in (image, other))
+    hold(calls.patterned, image, other, other > 0)
+    hold(calls.patterned, image, other[:, ::2].repeat_interleave(2, 1)[:, :32], (other > 0)[:, :1].expand(32, 32))
 
 
 @pytest.mark.parametrize("call", [calls.drawn, calls.scored, calls.compared, calls.calibrated])
@@ -179,7 +183,7 @@ def test_denoisers_of_users_may_answer_in_any_layout(
 
         def __init__(self, lay_out: Callable[[Tensor], Tensor], machine: Any = machines["LS"]) -> None:
             self.lay_out, self.machine = lay_out, machine
-            self.num_classes = 0
+            self.num_classes, self.data = 0, machine.data
 
         def __call__(self, x: Tensor, sigma: float, label: Any = None) -> Tensor:
             return self.lay_out(self.machine(x, sigma))
@@ -193,4 +197,4 @@ def test_denoisers_of_users_may_answer_in_any_layout(
     right = call(Users(lambda x0: x0), x)
     for denoiser in (transposed, again):
         for one, other in zip(call(denoiser, x), right, strict=True):
-            assert np.array_equal(np.asarray(one), np.asarray(other))
+            assert same(one, other)

@@ -178,10 +178,10 @@ class Denoiser(ABC):
 
 
 def ask(denoiser: DenoiserLike, x: Tensor, sigma: float, label: Label = None) -> Tensor:
-    """What a denoiser answers, contiguous; a denoiser that knows no labels is called without one."""
+    """What a denoiser answers, contiguous, in memory of its own; without a label a denoiser need not know of labels."""
     answer = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
-    # What is no array is left as it is: the caller knows what to say of it.
-    return plain(answer) if isinstance(answer, Tensor | np.ndarray) else answer
+    # A copy: some denoisers write every answer to the same memory. What is no array is for the caller to complain of.
+    return plain(answer).clone() if isinstance(answer, Tensor | np.ndarray) else answer
 
 
 def score(denoiser: DenoiserLike, x: Array, sigma: float, label: Label = None) -> Array:

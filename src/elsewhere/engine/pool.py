@@ -18,7 +18,14 @@ Done = TypeVar("Done")
 def in_parallel(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
     """What `work` makes of each piece, in the order of the pieces, whichever was ready first."""
     pool = _pool()
-    futures = deque(pool.submit(work, piece) for piece in pieces)
+    # Each thread has modes of its own: a tensor made in inference mode cannot be written to by one that is not in it.
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def alike(piece: Piece) -> Done:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            return work(piece)
+
+    futures = deque(pool.submit(alike, piece) for piece in pieces)
     try:
         while futures:
             # Taken off first: what was handed over need not be kept until the last piece is done.

@@ -406,7 +406,9 @@ class _Cache:
 
     def get(self, key: Any, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
         if key not in self.things:
-            made = make()
+            # What is kept must serve outside inference mode as well.
+            with torch.inference_mode(False), torch.no_grad():
+                made = make()
             self.make_room(size(made))
             self.things[key] = (made, size(made))
             self.used += size(made)
