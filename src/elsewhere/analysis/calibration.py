@@ -27,6 +27,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
 from elsewhere.denoiser import DenoiserLike, Label, ask
 from elsewhere.files import json_text, write_text
+from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
 from elsewhere.progress import track
@@ -101,6 +102,7 @@ def calibrate(
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     schedule = check_schedule(schedule)
+    check_constant(noise, "noise", "calibrate")
     images, labels = check_request({"machine": machine, "network": network}, noise, label)
     sides = _check_windows(windows, max(images.shape[2:]))
     run = sample(network, images, schedule, labels, keep=True, progress=progress)

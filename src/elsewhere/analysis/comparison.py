@@ -29,6 +29,7 @@ from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squa
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.files import csv_text, json_text, write_text
+from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.phrases import count, decimal
 from elsewhere.pictures import save_bytes
@@ -305,6 +306,7 @@ def compare(
     if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
         raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
     schedule = check_schedule(schedule)
+    check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
     x, labels = check_request(denoisers, noise, label)
     images, seconds = {}, {}

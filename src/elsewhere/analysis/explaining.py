@@ -14,6 +14,7 @@ from torch import Tensor
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.denoiser import DenoiserLike, Label
 from elsewhere.engine import PixelStore
+from elsewhere.gradients import check_constant
 from elsewhere.machines.base import SoftmaxMachine, Traced
 from elsewhere.machines.borders import Wraps
 from elsewhere.progress import track
@@ -180,7 +181,8 @@ def explain(
 
     Raises:
         TypeError: the machine is no average over training windows, such as a trained network; see the machine's call.
-        ValueError: top out of range, or None on more data than the machine's memory holds; see the machine's call.
+        ValueError: top out of range, or None on more data than the machine's memory holds; x requires gradients, which
+            weights do not have; see the machine's call.
 
     Example:
         >>> import elsewhere as els
@@ -190,6 +192,8 @@ def explain(
         (torch.Size([1, 28, 28, 3]), 1.0)
     """
     known = check_explained(machine, top)
+    for argument, given in (("x", x), ("sigma", sigma)):
+        check_constant(given, argument, "explain")
     images, levels, labels = known.check(x, sigma, label)
     found = list(known.trace(images, levels, labels, top))
     depth = top or max(part.trace.top.keys.shape[1] for part in found)
@@ -255,7 +259,7 @@ def explain_run(
     steps = list(zip(run.states, run.sigmas[:-1], strict=False))
     known.check(*steps[0], label)
     watched = enumerate(track(steps, len(steps), "explaining", progress))
-    return (replace(explain(known, x, sigma, top, label), step=step) for step, (x, sigma) in watched)
+    return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:

@@ -210,7 +210,7 @@ def explain_images(
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))
     else:
         last = len(schedule.sigmas) - 2
-        mosaics = (replace(explain(machine, run.states[last], run.sigmas[last], top, labels), step=last),)
+        mosaics = (replace(explain(machine, run.states[last].detach(), run.sigmas[last], top, labels), step=last),)
     settings = {
         "machine": describe(machine),
         "network": None if network is None else describe(network),

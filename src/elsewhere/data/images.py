@@ -54,7 +54,7 @@ class ImageSet:
         for name in ("images", "labels"):
             value = getattr(self, name)
             if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
-                object.__setattr__(self, name, plain(value))
+                object.__setattr__(self, name, plain(value.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
             seen = getattr(self.images, "dtype", type(self.images).__name__)
             raise TypeError(f"images must be a uint8 tensor, got {seen}: {CONVERT}")

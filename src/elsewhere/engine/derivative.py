@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from elsewhere.engine.exact import run
-from elsewhere.engine.jobs import SamePlace, SharedKeys, least
+from elsewhere.engine.exact import cut, run
+from elsewhere.engine.jobs import ROWS, SamePlace, SharedKeys, least
+from elsewhere.engine.pool import in_parallel
+from elsewhere.engine.state import SoftmaxState
 
 
-def pull_back(job: SharedKeys | SamePlace, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry a gradient with respect to the means of a job back to its queries.
+@dataclass(frozen=True)
+class Part:
+    """Some queries of a job, and the gradient with respect to their means, float64 (Q, V)."""
+
+    job: SharedKeys | SamePlace
+    gradient: Tensor
+
+
+def parts_of(job: SharedKeys | SamePlace, gradient: Tensor) -> list[Part]:
+    """The queries that have a gradient, in parts whose sums are small enough to wait for one another."""
+    if isinstance(job, SharedKeys):
+        # A row of a Jacobian asks for one pixel of an image.
+        asked = gradient.any(1).nonzero().flatten()
+        return [Part(job.take(some), gradient[some]) for some in asked.split(ROWS)] if len(asked) else []
+    return [Part(job, gradient)] if gradient.any() else []
+
+
+def pull_back(parts: Sequence[Part], device: torch.device) -> list[Tensor]:
+    """Carry gradients with respect to means back to the queries.
 
     With mean_i = sum_j w_ij v_j and coefficients c_ij = w_ij g_i . (v_j - mean_i), the gradient with respect to q_i is
     M sum_j c_ij (k_j - q_i) / sigma_i^2. The coefficients of a query sum to zero, so that q_i drops out. M is what the
     squares of differences count, one each unless windows are tapered.
 
-    Every key is weighed twice, tile by tile: once for the totals, once for the coefficients.
+    Every key is weighed twice: once for the totals, once for the coefficients. The order of the sums depends on the
+    jobs alone, and with it every bit of the result.
 
     Args:
-        job: in float64, since differences of keys are divided by sigma^2.
-        gradient: with respect to each mean, float64 (Q, V), not all zero.
+        parts: with jobs in float64, since differences of keys are divided by sigma^2.
+        device: where the jobs are.
 
     Returns:
-        The queries that have a gradient, as autograd knows them, and their gradient times sigma^2, but for the M of
-        `SharedKeys`, by which its caller has multiplied queries.
+        For each part the gradient times sigma^2, shaped as `job.queries`, but for the M of `SharedKeys`: by its root
+        queries were multiplied before the job was made.
     """
-    if isinstance(job, SharedKeys):
-        # A row of a Jacobian asks for one pixel of an image.
-        asked = gradient.any(1).nonzero().flatten()
-        if len(asked) < len(gradient):
-            job, gradient = job.take(asked), gradient[asked]
-    (state,) = run([job], gradient.device)
+    states = run([part.job for part in parts], device)
+    work = [(number, *keys) for number, part in enumerate(parts) for keys in cut(part.job)]
+
+    def some(piece: tuple[int, int, int]) -> Tensor:
+        number, start, stop = piece
+        return _sums(parts[number], states[number], start, stop)
+
+    sums = [torch.zeros_like(part.job.queries) for part in parts]
+    found = in_parallel(some, work) if device.type == "cpu" else map(some, work)
+    for (number, *_), of_keys in zip(work, found, strict=True):
+        sums[number] += of_keys
+    return sums
+
+
+def _sums(part: Part, state: SoftmaxState, start: int, stop: int) -> Tensor:
+    """Of some keys, sum_j c_ij k_j for every query."""
+    job, gradient = part.job, part.gradient
     total = state.log_total - job.offset
     against = (gradient * state.mean()).sum(1)
     sums = torch.zeros_like(job.queries)
-    for tile in job.tiles(0, len(job)):
+    for tile in job.tiles(start, stop):
         shape = (*tile.logs.shape[:-1], -1)
         weights = tile.logs.sub_(total[tile.queries].view(shape)).clamp_(min=least(tile.logs.dtype)).exp_()
         of_mean, of_values = (some[tile.queries].view(shape) for some in (against, gradient))
         equation = "...v,tv->...t" if tile.values.ndim == 2 else "bpv,ptv->bpt"
         toward = torch.einsum(equation, of_values / job.scale, tile.values)
         job.gather(tile, toward.sub_(of_mean).mul_(weights), sums)
-    return job.queries, sums.div_(job.scale)
+    return sums.div_(job.scale)

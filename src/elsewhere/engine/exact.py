@@ -23,16 +23,21 @@ def run(jobs: Sequence[Job[Found]], device: torch.device | None = None) -> list[
     core's own cache. The cut depends on the jobs alone and pieces are merged in order: the result is the same, bit
     for bit, whatever the number of cores.
     """
-    pieces = [_cut(job) for job in jobs]
+    pieces = [cut(job) for job in jobs]
     if device is not None and device.type != "cpu":
-        return [merge_all(job.run(*piece) for piece in cut) for job, cut in zip(jobs, pieces, strict=True)]
-    work = [(job, *piece) for job, cut in zip(jobs, pieces, strict=True) for piece in cut]
+        return [merge_all(job.run(*piece) for piece in own) for job, own in zip(jobs, pieces, strict=True)]
+    work = [(job, *piece) for job, own in zip(jobs, pieces, strict=True) for piece in own]
     # Merged when all are done: a thread more than there are cores would only get in their way.
     done = iter(list(in_parallel(lambda piece: piece[0].run(piece[1], piece[2]), work)))
-    return [merge_all(next(done) for _ in cut) for cut in pieces]
+    return [merge_all(next(done) for _ in own) for own in pieces]
 
 
-def _cut(job: Job[Found]) -> list[tuple[int, int]]:
+def cut(job: Job[Found]) -> list[tuple[int, int]]:
+    """The keys of a job in ranges, one a piece.
+
+    Raises:
+        ValueError: a job without keys.
+    """
     if len(job) == 0:
         raise ValueError("a softmax average needs at least one key")
     count = min(MOST_PIECES, len(job), -(-job.pairs // PIECE))

@@ -30,8 +30,9 @@ from elsewhere.engine import (
     Tracing,
     compiled,
 )
+from elsewhere.gradients import check_constant, check_no_tangent
 from elsewhere.machines.borders import Wraps
-from elsewhere.machines.gradient import Differentiable, check_differentiated
+from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
 
 Data = ImageSet | Tensor | np.ndarray
@@ -193,7 +194,8 @@ class SoftmaxMachine(Denoiser):
         return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        check_differentiated(x, sigma, self)
+        check_no_tangent(x, "x", repr(self))
+        check_constant(sigma, "sigma", repr(self))
         x0: Tensor = Differentiable.apply(x, self, sigma.detach(), label)
         return x0
 
@@ -242,7 +244,7 @@ class SoftmaxMachine(Denoiser):
             ValueError: all weights need more than the machine's memory.
         """
         device = self.store.pixels.device
-        centred, sigma = self._centred(x), sigma.to(device)
+        centred, sigma = self._centred(x.detach()), sigma.detach().to(device)
         exact = self.with_engine("exact")
         for index, window, chosen in self._parts(sigma, label):
             training = self._chosen(chosen)
@@ -438,6 +440,7 @@ def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:
     if isinstance(data, ImageSet):
         return data.images, data.labels
     floats = check_images(data, "data")
+    check_constant(floats, "data", "a machine")
     if floats.shape[1] not in (1, 3):
         raise ValueError(f"data must have 1 or 3 channels, got {floats.shape[1]}")
     if float(floats.abs().max()) > 1.01:

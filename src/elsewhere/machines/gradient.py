@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from elsewhere.engine import SamePlace, SharedKeys
-from elsewhere.engine.derivative import pull_back
+from elsewhere.engine.derivative import Part, parts_of, pull_back
 
 if TYPE_CHECKING:
     from elsewhere.machines.base import Question, SoftmaxMachine
@@ -32,17 +31,27 @@ class Differentiable(torch.autograd.Function):
         x, sigma, label = ctx.saved_tensors
         return _Gradient.apply(gradients[0], x, ctx.machine, sigma, label), None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, machine: SoftmaxMachine, *others: Any) -> Any:
+        raise ValueError(f"{machine!r} cannot be mapped by vmap, nor differentiated twice: give it whole batches")
+
 
 class _Gradient(torch.autograd.Function):
     """The backward pass, which cannot be differentiated in its turn."""
 
     @staticmethod
     def forward(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
-        return _gradient(gradient.detach(), x.detach(), machine, sigma, label)
+        return _gradient(gradient, x.detach(), machine, sigma, label)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.machine = inputs[2]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], gradient: Tensor, *others: Any) -> tuple[Tensor, int]:
+        """Several gradients of one answer, as torch.func.jacrev asks for them."""
+        assert in_dims[0] is not None, "second derivatives are refused in backward, not here"
+        return torch.stack([_Gradient.apply(each, *others) for each in gradient.unbind(in_dims[0])]), 0
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -67,33 +76,18 @@ def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tenso
             # Autograd goes back through whatever a machine does to cut queries out of x.
             with torch.enable_grad():
                 for questions in exact._questions(part, sigma[some], window, chosen, traced=False):
-                    for question in questions:
-                        _add_gradient(question, gradient[some], part)
+                    asked = [each for question in questions for each in _asked(question, gradient[some])]
+                    sums = pull_back(asked, centred.device)
+                    queries = [each.job.queries for each in asked]
+                    torch.autograd.backward(queries, sums, retain_graph=True, inputs=[part])
             if part.grad is not None:
                 found[some] = part.grad / sigma[some, None, None, None].square()
     return found.to(x)
 
 
-def _add_gradient(question: Question, gradient: Tensor, x: Tensor) -> None:
-    """Add sigma^2 times the gradient with respect to x that one question is the cause of to `x.grad`."""
+def _asked(question: Question, gradient: Tensor) -> list[Part]:
+    """The part that a question has in images whose gradient (B, C, H, W) is known."""
     assert isinstance(question.job, SharedKeys | SamePlace)
     rows = gradient.flatten(2)
     rows = rows.flatten(1) if question.pixels is None else rows[:, :, question.pixels].mT.flatten(0, 1)
-    if rows.any():
-        queries, sums = pull_back(question.job, rows)
-        torch.autograd.backward([queries], [sums], retain_graph=True, inputs=[x])
-
-
-def check_differentiated(x: Tensor, sigma: Tensor, owner: object) -> None:
-    """Refuse derivatives that a denoiser does not have: of sigma, and in forward mode.
-
-    Raises:
-        ValueError: sigma requires gradients, or x or sigma carries a tangent.
-    """
-    if sigma.requires_grad and torch.is_grad_enabled():
-        raise ValueError(f"sigma requires gradients, {owner!r} is differentiable in x only: pass sigma.detach()")
-    if any(unpack_dual(given).tangent is not None for given in (x, sigma)):
-        raise ValueError(
-            f"forward-mode derivatives were asked for, {owner!r} has gradients only (reverse mode): "
-            "use backward(), torch.autograd.grad or torch.func.vjp"
-        )
+    return parts_of(question.job, rows)

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from elsewhere.denoiser import Denoiser
+from elsewhere.gradients import check_constant
 
 PIXELS_AT_ONCE = 2**16
 """Pixels of a piece, 83 images of 28 x 28: a layer of 128 feature maps then takes 32 MiB."""
 
 
 class NetworkDenoiser(Denoiser):
-    """A denoiser that asks a torch module, without gradients and a bounded number of pixels at a time."""
+    """A denoiser that asks a torch module, a bounded number of pixels at a time.
+
+    It is differentiable in x; parameters are frozen, and nothing is recorded where x requires no gradients.
+    """
 
     module: nn.Module
 
@@ -23,13 +27,15 @@ class NetworkDenoiser(Denoiser):
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)
-        out = x.new_empty(x.shape)
-        with torch.no_grad():
-            at_once = max(1, PIXELS_AT_ONCE // x[0, 0].numel())
-            for start in range(0, len(x), at_once):
-                some = slice(start, start + at_once)
-                out[some] = self._predict(x[some], sigma[some], None if label is None else label[some].to(device))
-        return out
+        check_constant(sigma, "sigma", repr(self))
+        at_once = max(1, PIXELS_AT_ONCE // x[0, 0].numel())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            return torch.cat(
+                [
+                    self._predict(x[some], sigma[some], None if label is None else label[some].to(device))
+                    for some in (slice(start, start + at_once) for start in range(0, len(x), at_once))
+                ]
+            )
 
     @abstractmethod
     def _predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:

@@ -1,0 +1,41 @@
+"""Refusal of derivatives that a function does not have: they would be lost without a word."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+
+def check_constant(given: object, argument: str, owner: str) -> None:
+    """Refuse what is to be differentiated with respect to an argument that `owner` takes as constant.
+
+    Args:
+        given: the argument; anything but a tensor is constant.
+        argument: what errors call it.
+        owner: what takes it.
+
+    Raises:
+        ValueError: a tensor that requires gradients while they are recorded, or that carries a tangent.
+    """
+    if not isinstance(given, Tensor):
+        return
+    if given.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            f"{argument} requires gradients, but {owner} cannot be differentiated with respect to it: "
+            f"pass {argument}.detach()"
+        )
+    check_no_tangent(given, argument, owner)
+
+
+def check_no_tangent(given: Tensor, argument: str, owner: str) -> None:
+    """Refuse derivatives in forward mode.
+
+    Raises:
+        ValueError: the tensor carries a tangent.
+    """
+    if unpack_dual(given).tangent is not None:
+        raise ValueError(
+            f"{argument} carries a tangent, but {owner} has no derivatives in forward mode: use reverse mode "
+            "(backward(), torch.autograd.grad, torch.func.vjp)"
+        )
