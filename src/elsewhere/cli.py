@@ -6,10 +6,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from elsewhere.limits import LONGEST
 from elsewhere.terminal import (
     OneLineErrors,
     check_file,
@@ -17,6 +18,7 @@ from elsewhere.terminal import (
     parse_memory,
     parse_pixel,
     parse_size,
+    parse_value_range,
     parse_windows,
     results_in,
 )
@@ -55,7 +57,8 @@ Network = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first images.", show_default="all")]
 Size = Annotated[
-    int | None, typer.Option(min=1, help="Resize every image to this many pixels a side.", show_default="as stored")
+    int | None,
+    typer.Option(min=1, max=LONGEST, help="Resize every image to this many pixels a side.", show_default="as stored"),
 ]
 Canvas = Annotated[
     str | None,
@@ -69,6 +72,9 @@ Canvas = Annotated[
 Gray = Annotated[
     bool | None,
     typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
+]
+IgnoreLabels = Annotated[
+    bool, typer.Option("--ignore-labels", help="Read the images alone, for labels that are no single class number.")
 ]
 Count = Annotated[int, typer.Option(min=1, max=10_000, help="How many images, each from its own noise.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the noise: the same seed, the same images.")]
@@ -235,6 +241,7 @@ def sample(
     limit: Limit = None,
     size: Canvas = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
 ) -> None:
     """Draw images with a machine, or with a trained network.
@@ -252,7 +259,7 @@ def sample(
 
         levels = els.schedules.named(schedule, steps)
         side, canvas = parse_size(size)
-        images = _load(data, limit, side, gray)
+        images = _load(data, limit, side, gray, ignore_labels)
         denoiser, origin = choices.choose_denoiser(
             machine,
             images,
@@ -300,6 +307,7 @@ def train(
     limit: Limit = None,
     size: Size = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
 ) -> None:
     """Train a network on exactly the images a machine reads.
 
@@ -328,7 +336,7 @@ def train(
             sample_every=sample_every,
             seed=seed,
         )
-        images = _load(data, limit, size, gray)
+        images = _load(data, limit, size, gray, ignore_labels)
         run(images, out, settings, command=_command(), restart=restart, progress=_watched())
         for name in ("network.safetensors", "card.md", "loss.png", "samples.png"):
             typer.echo(out / name)
@@ -364,6 +372,7 @@ def calibrate(
     limit: Limit = None,
     size: Size = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[
         Path, typer.Option(help="Folder for locality.json, its plots, and the cache of finished work.")
     ] = Path("elsewhere-calibrate"),
@@ -385,7 +394,7 @@ def calibrate(
 
         levels = els.schedules.named(schedule, steps)
         sides = None if windows is None else parse_windows(windows)
-        images, net = _load_pair(data, limit, size, gray, network, any_data)
+        images, net = _load_pair(data, limit, size, gray, ignore_labels, network, any_data)
         found = els.calibrate(
             choices.make_windowed(
                 machine,
@@ -434,6 +443,7 @@ def compare(
     limit: Limit = None,
     size: Size = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
     ] = Path("elsewhere-compare"),
@@ -453,7 +463,7 @@ def compare(
         from elsewhere import choices
 
         levels = els.schedules.named(schedule, steps)
-        images, net = _load_pair(data, limit, size, gray, network, any_data)
+        images, net = _load_pair(data, limit, size, gray, ignore_labels, network, any_data)
         drawers = choices.split_names(machines)
         chosen, origin = choices.choose_machines(
             drawers,
@@ -530,6 +540,7 @@ def explain(
     limit: Limit = None,
     size: Canvas = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[Path, typer.Option(help="Folder for mosaic.png and explanation.json.")] = Path("elsewhere-explain"),
 ) -> None:
     """Name the training patches that every pixel was made of.
@@ -555,7 +566,7 @@ def explain(
         if parquet:
             require_parquet()
         (side, canvas), shown = parse_size(size), parse_pixel(pixel)
-        images, net = _load_maybe_pair(data, limit, side, gray, network, any_data)
+        images, net = _load_maybe_pair(data, limit, side, gray, ignore_labels, network, any_data)
         chosen, origin = choices.choose_machines(
             [machine],
             images,
@@ -613,6 +624,7 @@ def index(
     limit: Limit = None,
     size: Size = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -640,7 +652,7 @@ def index(
         import elsewhere as els
         from elsewhere import choices, results
 
-        images, net = _load_maybe_pair(data, limit, size, gray, network, any_data)
+        images, net = _load_maybe_pair(data, limit, size, gray, ignore_labels, network, any_data)
         sides, origin = choices.choose_window("els", network or choices.NETWORK_OF.get(images.name), window, locality)
         machine = els.EquivariantLocalScore(
             images,
@@ -810,6 +822,7 @@ def audit(
     ] = None,
     size: Size = None,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, results.json, results.csv, pairs.png and distances.png.")
     ] = Path("elsewhere-audit"),
@@ -828,8 +841,8 @@ def audit(
         import elsewhere as els
 
         found = els.audit(
-            _load(training, limit, size, gray),
-            _load(generated, None, size, gray),
+            _load(training, limit, size, gray, ignore_labels),
+            _load(generated, None, size, gray, ignore_labels),
             shift=shift,
             window=window,
             pixels=pixels,
@@ -864,7 +877,16 @@ def data(
         typer.Option("--crop/--stretch", help="Reach --size by cutting the middle out, or by changing proportions."),
     ] = True,
     gray: Gray = None,
+    ignore_labels: IgnoreLabels = False,
     split: Annotated[str, typer.Option(help="Part of a source that has several: train, test, ...")] = "train",
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BLACK,WHITE",
+            help="Values of black and white in the source, such as 0,1 or 0,4095.",
+            show_default="as the source declares",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a contact sheet, a PNG.", show_default=False)] = None,
     save: Annotated[
         Path | None,
@@ -892,13 +914,21 @@ def data(
         if path is not None:
             check_file(path, suffix, option)
     from elsewhere import results
-    from elsewhere.data import load_images
 
     if source is None:
         results.refuse_without_source({"--limit": limit, "--size": size, "--out": out, "--save": save})
         _print_rows(*results.built_in_sets())
         return
-    images = load_images(source, limit, size=size, fit="crop" if crop else "stretch", gray=gray, split=split)
+    images = _load(
+        source,
+        limit,
+        size,
+        gray,
+        ignore_labels,
+        fit="crop" if crop else "stretch",
+        split=split,
+        value_range=parse_value_range(value_range),
+    )
     # Files first: whoever reads the output may stop reading.
     if out is not None:
         results.save_contact_sheet(out, images, count, seed)
@@ -910,23 +940,35 @@ def data(
             typer.echo(path)
 
 
-def _load(source: str, limit: int | None, size: int | None, gray: bool | None) -> ImageSet:
+def _load(
+    source: str, limit: int | None, size: int | None, gray: bool | None, ignore_labels: bool, **others: Any
+) -> ImageSet:
+    """The images that every command reads; what was not taken of the source is said on standard error."""
     from elsewhere.data import load_images
+    from elsewhere.results import describe_left_out
 
-    images = load_images(source, limit, size=size, gray=gray)
+    images = load_images(source, limit, size=size, gray=gray, labels=not ignore_labels, **others)
+    if said := describe_left_out(images):
+        typer.echo(f"note: {source}: left out {said}", err=True)
     if images.is_part:
         typer.echo(f"note: {images.name}: {images.amount} were read (--limit)", err=True)
     return images
 
 
 def _load_pair(
-    source: str, limit: int | None, size: int | None, gray: bool | None, network: str, any_data: bool
+    source: str,
+    limit: int | None,
+    size: int | None,
+    gray: bool | None,
+    ignore_labels: bool,
+    network: str,
+    any_data: bool,
 ) -> tuple[ImageSet, Denoiser]:
     from elsewhere.analysis.checks import give_warnings, training_note
     from elsewhere.choices import check_same_images
     from elsewhere.networks import load_network
 
-    images, net = _load(source, limit, size, gray), load_network(network)
+    images, net = _load(source, limit, size, gray, ignore_labels), load_network(network)
     if not any_data:
         check_same_images(net, images)
     # Said before the long work; results and reports say it again.
@@ -935,11 +977,17 @@ def _load_pair(
 
 
 def _load_maybe_pair(
-    source: str, limit: int | None, size: int | None, gray: bool | None, network: str | None, any_data: bool
+    source: str,
+    limit: int | None,
+    size: int | None,
+    gray: bool | None,
+    ignore_labels: bool,
+    network: str | None,
+    any_data: bool,
 ) -> tuple[ImageSet, Denoiser | None]:
     if network is None:
-        return _load(source, limit, size, gray), None
-    return _load_pair(source, limit, size, gray, network, any_data)
+        return _load(source, limit, size, gray, ignore_labels), None
+    return _load_pair(source, limit, size, gray, ignore_labels, network, any_data)
 
 
 def _watched() -> bool:

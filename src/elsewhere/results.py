@@ -14,6 +14,8 @@ from torch import Tensor
 from elsewhere import __version__
 from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
+from elsewhere.data.pixels import DARKEST
+from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.shelf import WORTH_KEEPING
 from elsewhere.files import atomic_path, write_text
@@ -24,6 +26,8 @@ from elsewhere.schedules import Schedule
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
+MOST_KINDS = 6
+"""Kinds of things left out that are named in one line."""
 
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
@@ -69,7 +73,8 @@ def save_run(
         "version": __version__,
         "torch": torch.__version__,
     }
-    arrays = {"images": run.images.float().cpu().numpy()}
+    # The range is said, because images that are all bright have no value that would show it.
+    arrays = {"images": run.images.float().cpu().numpy(), "value_range": np.array([-1.0, 1.0])}
     if labels is not None:
         arrays["labels"] = labels.numpy()
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
@@ -100,9 +105,24 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
         counts = torch.bincount(data.labels)
         named = [f"{data.classes[i] if i < len(data.classes) else i} ({int(n)})" for i, n in enumerate(counts) if n]
         lines.append(("classes", ", ".join(named)))
+    if data.left_out:
+        lines.append(("left out", _kinds(data.left_out)))
     if data.name in LICENCES:
         lines.append(("licence", LICENCES[data.name]))
     return lines
+
+
+def describe_left_out(data: ImageSet) -> str:
+    """What was not taken of a source, without what --limit asked for, in one line; empty where there is nothing."""
+    return _kinds({kind: number for kind, number in data.left_out.items() if kind != BEYOND})
+
+
+def _kinds(left_out: Mapping[str, int]) -> str:
+    """The most frequent kinds: "dangling links (3), .txt files (2)"."""
+    kinds = sorted(left_out.items(), key=lambda kind: -kind[1])
+    named = [f"{kind} ({number})" for kind, number in kinds[:MOST_KINDS]]
+    rest = kinds[MOST_KINDS:]
+    return ", ".join([*named, f"{len(rest)} more kinds ({sum(number for _, number in rest)})"] if rest else named)
 
 
 def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -173,6 +193,9 @@ def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None 
 def save_images(path: Path, data: ImageSet) -> None:
     """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
     arrays = {"images": data.images.numpy()}
+    if int(data.images.max()) <= DARKEST:
+        # Such a set is only read where it says itself that it is that dark.
+        arrays["value_range"] = np.array([0.0, 255.0])
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()
     if data.classes:

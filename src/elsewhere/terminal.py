@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -305,6 +306,23 @@ def parse_size(text: str | None) -> tuple[int | None, tuple[int, int] | None]:
             f"got {text!r}"
         )
     return (sides[0], None) if len(sides) == 1 else (None, (sides[0], sides[1]))
+
+
+def parse_value_range(text: str | None) -> tuple[float, float] | None:
+    """The values of black and white from "0,255".
+
+    Raises:
+        ValueError: not two finite numbers that differ.
+    """
+    if text is None:
+        return None
+    try:
+        black, white = map(float, text[:100].split(","))
+    except ValueError:
+        black = white = math.nan
+    if not math.isfinite(black - white) or black == white:
+        raise ValueError(f"--value-range must be the values of black and white, such as 0,255, got {text[:40]!r}")
+    return black, white
 
 
 def parse_pixel(text: str | None) -> tuple[int, int] | None:

@@ -31,7 +31,7 @@ def test_images_and_the_labels_beside_them_come_back_unchanged(
     labels = pixels(len(values), seed=seed)
     path = write_idx(folder / (IMAGES + packed[0]), values)
     write_idx(folder / (LABELS + packed[1]), labels)
-    data = load_images(path)
+    data = load_images(path, value_range=(0, 255))
     assert data.name == path.name
     assert data.labels is not None
     assert data.labels.dtype == torch.int64

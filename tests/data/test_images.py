@@ -87,7 +87,7 @@ def test_the_fingerprint_depends_on_pixels_shape_and_labels_only() -> None:
 GOOD = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
 BAD: list[tuple[Any, Any, type[Exception], str]] = [
     (GOOD.float(), None, TypeError, "uint8 tensor, got torch.float32"),
-    (GOOD.numpy().astype(float), None, TypeError, "uint8 tensor, got torch.float64: load_images(array) takes"),
+    (GOOD.numpy().astype(float), None, TypeError, "uint8 tensor, got float64: load_images(array) takes"),
     (GOOD.numpy()[:, 0], None, ValueError, "got (2, 4, 4): load_images(array) takes"),
     ("fashion-mini", None, TypeError, "got str"),
     (GOOD[0], None, ValueError, "got (1, 4, 4)"),

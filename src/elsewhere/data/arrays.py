@@ -69,11 +69,12 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
     with archive:
         entries = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
         keys = _choose(archive, entries, request, shown)
-        if RANGE_KEY in entries and request.value_range is None:
+        says_range = RANGE_KEY in entries and request.value_range is None
+        if says_range:
             with _open_entry(archive, entries[RANGE_KEY], shown) as member:
                 request = replace(request, value_range=_read_range(member))
         with _open_entry(archive, entries[keys.images], shown) as member:
-            images = _read_images(member, request)
+            images = _read_images(member, request, clip=says_range)
             total = member.shape[0]
         labels = None
         if keys.labels is not None:
@@ -216,14 +217,20 @@ def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) ->
         yield _Member.open(stream, name, entry.compress_size, compressed=compressed)
 
 
-def _read_images(member: _Member, request: Request) -> Bytes:
+def _read_images(member: _Member, request: Request, clip: bool = False) -> Bytes:
+    """The images as bytes; `clip` takes and counts values outside the range, which the file itself declares."""
     _check_shape(member.shape, member.name)
     _check_dtype(member.dtype, member.name, request.value_range)
     count = request.count(member.shape[0], member.name)
     # The range that tells [0, 1] from [-1, 1] is that of all images, or `limit` could change the pixels.
     whole = member.dtype.kind == "f" and request.value_range is None
     array = member.read(member.shape[0] if whole else count)
-    images = to_bytes(channels_first(array, member.name), member.name, request.value_range)[:count]
+    array = channels_first(array, member.name)
+    if clip and request.value_range is not None:
+        low, high = sorted(request.value_range)
+        request.left_out["values clipped to black or white"] += int(((array < low) | (array > high)).sum())
+        array = array.clip(low, high)
+    images = to_bytes(array, member.name, request.value_range)[:count]
     return conform(images, request, member.name)
 
 

@@ -89,7 +89,7 @@ def load_hub(source: str, request: Request) -> ImageSet:
 @contextmanager
 def _prompt(library: Any) -> Iterator[None]:
     """Without a connection look only for what was fetched before: else the library tries for half a minute."""
-    constants = importlib.import_module("huggingface_hub.constants")
+    constants: Any = importlib.import_module("huggingface_hub.constants")
     if library.config.HF_HUB_OFFLINE or _reachable(constants.ENDPOINT):
         yield
         return
@@ -193,7 +193,8 @@ def _labels(library: Any, dataset: Any, source: str) -> tuple[Tensor | None, tup
     if not one or values.dtype.kind not in "iu":
         seen = values.dtype if one else f"lists or structures ({feature})"
         raise TypeError(
-            f"{source}, column {column!r} must hold one integer an image, got {seen}: leave the labels out with {IGNORE}"
+            f"{source}, column {column!r} must hold one integer an image, got {seen}: "
+            f"leave the labels out with {IGNORE}"
         )
     if (values == -1).all():  # how the hub marks a test set whose labels are kept back
         return None, ()

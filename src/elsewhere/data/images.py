@@ -53,7 +53,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
             value = getattr(self, name)
-            if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+            if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
                 object.__setattr__(self, name, plain(value.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
             seen = getattr(self.images, "dtype", type(self.images).__name__)
@@ -68,15 +68,17 @@ class ImageSet:
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
-            raise TypeError(f"labels must be an integer tensor, got {type(self.labels).__name__}")
+            seen = getattr(self.labels, "dtype", type(self.labels).__name__)
+            raise TypeError(f"labels must be an integer tensor, got {seen}")
         if self.labels.dtype.is_floating_point or self.labels.dtype.is_complex or self.labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {self.labels.dtype}")
         if self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"labels must be ({len(self.images)},), one for each image, got {tuple(self.labels.shape)}"
             )
-        check_labels(int(self.labels.min()), int(self.labels.max()), "labels")
-        object.__setattr__(self, "labels", plain(self.labels))
+        numbers = self.labels.cpu().numpy()  # torch cannot compare all unsigned types
+        check_labels(int(numbers.min()), int(numbers.max()), "labels")
+        object.__setattr__(self, "labels", plain(self.labels.to(torch.int64)))
 
     def __len__(self) -> int:
         return len(self.images)

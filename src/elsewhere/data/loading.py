@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elsewhere.data.arrays import from_array, load_npy, load_npz
+from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
 from elsewhere.data.folders import load_folder
 from elsewhere.data.hands import NAME as HANDS
 from elsewhere.data.hands import is_hands, load_hands
@@ -91,11 +91,11 @@ def load_images(
     request = make_request(limit, size, fit, gray, split, labels, value_range)
     data = _read(source, request)
     left_out = {kind: number for kind, number in request.left_out.items() if number}
-    if data.labels is not None:
-        if not labels:
-            data = replace(data, labels=None, classes=())
-        elif BEYOND in left_out and (absent := len(data.classes) - len(data.labels.unique())) > 0:
-            left_out["classes beyond limit"] = absent
+    if not labels:
+        data = replace(data, labels=None, classes=())
+    elif data.labels is not None and BEYOND in left_out:
+        absent = len(data.classes) - len(set(data.labels.tolist()))
+        left_out |= {"classes beyond limit": absent} if absent > 0 else {}
     return replace(data, left_out=left_out) if left_out else data
 
 
@@ -151,7 +151,9 @@ def _in_memory(source: NDArray[Any] | Tensor) -> NDArray[Any]:
 
 def _embedded(name: str, request: Request) -> ImageSet:
     with as_file(files("elsewhere.data") / "embedded" / f"{name}.npz") as path:
-        return replace(load_npz(path, request, name), classes=EMBEDDED[name])
+        data = load_npz(path, request, name)
+    request.left_out.pop(OTHERS, None)  # where the images come from
+    return replace(data, classes=EMBEDDED[name])
 
 
 def _load_folder(path: Path, request: Request) -> ImageSet:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from elsewhere.data.request import Request
 from elsewhere.data.streams import naming
@@ -114,10 +114,14 @@ def rescale(values: NDArray[Any], value_range: tuple[float, float], name: str) -
             "give the values of black and white in the source"
         )
     result = np.empty(values.shape, np.uint8)
-    exact = np.float64 if values.dtype.kind in "iu" and values.dtype.itemsize > 2 else np.float32
+    exact: type[np.floating[Any]] = np.float32
+    if values.dtype.kind in "iu" and values.dtype.itemsize > 2:
+        exact = np.float64
     rows = max(1, 2**22 // max(1, math.prod(values.shape[1:])))  # at a time, or the floats would take the memory
     for start in range(0, len(values), rows):
-        part = (values[start : start + rows].astype(exact) - exact(black)) * exact(255 / (white - black))
+        part: NDArray[Any] = values[start : start + rows].astype(exact)
+        part -= black
+        part *= 255 / (white - black)
         result[start : start + rows] = np.rint(part).clip(0, 255)
     return result
 
@@ -235,7 +239,7 @@ def _declared_range(picture: Image.Image) -> tuple[float, float] | None:
     return (white, 0) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else (0, white)
 
 
-def _is_wide_gray(picture: Image.Image) -> bool:
+def _is_wide_gray(picture: ImageFile.ImageFile) -> bool:
     """Whether Pillow is about to open gray with alpha, of 16 bits, as colour."""
     return any(str(tile[3]).startswith("LA;16") for tile in picture.tile)
 

@@ -42,10 +42,11 @@ def choose_split(names: Sequence[str], split: str, source: str) -> str:
     same = [name for name in names if kind_of(name) == split]
     if len(same) == 1:
         return same[0]
-    known = ", ".join(names)
-    if same:
-        raise ValueError(f"{source} has several splits of the kind {split!r}: give split= one of {known}")
-    raise ValueError(f"{source} has no split {split!r}: give split= one of {known}")
+    problem = f"several splits of the kind {split!r}" if same else f"no split {split!r}"
+    raise ValueError(
+        f"{source} has {problem}: give split= one of {', '.join(names)} "
+        "(in the command line: elsewhere data --split NAME --save images.npz)"
+    )
 
 
 def of_split(name: str) -> str:
