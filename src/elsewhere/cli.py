@@ -278,6 +278,8 @@ def sample(
         about = {"command": _command(), "seed": seed, "windows": origin}
         for path in results.save_run(out, run, denoiser, images, levels, labels, about):
             typer.echo(path)
+        if results.describe_clipping(run.images):
+            typer.echo(f"note: {results.describe_clipping(run.images)}", err=True)
 
 
 @app.command()
@@ -803,7 +805,14 @@ def audit(
             show_default=False,
         ),
     ],
-    shift: Annotated[int, typer.Option(min=0, help="Find copies moved by up to this many pixels.")] = 3,
+    shift: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Find copies moved by up to this many pixels.",
+            show_default="3, or what small images allow",
+        ),
+    ] = None,
     window: Annotated[int, typer.Option(min=1, help="Odd window side in pixels by which pixels are traced.")] = 3,
     pixels: Annotated[
         int,
@@ -1026,6 +1035,8 @@ def _print_traced(found: Audit) -> None:
     ):
         n = {part: form.format(value) for part, value in traced[key].items()}
         quartiles, ends = f"{n['lower_quartile']} to {n['upper_quartile']}", f"{n['lowest']} to {n['highest']}"
+        if traced["traced"] == 1:
+            quartiles = ends = "-"
         rows.append((name, n["median"], quartiles, ends))
     _print_rows(("of these", "median", "quartiles", "lowest and highest"), rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
+from elsewhere.analysis.finals import judge_finals
 from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
+from elsewhere.data.arrays import LAYOUT, RANGE_KEY
 from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.shelf import WORTH_KEEPING
-from elsewhere.files import atomic_path, write_text
+from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.equivariant_local import Prepared
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
@@ -45,8 +47,10 @@ def save_run(
     labels: Tensor | None,
     about: Mapping[str, Any],
 ) -> list[Path]:
-    """Write what was drawn: grid.png, images.npz (float32, as drawn), run.json (every setting).
+    """Write what was drawn: grid.png, images.npz (float32, clipped to [-1, 1]), run.json (every setting).
 
+    Networks overshoot [-1, 1] by a little. run.json says under "clipped" which share of the pixels that was, and from
+    where to where they went; under "warnings" and as a Python warning, whether images are too far outside to be images.
     With the states kept in the run also trajectory.npz: `states` (levels, B, C, H, W), `predictions`, `sigmas`.
 
     Args:
@@ -59,35 +63,68 @@ def save_run(
         The files written.
     """
     window = getattr(denoiser, "window", None)
+    images = run.images.float().cpu()
+    findings = judge_finals(images)
+    for sentence in findings:
+        warnings.warn(sentence, stacklevel=2)
     settings = {
         "format": FORMAT,
-        **about,
+        "warnings": [*about.get("warnings", ()), *findings],
+        **{name: value for name, value in about.items() if name != "warnings"},
         "denoiser": repr(denoiser),
-        "data": {"name": data.name, "images": len(data), "shape": data.shape, "fingerprint": data.fingerprint()},
+        "data": {
+            "name": data.name,
+            "images": len(data),
+            "of": data.total,
+            "shape": data.shape,
+            "fingerprint": data.fingerprint(),
+        },
         "window_at_each_sigma": None if window is None else describe_window(window, run.sigmas),
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
         "count": len(run.images),
         "size": list(run.images.shape[2:]),
         "labels": None if labels is None else labels.tolist(),
+        "clipped": clipped(images),
         "version": __version__,
         "torch": torch.__version__,
     }
-    # The range is said, because images that are all bright have no value that would show it.
-    arrays = {"images": run.images.float().cpu().numpy(), "value_range": np.array([-1.0, 1.0])}
+    arrays = {
+        "images": images.clamp(-1, 1).numpy(),
+        "layout": np.array([LAYOUT]),
+        # The range is said, because images that are all bright have no value that would show it.
+        RANGE_KEY: np.array([-1.0, 1.0]),
+    }
     if labels is not None:
         arrays["labels"] = labels.numpy()
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
-    longest = max(run.images.shape[2:])
-    columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(run.images))
-    save_grid(files[0], run.images, columns)
+    longest = max(images.shape[2:])
+    columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(images))
+    save_grid(files[0], images, columns)
     _save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")
         states, predictions = (torch.stack(steps).float().cpu().numpy() for steps in (run.states, run.predictions))
         _save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
-    write_text(files[-1], json.dumps(settings, indent=1) + "\n")
+    write_text(files[-1], json_text(settings) + "\n")
     return files
+
+
+def clipped(images: Tensor) -> dict[str, float]:
+    """Which "share" of the pixels lies outside [-1, 1], but for rounding; the "lowest" and the "highest" pixel."""
+    share = float((images.abs() > 1 + 1e-6).double().mean())
+    return {"share": share, "lowest": float(images.min()), "highest": float(images.max())}
+
+
+def describe_clipping(images: Tensor) -> str:
+    """What `save_run` clipped, in words; empty for nothing."""
+    found = clipped(images)
+    if not found["share"]:
+        return ""
+    return (
+        f"{found['share']:.1%} of the pixels were outside -1..1 ({found['lowest']:.3g} to {found['highest']:.3g}); "
+        "they are clipped in images.npz"
+    )
 
 
 def facts(data: ImageSet) -> list[tuple[str, str]]:
@@ -95,7 +132,7 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
     channels, height, width = data.shape
     lines = [
         ("name", data.name),
-        ("images", str(len(data))),
+        ("images", data.amount.removesuffix(" images").removesuffix(" image")),
         ("size", f"{height} x {width} pixels, {'gray' if channels == 1 else 'colour'}"),
         ("values", f"{int(data.images.min())} to {int(data.images.max())} of 0 to 255"),
         ("distinct", str(len({image.numpy().tobytes() for image in data.images}))),
@@ -192,10 +229,10 @@ def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None 
 
 def save_images(path: Path, data: ImageSet) -> None:
     """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
-    arrays = {"images": data.images.numpy()}
+    arrays = {"images": data.images.numpy(), "layout": np.array([LAYOUT])}
     if int(data.images.max()) <= DARKEST:
         # Such a set is only read where it says itself that it is that dark.
-        arrays["value_range"] = np.array([0.0, 255.0])
+        arrays[RANGE_KEY] = np.array([0.0, 255.0])
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()
     if data.classes:

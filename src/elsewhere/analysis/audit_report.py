@@ -13,6 +13,7 @@ from elsewhere.analysis.figures import distance_histogram
 from elsewhere.analysis.neighbours import LEVEL, place_each
 from elsewhere.analysis.report import environment
 from elsewhere.data.images import to_unit
+from elsewhere.phrases import count, part_of
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 
 FIRST_ROWS, MOST_ROWS = 12, 300
@@ -125,15 +126,20 @@ def _settings(found: Audit) -> list[tuple[str, str]]:
         lines.append(
             (
                 f"{name} images",
-                f"{data['name']}: {data['images']} of {' x '.join(map(str, data['shape']))} (channels, height, width)",
+                f"{data['name']}: {part_of(data['images'], data['of'], 'image')} of "
+                f"{' x '.join(map(str, data['shape']))} (channels, height, width)"
+                + (f"; {data['clipped']:.2%} of the pixels were clipped to -1..1" if data.get("clipped") else ""),
             )
         )
         lines.append((f"fingerprint of the {name} images (SHA-256)", data["fingerprint"]))
     lines += [
-        ("shifts searched", f"up to {s['shift']} pixels in each direction, with and without mirroring left to right"),
+        (
+            "shifts searched",
+            f"up to {count(s['shift'], 'pixel')} in each direction, with and without mirroring left to right",
+        ),
         (
             "pixels traced",
-            f"{len(found.traced)} images, windows of {s['window']} x {s['window']} pixels"
+            f"{count(len(found.traced), 'image')}, windows of {s['window']} x {count(s['window'], 'pixel')}"
             + (", by class" if s["by_class"] else ""),
         ),
         ("training images held against the others", str(s["null"])),

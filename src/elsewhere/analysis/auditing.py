@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -28,8 +27,9 @@ from elsewhere.analysis.provenance import Provenance, provenance
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_uint8
 from elsewhere.denoiser import check_images
-from elsewhere.files import csv_text, write_text
+from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.machines.locality import check_window
+from elsewhere.phrases import count
 from elsewhere.pictures import save_bytes
 
 FORMAT = "elsewhere.audit/1"
@@ -39,6 +39,7 @@ VERDICTS = ("copy", "near copy", "mosaic", "novel", "no copy")
 YOON = 1 / 3
 CARLINI_COUNT, CARLINI_ALPHA = 50, 0.5
 CANDIDATES = 16
+SHIFT = 3
 NEAR_RATIO = 0.5
 RARE = 0.001
 DUPLICATE = 4 * LEVEL
@@ -56,7 +57,7 @@ class Measures:
         aligned: the nearest ones when they may be shifted and mirrored, up to CANDIDATES.
         tiles: distance of the worst of 4 x 4 tiles, to the training image where that is least, float64 (B,).
         aligned_ratio: distance of the nearest aligned training image as a part of that of the next one which is not
-            a duplicate of it, float64 (B,). 0 where all candidates are duplicates.
+            a duplicate of it, float64 (B,). NaN where all candidates are duplicates.
     """
 
     nearest: Neighbours
@@ -68,7 +69,7 @@ class Measures:
     def yoon(self) -> Tensor:
         """Distance to the nearest training image as a part of that to the second nearest, float64 (B,).
 
-        Yoon et al. (2023) call an image memorised below 1/3.
+        Yoon et al. (2023) call an image memorised below 1/3. NaN where both distances are 0.
         """
         return _ratio(self.nearest.distances[:, 0], self.nearest.distances[:, 1])
 
@@ -77,7 +78,8 @@ class Measures:
         """Distance to the nearest training image over half the mean distance to the 50 nearest, float64 (B,).
 
         Carlini et al. (2023): l2(x, nearest) / (alpha * mean of l2(x, y), y among the n nearest), alpha = 0.5, n = 50;
-        below 1 an image counts as extracted. Sets of fewer images have fewer neighbours to average over.
+        below 1 an image counts as extracted. Sets of fewer images have fewer neighbours to average over. NaN where all
+        distances are 0.
         """
         return _ratio(self.nearest.distances[:, 0], CARLINI_ALPHA * self.nearest.distances.mean(1))
 
@@ -120,13 +122,20 @@ class Audit:
     @property
     def headline(self) -> str:
         """What was found, in words, and no more than that."""
-        counts, total = self.counts(), len(self.verdicts)
-        images = f"{total} generated image{'s' if total > 1 else ''}"
-        if not counts["copy"] + counts["near copy"]:
-            return f"No copy of a training image was found among {images} under these criteria."
+        counts, images = self.counts(), count(len(self.verdicts), "generated image")
         kinds = [(counts["copy"], "copy", "copies"), (counts["near copy"], "near copy", "near copies")]
-        words = [f"{count} {one if count == 1 else more}" for count, one, more in kinds if count]
-        return f"Among {images}: {' and '.join(words)} of training images."
+        words = [count(number, one, more) for number, one, more in kinds if number]
+        if words:
+            found = f"Among {images}: {' and '.join(words)} of training images."
+        else:
+            found = f"No copy of a training image was found among {images} under these criteria."
+        return " ".join([found, *self.left_out])
+
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence for each of the two sets of which only the first images were read."""
+        sets = {"training": self.training, "generated": self.generated}
+        return [f"Of the {name} images {some.amount} were read." for name, some in sets.items() if some.is_part]
 
     @property
     def mosaic(self) -> float:
@@ -147,6 +156,8 @@ class Audit:
 
     def summary(self) -> dict[str, Any]:
         """The counts, the published criteria, and how often training images among themselves meet each criterion.
+
+        An image on which a criterion is undefined, such as the ratio of two distances of 0, does not meet it.
 
         "pixels" says how many images were traced, and of the numbers of these and of the training images taken out the
         lowest, the quartiles and the highest: "consistent", the share of locally consistent pixels, and "sources", the
@@ -180,11 +191,15 @@ class Audit:
             },
             "pixels": {"generated": _spread(self.provenance), "training": _spread(self.held_out)},
             "settled": int(self.settled.sum()),
+            "undefined": {
+                "generated": int((m.yoon.isnan() | m.carlini.isnan()).sum()),
+                "training": int((null.yoon.isnan() | null.carlini.isnan()).sum()),
+            },
             "duplicates_among_training": int((null.aligned.distances[:, 0] < DUPLICATE).sum()),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every number of every image."""
+        """Every number of every image; None for a ratio that is undefined and for pixels that were not traced."""
         m, place = self.measures, {int(index): row for row, index in enumerate(self.traced)}
         found = []
         for i, verdict in enumerate(self.verdicts):
@@ -194,12 +209,12 @@ class Audit:
                 "nearest": int(m.nearest.indices[i, 0]),
                 "distance": float(m.nearest.distances[i, 0]),
                 "second_distance": float(m.nearest.distances[i, 1]),
-                "yoon": float(m.yoon[i]),
-                "carlini": float(m.carlini[i]),
+                "yoon": _defined(m.yoon[i]),
+                "carlini": _defined(m.carlini[i]),
                 "worst_tile": float(m.tiles[i]),
                 "aligned_nearest": int(m.aligned.indices[i, 0]),
                 "aligned_distance": float(m.aligned.distances[i, 0]),
-                "aligned_ratio": float(m.aligned_ratio[i]),
+                "aligned_ratio": _defined(m.aligned_ratio[i]),
                 "down": int(m.aligned.shifts[i, 0, 0]),
                 "right": int(m.aligned.shifts[i, 0, 1]),
                 "mirrored": bool(m.aligned.mirrored[i, 0]),
@@ -232,6 +247,7 @@ class Audit:
         null = self.null
         content = {
             "format": FORMAT,
+            "headline": self.headline,
             "settings": self.settings,
             "thresholds": self.thresholds(),
             "summary": self.summary(),
@@ -247,7 +263,7 @@ class Audit:
             },
             "images": self.rows(),
         }
-        return json.dumps(content, indent=1)
+        return json_text(content)
 
     def to_csv(self) -> str:
         """One line an image."""
@@ -281,7 +297,7 @@ def audit(
     training: ImageSet,
     generated: ImageSet | Tensor | np.ndarray,
     *,
-    shift: int = 3,
+    shift: int | None = None,
     window: int = 3,
     pixels: int = 32,
     by_class: bool = False,
@@ -311,8 +327,9 @@ def audit(
 
     Args:
         training: the training images, three or more.
-        generated: an ImageSet, or floats (B, C, H, W) in about [-1, 1], which are rounded to 8 bits.
-        shift: largest shift in pixels, 0 or more, less than half a side.
+        generated: an ImageSet, or floats (B, C, H, W) in about [-1, 1], which are clipped and rounded to 8 bits.
+        shift: largest shift in pixels, 0 or more, less than half a side; SHIFT, or as much as small images allow, when
+            None.
         window: odd side of the windows that pixels are traced by.
         pixels: images to trace pixel by pixel, which takes longest: a random choice of those that are no copies. 0 for
             none.
@@ -341,13 +358,16 @@ def audit(
     """
     images = _image_set(generated)
     _check(training, images)
+    side = min(images.shape[1:])
+    shift = min(SHIFT, (side - 1) // 2) if shift is None else shift
     for name, value, least in (("shift", shift, 0), ("pixels", pixels, 0), ("null", null, 1), ("seed", seed, 0)):
         _check_whole(name, value, least)
     _check_whole("memory", memory, 2**26)
     check_window(window)
-    side = min(images.shape[1:])
     if 2 * shift >= side:
-        raise ValueError(f"shift must be less than half of {side} pixels, the shorter side of the images, got {shift}")
+        raise ValueError(
+            f"shift must be less than half of {count(side, 'pixel')}, the shorter side of the images, got {shift}"
+        )
     if by_class:
         _check_classes(training, images)
     generator = torch.Generator().manual_seed(seed)
@@ -375,7 +395,7 @@ def audit(
         held_out=held_out,
         settings={
             "training": _describe(training),
-            "generated": _describe(images),
+            "generated": {**_describe(images), "clipped": _clipped(generated)},
             "shift": shift,
             "window": window,
             "pixels": pixels,
@@ -507,7 +527,7 @@ def _distinct_ratio(aligned: Aligned, training: Tensor, memory: int) -> Tensor:
         next_ = other.int().argmax(1, keepdim=True)
         distances = aligned.distances[part]
         ratio = _ratio(distances[:, 0], distances.gather(1, next_).squeeze(1))
-        ratios.append(ratio.where(other.any(1), 0.0))
+        ratios.append(ratio.where(other.any(1), torch.nan))
     return torch.cat(ratios)
 
 
@@ -521,12 +541,17 @@ def _near_distance(null: Measures) -> float:
 def _near_copies(measures: Measures, near: float) -> Tensor:
     """Which images are copies or near copies, bool (B,)."""
     distances = measures.aligned.distances[:, 0]
-    return (distances < COPY) | ((distances < near) & (measures.aligned_ratio < NEAR_RATIO))
+    # Where all candidates are duplicates of the nearest one, no other image says that such a distance is usual.
+    return (distances < COPY) | ((distances < near) & ~(measures.aligned_ratio >= NEAR_RATIO))
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 1 for 0 / 0: two training images that are equally near are no evidence for either."""
-    return (a / b).where(b > 0, 1.0)
+    """a / b; NaN for 0 / 0: two training images that are equally near are no evidence for either."""
+    return (a / b).where(b > 0, torch.nan)
+
+
+def _defined(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
 
 
 def _image_set(images: object) -> ImageSet:
@@ -537,8 +562,15 @@ def _image_set(images: object) -> ImageSet:
         raise ValueError(f"generated must have 1 or 3 channels, got {floats.shape[1]}")
     if float(floats.abs().max()) > 2:
         low, high = float(floats.min()), float(floats.max())
-        raise ValueError(f"generated must lie in about [-1, 1], got {low:.3g} to {high:.3g}: scale it first")
+        raise ValueError(f"generated must lie in about [-1, 1], got {low:.3g} to {high:.3g}: bring it to that range")
     return ImageSet(to_uint8(floats.float()), name="array")
+
+
+def _clipped(images: object) -> float:
+    """Share of the pixels that had to be clipped to [-1, 1]."""
+    if isinstance(images, ImageSet):
+        return 0.0
+    return float((check_images(images, "generated").abs() > 1).double().mean())
 
 
 def _check(training: object, generated: ImageSet) -> None:
@@ -566,4 +598,10 @@ def _check_whole(name: str, value: object, least: int) -> None:
 
 
 def _describe(data: ImageSet) -> dict[str, Any]:
-    return {"name": data.name, "images": len(data), "shape": list(data.shape), "fingerprint": data.fingerprint()}
+    return {
+        "name": data.name,
+        "images": len(data),
+        "of": data.total,
+        "shape": list(data.shape),
+        "fingerprint": data.fingerprint(),
+    }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.denoiser import DenoiserLike, Label, check_images, check_label
+from elsewhere.phrases import count
 from elsewhere.schedules import Schedule, cosine
 
 
@@ -105,8 +106,8 @@ def training_note(network: object, data: Any) -> list[str]:
         return ["The network does not say on which images it was trained."]
     trained = getattr(getattr(network, "spec", None), "data", "") or "unknown"
     return [
-        f"The network was trained on other images ({trained}) than the machines use ({data.name}): expect less "
-        "agreement, as the theory speaks of one training set."
+        f"The network was trained on other images ({trained}) than the machines use ({data.name}, "
+        f"{getattr(data, 'amount', count(len(data.images), 'image'))}): expect less agreement, as the theory speaks of one training set."
     ]
 
 

@@ -24,7 +24,7 @@ from elsewhere.analysis.checks import (
     same_data,
     training_note,
 )
-from elsewhere.analysis.finals import judge_finals
+from elsewhere.analysis.finals import far_outside, judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import DenoiserLike, Label
@@ -90,12 +90,17 @@ class Comparison:
 
     @property
     def near(self) -> bool:
-        """Whether any machine is near the network: its median R^2 is above 0.
+        """Whether any machine is near the network; if not, which of them is closer says nothing.
 
-        At 0 the mean gray of each of the network's images would be as near; below, no machine describes the network,
-        and which of them is closer says nothing.
+        Its median R^2 must be above 0, where the mean gray of each of the network's images would be as near. And most
+        of the network's images must not be far outside [-1, 1], where all images of the machines lie.
         """
-        return any(self.median(name, "r_squared") > 0 for name in self.machines)
+        known = [self.median(name, "r_squared") for name in self.machines]
+        return self._has_images and any(value > 0 for value in known)
+
+    @property
+    def _has_images(self) -> bool:
+        return float(far_outside(self.images[NETWORK]).double().mean()) <= 0.5
 
     @property
     def closest(self) -> tuple[str, ...]:
@@ -126,6 +131,8 @@ class Comparison:
 
     def verdict(self) -> str:
         """Which machine is closer to the network, in one sentence; empty for one machine that is near."""
+        if not self._has_images:
+            return "No machine is near the network, as its pictures are far outside -1..1."
         if not self.near:
             medians = [self.median(name, "r_squared") for name in self.machines]
             best = max((value for value in medians if not np.isnan(value)), default=None)
@@ -141,6 +148,8 @@ class Comparison:
         if {other, name} <= set(self.closest):
             return f"{name} and {other} are equally close to the network: their median r is the same to three decimals."
         wins, seeds = self._wins(name, other)
+        if not seeds:
+            return f"Whether {name} or {other} is closer to the network cannot be said: r is undefined on every seed."
         undefined = self.seeds - seeds
         left_out = f" ({undefined} left out: r is undefined)" if undefined else ""
         return f"{name} is closer to the network than {other} on {wins} of {count(seeds, 'seed')}{left_out}."

@@ -66,13 +66,13 @@ def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
         if tied:
             low, high = [min(sides) for sides in tied], [max(sides) for sides in tied]
             axes.fill_between(schedule.sigmas, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=literal(name, 40))
+        axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=literal(name, 28))
     top = 1.08 * max(max(schedule.windows) for schedule in schedules.values())
     axes.set(xscale="log", xlabel="noise level sigma", ylabel="window side (pixels)", ylim=(0, top))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_xaxis()
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=9)
     _plain(axes)
     head_figure(
         figure, dict.fromkeys(note for schedule in schedules.values() for note in schedule.details.get("warnings", ()))

@@ -24,6 +24,9 @@ from elsewhere.data.streams import check_declared, naming, read_exactly
 
 IMAGE_KEYS = ("images", "image", "imgs", "x", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target")
+LAYOUT = "NCHW"
+"""What an array of strings called `layout` says in archives that the package writes: which axis holds the colours is
+not guessed there, also where images are one or three pixels wide."""
 SPLITS = tuple(KIND)
 RANGE_KEY = "value_range"
 """The array of an .npz that holds the values of black and white."""
@@ -74,7 +77,7 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
             with _open_entry(archive, entries[RANGE_KEY], shown) as member:
                 request = replace(request, value_range=_read_range(member))
         with _open_entry(archive, entries[keys.images], shown) as member:
-            images = _read_images(member, request, clip=says_range)
+            images = _read_images(member, request, _read_layout(archive, entries.get("layout"), shown), says_range)
             total = member.shape[0]
         labels = None
         if keys.labels is not None:
@@ -121,7 +124,8 @@ def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
         raise ValueError(f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W), got shape {shape}: reshape it")
     for channels in ((1, 3), (4,)):
         first, last = shape[1] in channels, shape[3] in channels
-        if first and last:
+        # Gray images of one pixel are the same in either order.
+        if first and last and shape[1:] != (1, 1, 1):
             raise ValueError(
                 f"{name} has shape {shape}, which can be read as (N, C, H, W) and as (N, H, W, C): "
                 "build an ImageSet from the array, or for gray images save (N, H, W)"
@@ -157,8 +161,7 @@ def _float_range(array: NDArray[Any], name: str) -> tuple[float, float]:
     slack = rounding(array.dtype)
     if low < -1 - 2 * slack or high > 1 + slack:
         raise ValueError(
-            f"{name} has floats from {low:.9g} to {high:.9g}, expected [0, 1] or [-1, 1]: rescale them, give "
-            "value_range=(black, white), or save 0..255 as uint8"
+            f"{name} has floats from {low:.9g} to {high:.9g}, expected [0, 1] or [-1, 1]: {_remedy(low, high)}"
         )
     if OVERSHOOT < low < -slack:
         raise ValueError(
@@ -166,6 +169,12 @@ def _float_range(array: NDArray[Any], name: str) -> tuple[float, float]:
             "clip them to [0, 1], or give value_range=(-1, 1)"
         )
     return (-1.0, 1.0) if low < -slack else (0.0, 1.0)
+
+
+def _remedy(low: float, high: float) -> str:
+    if -2 <= low and high <= 2:
+        return "clip them to that range, as networks overshoot it by a little; do not rescale them"
+    return "rescale them, give value_range=(black, white), or save 0..255 as uint8"
 
 
 @dataclass(frozen=True)
@@ -217,15 +226,28 @@ def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) ->
         yield _Member.open(stream, name, entry.compress_size, compressed=compressed)
 
 
-def _read_images(member: _Member, request: Request, clip: bool = False) -> Bytes:
-    """The images as bytes; `clip` takes and counts values outside the range, which the file itself declares."""
+def _read_layout(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, shown: str) -> bool:
+    """Whether the archive says that its images are (N, C, H, W)."""
+    if entry is None:
+        return False
+    with _open_entry(archive, entry, shown) as member:
+        return member.dtype.kind == "U" and len(member.shape) == 1 and _read_classes(member) == (LAYOUT,)
+
+
+def _read_images(member: _Member, request: Request, first: bool = False, clip: bool = False) -> Bytes:
+    """The images asked for.
+
+    Args:
+        first: the axis of colours comes first; else it is guessed.
+        clip: whether values outside the range, which the file itself declares, are clipped and counted.
+    """
     _check_shape(member.shape, member.name)
     _check_dtype(member.dtype, member.name, request.value_range)
     count = request.count(member.shape[0], member.name)
     # The range that tells [0, 1] from [-1, 1] is that of all images, or `limit` could change the pixels.
     whole = member.dtype.kind == "f" and request.value_range is None
     array = member.read(member.shape[0] if whole else count)
-    array = channels_first(array, member.name)
+    array = array if first and array.ndim == 4 else channels_first(array, member.name)
     if clip and request.value_range is not None:
         low, high = sorted(request.value_range)
         request.left_out["values clipped to black or white"] += int(((array < low) | (array > high)).sum())
