@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
@@ -40,6 +41,7 @@ def make_windowed(
     return EquivariantLocalScore(data, window, borders, **settings)
 
 
+@checked
 def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySchedule:
     """The windows with which a machine was found to match a shipped network best.
 
@@ -47,14 +49,21 @@ def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySch
 
     Raises:
         FileNotFoundError: none came with this network.
+        TypeError, ValueError: not a name, or an unknown kind of machine.
     """
+    if network not in SHIPPED:
+        raise _no_windows(network)
     names = [f"{network}.ls.locality.json"] if machine == "ls" else []
     for name in [*names, f"{network}.locality.json"]:
         with as_file(files("elsewhere.networks") / "shipped" / name) as path:
             if path.is_file():
                 return LocalitySchedule.load(path)
-    raise FileNotFoundError(
-        f"no calibrated windows came with the network {network!r}: run `elsewhere calibrate` for it, "
+    raise _no_windows(network)
+
+
+def _no_windows(network: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"no calibrated windows came with the network {seen_text(network)}: run `elsewhere calibrate` for it, "
         "then give the file with --locality"
     )
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_dense, check_type, checked, seen, seen_text
 from elsewhere.layout import plain
 
 Array = TypeVar("Array", Tensor, np.ndarray)
-Label = int | Tensor | np.ndarray | None
+Label = int | Tensor | np.ndarray | Sequence[int] | None
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 SIGMAS = (1e-8, 1e8)
 """Least and largest noise level, in units of pixels in [-1, 1]. Half a gray level is 4e-3: far above the least noise
@@ -25,6 +28,7 @@ LARGEST = 1e10
 of larger ones leave the range of float32."""
 
 
+@runtime_checkable
 class DenoiserLike(Protocol):
     """Anything callable as `D(x, sigma, label=None)`: users bring their own."""
 
@@ -35,7 +39,7 @@ def check_images(x: object, argument: str = "x") -> Tensor:
     """A contiguous (B, C, H, W) floating tensor of finite values; copied only where memory is laid out otherwise.
 
     Raises:
-        TypeError: not an array, or not floating point.
+        TypeError: not an array, not dense, or not in 16 to 64-bit floating point.
         ValueError: not four axes, an empty axis, NaN, infinity or values beyond `LARGEST`.
     """
     if isinstance(x, np.ndarray):
@@ -43,8 +47,9 @@ def check_images(x: object, argument: str = "x") -> Tensor:
             raise TypeError(f"{argument} must be floating point, got {x.dtype}: images are floats in [-1, 1]")
         x = plain(x)
     if not isinstance(x, Tensor):
-        raise TypeError(f"{argument} must be a torch tensor or NumPy array, got {type(x).__name__}")
-    if not x.is_floating_point():
+        raise TypeError(f"{argument} must be a torch tensor or NumPy array, got {seen(x)}")
+    check_dense(argument, x)
+    if x.dtype not in FLOATS:
         raise TypeError(f"{argument} must be floating point, got {x.dtype}: images are floats in [-1, 1]")
     if x.ndim != 4 or 0 in x.shape:
         raise ValueError(f"{argument} must be (B, C, H, W) with no empty axis, got shape {tuple(x.shape)}")
@@ -64,8 +69,10 @@ def check_level(sigma: float, argument: str = "sigma") -> float:
     """A noise level within `SIGMAS`.
 
     Raises:
+        TypeError: not a number.
         ValueError: zero, negative, NaN, infinite, or outside the range.
     """
+    check_type(argument, sigma, float)
     if not math.isfinite(sigma) or sigma <= 0:
         raise ValueError(f"{argument} must be positive and finite, got {sigma}")
     if not SIGMAS[0] <= sigma <= SIGMAS[1]:
@@ -82,10 +89,15 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
     """
     try:
         # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
-        given = plain(sigma) if isinstance(sigma, Tensor | np.ndarray) else sigma
-        levels = torch.as_tensor(given, dtype=torch.float64, device=like.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"sigma must be a number or a ({batch},) array, got {type(sigma).__name__}") from error
+        given = torch.as_tensor(_plain("sigma", sigma), device=None if isinstance(sigma, Tensor) else "cpu")
+        if given.dtype == torch.bool or given.dtype.is_complex:
+            raise TypeError(f"dtype {given.dtype}")
+        # A Python number would pass through torch's default dtype on its way.
+        levels = torch.as_tensor(
+            given if isinstance(sigma, Tensor | np.ndarray) else sigma, dtype=torch.float64, device=like.device
+        )
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"sigma must be a number or a ({batch},) array, got {seen(sigma)}") from error
     if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, batch)):
         raise ValueError(
             f"sigma must be a number or have one value for each of {batch} images, got {tuple(levels.shape)}"
@@ -105,11 +117,14 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     if label is None:
         return None
     if not num_classes:
-        raise ValueError(f"label={_brief(label)} was given but {owner} has no classes: leave label out")
-    # Without a device, torch's default device would decide where a plain number goes.
-    values = plain(label) if isinstance(label, Tensor | np.ndarray) else torch.as_tensor(label, device="cpu")
+        raise ValueError(f"label={seen_text(label)} was given but {owner} has no classes: leave label out")
+    try:
+        # Without a device, torch's default device would decide where a plain number goes.
+        values = torch.as_tensor(_plain("label", label), device=None if isinstance(label, Tensor) else "cpu")
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"label must be an integer or an integer array, got {seen(label)}") from error
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
-        raise TypeError(f"label must be an integer or an integer array, got {_brief(label)}")
+        raise TypeError(f"label must be an integer or an integer array, got {seen(label)}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) not in (1, batch)):
         raise ValueError(
             f"label must be an integer or have one value for each of {batch} images, got {tuple(values.shape)}"
@@ -120,9 +135,74 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     return values.to(torch.int64).expand(batch).contiguous()
 
 
-def _brief(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 40 else text[:37] + "..."
+def _plain(name: str, value: object) -> object:
+    """The value, arrays and tensors contiguous."""
+    if isinstance(value, Tensor):
+        check_dense(name, value)
+    return plain(value) if isinstance(value, Tensor | np.ndarray) else value
+
+
+def check_request(
+    denoisers: Mapping[str, DenoiserLike], images: object, label: Label, argument: str = "noise"
+) -> tuple[Tensor, Tensor | None]:
+    """Images (B, C, H, W) and labels, int64 (B,) or None, fit for every denoiser.
+
+    Args:
+        denoisers: name -> denoiser.
+        images: noise, or other images that the denoisers are to be asked about.
+        label: class of every image or (B,), or None.
+        argument: what errors call the images.
+
+    Raises:
+        TypeError: a denoiser that cannot be called, images or a label of the wrong kind.
+        ValueError: images of a shape that a denoiser was not made for, NaN, label out of range.
+    """
+    checked_images = check_images(images, argument)
+    labels = None
+    for name, denoiser in denoisers.items():
+        check_type(name, denoiser, DenoiserLike)
+        _check_shape(name, denoiser, checked_images, argument)
+        classes = getattr(denoiser, "num_classes", None)
+        if label is not None:
+            # A denoiser that does not say how many classes it has judges the label itself.
+            largest = torch.iinfo(torch.int64).max if classes is None else classes
+            labels = check_label(label, len(checked_images), largest, name)
+    return checked_images, labels
+
+
+def _check_shape(name: str, denoiser: DenoiserLike, images: Tensor, argument: str) -> None:
+    _, channels, height, width = images.shape
+    wanted = getattr(denoiser, "channels", None)
+    if wanted is not None and channels != wanted:
+        raise ValueError(f"{argument} has {channels} channels, {name} was made for {wanted}")
+    size = getattr(denoiser, "size", None)
+    if size is not None and (height, width) != tuple(size):
+        raise ValueError(f"{argument} is {height}x{width} pixels, {name} was made for {size[0]}x{size[1]}")
+
+
+def check_prediction(name: str, images: object, like: Tensor) -> Tensor:
+    """What a denoiser returned, if it is finite images of the shape it was given.
+
+    Raises:
+        TypeError, ValueError: it is not; the message names the denoiser.
+    """
+    found = check_images(images, f"the output of {name}")
+    if found.shape != like.shape:
+        raise ValueError(f"{name} returned shape {tuple(found.shape)} for images of shape {tuple(like.shape)}")
+    return found
+
+
+def ask(denoiser: DenoiserLike, x: Tensor, sigma: float, label: Label = None, name: str = "denoiser") -> Tensor:
+    """The posterior mean of any denoiser, checked, contiguous, in memory of its own.
+
+    Without a label a denoiser need not know of labels.
+
+    Raises:
+        TypeError, ValueError: what the denoiser raises, or its answer is not finite images of the shape of x.
+    """
+    answer = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
+    # A copy: some denoisers write every answer to the same memory.
+    return check_prediction(name, answer, x).clone()
 
 
 class Denoiser(ABC):
@@ -177,13 +257,7 @@ class Denoiser(ABC):
         """x0hat for checked arguments: x (B, C, H, W), sigma float64 (B,), label int64 (B,) or None."""
 
 
-def ask(denoiser: DenoiserLike, x: Tensor, sigma: float, label: Label = None) -> Tensor:
-    """What a denoiser answers, contiguous, in memory of its own; without a label a denoiser need not know of labels."""
-    answer = denoiser(x, sigma) if label is None else denoiser(x, sigma, label)
-    # A copy: some denoisers write every answer to the same memory. What is no array is for the caller to complain of.
-    return plain(answer).clone() if isinstance(answer, Tensor | np.ndarray) else answer
-
-
+@checked
 def score(denoiser: DenoiserLike, x: Array, sigma: float, label: Label = None) -> Array:
     """Score of the noisy density, (D(x, sigma) - x) / sigma^2 (Tweedie).
 
@@ -199,8 +273,8 @@ def score(denoiser: DenoiserLike, x: Array, sigma: float, label: Label = None) -
     Raises:
         TypeError, ValueError: arguments that the denoiser cannot take, or a score too large for the dtype of x.
     """
-    images = check_images(x)
     check_level(sigma)
+    images, _ = check_request({"denoiser": denoiser}, x, label, "x")
     x0 = ask(denoiser, images, sigma, label)
     wide = torch.promote_types(images.dtype, torch.float32)
     values = ((x0.to(wide) - images.to(wide)) / sigma**2).to(images.dtype)

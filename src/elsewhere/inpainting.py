@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_images
+from elsewhere.checks import check_dense, check_seed, check_whole, checked, seen
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
 from elsewhere.layout import plain
 from elsewhere.progress import track
 from elsewhere.sampling import Run, generators
 from elsewhere.schedules import Schedule, cosine
 
 
+@checked
 def inpaint(
     denoiser: DenoiserLike,
     images: Tensor | np.ndarray,
@@ -64,10 +66,10 @@ def inpaint(
         True
     """
     schedule = cosine() if schedule is None else schedule
-    held = check_images(images, "images")
+    held, _ = check_request({"denoiser": denoiser}, images, label, "images")
     missing = _check_mask(mask, held)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds must be a whole number of 1 or more, got {rounds!r}")
+    rounds = check_whole("rounds", rounds, 1)
+    check_seed(seed)
     # What is missing may hold anything: it must not reach the denoiser in any way.
     held = torch.where(missing, torch.zeros_like(held), held)
     draws = generators(len(held), seed)
@@ -97,8 +99,9 @@ def inpaint(
 def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
     """The mask as bool (1 or B, 1, H, W) on the device of the images."""
     if not isinstance(mask, Tensor | np.ndarray) or mask.dtype not in (torch.bool, np.bool_):
-        seen = getattr(mask, "dtype", type(mask).__name__)
-        raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen}")
+        raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen(mask)}")
+    if isinstance(mask, Tensor):
+        check_dense("mask", mask)
     mask = plain(mask)
     batch, _, height, width = images.shape
     if tuple(mask.shape) not in ((height, width), (batch, 1, height, width)):

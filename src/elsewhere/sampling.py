@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_images
+from elsewhere.checks import MOST_IMAGES, check_fields, check_number, check_room, check_seed, check_whole, checked
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_request
 from elsewhere.progress import track
 from elsewhere.schedules import Schedule, cosine
 
@@ -33,6 +35,9 @@ class Run:
     states: list[Tensor] = field(default_factory=list)
     predictions: list[Tensor] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -45,7 +50,10 @@ class Step:
     next_x: Tensor
 
 
-def reverse_process(denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None) -> Iterator[Step]:
+@checked
+def reverse_process(
+    denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None, name: str = "denoiser"
+) -> Iterator[Step]:
     """Euler steps of the probability-flow ODE (Song et al. 2021; DDIM with eta = 0), one at a time.
 
     x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0).
@@ -55,14 +63,19 @@ def reverse_process(denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label
         x: state at the schedule's first sigma, (B, C, H, W).
         schedule: noise levels ending at 0.
         label: passed to the denoiser.
+        name: what errors call the denoiser.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind; answers that are not finite images of the shape of x.
     """
     for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
-        x0 = ask(denoiser, x, sigma, label)
+        x0 = ask(denoiser, x, sigma, label, name)
         next_x = x0 + (after / sigma) * (x - x0)
         yield Step(index, sigma, x, x0, next_x)
         x = next_x
 
 
+@checked
 def sample(
     denoiser: DenoiserLike,
     noise: Tensor | np.ndarray,
@@ -86,15 +99,30 @@ def sample(
         A Run; `run.images` is (B, C, H, W).
 
     Raises:
-        TypeError, ValueError: noise, schedule or label that the denoiser cannot take.
+        TypeError, ValueError: noise, schedule or label that the denoiser cannot take; answers of the denoiser that
+            are not finite images of the shape of the noise.
     """
     schedule = cosine() if schedule is None else schedule
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be a Schedule, such as schedules.cosine(20), got {type(schedule).__name__}")
+    return draw(
+        denoiser, check_request({"denoiser": denoiser}, noise, label)[0], schedule, label, keep=keep, progress=progress
+    )
+
+
+def draw(
+    denoiser: DenoiserLike,
+    noise: Tensor,
+    schedule: Schedule,
+    label: Label,
+    *,
+    keep: bool,
+    progress: bool,
+    name: str = "denoiser",
+) -> Run:
+    """`sample` for checked arguments; `name` is what errors call the denoiser."""
     first = schedule.sigmas[0]
-    x = check_images(check_images(noise, "noise") * first, f"noise times the first noise level, {first:g},")
+    x = check_images(noise * first, f"noise times the first noise level, {first:g},")
     states, predictions = [x] if keep else [], []
-    for step in track(reverse_process(denoiser, x, schedule, label), schedule.steps, "sampling", progress):
+    for step in track(reverse_process(denoiser, x, schedule, label, name), schedule.steps, "sampling", progress):
         x = step.next_x
         if keep:
             states.append(step.next_x)
@@ -117,9 +145,10 @@ class Settled:
     rounds: int
 
 
+@checked
 def settle(
     denoiser: DenoiserLike,
-    images: Tensor,
+    images: Tensor | np.ndarray,
     label: Label = None,
     *,
     sigma: float = 1e-3,
@@ -145,11 +174,13 @@ def settle(
         Settled; `share` says how far it got.
 
     Raises:
-        TypeError, ValueError: arguments that the denoiser cannot take, or `most` below 1.
+        TypeError, ValueError: arguments that the denoiser cannot take, `sigma` not positive, `tolerance` below 0, or
+            `most` below 1.
     """
-    if most < 1:
-        raise ValueError(f"most must be 1 or more, got {most}")
-    x, best, since, rounds = check_images(images, "images"), -1.0, 0, 0
+    check_number("sigma", sigma, above=0)
+    check_number("tolerance", tolerance, 0)
+    check_whole("most", most, 1)
+    x, best, since, rounds = check_request({"denoiser": denoiser}, images, label, "images")[0], -1.0, 0, 0
     while True:
         x0 = ask(denoiser, x, sigma, label)
         resting = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
@@ -162,6 +193,7 @@ def settle(
         x = x0
 
 
+@checked
 def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
     """Standard normal noise (count, C, H, W), float32 on the processor, the same for a seed and an index.
 
@@ -169,21 +201,24 @@ def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor
     default dtype and device.
 
     Raises:
-        ValueError: count below 1 or seed outside 0..2^31.
+        ValueError: count outside 1..2^20, a side below 1, or seed outside 0..2^31.
+        MemoryError: more noise than the machine has memory for.
     """
+    check_whole("count", count, 1, MOST_IMAGES)
+    for axis, side in enumerate(shape):
+        check_whole(f"shape[{axis}]", side, 1)
+    check_room("count and shape", (count, *shape), 4 * count * math.prod(map(int, shape)))
     return torch.stack(
         [torch.randn(shape, generator=g, dtype=torch.float32, device="cpu") for g in generators(count, seed)]
     )
 
 
+@checked
 def generators(count: int, seed: int) -> list[torch.Generator]:
     """A generator for each of `count` images; number i is the same for a seed whatever the count.
 
     Raises:
-        ValueError: count below 1 or seed outside 0..2^31.
+        ValueError: count outside 1..2^20 or seed outside 0..2^31.
     """
-    if count < 1:
-        raise ValueError(f"the number of images must be 1 or more, got {count}")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed must be between 0 and {2**31 - 1}, got {seed}")
+    count, seed = check_whole("count", count, 1, MOST_IMAGES), check_seed(seed)
     return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]

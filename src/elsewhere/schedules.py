@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from elsewhere.checks import check_choice, check_levels, check_number, check_type, check_whole, checked, seen_text
 from elsewhere.denoiser import check_level
 
 
@@ -25,6 +26,7 @@ class Schedule:
         name: what reports call it.
 
     Raises:
+        TypeError: levels that are no numbers, a name that is no string.
         ValueError: fewer than two levels, not decreasing, not ending at zero, or out of range.
     """
 
@@ -32,16 +34,17 @@ class Schedule:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        levels = tuple(float(level) for level in self.sigmas)
+        levels = check_levels("sigmas", self.sigmas)
+        check_type("name", self.name, str)
         object.__setattr__(self, "sigmas", levels)
         if len(levels) < 2 or not all(math.isfinite(level) for level in levels):
-            raise ValueError(f"a schedule needs at least one finite sigma and a final 0, got {levels}")
+            raise ValueError(f"sigmas must be at least one finite noise level and a final 0, got {seen_text(levels)}")
         for level in levels[:-1]:
             # A level that does not decrease is named below, with all the others.
             if level > 0:
                 check_level(level, "every one of sigmas but the last")
         if levels[-1] != 0 or any(a <= b for a, b in pairwise(levels)):
-            raise ValueError(f"sigmas must decrease strictly and end at 0, got {levels}")
+            raise ValueError(f"sigmas must decrease strictly and end at 0, got {seen_text(levels)}")
 
     @property
     def steps(self) -> int:
@@ -50,13 +53,10 @@ class Schedule:
 
 
 def _check_steps(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-        raise TypeError(f"steps must be an integer, got {type(steps).__name__}")
-    if not 1 <= steps <= 10_000:
-        raise ValueError(f"steps must be between 1 and 10000, got {steps}")
-    return int(steps)
+    return check_whole("steps", steps, 1, 10_000)
 
 
+@checked
 def cosine(steps: int = 20) -> Schedule:
     """The schedule of Kamb & Ganguli (2025): s^2(t) = 1 - cos^2(pi/2 t/1.008) at t = 1, ..., 2/steps, 1/steps."""
     count = _check_steps(steps)
@@ -64,12 +64,15 @@ def cosine(steps: int = 20) -> Schedule:
     return Schedule((*levels, 0.0), f"cosine({count})")
 
 
+@checked
 def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
     """The DDPM schedule (Ho et al. 2020): betas linear in time, `steps` levels evenly spaced from the noisiest."""
     count = _check_steps(steps)
-    if not 0 < beta_start <= beta_end < 1:
-        raise ValueError(f"betas must satisfy 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
-    if count > train_steps:
+    check_number("beta_start", beta_start, above=0, below=1)
+    check_number("beta_end", beta_end, above=0, below=1)
+    if beta_start > beta_end:
+        raise ValueError(f"beta_start must be at most beta_end, got {beta_start:g} and {beta_end:g}")
+    if count > check_whole("train_steps", train_steps, 1, 10**6):
         raise ValueError(f"steps must be at most train_steps = {train_steps}, got {count}")
     kept = np.cumprod(1 - np.linspace(beta_start, beta_end, train_steps))
     index = np.linspace(train_steps - 1, 0, count).round().astype(int)
@@ -77,13 +80,15 @@ def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, tr
     return Schedule((*levels.tolist(), 0.0), f"linear({count})")
 
 
+@checked
 def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
     """The schedule of Karras et al. (2022, EDM, eq. 5): sigma^(1/rho) evenly spaced."""
     count = _check_steps(steps)
-    if not 0 < sigma_min < sigma_max < math.inf or rho <= 0:
-        raise ValueError(
-            f"need 0 < sigma_min < sigma_max and rho > 0, got sigma_min={sigma_min}, sigma_max={sigma_max}, rho={rho}"
-        )
+    check_level(sigma_min, "sigma_min")
+    check_level(sigma_max, "sigma_max")
+    if sigma_min >= sigma_max:
+        raise ValueError(f"sigma_min must be below sigma_max, got {sigma_min:g} and {sigma_max:g}")
+    check_number("rho", rho, 1e-3, 1e3)
     ramp = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return Schedule((*levels.tolist(), 0.0), f"karras({count})")
@@ -92,12 +97,11 @@ def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, r
 NAMED = {"cosine": cosine, "linear": linear, "karras": karras}
 
 
+@checked
 def named(name: str, steps: int) -> Schedule:
     """The schedule of that name with its default settings.
 
     Raises:
         ValueError: no such name.
     """
-    if name not in NAMED:
-        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(NAMED)}")
-    return NAMED[name](steps)
+    return NAMED[check_choice("schedule name", name, NAMED)](steps)

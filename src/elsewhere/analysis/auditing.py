@@ -24,6 +24,7 @@ from elsewhere.analysis.neighbours import (
 )
 from elsewhere.analysis.novelty import COPY
 from elsewhere.analysis.provenance import Provenance, provenance
+from elsewhere.checks import check_fields, check_memory, check_seed, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_uint8
 from elsewhere.denoiser import check_images
@@ -111,6 +112,9 @@ class Audit:
     held_out: Provenance | None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items() if count)
         return f"Audit({self.generated.name!r} against {self.training.name!r}: {counts})"
@@ -150,7 +154,12 @@ class Audit:
         return flagged | (self.measures.aligned.beyond >= limit)
 
     def change(self, index: int) -> str:
-        """How the nearest training image has to be changed to lie on a generated image, in words."""
+        """How the nearest training image has to be changed to lie on a generated image, in words.
+
+        Raises:
+            TypeError, ValueError: index is not the number of a generated image.
+        """
+        check_whole("index", index, 0, len(self.generated) - 1)
         aligned = self.measures.aligned
         return describe_change(aligned.shifts[index, 0].tolist(), bool(aligned.mirrored[index, 0]))
 
@@ -269,6 +278,7 @@ class Audit:
         """One line an image."""
         return csv_text(self.rows())
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write report.html, results.json, results.csv, pairs.png and distances.png.
 
@@ -293,6 +303,7 @@ class Audit:
             raise OSError(f"cannot write the audit to {folder}: {error.strerror}; choose another folder") from error
 
 
+@checked
 def audit(
     training: ImageSet,
     generated: ImageSet | Tensor | np.ndarray,
@@ -358,12 +369,9 @@ def audit(
     """
     images = _image_set(generated)
     _check(training, images)
+    shift, pixels, null = check_whole("shift", shift, 0), check_whole("pixels", pixels, 0), check_whole("null", null, 1)
+    seed, memory, window = check_seed(seed), check_memory(memory), check_window(window)
     side = min(images.shape[1:])
-    shift = min(SHIFT, (side - 1) // 2) if shift is None else shift
-    for name, value, least in (("shift", shift, 0), ("pixels", pixels, 0), ("null", null, 1), ("seed", seed, 0)):
-        _check_whole(name, value, least)
-    _check_whole("memory", memory, 2**26)
-    check_window(window)
     if 2 * shift >= side:
         raise ValueError(
             f"shift must be less than half of {count(side, 'pixel')}, the shorter side of the images, got {shift}"
@@ -573,9 +581,7 @@ def _clipped(images: object) -> float:
     return float((check_images(images, "generated").abs() > 1).double().mean())
 
 
-def _check(training: object, generated: ImageSet) -> None:
-    if not isinstance(training, ImageSet):
-        raise TypeError(f"training must be an ImageSet, as load_images returns it, got {type(training).__name__}")
+def _check(training: ImageSet, generated: ImageSet) -> None:
     if training.shape != generated.shape:
         raise ValueError(
             f"the training images {training.name} are {_shape(training)}, the generated images {generated.name} "
@@ -588,13 +594,6 @@ def _check(training: object, generated: ImageSet) -> None:
 def _shape(data: ImageSet) -> str:
     channels, height, width = data.shape
     return f"{height} x {width} {'gray' if channels == 1 else 'colour'}"
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be {least} or more, got {value}")
 
 
 def _describe(data: ImageSet) -> dict[str, Any]:

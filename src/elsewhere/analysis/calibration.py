@@ -8,31 +8,25 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import (
-    check_prediction,
-    check_request,
-    check_schedule,
-    describe,
-    give_warnings,
-    training_note,
-)
+from elsewhere.analysis.checks import describe, give_warnings, training_note
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
-from elsewhere.denoiser import DenoiserLike, Label, ask
+from elsewhere.checks import check_choice, checked
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
 from elsewhere.files import json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
 from elsewhere.progress import track
-from elsewhere.sampling import Run, sample
-from elsewhere.schedules import Schedule
+from elsewhere.sampling import Run, draw
+from elsewhere.schedules import Schedule, cosine
 
 CRITERIA = ("cosine", "least-squares")
 CACHE_FORMAT = "elsewhere.calibration-cache/1"
@@ -42,6 +36,7 @@ CHUNK = 16
 Scores = dict[str, dict[str, list[float]]]
 
 
+@runtime_checkable
 class WindowedMachine(Protocol):
     """A machine that can look through another window."""
 
@@ -50,6 +45,7 @@ class WindowedMachine(Protocol):
     def with_window(self, window: int) -> DenoiserLike: ...
 
 
+@checked
 def calibrate(
     machine: WindowedMachine,
     network: DenoiserLike,
@@ -97,17 +93,12 @@ def calibrate(
     Raises:
         TypeError, ValueError: arguments that do not fit, an unreadable cache or one of other settings.
     """
-    if not hasattr(machine, "with_window"):
-        raise TypeError(f"machine must look through a window (have with_window), {describe(machine)} does not")
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
-    schedule = check_schedule(schedule)
+    check_choice("criterion", criterion, CRITERIA)
+    schedule = cosine() if schedule is None else schedule
     check_constant(noise, "noise", "calibrate")
     images, labels = check_request({"machine": machine, "network": network}, noise, label)
     sides = _check_windows(windows, max(images.shape[2:]))
-    run = sample(network, images, schedule, labels, keep=True, progress=progress)
-    for prediction in run.predictions:
-        check_prediction("network", prediction, images)
+    run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")
     settings = _settings(machine, network, images, labels, schedule)
     if cache is None:
         store = _Store(None, settings, [])
@@ -122,6 +113,7 @@ def calibrate(
     return replace(found, taper=getattr(machine, "taper", False))
 
 
+@checked
 def save_calibration_plots(schedule: LocalitySchedule, folder: str | Path) -> None:
     """Write scores.png (how well every window did at every noise level) and windows.png (the windows chosen).
 
@@ -130,7 +122,7 @@ def save_calibration_plots(schedule: LocalitySchedule, folder: str | Path) -> No
         OSError: the folder cannot be written.
     """
     if "tied" not in schedule.details:
-        raise ValueError("the locality schedule has no calibration scores: use one returned by calibrate()")
+        raise ValueError("schedule has no calibration scores: use one returned by calibrate()")
     save_figure(Path(folder) / "scores.png", calibration_heat_map(schedule))
     save_figure(Path(folder) / "windows.png", window_curves({schedule.details["data"] or "calibrated": schedule}))
 
@@ -138,7 +130,7 @@ def save_calibration_plots(schedule: LocalitySchedule, folder: str | Path) -> No
 def _check_windows(windows: Sequence[int] | None, side: int) -> list[int]:
     if windows is None:
         return list(range(3, side + 1, 2)) or [1]
-    sides = sorted({check_window(window) for window in windows})
+    sides = sorted({check_window(window, "windows") for window in windows})
     if not sides:
         raise ValueError("windows is empty: give at least one odd window side, such as [3, 5, 7]")
     return sides
@@ -254,7 +246,7 @@ def _score(machine: DenoiserLike, run: Run, level: int, part: slice, label: Tens
 
 
 def _answer(machine: DenoiserLike, x: Tensor, sigma: float, label: Tensor | None) -> Tensor:
-    return check_prediction("machine", ask(machine, x, sigma, label), x)
+    return ask(machine, x, sigma, label, "machine")
 
 
 def _choose(

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from elsewhere.analysis.explaining import Mosaic, read_windows
+from elsewhere.checks import checked
 from elsewhere.engine import PixelStore
 
 CHUNK = 4_000_000
 """Pixels of windows that are read at once."""
 
 
+@checked
 def regions(mosaic: Mosaic) -> Tensor:
     """Regions of pixels whose heaviest windows continue one another, int64 (B, H, W).
 
@@ -46,6 +48,7 @@ def plain(mosaic: Mosaic) -> Tensor:
     return found
 
 
+@checked
 def coherence_length(mosaic: Mosaic) -> Tensor:
     """Side, in pixels, of the patch that a pixel comes from, float64 (B,).
 

@@ -15,19 +15,12 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import (
-    check_prediction,
-    check_request,
-    check_schedule,
-    describe,
-    give_warnings,
-    same_data,
-    training_note,
-)
+from elsewhere.analysis.checks import describe, give_warnings, same_data, training_note
 from elsewhere.analysis.finals import far_outside, judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
-from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.checks import check_choice, check_fields, checked
+from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule
@@ -35,7 +28,7 @@ from elsewhere.phrases import count, decimal
 from elsewhere.pictures import save_bytes
 from elsewhere.progress import track
 from elsewhere.sampling import reverse_process
-from elsewhere.schedules import Schedule
+from elsewhere.schedules import Schedule, cosine
 
 NETWORK = "network"
 METRICS = {"pearson_r": pearson_r, "r_squared": r_squared, "mse": mse, "cosine": cosine_similarity}
@@ -67,6 +60,9 @@ class Comparison:
     labels: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __repr__(self) -> str:
         medians = ", ".join(f"{name} {decimal(self.median(name, 'pearson_r'))}" for name in self.machines)
@@ -166,7 +162,7 @@ class Comparison:
         """On how many seeds a metric is undefined (NaN), and left out of the median.
 
         Raises:
-            ValueError: no machine of that name.
+            TypeError, ValueError: no machine of that name.
         """
         return int(np.isnan(self._metric(machine, metric)).sum())
 
@@ -176,14 +172,14 @@ class Comparison:
         Seeds on which either r is undefined are left out; NaN where that is every seed.
 
         Raises:
-            ValueError: no machine of that name.
+            TypeError, ValueError: no machine of that name.
         """
         wins, seeds = self._wins(machine, other)
         return wins / seeds if seeds else np.nan
 
     def _wins(self, machine: str, other: str) -> tuple[int, int]:
         """On how many seeds a machine has the higher r, and on how many both have one."""
-        ours, theirs = self._metric(machine, "pearson_r"), self._metric(other, "pearson_r")
+        ours, theirs = self._metric(machine, "pearson_r"), self._metric(other, "pearson_r", "other")
         return int((ours > theirs).sum()), int((~np.isnan(ours + theirs)).sum())
 
     def table(self) -> list[dict[str, Any]]:
@@ -246,6 +242,7 @@ class Comparison:
         """`table()` as CSV text with a header."""
         return csv_text(self.table())
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write results.json, results.csv, grid.png, report.html and, with two machines or more, scatter.png.
 
@@ -272,12 +269,11 @@ class Comparison:
                 f"cannot write the comparison to {folder}: {error.strerror}; choose another folder"
             ) from error
 
-    def _metric(self, machine: str, metric: str) -> np.ndarray:
-        if machine not in self.metrics:
-            raise ValueError(f"no machine {machine!r} was compared: choose from {', '.join(self.machines)}")
-        return self.metrics[machine][metric]
+    def _metric(self, machine: str, metric: str, argument: str = "machine") -> np.ndarray:
+        return self.metrics[check_choice(argument, machine, self.machines)][check_choice("metric", metric, METRICS)]
 
 
+@checked
 def compare(
     machines: Mapping[str, DenoiserLike],
     network: DenoiserLike,
@@ -308,13 +304,11 @@ def compare(
     Raises:
         TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
     """
-    if not isinstance(machines, Mapping):
-        raise TypeError(f"machines must be a dict of name -> machine, got {type(machines).__name__}")
     if not machines:
         raise ValueError('machines is empty: give at least one, such as {"ELS": EquivariantLocalScore(data)}')
     if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
         raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
-    schedule = check_schedule(schedule)
+    schedule = cosine() if schedule is None else schedule
     check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
     x, labels = check_request(denoisers, noise, label)
@@ -364,9 +358,7 @@ def _draw(
     name: str, denoiser: DenoiserLike, noise: Tensor, schedule: Schedule, label: Tensor | None, progress: bool
 ) -> Tensor:
     x = noise * schedule.sigmas[0]
-    for step in track(reverse_process(denoiser, x, schedule, label), schedule.steps, name, progress):
-        # At every step: a NaN should not cost the rest of the run, and broadcasting would hide a wrong shape.
-        check_prediction(name, step.x0, noise)
+    for step in track(reverse_process(denoiser, x, schedule, label, name), schedule.steps, name, progress):
         x = step.next_x
     return x
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
-from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.checks import check_fields, check_whole, checked
+from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import PixelStore
 from elsewhere.gradients import check_constant
 from elsewhere.machines.base import SoftmaxMachine, Traced
@@ -64,6 +65,9 @@ class Mosaic:
     shares: Tensor
     step: int = 0
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __repr__(self) -> str:
         batch, height, width, top = self.image_ids.shape
         return (
@@ -111,6 +115,7 @@ class Mosaic:
             "count": self.counts[there].cpu().numpy(),
         }
 
+    @checked
     def save_parquet(self, path: str | Path) -> None:
         """Write `table` as a Parquet file: see `analysis.save_parquet`, which also takes the mosaics of a whole run.
 
@@ -119,10 +124,12 @@ class Mosaic:
         """
         save_parquet([self], path)
 
+    @checked
     def save_json(self, path: str | Path) -> None:
         """Write `table` as JSON: see `analysis.save_json`, which also takes the mosaics of a whole run."""
         save_json([self], path)
 
+    @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
         """For each image a row: the prediction, its sources in colours, the sources pasted, the patches of one pixel.
 
@@ -239,6 +246,7 @@ def explain(
     )
 
 
+@checked
 def explain_run(
     machine: DenoiserLike, run: Run, top: int | None = 8, label: Label = None, *, progress: bool = False
 ) -> Iterator[Mosaic]:
@@ -255,9 +263,9 @@ def explain_run(
     """
     known = check_explained(machine, top)
     if not run.states:
-        raise ValueError("the run has no states: draw it with sample(..., keep=True)")
+        raise ValueError("run has no states: draw it with sample(..., keep=True)")
     steps = list(zip(run.states, run.sigmas[:-1], strict=False))
-    known.check(*steps[0], label)
+    check_request({"machine": known}, steps[0][0], label, "run")
     watched = enumerate(track(steps, len(steps), "explaining", progress))
     return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
 
@@ -273,10 +281,8 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
             f"machine must be an IdealScore, LocalScore or EquivariantLocalScore, got {type(machine).__name__}: "
             "explain a trained network through the machine that was calibrated for it"
         )
-    if top is not None and (isinstance(top, bool) or not isinstance(top, int)):
-        raise TypeError(f"top must be a whole number or None, got {type(top).__name__} {top!r}")
-    if top is not None and not 1 <= top <= MOST:
-        raise ValueError(f"top must be between 1 and {MOST}, got {top}")
+    if top is not None:
+        check_whole("top", top, 1, MOST)
     return machine
 
 

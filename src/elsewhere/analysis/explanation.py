@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import check_request, check_schedule, describe, give_warnings, training_note
+from elsewhere.analysis.checks import describe, give_warnings, training_note
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
 from elsewhere.analysis.figures import head_figure
@@ -20,12 +20,13 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import pearson_r, r_squared
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
-from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.checks import check_fields, checked
+from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.files import json_text, write_text
 from elsewhere.phrases import decimal
 from elsewhere.pictures import Column, save_figure
-from elsewhere.sampling import sample
-from elsewhere.schedules import Schedule
+from elsewhere.sampling import draw
+from elsewhere.schedules import Schedule, cosine
 
 FORMAT = "elsewhere.explanation/1"
 LISTED = 1e-3
@@ -47,6 +48,11 @@ class Explanation:
     network: Tensor | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.mosaics:
+            raise ValueError("mosaics is empty: an explanation has one or more")
 
     @property
     def mosaic(self) -> Mosaic:
@@ -123,6 +129,7 @@ class Explanation:
         }
         return json_text(content)
 
+    @checked
     def save(
         self, folder: str | Path, *, pixel: tuple[int, int] | None = None, parquet: bool = False, json: bool = False
     ) -> list[Path]:
@@ -166,6 +173,7 @@ class Explanation:
         return Column("network", "", self.network, [f"r {decimal(r)}, R² {decimal(r2)}" for r, r2 in numbers])
 
 
+@checked
 def explain_images(
     machine: DenoiserLike,
     noise: Tensor | np.ndarray,
@@ -201,11 +209,15 @@ def explain_images(
         TypeError, ValueError: see `explain`; noise or label that do not fit machine or network.
     """
     known = check_explained(machine, top)
-    schedule = check_schedule(schedule)
+    schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
     x, labels = check_request(denoisers, noise, label)
-    theirs = None if network is None else sample(network, x, schedule, labels, progress=progress).images
-    run = sample(machine, x, schedule, labels, keep=True, progress=progress)
+    theirs = (
+        None
+        if network is None
+        else draw(network, x, schedule, labels, keep=False, progress=progress, name="network").images
+    )
+    run = draw(machine, x, schedule, labels, keep=True, progress=progress, name="machine")
     if every_step:
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from elsewhere.denoiser import check_images
 from elsewhere.phrases import count
 
 
-def pearson_r(prediction: Tensor, target: Tensor) -> Tensor:
+def pearson_r(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Pearson's r of the pixels: cosine of the mean-removed images, in [-1, 1].
 
     This is the number that Kamb & Ganguli (2025) print as "r^2". NaN where either image is constant.
@@ -28,7 +29,7 @@ def pearson_r(prediction: Tensor, target: Tensor) -> Tensor:
     return _defined("Pearson r", _cosine(predicted, true), "an image is constant")
 
 
-def cosine_similarity(prediction: Tensor, target: Tensor) -> Tensor:
+def cosine_similarity(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Cosine of the angle between the images, in [-1, 1]. NaN where either image is all zero.
 
     Raises:
@@ -37,7 +38,7 @@ def cosine_similarity(prediction: Tensor, target: Tensor) -> Tensor:
     return _defined("the cosine", _cosine(*_vectors(prediction, target)), "an image is all zero")
 
 
-def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
+def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Coefficient of determination: the share of the target's variance that the prediction explains, at most 1.
 
     1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 where the target's own mean would
@@ -52,7 +53,7 @@ def r_squared(prediction: Tensor, target: Tensor) -> Tensor:
     return _defined("R^2", (1 - left_over / total).where(total > 0, torch.nan), "the target is constant")
 
 
-def mse(prediction: Tensor, target: Tensor) -> Tensor:
+def mse(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Mean squared difference over pixels and channels, 0 or more.
 
     Raises:
@@ -62,7 +63,7 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     return (true - predicted).square().mean(1)
 
 
-def _vectors(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _vectors(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
     predicted, true = check_images(prediction, "prediction"), check_images(target, "target")
     if predicted.shape != true.shape:
         raise ValueError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from elsewhere.checks import check_path, check_type
 from elsewhere.files import atomic_path
 from elsewhere.optional import require
 
@@ -28,11 +29,11 @@ def save_parquet(mosaics: Iterable[Mosaic], path: str | Path) -> None:
 
     Raises:
         ImportError: pyarrow is missing.
-        ValueError: no mosaics.
+        TypeError, ValueError: no mosaics, not a path.
     """
     arrow, parquet = require_parquet()
     tables = (arrow.table(mosaic.table()) for mosaic in _some(mosaics))
-    with atomic_path(path) as beside:
+    with atomic_path(check_path("path", path)) as beside:
         first = next(tables)
         with parquet.ParquetWriter(beside, first.schema) as writer:
             for table in chain([first], tables):
@@ -49,10 +50,10 @@ def save_json(mosaics: Iterable[Mosaic], path: str | Path) -> None:
         mosaics, path: see `save_parquet`.
 
     Raises:
-        ValueError: no mosaics.
+        TypeError, ValueError: no mosaics, not a path.
     """
     tables = (mosaic.table() for mosaic in _some(mosaics))
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8") as file:
+    with atomic_path(check_path("path", path)) as beside, beside.open("w", encoding="utf-8") as file:
         first = next(tables)
         # A row a line, table by table: all the rows of a run as one text would need many times their memory.
         file.write(f'{{"format": "{FORMAT}", "columns": {json.dumps(list(first))}, "rows": [')
@@ -75,8 +76,13 @@ def require_parquet() -> tuple[ModuleType, ModuleType]:
 
 
 def _some(mosaics: Iterable[Mosaic]) -> Iterable[Mosaic]:
+    # Here, not above: mosaics are written by this module.
+    from elsewhere.analysis.explaining import Mosaic
+
+    check_type("mosaics", mosaics, Iterable[Mosaic])
     rest = iter(mosaics)
     first = next(rest, None)
     if first is None:
-        raise ValueError("there are no mosaics to write")
+        raise ValueError("mosaics is empty: there is nothing to write")
+    check_type("the first of mosaics", first, Mosaic)
     return chain([first], rest)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from elsewhere.analysis.neighbours import LEVEL, nearest
+from elsewhere.checks import check_fields, checked
 from elsewhere.data.images import to_unit
 from elsewhere.denoiser import check_images
 
@@ -18,6 +20,7 @@ COPY = LEVEL
 MEMORY = 2**28
 
 
+@runtime_checkable
 class TrainingImages(Protocol):
     """What an ImageSet has: images (N, C, H, W), uint8 or floats in [-1, 1], and a name."""
 
@@ -42,13 +45,17 @@ class Nearest:
     distances: Tensor
     images: Tensor
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def copies(self) -> Tensor:
         """Which images are copies of a training image: nearer than one grey level of 255, rms. Bool (B,)."""
         return self.distances < COPY
 
 
-def nearest_training_images(images: Tensor, data: TrainingImages) -> Nearest:
+@checked
+def nearest_training_images(images: Tensor | np.ndarray, data: TrainingImages) -> Nearest:
     """The nearest training image to each image, whatever its class, by the plain Euclidean distance of pixels.
 
     Args:

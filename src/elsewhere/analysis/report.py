@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from elsewhere import __version__
 from elsewhere.analysis.comparison import NETWORK, Comparison
 from elsewhere.analysis.figures import agreement_scatter, window_curves
+from elsewhere.checks import checked
 from elsewhere.files import write_text
 from elsewhere.phrases import count, decimal, part_of
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
@@ -28,6 +29,7 @@ FIRST_ROWS = 8
 """Seeds shown in grid.png and before the fold of the report: the first ones, not the best ones."""
 
 
+@checked
 def write_report(comparisons: Mapping[str, Comparison], path: str | Path) -> None:
     """Write one page with a section for each comparison, under the titles given.
 
@@ -49,7 +51,7 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
         ValueError: no comparisons.
     """
     if not comparisons:
-        raise ValueError("there is nothing to report: give at least one comparison")
+        raise ValueError("comparisons is empty: give at least one")
     return (
         environment()
         .get_template("report.html.j2")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elsewhere.checks import check_type
 from elsewhere.denoiser import check_images
 from elsewhere.optional import require
 
@@ -62,7 +63,8 @@ def finger_tips(image: Tensor | NDArray[Any]) -> Integers:
     Raises:
         TypeError, ValueError, ImportError: as `count_fingers`.
     """
-    return _tips_of(_gray(image[None])[0])
+    check_type("image", image, Tensor | np.ndarray)
+    return _tips_of(_gray(image[None], "image")[0])
 
 
 def count_legs(images: Tensor | NDArray[Any]) -> Integers:
@@ -90,8 +92,8 @@ def _count(images: Tensor | NDArray[Any], count: Callable[[Floats], int]) -> Int
     return np.array([count(image) for image in _gray(images)], dtype=np.int64)
 
 
-def _gray(images: Tensor | NDArray[Any]) -> Floats:
-    checked = check_images(images, "images").detach().cpu().double()
+def _gray(images: Tensor | NDArray[Any], name: str = "images") -> Floats:
+    checked = check_images(images, name).detach().cpu().double()
     return np.asarray(((checked.mean(1) + 1) / 2).clamp(0, 1).numpy())
 
 

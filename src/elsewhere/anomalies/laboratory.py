@@ -15,11 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import check_prediction, describe
+from elsewhere.analysis.checks import describe
 from elsewhere.anomalies.statistics import Agreement, Rate, agreement, more_often, rate
 from elsewhere.anomalies.subjects import Subject
+from elsewhere.checks import (
+    MOST_IMAGES,
+    check_choice,
+    check_fields,
+    check_path,
+    check_seed,
+    check_whole,
+    checked,
+    seen_text,
+)
 from elsewhere.data import ImageSet, to_uint8, to_unit
-from elsewhere.denoiser import DenoiserLike
+from elsewhere.denoiser import DenoiserLike, check_prediction, check_request
 from elsewhere.files import atomic_path, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.optional import require
@@ -59,20 +69,34 @@ class Point:
     late: int | None = None
     shrink: float | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_whole("count", self.count, 1, MOST_IMAGES)
+        check_path("name", self.name, "a name that a file can have")
+        if Path(self.name).name != self.name:
+            raise ValueError(f"name must be a name that a file can have, got {seen_text(self.name)}")
+        if self.late is not None:
+            check_window(self.late, "late")
+        if self.shrink is not None and not self.shrink >= 0:
+            raise ValueError(f"shrink must be a noise level of 0 or more, got {self.shrink}")
 
+
+@checked
 def two_windows(large: int, small: int, shrink: float, schedule: Schedule) -> LocalitySchedule:
     """A large window while sigma is above `shrink`, a small one from there on.
 
     Raises:
-        TypeError, ValueError: windows that are not odd, or small above large.
+        TypeError, ValueError: windows that are not odd, small above large, or a noise level below 0.
 
     Example:
         >>> from elsewhere.schedules import Schedule
         >>> two_windows(9, 3, 0.5, Schedule((2.0, 1.0, 0.5, 0.1, 0.0))).windows
         (9, 9, 3, 3)
     """
-    if check_window(small) > check_window(large):
-        raise ValueError(f"the late window must not be above the large one, {large}, got {small}")
+    if check_window(small, "small") > check_window(large, "large"):
+        raise ValueError(f"small must not be above large, {large}, got {small}")
+    if shrink < 0:
+        raise ValueError(f"shrink must be a noise level of 0 or more, got {shrink}")
     levels = schedule.sigmas[:-1]
     return LocalitySchedule(levels, tuple(large if sigma > shrink else small for sigma in levels))
 
@@ -95,8 +119,16 @@ class Anomalies:
     training: Integers
     settings: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def wrong(self, name: str) -> NDArray[np.bool_]:
-        """Which pictures of a point have another number of limbs than they should."""
+        """Which pictures of a point have another number of limbs than they should.
+
+        Raises:
+            TypeError, ValueError: no point of that name has been counted.
+        """
+        check_choice("name", name, self.counts)
         return np.asarray(self.counts[name] != self.subject.normal)
 
     def agreements(self) -> dict[str, Agreement]:
@@ -227,6 +259,7 @@ class Anomalies:
         return json.dumps(content, indent=1, allow_nan=False)
 
 
+@checked
 def measure(
     subject: Subject,
     points: Sequence[Point],
@@ -263,6 +296,8 @@ def measure(
     names = [point.name for point in points]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"points need names of their own, one or more, got {', '.join(names) or 'none'}")
+    check_seed(seed)
+    check_request({point.name: point.denoiser for point in points}, to_unit(data.images[:1]), None, "data")
     require("scipy.stats", extra="anomalies", purpose="testing rates")  # missed now, not after the long work
     out = Path(out)
     settings = {
@@ -305,6 +340,7 @@ def measure(
     return result
 
 
+@checked
 def drawn(out: str | Path, name: str) -> Tensor:
     """The pictures of a point as `measure` kept them, uint8 (N, C, H, W).
 

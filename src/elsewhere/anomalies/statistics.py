@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.checks import check_fields, checked
 from elsewhere.optional import require
 
 Bools = NDArray[np.bool_]
@@ -30,19 +31,22 @@ class Rate:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __str__(self) -> str:
         return f"{self.share:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 
+@checked
 def rate(hits: Bools) -> Rate:
     """The share of True, with its 95 % interval.
 
     Raises:
-        ValueError: nothing to take a share of.
+        TypeError, ValueError: not a bool array (N,), or an empty one.
         ImportError: scipy is not installed.
     """
-    if not len(hits):
-        raise ValueError("a rate needs at least one picture, got none")
+    _check_line("hits", hits)
     result = _stats().binomtest(int(hits.sum()), len(hits))
     interval = result.proportion_ci(0.95, method="wilson")
     return Rate(result.k, result.n, result.k / result.n, float(interval.low), float(interval.high))
@@ -71,20 +75,26 @@ class Agreement:
     foretold: float
     correct: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which has no NaN."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
+@checked
 def agreement(machine: Bools, network: Bools) -> Agreement:
     """Compare where a machine and a network are wrong, the same seeds in the same order.
 
     Raises:
-        ValueError: different lengths, or none.
+        TypeError, ValueError: not bool arrays (N,) of one length, or empty ones.
         ImportError: scipy is not installed.
     """
-    if len(machine) != len(network) or not len(machine):
-        raise ValueError(f"need the same seeds of both, one or more, got {len(machine)} and {len(network)}")
+    _check_line("machine", machine)
+    _check_line("network", network)
+    if len(machine) != len(network):
+        raise ValueError(f"machine and network need the same seeds, got {len(machine)} and {len(network)}")
     table = [[int((machine & network).sum()), int((machine & ~network).sum())]]
     table.append([int((~machine & network).sum()), int((~machine & ~network).sum())])
     (both, only_machine), (only_network, neither) = table
@@ -108,6 +118,11 @@ def more_often(only_first: int, only_second: int) -> float:
     """p of McNemar's exact test, two-sided, from the seeds that only one of two gets wrong; 1 without any."""
     discordant = only_first + only_second
     return float(_stats().binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def _check_line(name: str, hits: Bools) -> None:
+    if hits.ndim != 1 or not len(hits):
+        raise ValueError(f"{name} must be (N,), with at least one picture, got shape {hits.shape}")
 
 
 def _stats() -> Any:

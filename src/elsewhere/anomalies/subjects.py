@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.anomalies.counting import count_fingers, count_legs, count_sleeves
+from elsewhere.checks import check_fields, check_whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Subject:
     network: str
     normal: int
     count: Callable[[Any], Any]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_whole("normal", self.normal, 0)
+        if self.label is not None:
+            check_whole("label", self.label, 0)
 
 
 SUBJECTS = {

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from elsewhere.checks import check_fields, check_seed, check_whole, checked
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import conform
 from elsewhere.data.request import Request
@@ -75,15 +76,18 @@ class Pose:
     palm: float
     light: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked
 def draw_pose(rng: np.random.Generator, fingers: int = FINGERS) -> Pose:
     """A random hand with that many fingers, the thumb among them.
 
     Raises:
         ValueError: fewer than 3 or more than 7 fingers.
     """
-    if not FEWEST <= fingers <= MOST:
-        raise ValueError(f"a hand can be drawn with {FEWEST} to {MOST} fingers, got {fingers}")
+    check_whole("fingers", fingers, FEWEST, MOST)
 
     # Only uniform numbers: their stream is the same in every version of NumPy so far.
     def between(low: float, high: float) -> float:
@@ -111,8 +115,14 @@ def draw_pose(rng: np.random.Generator, fingers: int = FINGERS) -> Pose:
     )
 
 
+@checked
 def render(pose: Pose, side: int = SIDE) -> Floats:
-    """The hand on black, (side, side) in [0, 1]."""
+    """The hand on black, (side, side) in [0, 1].
+
+    Raises:
+        ValueError: a side below 32 or above 512.
+    """
+    check_whole("side", side, SIDE, LARGEST)
     unit = SIDE / side
     axis: Floats = (np.arange(side, dtype=np.float64) + 0.5) * unit
     x, y = (axis[None, :] - pose.centre[0]) / pose.scale, (axis[:, None] - pose.centre[1]) / pose.scale
@@ -149,11 +159,12 @@ def _finger(x: Floats, y: Floats, pose: Pose, angle: float, length: float, thumb
     return np.asarray(width / 2 * taper - distance)
 
 
+@checked
 def draw_hands(count: int, seed: int = 0, side: int = SIDE, fingers: int | tuple[int, ...] = FINGERS) -> ImageSet:
     """Draw hands; hand i is the same for a seed, whatever the count.
 
     Args:
-        count: how many, 1 or more.
+        count: how many, 1 to 1,000,000.
         seed: 0 or more.
         side: pixels, 32 to 512.
         fingers: on every hand; or several numbers, from which hand i takes one after the other.
@@ -168,15 +179,14 @@ def draw_hands(count: int, seed: int = 0, side: int = SIDE, fingers: int | tuple
         >>> draw_hands(3, fingers=(4, 6)).labels
         tensor([4, 6, 4])
     """
-    if count < 1:
-        raise ValueError(f"the number of hands must be 1 or more, got {count}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    if not SIDE <= side <= LARGEST:
-        raise ValueError(f"hands can be drawn {SIDE} to {LARGEST} pixels a side, got {side}: fingers need some pixels")
-    numbers = (fingers,) if isinstance(fingers, int) else fingers
+    check_whole("count", count, 1, MOST_HANDS)
+    check_seed(seed)
+    check_whole("side", side, SIDE, LARGEST)
+    numbers = tuple(fingers) if isinstance(fingers, tuple | list) else (fingers,)
     if not numbers:
         raise ValueError("fingers must be one number of fingers or more, got none")
+    for number in numbers:
+        check_whole("fingers", number, FEWEST, MOST)
     wanted = [numbers[i % len(numbers)] for i in range(count)]
     drawn = [render(draw_pose(np.random.default_rng((seed, i)), n), side) for i, n in enumerate(wanted)]
     images = torch.from_numpy(np.rint(np.stack(drawn) * 255).astype(np.uint8))[:, None]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_dense, check_type, check_whole, checked, seen
 from elsewhere.data.request import BEYOND
 from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
@@ -29,13 +30,14 @@ class ImageSet:
         images: uint8 (N, C, H, W), C = 1 (gray) or 3 (colour), 0 is black and 255 white.
         labels: int64 (N,), below 1,000,000, or None when the set has no classes.
         name: what reports call the set.
-        classes: names of the classes, indexed by label; empty when unknown.
+        classes: names of the classes, indexed by label, for every label; empty when unknown.
         left_out: what `load_images` did not take from the source: kind to number, for example
             {"dangling links": 3, ".txt files": 2}; empty where it took everything.
 
     Raises:
         TypeError: images are not uint8 or labels are not integers.
-        ValueError: wrong number of axes, no images, or labels that do not match the images.
+        ValueError: wrong number of axes, no images, labels that do not match the images, or fewer names
+            than classes.
 
     Example:
         >>> import numpy as np
@@ -56,8 +58,10 @@ class ImageSet:
             if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
                 object.__setattr__(self, name, plain(value.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
-            seen = getattr(self.images, "dtype", type(self.images).__name__)
-            raise TypeError(f"images must be a uint8 tensor, got {seen}: {CONVERT}")
+            raise TypeError(f"images must be a uint8 tensor, got {seen(self.images)}: {CONVERT}")
+        check_dense("images", self.images)
+        check_type("name", self.name, str)
+        check_type("classes", self.classes, Sequence[str])
         if self.images.ndim != 4 or 0 in self.images.shape:
             raise ValueError(
                 f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}: {CONVERT}"
@@ -68,8 +72,8 @@ class ImageSet:
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
-            seen = getattr(self.labels, "dtype", type(self.labels).__name__)
-            raise TypeError(f"labels must be an integer tensor, got {seen}")
+            raise TypeError(f"labels must be an integer tensor, got {seen(self.labels)}")
+        check_dense("labels", self.labels)
         if self.labels.dtype.is_floating_point or self.labels.dtype.is_complex or self.labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {self.labels.dtype}")
         if self.labels.shape != self.images.shape[:1]:
@@ -79,6 +83,11 @@ class ImageSet:
         numbers = self.labels.cpu().numpy()  # torch cannot compare all unsigned types
         check_labels(int(numbers.min()), int(numbers.max()), "labels")
         object.__setattr__(self, "labels", plain(self.labels.to(torch.int64)))
+        if self.classes and int(numbers.max()) >= len(self.classes):
+            raise ValueError(
+                f"classes must name every label, got {len(self.classes)} names and the label {int(numbers.max())}: "
+                "give a name for each, or none"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,14 +118,24 @@ class ImageSet:
         """Highest label + 1; 0 when the set has no labels."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
+    @checked
     def scaled(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """All images as floats in [-1, 1], (N, C, H, W)."""
+        """All images as floats in [-1, 1], (N, C, H, W).
+
+        Raises:
+            TypeError: not a floating dtype.
+        """
         return to_unit(self.images, dtype)
 
     def take(self, limit: int | None) -> ImageSet:
-        """The first `limit` images (all when None)."""
-        if limit is None or limit == len(self):
+        """The first `limit` images (all when None).
+
+        Raises:
+            TypeError, ValueError: not a number of images, or more than there are.
+        """
+        if limit is None:
             return self
+        limit = check_whole("limit", limit)
         if limit < 1 or limit > len(self):
             raise ValueError(f"limit must be between 1 and {len(self)}, the size of {self.name}, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]
@@ -148,11 +167,30 @@ def check_labels(low: int, high: int, name: str) -> None:
         raise ValueError(f"{name} must be less than {MOST_CLASSES}, got {high}: number the classes 0, 1, 2, ...")
 
 
+@checked
 def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 0..255 to floats in [-1, 1]: x / 127.5 - 1."""
+    """uint8 0..255 to floats in [-1, 1]: x / 127.5 - 1.
+
+    Raises:
+        TypeError: images that are not uint8, or a dtype that is not floating.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, got {images.dtype}")
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating one, such as torch.float32, got {dtype}")
     return images.to(dtype) / 127.5 - 1
 
 
+@checked
 def to_uint8(images: Tensor) -> Tensor:
-    """Floats in [-1, 1] to uint8 0..255, rounded; values outside are clipped."""
+    """Floats in [-1, 1] to uint8 0..255, rounded; values outside are clipped.
+
+    Raises:
+        TypeError: images that are not floating point.
+        ValueError: NaN.
+    """
+    if images.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise TypeError(f"images must be floating point, in [-1, 1], got {images.dtype}")
+    if bool(images.isnan().any()):
+        raise ValueError("images have NaN values: check the step that made them")
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

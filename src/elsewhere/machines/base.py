@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from elsewhere import engine as engines
+from elsewhere.checks import check_choice, check_memory, check_number, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, check_images
 from elsewhere.engine import (
@@ -139,14 +140,16 @@ class SoftmaxMachine(Denoiser):
             was weighed in full precision.
 
     Raises:
-        TypeError: data, memory, tolerance or cache of the wrong kind.
+        TypeError: an argument of the wrong kind.
         ValueError: data of the wrong shape, not finite or far outside [-1, 1]; unknown engine; memory too small;
-            tolerance not between 1e-5 and 0.1; the fast engine on a device other than a processor.
+            tolerance not between 1e-5 and 0.1; the fast engine on a device other than a processor; a device that
+            is not there.
     """
 
     last_error: Tensor
     taper = False
 
+    @checked
     def __init__(
         self,
         data: Data,
@@ -157,22 +160,13 @@ class SoftmaxMachine(Denoiser):
         cache: str | Path | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        if isinstance(memory, bool) or not isinstance(memory, int):
-            raise TypeError(f"memory must be a whole number of bytes, got {type(memory).__name__} {memory!r}")
-        if memory < 2**26:
-            raise ValueError(f"memory must be at least {2**26} bytes (64 MiB), got {memory}")
+        memory = check_memory(memory)
         self.data = data if isinstance(data, ImageSet) else None
         pixels, labels = _pixels(data)
         if device is not None:
             pixels = pixels.to(device)
-        if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
-            raise TypeError(f"tolerance must be a number, got {type(tolerance).__name__} {tolerance!r}")
-        if not 1e-5 <= tolerance <= 0.1:
-            raise ValueError(f"tolerance must be between 1e-5 and 0.1, got {tolerance}")
-        if cache is not None and not isinstance(cache, str | Path):
-            raise TypeError(f"cache must be a folder, got {type(cache).__name__} {cache!r}")
         self.engine: Engine = _check_engine(engine, pixels.device)
-        self.tolerance = float(tolerance)
+        self.tolerance = check_number("tolerance", tolerance, 1e-5, 0.1)
         self.memory = memory
         # The user's own folder is looked for when an index is kept: there may be none.
         self.cache = None if cache is None else Path(cache)
@@ -212,7 +206,11 @@ class SoftmaxMachine(Denoiser):
         return (out + self.store.offset).clamp_(*self._range)
 
     def with_engine(self, engine: Engine) -> Self:
-        """The same machine with another engine; data and caches are shared."""
+        """The same machine with another engine; data and caches are shared.
+
+        Raises:
+            TypeError, ValueError: not an engine, or the fast one on a device other than a processor.
+        """
         other = copy.copy(self)
         other.engine = _check_engine(engine, self.store.pixels.device)
         return other
@@ -361,9 +359,8 @@ class WindowedMachine(SoftmaxMachine):
         ValueError: taper is not what the LocalitySchedule says; see `SoftmaxMachine` for the rest.
     """
 
+    @checked
     def __init__(self, data: Data, window: Window | None = None, *, taper: bool | None = None, **settings: Any) -> None:
-        if taper is not None and not isinstance(taper, bool):
-            raise TypeError(f"taper must be True or False, got {type(taper).__name__} {taper!r}")
         self.taper = bool(taper)
         self._look_through(published_locality() if window is None else window)
         if taper is not None and taper != self.taper:
@@ -378,9 +375,14 @@ class WindowedMachine(SoftmaxMachine):
         window = "schedule published for CIFAR-10" if self.window == published_locality() else side
         return [f"window={window}", "taper=True"] if self.taper else [f"window={window}"]
 
+    @checked
     def with_window(self, window: Window) -> WindowedMachine:
         """The same machine through another window, tapered as before unless a schedule says otherwise; data and caches
-        are shared."""
+        are shared.
+
+        Raises:
+            TypeError, ValueError: not a window.
+        """
         other = copy.copy(self)
         other._look_through(window)
         return other
@@ -425,8 +427,7 @@ class _Cache:
 
 
 def _check_engine(engine: Engine, device: torch.device) -> Engine:
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    check_choice("engine", engine, ENGINES)
     if engine == "fast" and device.type != "cpu":
         raise ValueError(f"the fast engine runs on processors, got device {device}: use engine='exact'")
     return engine

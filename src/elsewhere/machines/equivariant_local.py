@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_whole, checked
 from elsewhere.engine import (
     Average,
     Frame,
@@ -109,9 +110,8 @@ class EquivariantLocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
+    @checked
     def __init__(self, data: Data, window: Window | None = None, borders: Borders = "aware", **settings: Any) -> None:
-        if borders not in get_args(Borders):
-            raise ValueError(f"borders must be 'aware', 'wrap' or 'torus', got {borders!r}")
         self.borders: Borders = borders
         super().__init__(data, window, **settings)
         self.size = None
@@ -313,6 +313,7 @@ class EquivariantLocalScore(WindowedMachine):
                 f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
             )
 
+    @checked
     def prepare(self, labels: Sequence[int | None] = (None,), *, progress: bool = False) -> list[Prepared]:
         """Build, or read from the cache, all that the fast engine needs, which else is done when it is first needed.
 
@@ -324,8 +325,13 @@ class EquivariantLocalScore(WindowedMachine):
             Every index; none where all windows are weighed one by one.
 
         Raises:
-            ValueError: a class without images.
+            TypeError, ValueError: labels that are none, a class without images.
         """
+        classes = [label for label in labels if label is not None]
+        if classes and not self.num_classes:
+            raise ValueError(f"labels were given but {self!r} has no classes: leave labels out")
+        for number in classes:
+            check_whole("each of labels", number, 0, self.num_classes - 1)
         windows = {self.window} if isinstance(self.window, int) else set(self.window.windows)
         wanted = [
             (window, places, label)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen_text
 from elsewhere.denoiser import check_level
 from elsewhere.files import write_text
 from elsewhere.schedules import cosine
@@ -21,20 +23,19 @@ PUBLISHED = (3, 3, 3, 3, 5, 5, 5, 7, 7, 7, 7, 9, 9, 11, 11, 13, 15, 17, 17, 17)
 """Windows of Kamb & Ganguli (2025) for a ResNet with zero padding on CIFAR-10, t = 1/20, 2/20, ..., 1."""
 
 
-def check_window(window: object) -> int:
+def check_window(window: object, name: str = "window") -> int:
     """An odd positive window side in pixels.
 
     Raises:
         TypeError: not an integer.
         ValueError: even, not positive, or above 2^20 + 1.
     """
-    if isinstance(window, bool) or not isinstance(window, int):
-        raise TypeError(f"window must be an odd integer or a LocalitySchedule, got {type(window).__name__} {window!r}")
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window must be odd and positive (3, 5, 7, ...), got {window}")
-    if window > LARGEST_WINDOW:
-        raise ValueError(f"window must be at most {LARGEST_WINDOW}, got {window}: images end long before")
-    return window
+    side = check_whole(name, window)
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"{name} must be odd and positive (3, 5, 7, ...), got {side}")
+    if side > LARGEST_WINDOW:
+        raise ValueError(f"{name} must be at most {LARGEST_WINDOW}, got {side}: images end long before")
+    return side
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,30 @@ class LocalitySchedule:
     taper: bool = False
 
     def __post_init__(self) -> None:
-        sigmas, windows = tuple(float(s) for s in self.sigmas), tuple(check_window(w) for w in self.windows)
+        check_type("windows", self.windows, Sequence[int])
+        check_type("details", self.details, dict)
+        check_type("taper", self.taper, bool)
+        sigmas, windows = (
+            check_levels("sigmas", self.sigmas),
+            tuple(check_window(side, "windows") for side in self.windows),
+        )
         object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "windows", windows)
-        if not isinstance(self.taper, bool):
-            raise TypeError(f"taper must be True or False, got {type(self.taper).__name__} {self.taper!r}")
         if not sigmas or len(sigmas) != len(windows):
-            raise ValueError(f"need one window for each sigma, got {len(sigmas)} sigmas and {len(windows)} windows")
+            raise ValueError(
+                f"sigmas and windows need one window for each sigma, got {len(sigmas)} sigmas and "
+                f"{len(windows)} windows"
+            )
         for sigma in sigmas:
             check_level(sigma, "every one of sigmas")
         if any(a <= b for a, b in pairwise(sigmas)):
-            raise ValueError(f"sigmas must decrease strictly, got {sigmas}")
+            raise ValueError(f"sigmas must decrease strictly, got {seen_text(sigmas)}")
 
     def __call__(self, sigma: float) -> int:
         """Window side at a noise level.
 
         Raises:
+            TypeError: sigma is no number.
             ValueError: sigma outside `denoiser.SIGMAS`.
         """
         at = math.log(check_level(sigma))
@@ -80,7 +89,13 @@ class LocalitySchedule:
         return self.windows[distances.index(min(distances))]
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            OSError: the file cannot be written.
+            TypeError, ValueError: not a path, or details that JSON cannot hold.
+        """
+        path = check_path("path", path)
         content = {
             "format": FORMAT,
             "sigmas": list(self.sigmas),
@@ -98,7 +113,7 @@ class LocalitySchedule:
             FileNotFoundError: no such file.
             ValueError: not such a file.
         """
-        path = Path(path)
+        path = check_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(f"no locality schedule {path}")
         try:

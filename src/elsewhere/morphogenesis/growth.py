@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_fields, check_number, checked
 from elsewhere.data.images import ImageSet, to_uint8
 from elsewhere.denoiser import check_images
 from elsewhere.engine import Extent
 from elsewhere.machines import EquivariantLocalScore, LocalitySchedule
 from elsewhere.machines.borders import wrap
-from elsewhere.morphogenesis.patterns import measure
+from elsewhere.machines.locality import check_window
+from elsewhere.morphogenesis.patterns import check_pattern, measure
 from elsewhere.schedules import Schedule, karras
 
 SIDES = ((1.0, 2.0), (0.5, 1.2), (0.2, 0.8), (0.0, 0.45))
@@ -21,6 +24,7 @@ the pattern takes shape it comes out too coarse, with one a labyrinth closes int
 wavelength at the end the image is grainy, as few windows then fit any place."""
 
 CHUNK = 512
+LONGEST_WAVE = 2**15
 
 
 def growth_schedule() -> Schedule:
@@ -28,21 +32,22 @@ def growth_schedule() -> Schedule:
     return karras(12, sigma_min=0.05, sigma_max=8.0)
 
 
+@checked
 def growth_locality(wavelength: float) -> LocalitySchedule:
     """Windows in proportion to the wavelength of a pattern (pixels): two waves wide at first, less than one at the end.
 
     Raises:
-        ValueError: a wavelength that is not positive.
+        TypeError, ValueError: a wavelength that is not positive, or above 2^15 pixels.
     """
-    if not wavelength > 0:
-        raise ValueError(f"wavelength must be positive, got {wavelength}")
+    wavelength = check_number("wavelength", wavelength, above=0, most=LONGEST_WAVE)
     levels = growth_schedule().sigmas[:-1]
     sides = [next(side for sigma, side in SIDES if level >= sigma) * wavelength for level in levels]
     details = {"origin": f"in proportion to a wavelength of {wavelength:.4g} pixels"}
     return LocalitySchedule(levels, tuple(2 * int(side // 2) + 1 for side in sides), details)
 
 
-def pattern_machine(originals: Tensor, memory: int = 2**30) -> EquivariantLocalScore:
+@checked
+def pattern_machine(originals: Tensor | np.ndarray, memory: int = 2**30) -> EquivariantLocalScore:
     """The equivariant local machine of patterns that wrap round, with the windows that suit them.
 
     Args:
@@ -107,7 +112,11 @@ class Copying:
     largest: float
     window_distance: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked
 def copying(image: Tensor, original: Tensor, window: int) -> Copying:
     """Compare an image with an original of the same size (H, W); both wrap round.
 
@@ -116,8 +125,11 @@ def copying(image: Tensor, original: Tensor, window: int) -> Copying:
         window: odd side of the windows by which sources are told, in pixels.
 
     Raises:
-        ValueError: images of different sizes.
+        TypeError, ValueError: not images, images of different sizes, or not a window.
     """
+    check_pattern("image", image)
+    check_pattern("original", original)
+    window = check_window(window)
     if image.shape != original.shape:
         raise ValueError(f"image and original must be of one size, got {tuple(image.shape)}, {tuple(original.shape)}")
     sources = find_sources(image, original, window)

@@ -9,6 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_fields, checked
+from elsewhere.denoiser import FLOATS
+
 Kind = Literal["spots", "holes", "stripes", "labyrinth"]
 
 BANDWIDTH = 0.1
@@ -42,6 +45,9 @@ class Pattern:
     anisotropy: float
     bright: float
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def kind(self) -> Kind:
         """The kind of pattern."""
@@ -50,6 +56,7 @@ class Pattern:
         return "stripes" if self.anisotropy > ALIGNED else "labyrinth"
 
 
+@checked
 def measure(image: Tensor) -> Pattern:
     """Measure one image (H, W) that wraps round, of any range of values.
 
@@ -119,12 +126,23 @@ def anisotropy(image: Tensor) -> float:
     return math.hypot(a - b, 2 * c) / (a + b) if a + b > 0 else math.nan
 
 
+def check_pattern(name: str, image: Tensor, least: int = 4) -> None:
+    """Make sure that an image is a floating-point (H, W) of finite values.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if image.dtype not in FLOATS:
+        raise TypeError(f"{name} must be a floating-point tensor (H, W), got {image.dtype}")
+    if image.ndim != 2 or min(image.shape) < least:
+        raise ValueError(f"{name} must be (H, W) with sides of {least} or more, got shape {tuple(image.shape)}")
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(f"{name} has NaN or infinite values: check the step that made it")
+
+
 def _power(image: Tensor) -> tuple[Tensor, Tensor]:
     """Power and frequency (cycles a pixel) of every wave but the constant one, flat float64."""
-    if not isinstance(image, Tensor) or not image.is_floating_point():
-        raise TypeError(f"image must be a floating-point tensor (H, W), got {type(image).__name__}")
-    if image.ndim != 2 or min(image.shape) < 4:
-        raise ValueError(f"image must be (H, W) with sides of 4 or more, got shape {tuple(image.shape)}")
+    check_pattern("image", image)
     spread = float(image.double().std())
     if not spread > 1e-6:
         raise ValueError(f"image has no pattern to measure: its standard deviation is {spread:.2g}")

@@ -10,12 +10,24 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from elsewhere.checks import (
+    MOST_IMAGES,
+    check_fields,
+    check_number,
+    check_room,
+    check_sides,
+    check_type,
+    check_whole,
+    checked,
+)
+from elsewhere.denoiser import FLOATS
 from elsewhere.progress import track
 from elsewhere.sampling import generators
 
 STEPS = 8000
 """Steps of length 1 after which every pattern of `PATTERNS` has filled a torus of 64 x 64 cells."""
 
+FASTEST = 1e6
 BLOCK = 4
 SHARE = 0.25
 
@@ -28,13 +40,13 @@ class GrayScott:
         dv/dt = D_v lap(v) + u v^2 - (feed + kill) v
 
     Attributes:
-        feed: rate at which u is renewed, above 0.
+        feed: rate at which u is renewed, above 0; no rate is above 10^6.
         kill: rate at which v decays beside being washed out with the feed, 0 or more.
         diffusion_u, diffusion_v: (down, across), squared cells a time unit, 0 or more. Where the substances differ in
             their ratio of the two, stripes take one direction (Shoji, Iwasa, Mochizuki & Kondo 2002).
 
     Raises:
-        ValueError: a rate out of range.
+        TypeError, ValueError: a rate that is no number, or out of range.
     """
 
     feed: float
@@ -43,14 +55,12 @@ class GrayScott:
     diffusion_v: tuple[float, float] = (0.08, 0.08)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.feed) and self.feed > 0):
-            raise ValueError(f"feed must be positive and finite, got {self.feed}")
-        if not (math.isfinite(self.kill) and self.kill >= 0):
-            raise ValueError(f"kill must be 0 or more and finite, got {self.kill}")
+        check_number("feed", self.feed, above=0, most=FASTEST)
+        check_number("kill", self.kill, 0, FASTEST)
         for name in ("diffusion_u", "diffusion_v"):
-            rates = getattr(self, name)
-            if len(rates) != 2 or not all(math.isfinite(rate) and rate >= 0 for rate in rates):
-                raise ValueError(f"{name} must be two rates of 0 or more, (down, across), got {rates}")
+            check_type(name, getattr(self, name), tuple[float, float])
+            for rate in getattr(self, name):
+                check_number(name, rate, 0, FASTEST)
 
     @property
     def largest_step(self) -> float:
@@ -88,7 +98,12 @@ class GrayScott:
 
         Args:
             down, across: wave numbers in radians a cell.
+
+        Raises:
+            TypeError, ValueError: not finite numbers.
         """
+        check_number("down", down)
+        check_number("across", across)
         u, v = self.steady_state()
         waves = tuple(2 - 2 * math.cos(number) for number in (down, across))
         spread_u, spread_v = (
@@ -117,17 +132,39 @@ class State:
 
     Attributes:
         u, v: (B, H, W), floating point.
+
+    Raises:
+        TypeError, ValueError: they are not, differ in shape, or hold NaN or infinity.
     """
 
     u: Tensor
     v: Tensor
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, field in (("u", self.u), ("v", self.v)):
+            if field.dtype not in FLOATS:
+                raise TypeError(f"{name} must be floating point, got {field.dtype}")
+            if field.ndim != 3 or 0 in field.shape:
+                raise ValueError(f"{name} must be (B, H, W) with no empty axis, got {tuple(field.shape)}")
+            if not bool(torch.isfinite(field).all()):
+                raise ValueError(f"{name} has NaN or infinite values")
+        if self.u.shape != self.v.shape:
+            raise ValueError(f"u and v must be of one shape, got {tuple(self.u.shape)} and {tuple(self.v.shape)}")
+
+    @checked
     def images(self, low: float | None = None, high: float | None = None) -> Tensor:
         """v as images (B, 1, H, W) in [-1, 1].
 
         Args:
             low, high: v at -1 and 1, clipped beyond; None: the lowest and highest of each image.
+
+        Raises:
+            TypeError, ValueError: not numbers between -10^6 and 10^6.
         """
+        for name, bound in (("low", low), ("high", high)):
+            if bound is not None:
+                check_number(name, bound, -FASTEST, FASTEST)
         v = self.v[:, None]
         lowest = v.amin((1, 2, 3), keepdim=True) if low is None else torch.full_like(v[:, :, :1, :1], low)
         highest = v.amax((1, 2, 3), keepdim=True) if high is None else torch.full_like(v[:, :, :1, :1], high)
@@ -135,16 +172,22 @@ class State:
         return (2 * (v - lowest) / span - 1).clamp(-1, 1)
 
 
+@checked
 def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dtype = torch.float32) -> State:
     """A bare torus with v dropped on a quarter of its blocks of 4 x 4 cells, and a little noise.
 
     State i comes from its own generator, the same for a seed and an index whatever the count.
 
     Raises:
-        ValueError: count or a side below 1, or seed outside 0..2^31.
+        TypeError: an argument of another kind, a dtype that is not floating.
+        ValueError: count or a side below 1, a side above 2^15, or seed outside 0..2^31.
+        MemoryError: more than the machine has memory for.
     """
-    if min(size) < 1:
-        raise ValueError(f"both sides of size must be 1 or more, got {size}")
+    size = check_sides("size", size)
+    check_whole("count", count, 1, MOST_IMAGES)
+    check_room("count and size", (count, *size), 16 * count * size[0] * size[1])
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating one, such as torch.float32, got {dtype}")
     blocks = [-(-side // BLOCK) for side in size]
     drops, noises = [], []
     for generator in generators(count, seed):
@@ -155,6 +198,7 @@ def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dty
     return State(1 - 0.5 * drop - 0.02 * noise[0], 0.25 * drop + 0.02 * noise[1])
 
 
+@checked
 def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, progress: bool = False) -> State:
     """The state some explicit Euler steps later.
 
@@ -178,10 +222,7 @@ def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, pr
             f"step must be positive and at most {system.largest_step:.4g}, the largest stable step of {system}, "
             f"got {step}: take more and shorter steps"
         )
-    if steps < 0:
-        raise ValueError(f"steps must be 0 or more, got {steps}")
-    if state.u.shape != state.v.shape or state.u.ndim != 3:
-        raise ValueError(f"u and v must both be (B, H, W), got {tuple(state.u.shape)} and {tuple(state.v.shape)}")
+    steps = check_whole("steps", steps, 0)
     u, v = state.u.clone(), state.v.clone()
     for _ in track(range(steps), steps, "reacting", progress):
         eaten = u * v * v
@@ -192,6 +233,7 @@ def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, pr
     return State(u, v)
 
 
+@checked
 def simulate(
     system: GrayScott, size: tuple[int, int], count: int = 1, seed: int = 0, *, steps: int = STEPS, step: float = 1.0
 ) -> State:

@@ -9,16 +9,18 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_choice, check_fields, check_seed, check_whole, checked
 from elsewhere.inpainting import inpaint
 from elsewhere.machines import IdealScore
 from elsewhere.morphogenesis.growth import Copying, copying, growth_schedule, pattern_machine
 from elsewhere.morphogenesis.patterns import Pattern, measure
 from elsewhere.morphogenesis.reaction_diffusion import PATTERNS, STEPS, State, evolve, simulate
-from elsewhere.morphogenesis.regeneration import Healing, assess, disc, rectangle
+from elsewhere.morphogenesis.regeneration import Healing, assess, check_wound, disc, rectangle
 from elsewhere.sampling import make_noise, sample
 
 SIDE = 64
 REMEMBERED = 16
+MOST_PATTERNS = 10_000
 WOUNDS = {
     "disc": disc((SIDE, SIDE), 12),
     "band": rectangle((SIDE, SIDE), 16, SIDE),
@@ -56,6 +58,9 @@ class Growth:
     simulated: Tensor
     grown: Tensor
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def patterns(self) -> list[Pattern]:
         """What is measured of each grown image."""
         return [measure(image[0]) for image in self.grown]
@@ -82,6 +87,7 @@ class Growth:
         return grown, simulated
 
 
+@checked
 def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Growth:
     """Let reaction and diffusion make an original, and the machine that knows only this one grow patterns from noise.
 
@@ -94,8 +100,9 @@ def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Gro
     Raises:
         ValueError: no such pattern, count below 1 or seed out of range.
     """
-    if name not in PATTERNS:
-        raise ValueError(f"unknown pattern {name!r}: choose one of {', '.join(PATTERNS)}")
+    check_choice("pattern name", name, PATTERNS)
+    check_whole("count", count, 1, MOST_PATTERNS)
+    check_seed(seed)
     simulated = simulate(PATTERNS[name], (SIDE, SIDE), count + 1, seed).images()
     original = simulated[:1]
     noise = make_noise(count, (1, SIDE, SIDE), seed)
@@ -121,8 +128,16 @@ class Recovery:
     before: Tensor
     filled: dict[str, Tensor]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def assess(self, way: str) -> list[Healing]:
-        """How well each image fits that was filled in this way; "intact" stands for the images before the wound."""
+        """How well each image fits that was filled in this way; "intact" stands for the images before the wound.
+
+        Raises:
+            TypeError, ValueError: no such way.
+        """
+        check_choice("way", way, ("intact", *self.filled))
         return self._assessed[way]
 
     @cached_property
@@ -137,6 +152,7 @@ class Recovery:
         }
 
 
+@checked
 def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: bool = False) -> Recovery:
     """Wound patterns and fill them again in several ways.
 
@@ -154,8 +170,12 @@ def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: b
     Raises:
         TypeError, ValueError: no such pattern, not such a wound, count below 1 or seed out of range.
     """
-    if name not in PATTERNS:
-        raise ValueError(f"unknown pattern {name!r}: choose one of {', '.join(PATTERNS)}")
+    check_choice("pattern name", name, PATTERNS)
+    check_whole("count", count, 1, MOST_PATTERNS)
+    check_seed(seed)
+    check_wound(wound, (SIDE, SIDE))
+    if not bool(wound.any()) or bool(wound.all()):
+        raise ValueError(f"wound must be a part of the image, got {int(wound.sum())} of {wound.numel()} pixels")
     state = simulate(PATTERNS[name], (SIDE, SIDE), REMEMBERED + count, seed)
     images = state.images()
     known, before = images[:REMEMBERED], images[REMEMBERED:]

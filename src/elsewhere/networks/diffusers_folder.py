@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_type, seen
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.trained import one_line
@@ -41,10 +42,16 @@ class DiffusersNetwork(NetworkDenoiser):
         name: what reports call it.
 
     Raises:
+        TypeError: no UNet, no scheduler, a name that is no string.
         ValueError: a scheduler, prediction type or UNet that this reading does not hold for.
     """
 
     def __init__(self, unet: Any, scheduler: Any, name: str = "diffusers") -> None:
+        if isinstance(unet, type) or not all(hasattr(unet, name) for name in ("eval", "requires_grad_", "config")):
+            raise TypeError(f"unet must be a diffusers.UNet2DModel, got {seen(unet)}")
+        if isinstance(scheduler, type) or not hasattr(scheduler, "config"):
+            raise TypeError(f"scheduler must be a diffusers scheduler, got {seen(scheduler)}")
+        check_type("name", name, str)
         self.module = unet.eval().requires_grad_(False)
         self.name = name
         self.prediction = _prediction(scheduler)

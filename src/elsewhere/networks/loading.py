@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from elsewhere.checks import check_device, check_path
 from elsewhere.denoiser import Denoiser
 from elsewhere.networks.diffusers_folder import is_diffusers, read_diffusers
 from elsewhere.networks.trained import TrainedNetwork, read_network
@@ -53,11 +54,9 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
         >>> net = load_network("fashion-resnet")  # doctest: +SKIP
         >>> x0 = net(torch.randn(1, 1, 28, 28), 1.0, label=3)  # doctest: +SKIP
     """
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f"source must be a name or a path, got {type(source).__name__}")
+    check_path("source", source, "a name or a path")
     text = os.fspath(source)
-    if not text:
-        raise ValueError("source must be a name or a path, got an empty string")
+    device = check_device("device", device)
     if isinstance(source, str) and text in SHIPPED:
         with as_file(files("elsewhere.networks") / "shipped" / f"{text}.safetensors") as path:
             return read_network(path, device)

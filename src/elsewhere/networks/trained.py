@@ -15,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from elsewhere.checks import check_fields, check_sides, check_whole, checked
 from elsewhere.files import atomic_path
 from elsewhere.layout import torch_defaults
+from elsewhere.limits import MOST_CLASSES
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
@@ -37,6 +39,9 @@ class NetworkSpec:
         data: name of the training set.
         fingerprint: `ImageSet.fingerprint()` of the training set.
         training: settings and progress of the training, for the record.
+
+    Raises:
+        TypeError, ValueError: fields of another type, sizes and numbers that no network has.
     """
 
     kind: str
@@ -47,6 +52,12 @@ class NetworkSpec:
     data: str = ""
     fingerprint: str = ""
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_whole("channels", self.channels, 1, 3)
+        check_sides("size", self.size)
+        check_whole("num_classes", self.num_classes, 0, MOST_CLASSES)
 
     def build(self) -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator.
@@ -69,16 +80,20 @@ class NetworkSpec:
         except TypeError as error:
             raise ValueError(f"bad options {self.options} for a {self.kind}: {error}") from error
 
+    @checked
     def rebuild(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The network with given weights; torch's global generator is left as it was.
 
         Raises:
             ValueError, ImportError: as `build`.
-            RuntimeError: weights of another network.
+            ValueError: weights of another network.
         """
         with torch.random.fork_rng(devices=[]):
             module = self.build()
-        module.load_state_dict(weights)
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"weights do not fit the network: {one_line(error)}") from error
         return module
 
 
@@ -93,6 +108,7 @@ class TrainedNetwork(NetworkDenoiser):
         spec: what it is.
     """
 
+    @checked
     def __init__(self, module: nn.Module, spec: NetworkSpec) -> None:
         self.module = module.eval().requires_grad_(False)
         self.spec = spec
@@ -115,13 +131,20 @@ class TrainedNetwork(NetworkDenoiser):
         return a * x_vp - s * v.to(x.dtype)
 
 
+@checked
 def save_network(path: str | Path, module: nn.Module, spec: NetworkSpec) -> None:
-    """Write weights and spec to one safetensors file, whole or not at all."""
+    """Write weights and spec to one safetensors file, whole or not at all.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind.
+        OSError: the file cannot be written.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     with atomic_path(path) as beside:
         save_file(tensors, beside, {"elsewhere.network": json.dumps(asdict(spec))})
 
 
+@checked
 def read_network(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetwork:
     """Read a file written by `save_network`.
 

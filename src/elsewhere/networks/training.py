@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from elsewhere.checks import check_choice, check_fields, check_number, check_seed, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
 from elsewhere.files import atomic_path, write_text
@@ -39,6 +40,7 @@ LOSS_PLOT = "loss.png"
 SAMPLES = "samples.png"
 CARD = "card.md"
 PRECISIONS = ("no", "bf16", "fp16")
+MOST_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class TrainSettings:
         seed: of weights, order, noise levels and noise.
 
     Raises:
-        TypeError: a count that is no integer.
-        ValueError: a number out of range.
+        TypeError: an argument of another kind.
+        ValueError: a number out of range, an unknown precision.
     """
 
     kind: str = "resnet"
@@ -79,25 +81,23 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch": 1, "checkpoint_every": 1, "log_every": 1, "sample_every": 1, "warmup": 0}
-        for name, smallest in (least | {"seed": 0}).items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {type(value).__name__} {value!r}")
-            if value < smallest:
-                raise ValueError(f"{name} must be {smallest} or more, got {value}")
-        if self.seed >= 2**31:
-            raise ValueError(f"seed must be below {2**31}, got {self.seed}")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in [0, 1), got {self.ema}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must be in [0, 1], got {self.label_dropout}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        check_fields(self)
+        for name, smallest in least.items():
+            # A generator is seeded by the number of a step.
+            check_whole(name, getattr(self, name), smallest, MOST_STEPS)
+        check_seed(self.seed)
+        check_number("learning_rate", self.learning_rate, above=0, below=1)
+        check_number("ema", self.ema, 0, below=1)
+        check_number("label_dropout", self.label_dropout, 0, 1)
+        check_choice("precision", self.precision, PRECISIONS)
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, then half a cosine to zero."""
+        """Learning rate of a step: linear warm-up, then half a cosine to zero.
+
+        Raises:
+            TypeError, ValueError: not a step of this training, 0 to `steps`.
+        """
+        check_whole("step", step, 0, self.steps)
         warmup = min(self.warmup, self.steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
@@ -144,6 +144,7 @@ def _generator(seed: int, index: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 2 + stream) * 1_000_000_007 + index)
 
 
+@checked
 @torch_defaults()
 def train(
     data: ImageSet,
@@ -173,6 +174,7 @@ def train(
 
     Raises:
         ImportError: accelerate (or, for a UNet, diffusers) is not installed.
+        TypeError: an argument of another kind.
         ValueError: the checkpoint in `out` is damaged or of other data or settings; options that the network does
             not take; precision that this machine does not have; a loss that is not finite any more.
     """

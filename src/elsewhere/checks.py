@@ -1,0 +1,503 @@
+"""Checks of arguments: of their types, from the annotations of the functions, and of their values.
+
+`checked` compares the arguments of a function with its annotations before the function runs; the `check_...` functions
+are for ranges. Every error names the argument, the value seen and what was expected.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import inspect
+import math
+import os
+import sys
+import types
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral, Real
+from pathlib import Path
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import numpy as np
+
+from elsewhere.limits import total_memory
+
+if TYPE_CHECKING:
+    import torch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+LARGEST_INTEGER = 2**63 - 1
+"""Larger integers fit no tensor, and no argument needs one."""
+
+LARGEST_MEMORY = 2**50
+LONGEST_NAME = 255
+MOST_LEVELS = 10_001
+MOST_IMAGES = 2**20
+"""Most images of one call of `make_noise`: the seeds of image generators are 2^20 apart."""
+
+LARGEST_SIDE = 2**15
+"""Most pixels on a side of an image that is to be made."""
+
+EXAMPLES = {
+    "Tensor": "a torch tensor",
+    "ndarray": "a NumPy array",
+    "dtype": "a torch dtype",
+    "Path": "a path",
+    "PathLike": "a path",
+    "device": "a torch device",
+    "Schedule": "a Schedule, such as schedules.cosine(20)",
+    "LocalitySchedule": "a LocalitySchedule, as calibrate returns it",
+    "ImageSet": "an ImageSet, as load_images returns it",
+    "Run": "a Run, as sample returns it",
+    "Mosaic": "a Mosaic, as explain returns it",
+    "Comparison": "a Comparison, as compare returns it",
+}
+"""How messages name some types; the others are named "a ClassName"."""
+
+
+def checked(function: Function) -> Function:
+    """Check the types of all arguments of a function, from its annotations, each time it is called.
+
+    Beside the type: numbers are not NaN and fit 64 bits; paths are not empty; devices exist; tensors are dense; what
+    must be callable takes the arguments that its protocol gives it. Ranges are left to the function.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **settings: Any) -> Any:
+        try:
+            given = signature.bind(*args, **settings).arguments
+        except TypeError:
+            return function(*args, **settings)  # Python's own error names the function and the argument
+        for name, hint in _hints(function).items():
+            if name in given and given[name] is not signature.parameters[name].default:
+                check_type(name, given[name], hint)
+        return function(*args, **settings)
+
+    return cast(Function, wrapper)
+
+
+def check_fields(instance: Any) -> None:
+    """Check the fields of a dataclass as `checked` checks arguments, but for NaN, which a result may hold."""
+    for name, hint in _hints(cast(Hashable, type(instance))).items():
+        check_type(name, getattr(instance, name), hint, nan=True)
+
+
+def check_type(name: str, value: object, hint: Any, *, nan: bool = False) -> None:
+    """Check one value against an annotation.
+
+    Raises:
+        TypeError: another type.
+        ValueError: the right type, but no value that could serve: see `checked`.
+    """
+    try:
+        _accept(name, value, hint, nan)
+    except _OtherKind:
+        raise TypeError(f"{name} must be {_words(hint)}, got {seen(value)}") from None
+
+
+def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """An integer within bounds; NumPy's integers count, True and False do not.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: out of bounds.
+    """
+    check_type(name, value, int)
+    number = int(cast(int, value))
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise ValueError(f"{name} must be {_bounds(least, most)}, got {number}")
+    return number
+
+
+def check_number(
+    name: str,
+    value: object,
+    least: float | None = None,
+    most: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """A finite number within bounds, the first two of which are allowed values and the others are not.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: NaN, infinite or out of bounds.
+    """
+    check_type(name, value, float)
+    number = float(cast(float, value))
+    inside = (
+        (least is None or number >= least)
+        and (most is None or number <= most)
+        and (above is None or number > above)
+        and (below is None or number < below)
+    )
+    if not inside or not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number{_bounds(least, most, above, below, ' ')}, got {number:g}")
+    return number
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """One of some names.
+
+    Raises:
+        TypeError: not a string.
+        ValueError: another name.
+    """
+    check_type(name, value, str)
+    if value not in choices:
+        raise ValueError(f"unknown {name} {seen_text(value)}: choose one of {', '.join(choices)}")
+    return cast(str, value)
+
+
+def check_sides(name: str, size: object, least: int = 1, most: int = LARGEST_SIDE) -> tuple[int, int]:
+    """(height, width) in pixels, within bounds.
+
+    Raises:
+        TypeError: not a pair of integers.
+        ValueError: out of bounds.
+    """
+    check_type(name, size, tuple[int, int])
+    height, width = (int(side) for side in cast(tuple[int, int], size))
+    if not (least <= height <= most and least <= width <= most):
+        raise ValueError(f"both sides of {name} must be {_bounds(least, most)} pixels, got {height} and {width}")
+    return height, width
+
+
+def check_seed(seed: object) -> int:
+    """A seed, 0 to 2^31 - 1.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    return check_whole("seed", seed, 0, 2**31 - 1)
+
+
+def check_memory(memory: object) -> int:
+    """A number of bytes to work in, 64 MiB or more.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    check_type("memory", memory, int)
+    if cast(int, memory) < 2**26:
+        raise ValueError(f"memory must be at least {2**26} bytes (64 MiB), got {memory}")
+    return check_whole("memory", memory, most=LARGEST_MEMORY)
+
+
+def check_room(name: str, value: object, wanted: int) -> None:
+    """Refuse what needs more memory than the machine has, before it is asked for.
+
+    Args:
+        name, value: the argument that asks for so much.
+        wanted: bytes.
+
+    Raises:
+        MemoryError: it does.
+    """
+    there = total_memory()
+    if there is not None and wanted > there:
+        raise MemoryError(
+            f"{name} ({seen_text(value)}) needs {wanted / 2**30:.4g} GiB of memory, this machine has "
+            f"{there / 2**30:.4g}: ask for fewer or smaller images"
+        )
+
+
+def check_path(name: str, path: object, kind: str = "a path") -> Path:
+    """A path that a file or a folder can have.
+
+    Raises:
+        TypeError: not a path.
+        ValueError: empty, or with a null character.
+        OSError: a name longer than file systems allow.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{name} must be {kind}, got {seen(path)}")
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be {kind}, got {seen_text(text) if text else 'an empty string'}")
+    if max(len(os.fsencode(part)) for part in Path(text).parts) > LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, f"{name} has a file name of more than {LONGEST_NAME} bytes", seen_text(text))
+    return Path(text)
+
+
+def check_levels(name: str, levels: object) -> tuple[float, ...]:
+    """Noise levels as floats, from any sequence or array of numbers.
+
+    Raises:
+        TypeError, ValueError: they are something else, or too many.
+    """
+    if _is_tensor(levels):
+        check_dense(name, cast("torch.Tensor", levels))
+    size = int(np.prod(getattr(levels, "shape", ())))
+    if size > MOST_LEVELS or (isinstance(levels, Sequence) and len(levels) > MOST_LEVELS):
+        raise ValueError(f"{name} must be at most {MOST_LEVELS} noise levels, got {seen(levels)}")
+    numbers = levels.tolist() if _is_tensor(levels) or isinstance(levels, np.ndarray) else levels  # type: ignore[attr-defined]
+    check_type(name, numbers, Sequence[float])
+    return tuple(float(level) for level in cast("Sequence[float]", numbers))
+
+
+def check_device(name: str, device: object) -> torch.device:
+    """A device that torch can compute on here.
+
+    Raises:
+        TypeError: neither a name nor a torch device.
+        ValueError: no such device, or none on this machine.
+    """
+    import torch
+
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda', got {seen(device)}")
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise ValueError("it computes nothing")
+        torch.ones(1, dtype=torch.float32, device=found).sum().item()
+    except Exception as error:  # torch raises AssertionError, RuntimeError, NotImplementedError, ...
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise ValueError(
+            f"{name} {str(device)!r} cannot be used here ({reason}): choose another, such as 'cpu'"
+        ) from error
+    return found
+
+
+def check_dense(name: str, tensor: torch.Tensor) -> None:
+    """Refuse tensors whose values do not lie in memory one by one, or never could.
+
+    Raises:
+        TypeError: sparse, quantized, nested, or without values (on the device "meta").
+        MemoryError: a small tensor that is expanded beyond the memory of the machine.
+    """
+    import torch
+
+    kind = None
+    if tensor.layout != torch.strided or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    elif tensor.is_quantized:
+        kind = "quantized"
+    elif tensor.device.type == "meta":
+        kind = "meta (without values)"
+    if kind is not None:
+        raise TypeError(f"{name} must be a dense tensor, got one that is {kind}: convert it, as with .to_dense()")
+    check_room(name, tensor, tensor.numel() * tensor.element_size())
+
+
+def seen(value: object) -> str:
+    """A value with its type, short enough for a message."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an instance of it"
+    return f"{type(value).__name__} {seen_text(value)}"
+
+
+def seen_text(value: object) -> str:
+    """A value, short enough for a message."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None and len(shape):
+        return f"of shape {tuple(shape)}, {dtype}"
+    try:
+        text = " ".join(_SHORT.repr(value).split())
+    except Exception:  # an integer of more digits than Python prints, or a faulty __repr__
+        return "(too long to show)"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
+
+class _OtherKind(Exception):
+    """The value is of another kind than this annotation; another member of a union may still take it."""
+
+
+@functools.cache
+def _hints(owner: Any) -> dict[str, Any]:
+    """Annotations of the parameters of a function, or of the fields of a dataclass."""
+    if isinstance(owner, type):
+        names = {field.name: field.type for field in fields(owner)}
+        scope = vars(sys.modules[owner.__module__])
+    else:
+        names = {name: p.annotation for name, p in inspect.signature(owner).parameters.items() if _is_plain(p)}
+        scope = owner.__globals__
+    return {name: eval(hint, scope) if isinstance(hint, str) else hint for name, hint in names.items()}
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    several = (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return parameter.annotation is not parameter.empty and parameter.kind not in several
+
+
+def _accept(name: str, value: Any, hint: Any, nan: bool) -> None:
+    """Return if the value fits the annotation.
+
+    Raises:
+        _OtherKind: it is of another kind.
+        TypeError, ValueError: it is of this kind, but its items or its value will not do.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    kind = origin or hint
+    if hint is Any or isinstance(hint, TypeVar):
+        return
+    if kind in (Union, types.UnionType):
+        _accept_any(name, value, args, nan)
+    elif kind is Literal:
+        _accept_literal(name, value, args)
+    elif getattr(kind, "_is_protocol", False) and kind.__module__.startswith("elsewhere"):
+        _accept_protocol(name, value, kind)
+    elif kind is Callable or kind is cast(Any, Callable[..., Any]).__origin__:
+        _need(callable(value))
+    elif kind is bool:
+        _need(isinstance(value, bool | np.bool_))
+    elif kind in (int, float):
+        _accept_number(name, value, kind, nan)
+    elif kind is np.ndarray:
+        _accept_array(name, value, args)
+    elif kind is Path:
+        _need(isinstance(value, os.PathLike))
+        check_path(name, value)
+    elif kind in (tuple, list):
+        _need(isinstance(value, tuple | list))
+        _accept_items(name, value, args, nan)
+    elif isinstance(kind, type) and issubclass(kind, Mapping):
+        _need(isinstance(value, kind))
+        for key, item in value.items() if args else ():
+            check_type(f"a key of {name}", key, args[0], nan=nan)
+            check_type(f"{name}[{seen_text(key)}]", item, args[1], nan=nan)
+    elif isinstance(kind, type) and issubclass(kind, Iterable) and kind.__module__ == "collections.abc":
+        _need(isinstance(value, kind) and not isinstance(value, str | bytes | bytearray | Mapping | np.ndarray))
+        _need(not _is_tensor(value))
+        if isinstance(value, Sequence):
+            _accept_items(name, value, (args[0], ...), nan)
+    else:
+        _need(value is None if hint in (None, type(None)) else isinstance(value, kind))
+        if _is_tensor(value):
+            check_dense(name, value)
+        if kind.__name__ == "device":
+            check_device(name, value)
+
+
+def _need(fits: bool) -> None:
+    if not fits:
+        raise _OtherKind
+
+
+def _accept_any(name: str, value: Any, members: tuple[Any, ...], nan: bool) -> None:
+    others = {getattr(get_origin(member) or member, "__name__", "") for member in members}
+    if isinstance(value, str) and others & {"Path", "PathLike"}:
+        check_path(name, value)
+    elif isinstance(value, str) and "device" in others:
+        check_device(name, value)
+    else:
+        for member in members:
+            try:
+                return _accept(name, value, member, nan)
+            except _OtherKind:
+                continue
+        raise _OtherKind
+    return None
+
+
+def _accept_literal(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    _need(any(type(value) is type(choice) for choice in choices))
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {seen_text(value)}")
+
+
+def _accept_protocol(name: str, value: Any, protocol: type) -> None:
+    _need(not isinstance(value, type) and isinstance(value, protocol))
+    if "__call__" not in vars(protocol):
+        return
+    wanted = [p for p in _call_parameters(protocol) if p.default is p.empty]
+    try:
+        inspect.signature(value).bind(*wanted)
+    except TypeError as error:
+        raise TypeError(f"{name} must be {_words(protocol)}, got {seen(value)}: {error}") from None
+    except ValueError:  # a function in C that does not say which arguments it takes
+        return
+
+
+def _call_parameters(protocol: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(vars(protocol)["__call__"]).parameters.values())[1:]
+
+
+def _accept_number(name: str, value: Any, kind: type, nan: bool) -> None:
+    _need(isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool | np.bool_))
+    if isinstance(value, Integral):
+        if abs(int(value)) > LARGEST_INTEGER:
+            raise ValueError(f"{name} must fit 64 bits, got {seen_text(value)}")
+    elif value != value and not nan:
+        raise ValueError(f"{name} must be a number, got NaN")
+
+
+def _accept_array(name: str, value: Any, args: tuple[Any, ...]) -> None:
+    _need(isinstance(value, np.ndarray))
+    check_room(name, value, value.nbytes)
+    wanted = next(iter(get_args(args[1])), Any) if len(args) == 2 else Any
+    if wanted is not Any and not np.issubdtype(value.dtype, wanted):
+        raise TypeError(f"{name} must be an array of {wanted.__name__.rstrip('_')}, got {value.dtype}")
+    if value.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers, got {value.dtype}")
+
+
+def _accept_items(name: str, values: Sequence[Any], args: tuple[Any, ...], nan: bool) -> None:
+    if not args:
+        return
+    if len(args) == 2 and args[1] is ...:
+        args = args[:1] * len(values)
+    elif len(args) == 1:
+        args = args * len(values)
+    _need(len(values) == len(args))
+    for index, (item, hint) in enumerate(zip(values, args, strict=True)):
+        check_type(f"{name}[{index}]", item, hint, nan=nan)
+
+
+def _is_tensor(value: object) -> bool:
+    # Without importing torch, which takes seconds: where it was never imported there are no tensors.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _bounds(
+    least: float | None, most: float | None, above: float | None = None, below: float | None = None, before: str = ""
+) -> str:
+    low = f"{least} or more" if least is not None else f"above {above}" if above is not None else ""
+    high = f"at most {most}" if most is not None else f"below {below}" if below is not None else ""
+    if least is not None and most is not None:
+        return f"{before}between {least} and {most}"
+    return before + " and ".join(part for part in (low, high) if part) if low or high else ""
+
+
+def _words(hint: Any) -> str:
+    """What an annotation asks for, in words."""
+    origin, args = get_origin(hint), get_args(hint)
+    kind = origin or hint
+    if kind in (Union, types.UnionType):
+        words = [_words(member) for member in args if not (member is str and _words(args[-1]) == "a path")]
+        return " or ".join(dict.fromkeys(words))
+    if kind is Literal:
+        return " or ".join(map(repr, args))
+    if hint in (None, type(None)):
+        return "None"
+    if kind in (bool, int, float, str):
+        return {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}[kind]
+    if kind in (tuple, list) and args and ... not in args and kind is tuple:
+        return f"({', '.join(map(_words, args))})"
+    name = getattr(kind, "__name__", str(kind))
+    if name in EXAMPLES:
+        return EXAMPLES[name]
+    if getattr(kind, "_is_protocol", False):
+        members = [member for member in vars(kind) if not member.startswith("_")]
+        parts = ["callable as D(x, sigma, label=None)"] if "__call__" in vars(kind) else []
+        return " and ".join([*parts, *(f"an object that has {member}" for member in members)])
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return "a dict"
+    if isinstance(kind, type) and issubclass(kind, Iterable) and args:
+        return f"a sequence, each item {_words(args[0])}"
+    if kind.__module__ == "collections.abc":
+        return "callable"
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
