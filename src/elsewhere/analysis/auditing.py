@@ -369,9 +369,10 @@ def audit(
     """
     images = _image_set(generated)
     _check(training, images)
-    shift, pixels, null = check_whole("shift", shift, 0), check_whole("pixels", pixels, 0), check_whole("null", null, 1)
-    seed, memory, window = check_seed(seed), check_memory(memory), check_window(window)
     side = min(images.shape[1:])
+    shift = min(SHIFT, (side - 1) // 2) if shift is None else check_whole("shift", shift, 0)
+    pixels, null = check_whole("pixels", pixels, 0), check_whole("null", null, 1)
+    seed, memory, window = check_seed(seed), check_memory(memory), check_window(window)
     if 2 * shift >= side:
         raise ValueError(
             f"shift must be less than half of {count(side, 'pixel')}, the shorter side of the images, got {shift}"
