@@ -756,6 +756,7 @@ def anomalies(
     """
     with results_in(out, f"the pictures drawn so far are kept in {out}; the same command goes on from them", "*.npz"):
         import elsewhere as els
+        from elsewhere.analysis.checks import give_warnings
         from elsewhere.anomalies import measure, plan
         from elsewhere.anomalies.figures import save_pictures
 
@@ -780,6 +781,7 @@ def anomalies(
             about={"command": _command()},
             progress=_watched(),
         )
+        give_warnings(result.notes)
         for header, rows in result.tables():
             _print_rows(header, rows)
         for path in save_pictures(out, result):

@@ -290,23 +290,23 @@ def _tied(loss: np.ndarray, best: int) -> list[int]:
 def _mean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of the values that are defined; NaN where none is."""
     count = (~np.isnan(values)).sum(-1)
-    total = np.nansum(values, -1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return _divide(np.nansum(values, -1), count, count > 0)
 
 
 def _error(values: np.ndarray) -> np.ndarray:
     """Standard error of that mean; NaN where fewer than two values are defined."""
     count = (~np.isnan(values)).sum(-1)
     squares = np.nansum((values - _mean(values)[..., None]) ** 2, -1)
-    spread = np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1)
-    return np.asarray(np.sqrt(np.divide(spread, count, out=np.full(squares.shape, np.nan), where=count > 1)))
+    return np.asarray(np.sqrt(_divide(squares, (count - 1) * count, count > 1)))
+
+
+def _divide(above: np.ndarray, below: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """The ratio where it is defined, else NaN."""
+    ratio: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=defined)
+    return ratio
 
 
 def _mean_and_error(values: np.ndarray) -> dict[str, Any]:
-    """Mean and standard error over the last axis, as lists for JSON: None where undefined."""
+    """Mean and standard error over the last axis, as lists for JSON; NaN where undefined."""
     several = values.shape[-1] > 1
-    return {"mean": _listed(_mean(values)), "standard_error": _listed(_error(values)) if several else None}
-
-
-def _listed(values: np.ndarray) -> list[Any]:
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()  # type: ignore[no-any-return]
+    return {"mean": _mean(values).tolist(), "standard_error": _error(values).tolist() if several else None}

@@ -43,10 +43,10 @@ def training_note(network: object, data: Any) -> list[str]:
     if known is None:
         return ["The network does not say on which images it was trained."]
     trained = getattr(getattr(network, "spec", None), "data", "") or "unknown"
+    ours = f"{data.name}, {getattr(data, 'amount', count(len(data.images), 'image'))}"
     return [
-        f"The network was trained on other images ({trained}) than the machines use ({data.name}, "
-        f"{getattr(data, 'amount', count(len(data.images), 'image'))}): expect less agreement, as the theory speaks of "
-        "one training set."
+        f"The network was trained on other images ({trained}) than the machines use ({ours}): expect less agreement, "
+        "as the theory speaks of one training set."
     ]
 
 

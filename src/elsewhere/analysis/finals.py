@@ -12,6 +12,8 @@ FAR = 0.1
 The networks that come with the package stay below 0.01; one that is read with the wrong prediction type is above 1.
 """
 
+QUESTION = "is the network undertrained, or is its prediction_type wrong?"
+
 
 def far_outside(images: Tensor) -> Tensor:
     """Which images are far outside [-1, 1], bool (B,).
@@ -45,7 +47,4 @@ def _sentence(far: int, images: Tensor) -> str:
     else:
         which = f"{far} of the network's {count(len(images), 'picture')} {'is' if far == 1 else 'are'}"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
-    return (
-        f"{which} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): is the network undertrained, "
-        "or is its prediction_type wrong?"
-    )
+    return f"{which} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"

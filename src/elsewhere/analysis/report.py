@@ -86,7 +86,7 @@ def grid_png(comparison: Comparison) -> bytes:
 
 
 def scatter_png(comparison: Comparison) -> bytes | None:
-    """Pearson r of one machine against another over seeds; None when there is only one machine, or no seed with both."""
+    """Pearson r of one machine against another over seeds; None for one machine, or no seed with both."""
     if comparison.pair is None:
         return None
     x, y = (comparison.metrics[name]["pearson_r"] for name in comparison.pair)
@@ -145,6 +145,7 @@ def _section(title: str, comparison: Comparison) -> dict[str, Any]:
         "rows": rows[:FIRST_ROWS],
         "more": rows[FIRST_ROWS:],
         "pair": comparison.pair,
+        "near": comparison.near,
         "over": count(comparison.seeds, "seed"),
         "intervals": comparison.seeds > 1,
         "scatter": None if scatter is None else data_uri(scatter),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from PIL import Image
 from torch import Tensor
 
-from elsewhere.analysis.figures import COLOURS
+from elsewhere.analysis.figures import COLOURS, head_figure
 from elsewhere.anomalies.laboratory import NETWORK, Anomalies, Point, drawn
 from elsewhere.anomalies.origins import Origins, draw_with_origins
 from elsewhere.anomalies.statistics import rate
@@ -77,6 +77,7 @@ def rates_figure(result: Anomalies) -> Figure:
     for axes, machine in zip(panels, machines, strict=True):
         _panel(axes, machine, result)
     panels[0].set_ylabel(f"pictures with a wrong number of {result.subject.limb}")
+    head_figure(figure, result.warnings)
     return figure
 
 

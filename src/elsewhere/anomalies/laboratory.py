@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import describe
+from elsewhere.analysis.checks import describe, give_warnings, training_note
+from elsewhere.analysis.finals import QUESTION, far_outside
 from elsewhere.anomalies.statistics import Agreement, Rate, agreement, more_often, rate
 from elsewhere.anomalies.subjects import Subject
 from elsewhere.checks import (
@@ -30,9 +31,10 @@ from elsewhere.checks import (
 )
 from elsewhere.data import ImageSet, to_uint8, to_unit
 from elsewhere.denoiser import DenoiserLike, check_prediction, check_request
-from elsewhere.files import atomic_path, write_text
+from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.optional import require
+from elsewhere.phrases import count, decimal
 from elsewhere.progress import track
 from elsewhere.sampling import make_noise, sample
 from elsewhere.schedules import Schedule
@@ -111,6 +113,8 @@ class Anomalies:
         counts: name of a point -> limbs of every picture, in the order of the seeds.
         training: limbs counted on the training images: what is wrong there is the counting.
         settings: what is needed to run this again.
+        outside: name of a point -> how many of its pictures are far outside [-1, 1]: see `analysis.finals`.
+        notes: what a reader must know of the network's training images.
     """
 
     subject: Subject
@@ -118,6 +122,17 @@ class Anomalies:
     counts: dict[str, Integers]
     training: Integers
     settings: dict[str, Any]
+    outside: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before the numbers: sentences, none when all is well."""
+        far = self.outside.get(NETWORK, 0)
+        if not far:
+            return self.notes
+        which = f"{far} of the network's {count(len(self.counts[NETWORK]), 'picture')} {'is' if far == 1 else 'are'}"
+        return f"{which} far outside -1..1: {QUESTION} What is counted on them means nothing.", *self.notes
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -212,7 +227,7 @@ class Anomalies:
         """Header and rows in words: the rates; with a network, whose mistakes go together; the verdicts."""
         limbs = self.subject.limb
         rows: list[tuple[str, ...]] = [
-            ("training images", str(len(self.training)), str(rate(self.training != self.subject.normal)), "", "")
+            (self._training_title(), str(len(self.training)), str(rate(self.training != self.subject.normal)), "", "")
         ]
         for row in self.table():
             shares = [Rate(**row[kind]) for kind in ("wrong", "extra", "missing")]
@@ -224,7 +239,7 @@ class Anomalies:
             (
                 name,
                 *(str(n) for n in (a.both, a.only_machine, a.only_network, a.neither)),
-                f"{a.kappa:.2f}",
+                decimal(a.kappa, ".2f"),
                 _p(a.fisher),
             )
             for name, a in self.agreements().items()
@@ -246,17 +261,23 @@ class Anomalies:
             tables.append((("", f"more extra {limbs} with", "rates", "p (McNemar)", "the claim"), verdicts))
         return tables
 
+    def _training_title(self) -> str:
+        """Of a large set only the first images are counted."""
+        counted, total = len(self.training), self.settings.get("training_images") or 0
+        return "training images" if counted >= total else f"training images, first {counted} of {total}"
+
     def to_json(self) -> str:
         """Everything but the pictures, as JSON text."""
         content = {
             "format": FORMAT,
             "settings": self.settings,
+            "warnings": self.warnings,
             "training_images_counted_wrong": vars(rate(self.training != self.subject.normal)),
             "table": self.table(),
             "agreement_with_network": {name: found.to_dict() for name, found in self.agreements().items()},
             "verdicts": self.verdicts(),
         }
-        return json.dumps(content, indent=1, allow_nan=False)
+        return json_text(content)
 
 
 @checked
@@ -314,9 +335,13 @@ def measure(
     }
     stores = {point.name: _Drawn(out, point, settings) for point in points}
     own = data.images if subject.label is None or data.labels is None else data.images[data.labels == subject.label]
+    settings["training_images"] = len(own)
     training = subject.count(to_unit(own[:MOST_TRAINING]))
     counts = {name: subject.count(to_unit(store.images)) for name, store in stores.items() if len(store.images)}
-    result = Anomalies(subject, tuple(points), counts, training, settings)
+    outside = {name: int(store.outside.sum()) for name, store in stores.items()}
+    networks = [point.denoiser for point in points if point.machine == NETWORK]
+    notes = tuple(note for network in networks for note in training_note(network, data))
+    result = Anomalies(subject, tuple(points), counts, training, settings, outside, notes)
 
     def work() -> Iterator[None]:
         for point in points:
@@ -325,7 +350,8 @@ def measure(
                 first = len(store.images)
                 last = min(first + CHUNK, point.count)
                 images = _draw(point, make_noise(last, data.shape, seed)[first:], schedule, subject.label)
-                store.add(to_uint8(images))
+                store.add(to_uint8(images), far_outside(images).cpu())
+                outside[point.name] = int(store.outside.sum())
                 new = subject.count(to_unit(store.images[first:]))
                 counts[point.name] = np.concatenate([counts.get(point.name, np.zeros(0, np.int64)), new])
                 write_text(out / RESULTS, result.to_json() + "\n")
@@ -337,6 +363,7 @@ def measure(
     for _ in track(work(), total, f"counting {subject.limb}", progress, done=total - remaining):
         pass
     write_text(out / RESULTS, result.to_json() + "\n")
+    give_warnings(result.warnings[: len(result.warnings) - len(notes)])
     return result
 
 
@@ -378,35 +405,43 @@ class _Drawn:
             sort_keys=True,
         )
         self.images = torch.zeros(0, dtype=torch.uint8, device="cpu")
+        self.outside = torch.zeros(0, dtype=torch.bool, device="cpu")
         if self.path.exists():
-            images, theirs = _read(self.path)
+            images, theirs, outside = _read(self.path)
             if theirs != self.settings:
                 raise ValueError(
                     f"{self.path} was drawn with other settings ({theirs[:200]}): name another folder or delete it"
                 )
-            self.images = images[: point.count]
+            self.images, self.outside = images[: point.count], outside[: point.count]
 
-    def add(self, images: Tensor) -> None:
+    def add(self, images: Tensor, outside: Tensor) -> None:
         self.images = torch.cat([self.images, images]) if len(self.images) else images
+        self.outside = torch.cat([self.outside, outside])
+        arrays = {"images": self.images.numpy(), "outside": self.outside.numpy(), "settings": np.array(self.settings)}
         with atomic_path(self.path) as beside, beside.open("wb") as file:
-            np.savez_compressed(file, images=self.images.numpy(), settings=np.array(self.settings))
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _path(out: Path, name: str) -> Path:
     return out / "drawn" / f"{name.replace(' ', '-')}.npz"
 
 
-def _read(path: Path) -> tuple[Tensor, str]:
+def _read(path: Path) -> tuple[Tensor, str, Tensor]:
+    """Pictures, the settings they were drawn with, and which were far outside [-1, 1] before they became bytes."""
     if not path.is_file():
         raise FileNotFoundError(f"no drawn pictures {path}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, settings = arrays["images"], str(arrays["settings"])
+            # Files of the first version do not say.
+            outside = arrays["outside"] if "outside" in arrays else np.zeros(len(images), np.bool_)
+        if outside.dtype != np.bool_ or outside.shape != images.shape[:1]:
+            raise ValueError(f"outside is {outside.dtype} of shape {outside.shape}")
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}")
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} does not hold drawn pictures ({error}): delete it") from error
-    return torch.from_numpy(images), settings
+    return torch.from_numpy(images), settings, torch.from_numpy(outside)
 
 
 def _p(value: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen_text
 from elsewhere.denoiser import check_level
-from elsewhere.files import write_text
+from elsewhere.files import json_text, write_text
 from elsewhere.schedules import cosine
 
 FORMAT = "elsewhere.locality/1"
@@ -103,7 +103,7 @@ class LocalitySchedule:
             "taper": self.taper,
             "details": self.details,
         }
-        write_text(path, json.dumps(content, indent=1) + "\n")
+        write_text(path, json_text(content) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> LocalitySchedule:
