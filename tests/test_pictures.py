@@ -10,10 +10,12 @@ from elsewhere.data import to_uint8
 from elsewhere.pictures import (
     Column,
     data_uri,
+    enlargement,
     figure_png,
     grid,
     image_png,
     labelled_grid,
+    literal,
     new_figure,
     save_bytes,
     save_grid,
@@ -85,3 +87,32 @@ def test_a_figure_becomes_a_png():
     figure.subplots().plot([0, 1], [0, 1])
     with Image.open(BytesIO(figure_png(figure, dpi=50))) as picture:
         assert picture.size == (100, 50)
+
+
+@pytest.mark.parametrize(("side", "scale"), [(1, 128), (8, 16), (16, 8), (28, 5), (32, 4), (64, 2), (128, 1), (600, 1)])
+def test_small_pictures_are_enlarged_by_whole_factors(tmp_path, side, scale):
+    assert enlargement(side, side) == enlargement(1, side) == scale
+    save_grid(tmp_path / "grid.png", images(1, side=side), columns=1)
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size == (side * scale + 4, side * scale + 4)
+
+
+NAMES = ["$x^2$", r"$\frac{", "$", "a_b^c", "_hidden", "\\", "n" * 500, "日本語" * 40, "set \udcff", "two\nlines"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_drawn_literally_whatever_is_in_it(name, recwarn):
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label=literal(name, 28))
+    axes.set_title(literal(name, 28))
+    axes.legend()
+    figure_png(figure, dpi=40)
+    labelled_grid([Column(name, name, images(1), [name])] * 2, width=60)
+    assert not recwarn.list
+    assert axes.get_legend().get_texts()
+
+
+def test_a_long_name_keeps_its_beginning_and_end():
+    assert literal("abcdefghij", 5) == "ab\u2026ij"
+    assert literal("cost in $") == r"cost in \$"

@@ -6,7 +6,7 @@ from elsewhere.machines.locality import LocalitySchedule
 
 def calibrated(cosines):
     sides = [3, 5, 7]
-    best = np.argmax(cosines, 1)
+    best = np.nanargmax(cosines, 1)
     details = {"criterion": "cosine", "windows": sides, "cosine": {"mean": cosines}, "tied": [[sides[b]] for b in best]}
     return LocalitySchedule((2.0, 0.5), tuple(sides[b] for b in best), details)
 
@@ -32,9 +32,21 @@ def test_machines_with_the_same_windows_share_a_line():
 
 def test_every_seed_is_a_dot_inside_the_scatter_plot():
     x, y = np.array([-0.35, 0.2, 0.9]), np.array([0.5, 0.1, 1.0])
-    axes = agreement_scatter("IS", x, "ELS", y).axes[0]
+    axes = agreement_scatter("IS", x, "ELS", y, near=True).axes[0]
     dots = axes.collections[-1].get_offsets()
     np.testing.assert_allclose(dots, np.stack([x, y], 1))
     assert axes.get_xlim()[0] <= x.min()
     assert axes.get_xlim() == axes.get_ylim()
     assert axes.get_title(loc="left") == "ELS is closer on 2 of 3"
+
+
+def test_seeds_without_r_have_no_dot_and_no_title_says_closer_where_none_is_near():
+    x, y = np.array([np.nan, 0.2, 0.9]), np.array([0.5, 0.1, np.nan])
+    axes = agreement_scatter("IS", x, "ELS", y, near=False).axes[0]
+    np.testing.assert_allclose(axes.collections[-1].get_offsets(), [[0.2, 0.1]])
+    assert "closer" not in axes.get_title(loc="left")
+
+
+def test_undefined_scores_are_gaps_of_the_heat_map():
+    axes = calibration_heat_map(calibrated([[0.98, np.nan, 0.999], [0.8, 0.7, 0.6]])).axes[0]
+    assert np.isnan(np.ma.filled(axes.collections[0].get_array(), np.nan)).sum() == 1

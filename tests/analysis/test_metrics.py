@@ -50,19 +50,33 @@ def test_r_squared_is_negative_where_the_mean_would_do_better():
 
 # The float64 mean of 75 times 0.1 is not 0.1 to the last digit.
 @pytest.mark.parametrize("value", [0.0, 0.1, -1.0])
-def test_constant_images_explain_nothing(value):
+def test_numbers_of_constant_images_are_undefined(value):
     target = pair(side=5)[1].double()
     constant = torch.full_like(target, value)
-    assert (pearson_r(constant, target) == 0).all()
-    assert (pearson_r(target, constant) == 0).all()
-    assert (pearson_r(constant, constant) == 0).all()
-    assert (r_squared(target, constant) == 0).all()
-    assert (r_squared(constant, constant) == 0).all()
+    for metric, prediction, true in (
+        (pearson_r, constant, target),
+        (pearson_r, target, constant),
+        (pearson_r, constant, constant),
+        (r_squared, target, constant),
+        (r_squared, constant, constant),
+    ):
+        with pytest.warns(UserWarning, match=r"undefined \(NaN\) for 5 of 5 images: .* is constant") as told:
+            assert metric(prediction, true).isnan().all()
+        assert len(told) == 1
+
+
+def test_only_the_undefined_images_have_no_number():
+    prediction, target = pair()
+    prediction[2] = 0.5
+    with pytest.warns(UserWarning, match="for 1 of 5 images"):
+        found = pearson_r(prediction, target)
+    assert found.isnan().tolist() == [False, False, True, False, False]
 
 
 def test_a_zero_vector_has_no_direction():
     _, target = pair()
-    assert (cosine_similarity(torch.zeros_like(target), target) == 0).all()
+    with pytest.warns(UserWarning, match="all zero"):
+        assert cosine_similarity(torch.zeros_like(target), target).isnan().all()
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -133,10 +134,42 @@ def test_further_seeds_are_folded(tmp_path):
     assert page.tags.count("img") == (FIRST_ROWS + 2) * 3
 
 
-@pytest.mark.parametrize(("same", "told"), [(False, True), (True, False), (None, False)])
-def test_a_network_of_other_images_is_pointed_out(tmp_path, plain, same, told):
-    changed = replace(plain, settings={**plain.settings, "same_data": same})
-    assert ("trained on other images" in read(tmp_path, {"few": changed})) is told
+def test_warnings_stand_above_the_numbers(tmp_path, plain):
+    changed = replace(plain, warnings=("The network was trained on <other> images.",))
+    text = Page(read(tmp_path, {"few": changed})).text
+    assert text.index("trained on <other> images.") < text.index("Pearson r")
+    assert json.loads(changed.to_json())["warnings"] == ["The network was trained on <other> images."]
+
+
+def test_the_network_has_its_name_in_the_heading(tmp_path):
+    comparison(1, ["blur"], about={"network": "runs/my-net"}).save(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "<h2>few and runs/my-net</h2>" in text
+
+
+def test_one_seed_has_no_interval_and_no_plural(tmp_path):
+    one = comparison(1)
+    page = Page(read(tmp_path, {"few": one})).text
+    assert "interval" not in page
+    assert "1 seeds" not in page
+    assert "1 images" not in page
+    assert one.summary()["ELS"]["pearson_r"]["low"] is None
+    assert repr(one).startswith("Comparison(1 seed,")
+
+
+def test_numbers_keep_their_names_where_the_table_is_stacked(tmp_path, plain):
+    text = read(tmp_path, {"few": plain})
+    for title in ("Pearson r", "R²", "MSE", "to nearest training image (rms)", "copies", "seconds"):
+        assert f'<td data-label="{title}">' in text
+    assert "@media (max-width: 34rem)" in text
+
+
+def test_every_machine_that_ties_is_highlighted(tmp_path):
+    data = few_images()
+    found = {"IS": Blur(9, data), "LS": Blur(5, data), "ELS": Blur(5, data)}
+    tie = compare(found, Nearly(Blur(5), 0.05), make_noise(3, (1, 9, 9)), schedule=SCHEDULE)
+    assert tie.closest == ("LS", "ELS")
+    assert read(tmp_path, {"few": tie}).count('<tr class="leading">') == 2
 
 
 def test_nothing_to_report_is_refused(tmp_path):
