@@ -19,6 +19,7 @@ from elsewhere.machines.equivariant_local import Borders
 from elsewhere.machines.locality import published_locality
 from elsewhere.networks import SHIPPED, load_network
 from elsewhere.networks.resnet import Padding
+from elsewhere.phrases import count
 
 MachineName = Literal["is", "ls", "els"]
 WindowedName = Literal["ls", "els"]
@@ -276,7 +277,8 @@ def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
     if theirs and theirs != data.fingerprint():
         raise ValueError(
             f"the network was trained on {getattr(spec, 'data', '') or 'other images'} ({theirs[:12]}), not on these "
-            f"{len(data)} images of {data.name} ({data.fingerprint()[:12]}): give its training images, or --any-data"
+            f"{count(len(data), 'image')} of {data.name} ({data.fingerprint()[:12]}): give its training images, or "
+            "--any-data"
         )
     return bool(theirs)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_dense, check_type, checked, seen, seen_text
 from elsewhere.layout import plain
+from elsewhere.phrases import count
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 Label = int | Tensor | np.ndarray | Sequence[int] | None
@@ -100,7 +101,7 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
         raise TypeError(f"sigma must be a number or a ({batch},) array, got {seen(sigma)}") from error
     if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, batch)):
         raise ValueError(
-            f"sigma must be a number or have one value for each of {batch} images, got {tuple(levels.shape)}"
+            f"sigma must be a number or have one value for each of {count(batch, 'image')}, got {tuple(levels.shape)}"
         )
     for level in levels.flatten().tolist():
         check_level(level)
@@ -127,7 +128,7 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
         raise TypeError(f"label must be an integer or an integer array, got {seen(label)}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) not in (1, batch)):
         raise ValueError(
-            f"label must be an integer or have one value for each of {batch} images, got {tuple(values.shape)}"
+            f"label must be an integer or have one value for each of {count(batch, 'image')}, got {tuple(values.shape)}"
         )
     outside = values[(values < 0) | (values >= num_classes)]
     if outside.numel():

@@ -16,6 +16,7 @@ from elsewhere.analysis.checks import check_pixel
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, read_windows
 from elsewhere.analysis.figures import COLOURS
+from elsewhere.phrases import count
 from elsewhere.pictures import Column, new_figure, show_image
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def mosaic_figure(
             _frame(axes, asked, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
         cells[-3].set_xlabel(f"sigma {mosaic.sigmas[image]:.3g}, window {mosaic.windows[image]}", fontsize=8)
         cells[-2].set_xlabel(
-            f"{len(set(mosaic.image_ids[image, ..., 0].flatten().tolist()))} training images", fontsize=8
+            count(len(set(mosaic.image_ids[image, ..., 0].flatten().tolist())), "training image"), fontsize=8
         )
         left_over = float(mosaic.unexplained[image].mean())
         cells[-1].set_xlabel(f"{left_over:.0%} not in the top {mosaic.image_ids.shape[3]}", fontsize=8)

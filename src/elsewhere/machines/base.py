@@ -35,6 +35,7 @@ from elsewhere.gradients import check_constant, check_no_tangent
 from elsewhere.machines.borders import Wraps
 from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
+from elsewhere.phrases import count
 
 Data = ImageSet | Tensor | np.ndarray
 Window = int | LocalitySchedule
@@ -185,7 +186,7 @@ class SoftmaxMachine(Denoiser):
 
     def _describe(self, *settings: str) -> str:
         name = self.data.name if self.data else "array"
-        return f"{type(self).__name__}({', '.join([f'{name!r}', f'{len(self)} images', *settings])})"
+        return f"{type(self).__name__}({', '.join([f'{name!r}', count(len(self), 'image'), *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         check_no_tangent(x, "x", repr(self))
