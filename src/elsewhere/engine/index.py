@@ -155,12 +155,10 @@ def build_index(keys: WindowKeys, seed: int = 0, told: Callable[[float], None] |
     """Cut keys into cells.
 
     Args:
-        keys: at least two.
+        keys: at least one.
         seed: of the keys looked at first and of the first centres.
         told: called with the share of the keys that are done, now and then.
     """
-    if len(keys) < 2:
-        raise ValueError(f"an index needs at least two keys, got {len(keys)}")
     generator = torch.Generator().manual_seed(seed)
     heavy, light = _split_heavy(keys)
     origin, basis = _directions(keys, light, _draw(light, SAMPLE, generator))

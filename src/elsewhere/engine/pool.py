@@ -35,25 +35,32 @@ def in_parallel(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Itera
             future.cancel()
 
 
-_POOL: dict[int, ThreadPoolExecutor] = {}
+_POOL: list[ThreadPoolExecutor] = []
 
 
 def _pool() -> ThreadPoolExecutor:
-    # One pool a process: after a fork the parent's threads are gone.
-    process = os.getpid()
-    if process not in _POOL:
-        _POOL.clear()
+    if not _POOL:
         # Ctrl-C while an executor starts a thread leaves one that it does not know of, for which the process then waits
         # for ever at its end. Only the main thread is interrupted, so another one starts them all.
-        starter = Thread(target=_start_pool, args=(process, max(1, torch.get_num_threads())))
+        starter = Thread(target=_start_pool, args=(max(1, torch.get_num_threads()),))
         starter.start()
         starter.join()
-    return _POOL[process]
+    return _POOL[0]
 
 
-def _start_pool(process: int, workers: int) -> None:
+def _start_pool(workers: int) -> None:
     pool = ThreadPoolExecutor(workers, "elsewhere", initializer=torch.set_num_threads, initargs=(1,))
     everyone = Barrier(workers)
     for _ in range(workers):
         pool.submit(everyone.wait)
-    _POOL[process] = pool
+    _POOL.append(pool)
+
+
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads, neither ours nor torch's, which torch would wait for."""
+    _POOL.clear()
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
