@@ -29,6 +29,8 @@ COARSE = 1e-3
 RESOLVED = 0.2
 # Keys looked at to see how near the nearest are.
 SOME = 4096
+# Pixels beyond so many times 1 + sigma are no images with noise.
+FAR = 10.0
 # Bytes of keys that are read at once, stored pixels.
 CHUNK = 2**24
 weigh = scripted(weigh_keys)
@@ -273,8 +275,12 @@ class SamePlace:
         seen = tuple(
             slice(max(0, int(at.min()) - window // 2), int(at.max()) + window // 2 + 1) for at in (rows, columns)
         )
-        self.queries = x[:, :, seen[0], seen[1]].contiguous()
-        self.x = x = self.queries.detach()
+        queries = x[:, :, seen[0], seen[1]].contiguous()
+        # Farther away than noise takes x, squared differences in float32 lose the keys.
+        if bool((x.abs().amax((1, 2, 3)) > FAR * (1 + sigma.to(x.device))).any()):
+            queries = queries.double()
+        self.queries = queries
+        self.x = x = queries.detach()
         self.store = replace(store, pixels=store.pixels[:, :, seen[0], seen[1]])
         self.pixels = (rows - seen[0].start) * x.shape[3] + columns - seen[1].start
         self.precision = (1 / sigma.double().square())[:, None, None]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import blocks
+from elsewhere.engine.exact import run
 from elsewhere.engine.index import BLOCK, Gaussians, Index
 from elsewhere.engine.jobs import COARSE, RESOLVED, ROUNDING, SharedKeys
 from elsewhere.engine.naming import Naming, on_all_sides
@@ -73,6 +74,8 @@ PASSES = 2
 NAMED = 1e-3
 NAMED_AT_ONCE = 32
 NEAR = 0.1
+# Queries so far from all keys that log masses are rounded by more nats than this are not searched.
+BLURRED = 1.0
 # Below this share of the width of cells, float32 does not tell Gaussians apart.
 PRECISE = 0.05
 
@@ -110,13 +113,24 @@ class SearchedKeys:
         states, order = [], []
         for level in torch.unique(self.sigma).tolist():
             looks = _Looks(self.index, level)
-            for some in torch.split((self.sigma == level).nonzero().flatten(), self.at_once):
+            here = (self.sigma == level).nonzero().flatten()
+            blurred = looks.blur(self.queries[here])
+            if blurred.any():
+                order.append(here[blurred])
+                states.append(self._weighed(order[-1]))
+            searched = here[~blurred]
+            for some in torch.split(searched, self.at_once) if len(searched) else ():
                 # Of queries that are searched at another time nothing is known.
                 number = torch.full((len(self.queries) + 1,), -1, dtype=torch.int64, device="cpu")
                 number[some] = torch.arange(len(some), device="cpu")
                 states.append(_Search(self.queries[some], looks, self.tolerance, number[self.beside[some]]).run())
                 order.append(some)
         return stack(states).take(torch.cat(order).argsort())
+
+    def _weighed(self, some: Tensor) -> SoftmaxState:
+        """The state of some queries against every key."""
+        (state,) = run([SharedKeys(self.queries[some], self.sigma[some], self.index.keys)])
+        return replace(state, error=torch.zeros_like(state.peak))
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ class _Looks:
         grain = GRAIN * math.sqrt(float((weights * index.cells.variance).sum(0).max()))
         count = min(LEVELS, 1 + max(1, math.ceil(math.log(max(grain / sigma, 1.0)) / math.log(STEP))))
         levels = [sigma * STEP**step for step in range(count)]
-        dtype = torch.float64 if sigma < PRECISE * grain / GRAIN else torch.float32
+        self.dtype = dtype = torch.float64 if sigma < PRECISE * grain / GRAIN else torch.float32
         work = [(what, level) for what in (index.cells, index.groups) for level in levels]
         looks = list(in_parallel(lambda one: _Look.of(one[0], free, sigma, one[1], dtype), work))
         self.cells, self.groups = looks[: len(levels)], looks[len(levels) :]
@@ -180,6 +194,11 @@ class _Looks:
         # By how much deeper groups and cells of strays are looked at, (G,).
         self.lift = torch.full((len(index.groups),), LIFT * self.nat, dtype=torch.float32, device="cpu")
         self.lift[: index.plain] = 0.0
+
+    def blur(self, queries: Tensor) -> Tensor:
+        """Which queries lie so far away that rounding decides what Gaussians say of them, bool (Q,)."""
+        squares = queries.double().square().sum(1)
+        return squares / self.sigma**2 * torch.finfo(self.dtype).eps > BLURRED
 
     def _spoil(self) -> Tensor:
         """Table of the variance of log-weights inside the cells of each group, (2 d + 3, G)."""
