@@ -111,6 +111,24 @@ class OtherNumpy(Gaussian):
         )
 
 
+class Detached(Gaussian):
+    def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any:
+        return super().__call__(x.detach() if isinstance(x, torch.Tensor) else x, sigma, label)
+
+
+class HalfDetached(Gaussian):
+    def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any:
+        kept = x.detach() if isinstance(x, torch.Tensor) else x
+        return (super().__call__(x, sigma, label) + super().__call__(kept, sigma, label)) / 2
+
+
+class WithoutGradients(Gaussian):
+    def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any:
+        if isinstance(x, torch.Tensor) and x.requires_grad:
+            raise ValueError("no gradients here")
+        return super().__call__(x, sigma, label)
+
+
 class Raising(Gaussian):
     def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any:
         raise RuntimeError("out of paper")
@@ -151,6 +169,8 @@ def test_our_machines_have_every_property() -> None:
         (OtherNumpy(), "numpy", "NumPy and torch: they differ"),
         (OneLabel(3), "label", r"labels \[0, 1, 2\] in one batch"),
         (NoLabel(3), "label", "all 3 classes gave the same images"),
+        (Detached(), "gradient", "x requires gradients, x0hat does not"),
+        (HalfDetached(), "gradient", r"at sigma = 0.2 a derivative is 0.481 by autograd and 0.962 by finite"),
         (Raising(), "shape", "the denoiser raised RuntimeError: out of paper"),
         (NeedsLabel(3), "shape", "which class"),
     ],
@@ -165,6 +185,10 @@ def test_a_broken_denoiser_is_told_which_property_it_lacks(broken: Gaussian, nam
 
 def test_a_denoiser_that_needs_a_label_is_asked_with_one() -> None:
     check_denoiser(NeedsLabel(3), 1, SIZE, 3, unconditional=False)
+
+
+def test_a_denoiser_without_gradients_is_sound_if_it_says_so() -> None:
+    check_denoiser(WithoutGradients(), 1, SIZE)
 
 
 def test_properties_can_be_skipped() -> None:

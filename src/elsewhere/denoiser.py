@@ -226,11 +226,12 @@ class Denoiser(ABC):
             label: class for all images or (B,), or None for every class together.
 
         Returns:
-            x0hat, contiguous, same type, dtype (with its byte order), shape and device as x.
+            x0hat, contiguous, same type, dtype (with its byte order), shape and device as x. Where x requires gradients,
+            so does x0hat.
 
         Raises:
             TypeError: x, sigma or label of the wrong kind.
-            ValueError: wrong shape, NaN, values or sigma out of range, label out of range.
+            ValueError: wrong shape, NaN, values or sigma out of range, label out of range; sigma requires gradients.
         """
         images, levels, labels = self.check(x, sigma, label)
         x0 = self.predict(images, levels, labels).to(images.dtype)
@@ -260,7 +261,7 @@ class Denoiser(ABC):
 
 @checked
 def score(denoiser: DenoiserLike, x: Array, sigma: float, label: Label = None) -> Array:
-    """Score of the noisy density, (D(x, sigma) - x) / sigma^2 (Tweedie).
+    """Score of the noisy density, (D(x, sigma) - x) / sigma^2 (Tweedie); differentiable in x where the denoiser is.
 
     Args:
         denoiser: D(x, sigma, label=None).

@@ -25,17 +25,13 @@ def check_constant(given: object, argument: str, owner: str) -> None:
             f"{argument} requires gradients, but {owner} cannot be differentiated with respect to it: "
             f"pass {argument}.detach()"
         )
-    check_no_tangent(given, argument, owner)
+    if unpack_dual(given).tangent is not None:  # type: ignore[no-untyped-call]
+        raise ValueError(f"{argument} carries a tangent: {no_forward_mode(owner)}")
 
 
-def check_no_tangent(given: Tensor, argument: str, owner: str) -> None:
-    """Refuse derivatives in forward mode.
-
-    Raises:
-        ValueError: the tensor carries a tangent.
-    """
-    if unpack_dual(given).tangent is not None:
-        raise ValueError(
-            f"{argument} carries a tangent, but {owner} has no derivatives in forward mode: use reverse mode "
-            "(backward(), torch.autograd.grad, torch.func.vjp)"
-        )
+def no_forward_mode(owner: str) -> str:
+    """What to say where derivatives in forward mode are asked for."""
+    return (
+        f"{owner} has no derivatives in forward mode: use reverse mode (backward(), torch.autograd.grad, "
+        "torch.func.vjp, torch.func.jacrev)"
+    )

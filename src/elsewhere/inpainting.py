@@ -49,7 +49,8 @@ def inpaint(
         progress: show a bar with the time left.
 
     Returns:
-        A Run; outside the mask `run.images` are the images given, bit for bit.
+        A Run; outside the mask `run.images` are the images given, bit for bit. It is differentiable in the images
+        where the denoiser is in x.
 
     Raises:
         TypeError: images or mask of the wrong kind.

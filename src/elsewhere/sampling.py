@@ -56,7 +56,8 @@ def reverse_process(
 ) -> Iterator[Step]:
     """Euler steps of the probability-flow ODE (Song et al. 2021; DDIM with eta = 0), one at a time.
 
-    x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0).
+    x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0). Where the denoiser is differentiable in x, so is
+    every step.
 
     Args:
         denoiser: D(x, sigma, label=None).
@@ -96,7 +97,7 @@ def sample(
         progress: show a bar with the time left.
 
     Returns:
-        A Run; `run.images` is (B, C, H, W).
+        A Run; `run.images` is (B, C, H, W), differentiable in the noise where the denoiser is in x.
 
     Raises:
         TypeError, ValueError: noise, schedule or label that the denoiser cannot take; answers of the denoiser that
@@ -171,7 +172,7 @@ def settle(
         most: rounds after which to stop all the same; it also stops when PATIENCE rounds brought nothing.
 
     Returns:
-        Settled; `share` says how far it got.
+        Settled; `share` says how far it got. Images are differentiable where the denoiser is.
 
     Raises:
         TypeError, ValueError: arguments that the denoiser cannot take, `sigma` not positive, `tolerance` below 0, or

@@ -23,6 +23,12 @@ MOST_CHANNELS = 2**16
 LEVELS = (0.2, 1.0, 5.0)
 """Noise levels, one an image, at which answers to the same question are compared."""
 
+STEP = 3e-3
+"""Half the distance of finite differences, in units of sigma."""
+
+GRADIENT_TOLERANCE = 0.05
+"""Largest difference of a derivative of length 1 from the one by finite differences."""
+
 
 class BrokenProperty(AssertionError):
     """A denoiser lacks a property.
@@ -63,6 +69,8 @@ def check_denoiser(
         numpy         NumPy arrays give NumPy arrays with the numbers that torch tensors give
         label         one label for all images, or one for each: the answers agree, and classes differ;
                       no label is the same as label=None
+        gradient      where x requires gradients, so does x0hat, and they are those of finite differences; or the
+                      denoiser raises a TypeError, ValueError or NotImplementedError that says "gradient"
 
     Args:
         denoiser: what to check.
@@ -257,6 +265,39 @@ def _label(case: _Case) -> None:
         raise _Failure(f"all {case.num_classes} classes gave the same images: is the label used?")
 
 
+def _gradient(case: _Case) -> None:
+    """One derivative of each image at its noise level: along a random direction, in the direction of the change."""
+    sigma = case.sigma.double()
+    x = case.x.double().requires_grad_()
+    try:
+        x0 = case.ask(x, sigma)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        if "gradient" not in str(error).lower():
+            raise
+        return
+    if not x0.requires_grad:
+        raise _Failure(
+            "x requires gradients, x0hat does not: compute it in a way that autograd follows, or raise a ValueError "
+            "that says there are no gradients"
+        )
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    direction /= direction.flatten(1).norm(dim=1)[:, None, None, None]
+    # Far enough for float32 inside a network, near enough for a softmax.
+    step = STEP * sigma[:, None, None, None]
+    with torch.no_grad():
+        change = (case.ask(x + step * direction, sigma) - case.ask(x - step * direction, sigma)) / (2 * step)
+    size = change.flatten(1).norm(dim=1)
+    along = change / size.clamp(min=1e-30)[:, None, None, None]
+    (found,) = torch.autograd.grad(x0, x, along.to(x0.dtype))
+    seen = (found * direction).flatten(1).sum(1)
+    for level, mine, true in zip(sigma.tolist(), seen.tolist(), size.tolist(), strict=True):
+        if not abs(mine - true) <= GRADIENT_TOLERANCE * max(1.0, true):  # NaN fails as well
+            raise _Failure(
+                f"at sigma = {level:g} a derivative is {mine:.3g} by autograd and {true:.3g} by finite differences"
+            )
+
+
 PROPERTIES: dict[str, Callable[[_Case], None]] = {
     "shape": _shape,
     "dtype": _dtype,
@@ -267,5 +308,6 @@ PROPERTIES: dict[str, Callable[[_Case], None]] = {
     "sigma": _sigma,
     "numpy": _numpy,
     "label": _label,
+    "gradient": _gradient,
 }
 """What `check_denoiser` checks, by name."""

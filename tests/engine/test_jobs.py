@@ -100,7 +100,7 @@ def test_far_queries_neither_overflow_nor_vanish() -> None:
 def test_the_cut_of_a_job_covers_its_keys_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "PIECE", 100)
     job = shared(window_keys())
-    pieces = exact._cut(job)
+    pieces = exact.cut(job)
     assert len(pieces) == min(exact.MOST_PIECES, job.pairs // 100)
     assert [a for a, _ in pieces[1:]] == [b for _, b in pieces[:-1]]
     assert (pieces[0][0], pieces[-1][1]) == (0, len(job))

@@ -36,6 +36,26 @@ class Recording(torch.nn.Module):
 
 
 @pytest.mark.parametrize("spec", [RESNET, UNET], ids=["resnet", "unet"])
+def test_it_is_differentiable_in_x_only(spec: NetworkSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PIXELS_AT_ONCE", 48)
+    network = trained(spec)
+    x = torch.randn(3, spec.channels, *spec.size, generator=torch.Generator().manual_seed(0))
+    assert not network(x, 1.0).requires_grad
+    followed = x.clone().requires_grad_()
+    x0 = network(followed, 1.0)
+    assert torch.equal(x0, network(x, 1.0))
+    (found,) = torch.autograd.grad(x0[1].sum(), followed)
+    # Each image has a gradient of its own, though each is a piece of the batch.
+    assert not found[0].any()
+    assert found[1].any()
+    assert not any(parameter.requires_grad for parameter in network.module.parameters())
+    with torch.no_grad():
+        assert not network(followed, 1.0).requires_grad
+    with pytest.raises(ValueError, match=r"sigma requires gradients, but TrainedNetwork.*sigma.detach\(\)"):
+        network(x, torch.tensor(1.0, requires_grad=True))
+
+
+@pytest.mark.parametrize("spec", [RESNET, UNET], ids=["resnet", "unet"])
 def test_it_has_every_property_of_a_denoiser(spec: NetworkSpec) -> None:
     check_denoiser(trained(spec), spec.channels, spec.size, spec.num_classes)
 

@@ -27,7 +27,7 @@ def parts_of(job: SharedKeys | SamePlace, gradient: Tensor) -> list[Part]:
     if isinstance(job, SharedKeys):
         # A row of a Jacobian asks for one pixel of an image.
         asked = gradient.any(1).nonzero().flatten()
-        return [Part(job.take(some), gradient[some]) for some in asked.split(ROWS)] if len(asked) else []
+        return [Part(job.take(some), gradient[some]) for some in torch.split(asked, ROWS)] if len(asked) else []
     return [Part(job, gradient)] if gradient.any() else []
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from elsewhere.engine import SamePlace, SharedKeys
 from elsewhere.engine.derivative import Part, parts_of, pull_back
+from elsewhere.gradients import no_forward_mode
 
 if TYPE_CHECKING:
     from elsewhere.machines.base import Question, SoftmaxMachine
@@ -29,11 +30,18 @@ class Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, sigma, label = ctx.saved_tensors
-        return _Gradient.apply(gradients[0], x, ctx.machine, sigma, label), None, None, None
+        found = _Gradient.apply(gradients[0], x, ctx.machine, sigma, label)  # type: ignore[no-untyped-call]
+        return found, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise ValueError(no_forward_mode(repr(ctx.machine)))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, machine: SoftmaxMachine, *others: Any) -> Any:
-        raise ValueError(f"{machine!r} cannot be mapped by vmap, nor differentiated twice: give it whole batches")
+        raise ValueError(
+            f"{machine!r} cannot be mapped by torch.func.vmap, as torch.func.hessian does: give it batches"
+        )
 
 
 class _Gradient(torch.autograd.Function):
@@ -51,7 +59,8 @@ class _Gradient(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], gradient: Tensor, *others: Any) -> tuple[Tensor, int]:
         """Several gradients of one answer, as torch.func.jacrev asks for them."""
         assert in_dims[0] is not None, "second derivatives are refused in backward, not here"
-        return torch.stack([_Gradient.apply(each, *others) for each in gradient.unbind(in_dims[0])]), 0
+        each = (_Gradient.apply(one, *others) for one in gradient.unbind(in_dims[0]))  # type: ignore[no-untyped-call]
+        return torch.stack(list(each)), 0
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -59,6 +68,10 @@ class _Gradient(torch.autograd.Function):
             f"second derivatives were asked for (create_graph=True), {ctx.machine!r} has first derivatives only: "
             "detach the first gradient"
         )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise ValueError(no_forward_mode(repr(ctx.machine)))
 
 
 def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
@@ -71,7 +84,7 @@ def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tenso
     for index, window, chosen in exact._parts(sigma, label):
         # A row of a Jacobian asks for one image.
         asking = [image for image in index.tolist() if gradient[image].any()]
-        for some in index.new_tensor(asking).split(exact._images_at_once(centred[0], window)) if asking else ():
+        for some in torch.split(index.new_tensor(asking), exact._images_at_once(centred[0], window)) if asking else ():
             part = centred[some].requires_grad_()
             # Autograd goes back through whatever a machine does to cut queries out of x.
             with torch.enable_grad():
