@@ -21,7 +21,7 @@ def test_the_memory_of_this_machine_is_known() -> None:
 def test_what_never_fits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "total_memory", lambda: 1000)
     limits.check_memory(1000, "this")
-    with refused(MemoryError, "this would take", "limit=, size="):
+    with refused(limits.TooLarge, "this would take", "limit=, size="):
         limits.check_memory(1001, "this")
     monkeypatch.setattr(limits, "total_memory", lambda: None)
     limits.check_memory(2**60, "this")
@@ -50,11 +50,11 @@ def test_images_beyond_the_memory_are_refused_before_it_is_asked_for(
     np.savez_compressed(tmp_path / "packed", images=values)
     source = next(path for path in tmp_path.iterdir() if path.stem == kind or path.suffix == f".{kind}")
     monkeypatch.setattr(limits, "total_memory", lambda: 1000)
-    with refused(MemoryError, "0.0 GB"):
+    with refused(limits.TooLarge, "0.0 GB"):
         load_images(source)
     monkeypatch.setattr(limits, "total_memory", lambda: 2000)
     assert len(load_images(source)) == 4
-    with refused(MemoryError, "4 images of 200x200 pixels"):
+    with refused(limits.TooLarge, "4 images of 200x200 pixels"):
         load_images(source, size=200)
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere.terminal import Interrupted, check_file, parse_memory, parse_pixel, parse_size, parse_windows, results_in
+from elsewhere.terminal import (
+    Interrupted,
+    check_file,
+    parse_memory,
+    parse_pixel,
+    parse_size,
+    parse_value_range,
+    parse_windows,
+    results_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,15 @@ def test_a_row_and_a_column() -> None:
     for text in ("", "14", "14,", "14x9", "1,2,3", "-1,2", "1.5,2", "a,b", "9" * 30 + ",1"):
         with pytest.raises(ValueError, match="--pixel must be a row and a column such as 14,9"):
             parse_pixel(text)
+
+
+def test_values_of_black_and_white() -> None:
+    assert parse_value_range(None) is None
+    assert parse_value_range("0,255") == (0, 255)
+    assert parse_value_range(" 1 , -0.5") == (1, -0.5)
+    for text in ("", "0", "0,", "0;1", "0,1,2", "1,1", "0,inf", "nan,1", "a,b", "9" * 400 + ",0"):
+        with pytest.raises(ValueError, match="--value-range must be the values of black and white, such as 0,255"):
+            parse_value_range(text)
 
 
 def test_lists_and_ranges_of_windows() -> None:

@@ -927,7 +927,9 @@ def data(
     from elsewhere import results
 
     if source is None:
-        results.refuse_without_source({"--limit": limit, "--size": size, "--out": out, "--save": save})
+        results.refuse_without_source(
+            {"--limit": limit, "--size": size, "--value-range": value_range, "--out": out, "--save": save}
+        )
         _print_rows(*results.built_in_sets())
         return
     images = _load(

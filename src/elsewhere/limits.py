@@ -14,6 +14,10 @@ MOST_CLASSES = 1_000_000
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
+class TooLarge(MemoryError):
+    """More than the machine has, found out before it was asked for; the message says what."""
+
+
 def check_memory(needed: int, what: str) -> None:
     """Refuse what can never fit: more bytes than the machine, or its container, has.
 
@@ -22,13 +26,13 @@ def check_memory(needed: int, what: str) -> None:
         what: what they are for, as the subject of the message.
 
     Raises:
-        MemoryError: the machine has less.
+        TooLarge: the machine has less.
     """
     total = total_memory()
     if total is not None and needed > total:
-        raise MemoryError(
+        raise TooLarge(
             f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {total / 1e9:.1f} GB: "
-            "take fewer or smaller images (limit=, size=)"
+            "take fewer or smaller images (limit=, size=; in the command line --limit, --size)"
         )
 
 

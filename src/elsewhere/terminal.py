@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from elsewhere import stopping, wording
-from elsewhere.limits import LONGEST
+from elsewhere.limits import LONGEST, TooLarge
 from elsewhere.stopping import NOTHING, Stopped
 
 BAD_INPUT = 2
@@ -165,7 +165,7 @@ def _silence(stream: TextIO) -> None:
 def _describe(error: BaseException, command: Any) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if _is_out_of_memory(error):
+    if _is_out_of_memory(error) and not isinstance(error, TooLarge):
         asked = re.search(r"allocate (\d[\d.]* \w+)", str(error))
         wanted = f" ({asked[1]} at once)" if asked else ""
         return (

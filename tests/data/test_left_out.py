@@ -141,3 +141,9 @@ def test_the_root_of_torchvision_is_read_and_its_other_files_counted(tmp_path: P
 def test_taking_some_keeps_what_was_left_out() -> None:
     data = load_images(pixels(3, 8, 8))
     assert ImageSet(data.images, left_out={".txt files": 1}).take(2).left_out == {".txt files": 1}
+
+
+def test_sets_can_be_keys_whatever_was_left_out() -> None:
+    data = load_images(pixels(3, 8, 8), 2)
+    assert data.left_out
+    assert {data: 1}[data] == 1

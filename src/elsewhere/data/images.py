@@ -50,7 +50,7 @@ class ImageSet:
     labels: Tensor | None = None
     name: str = "images"
     classes: tuple[str, ...] = ()
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):

@@ -1,0 +1,117 @@
+"""What the commands say about the images they read, and the options for reading them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import elsewhere as els
+from elsewhere import cli
+from elsewhere.cli import app
+
+READERS = ["sample", "train", "calibrate", "compare", "explain", "index", "audit", "data"]
+
+
+def run(*parts: object) -> Any:
+    return CliRunner().invoke(app, [str(part) for part in parts])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes, a text file and a dangling link."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    (tmp_path / "photos" / "notes.txt").write_text("?")
+    (tmp_path / "photos" / "a" / "dead.png").symlink_to("nowhere")
+    return tmp_path / "photos"
+
+
+NOTE = "left out .txt files (1), dangling links (1)\n"
+
+
+def test_what_is_left_out_is_said_on_stderr_in_one_line(photos: Path, tmp_path: Path) -> None:
+    whole = run("data", photos, "--save", tmp_path / "photos.npz")
+    assert whole.exit_code == 0
+    assert whole.stderr == f"note: {photos}: {NOTE}"
+    assert "left out" in whole.stdout
+    assert ".txt files (1), dangling links (1)" in whole.stdout
+    drawn = run("sample", photos, "--machine", "is", "--count", 1, "--steps", 2, "--out", tmp_path / "out")
+    assert drawn.exit_code == 0
+    assert drawn.stderr == f"note: {photos}: {NOTE}"
+    assert run("data", tmp_path / "photos.npz").stderr == ""
+
+
+def test_a_limit_is_said_among_the_facts_and_missing_classes_on_stderr(photos: Path) -> None:
+    result = run("data", photos, "--limit", 3)
+    assert "images beyond limit (1)" in result.stdout
+    assert "beyond limit" not in result.stderr
+    assert "classes beyond limit (1)" in run("data", photos, "--limit", 1).stderr
+
+
+def test_many_kinds_are_summed_up(photos: Path) -> None:
+    for number in range(10):
+        (photos / f"a.x{number}").write_text("?")
+    assert run("data", photos).stderr.endswith("6 more kinds (6)\n")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_command_that_reads_images_can_ignore_labels(name: str) -> None:
+    source = inspect.getsource(getattr(cli, name))
+    assert "ignore_labels: IgnoreLabels" in source
+    assert source.count("_load") == source.count("ignore_labels,") + source.count("ignore_labels)")
+    assert "load_images(" not in source
+
+
+def test_labels_that_are_no_classes_can_be_ignored(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.eye(4))
+    refused = run("data", tmp_path / "a.npz")
+    assert refused.exit_code == 2
+    assert "--ignore-labels" in refused.stderr
+    done = run("data", tmp_path / "a.npz", "--ignore-labels")
+    assert done.exit_code == 0
+    assert "classes" not in done.stdout
+
+
+def test_black_and_white_can_be_said_and_are_kept_in_what_is_saved(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2, (4, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=values)
+    refused = run("data", tmp_path / "a.npz")
+    assert refused.exit_code == 2
+    assert "--value-range 0,1" in refused.stderr
+    for text, white in (("0,1", 255), ("0,255", 1)):
+        assert run("data", tmp_path / "a.npz", "--value-range", text, "--save", tmp_path / "b.npz").exit_code == 0
+        saved = run("data", tmp_path / "b.npz")
+        assert saved.exit_code == 0
+        assert f"0 to {white} of 0 to 255" in saved.stdout
+    wrong = run("data", tmp_path / "a.npz", "--value-range", "1")
+    assert wrong.exit_code == 2
+    assert "--value-range must be" in wrong.stderr
+    assert "--value-range" in run("data", "--value-range", "0,1").stderr
+
+
+@pytest.mark.parametrize("size", [100_000, 20_000])
+def test_sizes_beyond_reason_or_memory_are_refused_at_once(size: int) -> None:
+    result = run("data", "fashion-mini", "--size", size)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "--size" in result.stderr
+
+
+def test_drawn_images_come_back_as_they_were_drawn(tmp_path: Path) -> None:
+    bright = np.random.default_rng(0).integers(200, 256, (4, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=bright)
+    done = run("sample", tmp_path / "a.npz", "--machine", "is", "--count", 2, "--steps", 4, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    drawn = els.load_images(tmp_path / "out" / "images.npz")
+    # No value is negative, and yet these are images in [-1, 1].
+    assert int(drawn.images.min()) >= 190
