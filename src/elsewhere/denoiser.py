@@ -226,8 +226,8 @@ class Denoiser(ABC):
             label: class for all images or (B,), or None for every class together.
 
         Returns:
-            x0hat, contiguous, same type, dtype (with its byte order), shape and device as x. Where x requires gradients,
-            so does x0hat.
+            x0hat, contiguous, same type, dtype (with its byte order), shape and device as x. Where x requires
+            gradients, so does x0hat.
 
         Raises:
             TypeError: x, sigma or label of the wrong kind.

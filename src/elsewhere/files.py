@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     """A path beside `target` to write to; it takes the target's name only if the block ends well.
 
     A reader, or a program killed at any moment, finds the old file or the new one, never half of one.
+
+    Raises:
+        OSError: the file cannot be written; its `filename` is `target` where the system's error names no file, as it
+            does when a disk is full.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,13 +46,48 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     os.close(handle)
     beside = Path(name)
     try:
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.chmod(0o644)
-        beside.replace(target)
+        with naming(target):
+            yield beside
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.chmod(0o644)
+            beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into a system's error that has none: those of a full disk have none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def only_process(lock: Path) -> Iterator[bool]:
+    """Hold a lock file during the block; False, and nothing is held, where another process holds it.
+
+    The system frees the lock of a process that has died, so that a lock file left behind stops nobody.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # Removed while it is held: whoever opens the name from now on makes a new file.
+        with suppress(OSError):
+            lock.unlink()
+        held.release()
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -74,6 +113,21 @@ def _finite(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object from a file that anyone may have written.
+
+    Raises:
+        ValueError: not JSON, not an object, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {type(value).__name__}")  # noqa: TRY004
+    return value
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,16 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import check_type, seen
+from elsewhere.files import json_object
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.base import NetworkDenoiser
-from elsewhere.networks.trained import one_line
+from elsewhere.networks.diffusers_schedules import SCHEDULERS, check_settings, noise_levels
+from elsewhere.networks.diffusers_weights import read_unet
 from elsewhere.optional import require
+from elsewhere.tensor_files import one_line
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+LONGEST_CONFIG = 2**22
+"""Bytes of a file of settings: 4 MiB, room for trained_betas of 100,000 steps."""
 ENCODERS = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")
 
 
@@ -25,8 +27,8 @@ class DiffusersNetwork(NetworkDenoiser):
     """A diffusers UNet2DModel and the noise schedule that it was trained on, read as D(x, sigma).
 
     Timestep t has sigma_t = sqrt((1 - acp_t) / acp_t), acp = `scheduler.alphas_cumprod`. Between timesteps, a
-    fractional t is interpolated linearly in log sigma. With a = 1 / sqrt(1 + sigma^2), s = sigma a, x_vp = a x and
-    F = unet(x_vp, t), x0hat is
+    fractional t is interpolated linearly in log sigma. Schedulers with continuous timesteps have t = log(sigma) / 4.
+    With a = 1 / sqrt(1 + sigma^2), s = sigma a, x_vp = a x and F = unet(x_vp, t), x0hat is
 
         epsilon: x - sigma F        v_prediction: a x_vp - s F        sample: F
 
@@ -38,12 +40,13 @@ class DiffusersNetwork(NetworkDenoiser):
 
     Args:
         unet: a diffusers.UNet2DModel; set to evaluation, without gradients.
-        scheduler: a diffusers scheduler with `alphas_cumprod`, such as DDPMScheduler or DDIMScheduler.
+        scheduler: a diffusers scheduler of the variance-preserving kind, such as DDPMScheduler or DDIMScheduler; see
+            `diffusers_schedules.SCHEDULERS`.
         name: what reports call it.
 
     Raises:
         TypeError: no UNet, no scheduler, a name that is no string.
-        ValueError: a scheduler, prediction type or UNet that this reading does not hold for.
+        ValueError: a scheduler, a setting of it, or a UNet that this reading does not hold for.
     """
 
     def __init__(self, unet: Any, scheduler: Any, name: str = "diffusers") -> None:
@@ -54,8 +57,9 @@ class DiffusersNetwork(NetworkDenoiser):
         check_type("name", name, str)
         self.module = unet.eval().requires_grad_(False)
         self.name = name
-        self.prediction = _prediction(scheduler)
-        self.timesteps, self.log_sigmas = _noise_levels(scheduler)
+        kind = type(scheduler)
+        self.prediction = check_settings({**scheduler.config, "_class_name": kind.__name__}, kind)
+        self.timesteps, self.log_sigmas = noise_levels(scheduler)
         self.channels = _channels(unet, scheduler)
         self.num_classes = _classes(unet)
         if unet.config.time_embedding_type == "fourier":
@@ -97,33 +101,6 @@ class DiffusersNetwork(NetworkDenoiser):
         return out
 
 
-def _prediction(scheduler: Any) -> str:
-    prediction = scheduler.config.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
-        raise ValueError(f"unknown prediction_type {prediction!r} of the scheduler: expected {', '.join(PREDICTIONS)}")
-    return str(prediction)
-
-
-def _noise_levels(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Timesteps and log sigma of each, both float64; the levels without noise or without image are left out."""
-    kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None:
-        raise ValueError(
-            f"{type(scheduler).__name__} has no alphas_cumprod: expected a variance-preserving scheduler such as "
-            "DDPMScheduler or DDIMScheduler"
-        )
-    kept = torch.as_tensor(kept, device="cpu").double().numpy()
-    inside = (kept > 0) & (kept < 1)
-    if scheduler.config.get("rescale_betas_zero_snr"):
-        # The last level has no image. Some schedulers write 2^-24 in place of the 0, which can be above its neighbour.
-        inside[-1:] = False
-    timesteps = np.arange(len(kept), dtype=np.float64)[inside]
-    logs = 0.5 * np.log((1 - kept[inside]) / kept[inside])
-    if not len(logs) or (np.diff(logs) <= 0).any():
-        raise ValueError(f"the noise of {type(scheduler).__name__} does not grow with the timestep: check its betas")
-    return timesteps, logs
-
-
 def _channels(unet: Any, scheduler: Any) -> int:
     """Channels of the images. A UNet that also predicts variances has twice as many outputs, the mean first."""
     channels, out = int(unet.config.in_channels), int(unet.config.out_channels)
@@ -145,7 +122,9 @@ def is_diffusers(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("model_index.json", "unet", "config.json", "scheduler"))
 
 
-def read_diffusers(folder: str | Path, device: str | torch.device = "cpu") -> DiffusersNetwork:
+def read_diffusers(
+    folder: str | Path, device: str | torch.device = "cpu", variant: str | None = None
+) -> DiffusersNetwork:
     """Read a diffusers folder: unet/ and scheduler/, or a UNet2DModel with its scheduler's config beside it.
 
     Only safetensors weights are read, and no code from the folder is run.
@@ -153,14 +132,16 @@ def read_diffusers(folder: str | Path, device: str | torch.device = "cpu") -> Di
     Args:
         folder: a pipeline's folder, its unet/ folder, or a UNet's folder with scheduler_config.json in it.
         device: where to put the weights.
+        variant: such as "fp16"; None for the weights without a variant or, where there are none, the only variant.
 
     Raises:
         FileNotFoundError: no such folder, or it lacks the UNet, its weights or the scheduler.
-        ValueError: another kind of pipeline, UNet or scheduler, pickled or damaged weights.
-        ImportError: diffusers is not installed.
+        ValueError: another kind of pipeline, UNet or scheduler, pickled or damaged weights, or no such variant.
+        ImportError: diffusers is not installed, or does not fit the other libraries.
     """
     folder = Path(folder)
-    diffusers: Any = require("diffusers", extra="networks", purpose="a diffusers folder")
+    purpose = "a diffusers folder"
+    diffusers: Any = require("diffusers", extra="networks", purpose=purpose, names=("UNet2DModel",))
     home = folder / "unet" if (folder / "unet").is_dir() else folder
     for name in ENCODERS:
         if (folder / name).is_dir():
@@ -171,32 +152,37 @@ def read_diffusers(folder: str | Path, device: str | torch.device = "cpu") -> Di
     config = _config(home / "config.json", "a UNet2DModel")
     if config.get("_class_name") != "UNet2DModel":
         raise ValueError(f"{home} holds a {config.get('_class_name')}: expected a UNet2DModel, which works on pixels")
-    settings = _config(_scheduler_file(folder, home), "a scheduler")
-    made = _scheduler_class(diffusers, settings.get("_class_name"), folder)
+    place = _scheduler_file(folder, home)
+    settings = _config(place, "a scheduler")
+    try:
+        kind = None
+        if settings.get("_class_name") in SCHEDULERS:
+            name = str(settings["_class_name"])
+            kind = getattr(require("diffusers", extra="networks", purpose=purpose, names=(name,)), name)
+        check_settings(settings, kind)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    with torch_defaults():
+        unet = read_unet(diffusers.UNet2DModel, home, config, variant)
     try:
         with torch_defaults():
-            unet = _read_unet(diffusers.UNet2DModel, home)
-            network = DiffusersNetwork(unet, made.from_config(settings), folder.resolve().name)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{folder}: {error}") from error
+            scheduler = kind.from_config(settings)  # type: ignore[union-attr]
+            network = DiffusersNetwork(unet, scheduler, folder.resolve().name)
+    # A constructor of diffusers fails in any way on values that it does not expect.
+    except Exception as error:
+        raise ValueError(f"{folder}: {one_line(error)}") from error
     network.module.to(device)
     return network
-
-
-def _scheduler_class(diffusers: Any, name: object, folder: Path) -> Any:
-    made = getattr(diffusers, name, None) if isinstance(name, str) else None
-    known = isinstance(made, type) and issubclass(made, diffusers.SchedulerMixin)
-    if not known:
-        raise ValueError(f"unknown scheduler {name!r} in {folder}: diffusers {diffusers.__version__} has none such")
-    return made
 
 
 def _config(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: expected the settings of {what}")
+    if path.stat().st_size > LONGEST_CONFIG:
+        raise ValueError(f"{path} has more than {LONGEST_CONFIG:,} bytes: expected the settings of {what}")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        return json_object(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is not a readable JSON object: {error}") from error
 
 
@@ -210,26 +196,3 @@ def _scheduler_file(folder: Path, home: Path) -> Path:
         f"{folder} has no scheduler/{name}: the noise schedule is not in the weights, so put the scheduler's "
         "settings beside the UNet (scheduler.save_pretrained)"
     )
-
-
-def _read_unet(unet_class: Any, home: Path) -> Any:
-    found = sorted(path.name for path in home.glob("diffusion_pytorch_model*"))
-    if WEIGHTS not in found and f"{WEIGHTS}.index.json" not in found:
-        if not found:
-            raise FileNotFoundError(f"{home / WEIGHTS} is missing: expected the weights of the UNet")
-        raise ValueError(
-            f"{home} has its weights only as {', '.join(found)}, expected {WEIGHTS}: pickles can run code and are "
-            "never read; where you trust them, load them with diffusers and save again with save_pretrained"
-        )
-    try:
-        unet, report = unet_class.from_pretrained(
-            home, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{home} does not hold a readable UNet2DModel: {one_line(error)}") from error
-    # diffusers fills what is missing with random numbers.
-    for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if report.get(key):
-            names = sorted(map(str, report[key]))
-            raise ValueError(f"the weights in {home} do not fit config.json: {len(names)} {key}, such as {names[0]}")
-    return unet

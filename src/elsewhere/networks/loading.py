@@ -12,8 +12,9 @@ import torch
 from elsewhere.checks import check_device, check_path
 from elsewhere.denoiser import Denoiser
 from elsewhere.networks.diffusers_folder import is_diffusers, read_diffusers
-from elsewhere.networks.trained import TrainedNetwork, read_network
-from elsewhere.networks.training import CHECKPOINT, NETWORK, is_checkpoint, read_checkpoint
+from elsewhere.networks.trained import TrainedNetwork, network_of, read_network
+from elsewhere.networks.training import CHECKPOINT, NETWORK, average_of, is_checkpoint
+from elsewhere.tensor_files import read_tensors
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 
@@ -28,7 +29,9 @@ SHIPPED = _shipped()
 """Names of the networks that come with the package; beside each is <name>.md, which says how it was trained."""
 
 
-def load_network(source: str | os.PathLike[str], device: str | torch.device = "cpu") -> Denoiser:
+def load_network(
+    source: str | os.PathLike[str], device: str | torch.device = "cpu", variant: str | None = None
+) -> Denoiser:
     """Load a trained network from a name or a path.
 
     Args:
@@ -39,15 +42,17 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
             the folder of a training: its network, or while it still runs its last checkpoint;
             a diffusers folder: a UNet2DModel and its scheduler, see `DiffusersNetwork`.
         device: where to put the weights.
+        variant: which weights of a diffusers folder to read, such as "fp16" or "non_ema"; None for those without a
+            variant or, where there are none, for the only variant. Weights are computed in float32.
 
     Returns:
         D(x, sigma, label=None).
 
     Raises:
         FileNotFoundError: no such name, file or folder, or nothing in the folder.
-        TypeError: source is neither a name nor a path.
-        ValueError: a damaged file, a file or pipeline of another kind, or a pickle: those can run code and are
-            never opened.
+        TypeError: source is neither a name nor a path, or variant is no name.
+        ValueError: a damaged file, a file or pipeline of another kind, an unknown variant, or a pickle:
+            those can run code and are never opened.
         ImportError: a UNet without diffusers installed.
 
     Example:
@@ -57,7 +62,10 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
     check_path("source", source, "a name or a path")
     text = os.fspath(source)
     device = check_device("device", device)
+    if variant is not None and not isinstance(variant, str):
+        raise TypeError(f"variant must be a name such as 'fp16' or None, got {type(variant).__name__}")
     if isinstance(source, str) and text in SHIPPED:
+        _no_variant(text, variant)
         with as_file(files("elsewhere.networks") / "shipped" / f"{text}.safetensors") as path:
             return read_network(path, device)
     path = Path(text)
@@ -66,15 +74,24 @@ def load_network(source: str | os.PathLike[str], device: str | torch.device = "c
         names = f"; those that come with the package: {', '.join(SHIPPED)}" if SHIPPED else ""
         hint = f"did you mean {near[0]!r}?" if near else f"give a trained file or folder, or a diffusers folder{names}"
         raise FileNotFoundError(f"no network at {text!r}: {hint}")
-    return _read_folder(path, device) if path.is_dir() else _read_file(path, device)
+    if path.is_dir():
+        return _read_folder(path, device, variant)
+    _no_variant(text, variant)
+    return _read_file(path, device)
 
 
-def _read_folder(path: Path, device: str | torch.device) -> Denoiser:
+def _no_variant(source: str, variant: str | None) -> None:
+    if variant is not None:
+        raise ValueError(f"variant={variant!r} was given but {source} is no diffusers folder: leave variant out")
+
+
+def _read_folder(path: Path, device: str | torch.device, variant: str | None) -> Denoiser:
     for name in (NETWORK, CHECKPOINT):
         if (path / name).is_file():
+            _no_variant(str(path), variant)
             return _read_file(path / name, device)
     if is_diffusers(path):
-        return read_diffusers(path, device)
+        return read_diffusers(path, device, variant)
     pickles = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in PICKLES)
     if pickles:
         raise ValueError(f"{path} holds {pickles[0]}, {_REFUSAL}")
@@ -87,7 +104,9 @@ def _read_folder(path: Path, device: str | torch.device) -> Denoiser:
 def _read_file(path: Path, device: str | torch.device) -> TrainedNetwork:
     if path.suffix.lower() in PICKLES:
         raise ValueError(f"{path} is {_REFUSAL}")
-    return read_checkpoint(path, device) if is_checkpoint(path) else read_network(path, device)
+    metadata, tensors = read_tensors(path)
+    of = average_of if is_checkpoint(metadata) else network_of
+    return of(path, metadata, tensors, device)
 
 
 _REFUSAL = (
@@ -99,5 +118,5 @@ _REFUSAL = (
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name too long for a file
+    except (OSError, ValueError):  # a name too long for a file, or with a zero byte
         return False

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from elsewhere.checks import check_fields, check_sides, check_whole, checked
-from elsewhere.files import atomic_path
+from elsewhere.files import json_object
 from elsewhere.layout import torch_defaults
 from elsewhere.limits import MOST_CLASSES
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
+from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_tensors
 
+DESCRIPTION = "elsewhere.network"
+DEPTHS = {"resnet": "blocks", "unet": "layers"}
 KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
 GIVEN_BY_DATA = ("channels", "size", "num_classes")
 
@@ -59,8 +60,11 @@ class NetworkSpec:
         check_sides("size", self.size)
         check_whole("num_classes", self.num_classes, 0, MOST_CLASSES)
 
-    def build(self) -> nn.Module:
+    def build(self, device: str = "cpu") -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            device: where the weights are; on "meta" they have shapes only and take no memory.
 
         Raises:
             ValueError: unknown kind, unknown options, or values that the network does not take.
@@ -73,7 +77,7 @@ class NetworkSpec:
             if name not in known:
                 raise ValueError(f"a {self.kind} has no option {name!r}: expected {', '.join(known)}")
         try:
-            with torch_defaults():
+            with torch_defaults(), torch.device(device):
                 if self.kind == "resnet":
                     return ResNet(self.channels, num_classes=self.num_classes, **self.options)
                 return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
@@ -82,19 +86,41 @@ class NetworkSpec:
 
     @checked
     def rebuild(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """The network with given weights; torch's global generator is left as it was.
+        """The network with copies of given weights, float32 on the CPU.
+
+        What the spec asks for is compared with the weights before memory is taken for it.
 
         Raises:
             ValueError, ImportError: as `build`.
             ValueError: weights of another network.
         """
-        with torch.random.fork_rng(devices=[]):
-            module = self.build()
-        try:
-            module.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"weights do not fit the network: {one_line(error)}") from error
+        depth = self.options.get(DEPTHS.get(self.kind, ""), 0)
+        if isinstance(depth, int) and depth > len(weights):
+            raise ValueError(f"{depth} {DEPTHS[self.kind]} need more weights than the {len(weights)} that are there")
+        module = self.build("meta")
+        check_fit({name: tuple(value.shape) for name, value in module.state_dict().items()}, weights)
+        copies = {
+            name: value.detach().to("cpu", torch.float32, copy=True, memory_format=torch.contiguous_format)
+            for name, value in weights.items()
+        }
+        module.load_state_dict(copies, assign=True)
         return module
+
+
+def check_fit(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+    """Make sure that weights have the expected names and shapes and are floating point.
+
+    Raises:
+        ValueError: they do not; the first difference is named.
+    """
+    for name in sorted(shapes.keys() | weights.keys()):
+        if name not in weights:
+            raise ValueError(f"the weight {name} is missing")
+        if name not in shapes:
+            raise ValueError(f"unexpected weight {name}")
+        found = weights[name]
+        if tuple(found.shape) != shapes[name] or not found.is_floating_point():
+            raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)}, expected floats {shapes[name]}")
 
 
 class TrainedNetwork(NetworkDenoiser):
@@ -133,15 +159,13 @@ class TrainedNetwork(NetworkDenoiser):
 
 @checked
 def save_network(path: str | Path, module: nn.Module, spec: NetworkSpec) -> None:
-    """Write weights and spec to one safetensors file, whole or not at all.
+    """Write weights and spec to one safetensors file with a checksum, whole or not at all.
 
     Raises:
         TypeError, ValueError: arguments of another kind.
         OSError: the file cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    with atomic_path(path) as beside:
-        save_file(tensors, beside, {"elsewhere.network": json.dumps(asdict(spec))})
+    write_tensors(Path(path), module.state_dict(), {DESCRIPTION: json.dumps(asdict(spec))})
 
 
 @checked
@@ -150,50 +174,34 @@ def read_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a safetensors file, or not a network of this project.
+        ValueError: not a safetensors file, damaged, or not a network of this project.
         ImportError: a UNet without diffusers installed.
     """
     path = Path(path)
-    metadata, tensors = read_safetensors(path)
-    if "elsewhere.network" not in metadata:
+    return network_of(path, *read_tensors(path), device)
+
+
+def network_of(
+    path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], device: str | torch.device
+) -> TrainedNetwork:
+    """The network in the contents of a file; raises what `read_network` raises."""
+    if DESCRIPTION not in metadata:
         raise ValueError(f"{path} has no network description: expected a file written by `elsewhere train`")
-    return restore(path, metadata["elsewhere.network"], tensors, device)
+    return restore(path, metadata[DESCRIPTION], tensors, device)
 
 
 def restore(path: Path, text: str, weights: Mapping[str, Tensor], device: str | torch.device) -> TrainedNetwork:
     """The network of a spec in JSON and its weights; `path` is for messages.
 
     Raises:
-        ValueError: the two do not describe a network of this version.
+        ValueError: the two do not describe a network of this version, or the weights are not finite.
         ImportError: a UNet without diffusers installed.
     """
+    check_finite(path, weights)
     try:
-        fields = json.loads(text)
+        fields = json_object(text)
         spec = NetworkSpec(**{**fields, "size": tuple(fields["size"])})
         module = spec.rebuild(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path} does not describe a network of this version: {one_line(error)}") from error
     return TrainedNetwork(module.to(device), spec)
-
-
-def read_safetensors(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata of a safetensors file, and its tensors unless they are not wanted.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or of another format.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no network file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys()) if tensors else []
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error, some of torch's being long lists, on one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

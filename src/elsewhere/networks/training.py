@@ -10,28 +10,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from elsewhere.checks import check_choice, check_fields, check_number, check_seed, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
-from elsewhere.files import atomic_path, write_text
+from elsewhere.files import json_object, naming, only_process, write_text
 from elsewhere.layout import torch_defaults
-from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, one_line, read_safetensors, restore, save_network
+from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, check_fit, restore, save_network
 from elsewhere.optional import require
 from elsewhere.pictures import save_grid, save_loss_plot
 from elsewhere.progress import track
 from elsewhere.sampling import make_noise, sample
 from elsewhere.schedules import cosine
+from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 NETWORK = "network.safetensors"
@@ -39,6 +39,7 @@ LOSS_LOG = "loss.jsonl"
 LOSS_PLOT = "loss.png"
 SAMPLES = "samples.png"
 CARD = "card.md"
+LOCK = ".training.lock"
 PRECISIONS = ("no", "bf16", "fp16")
 MOST_STEPS = 10**9
 
@@ -159,7 +160,8 @@ def train(
 
     Writes in `out`: `checkpoint.safetensors` every `checkpoint_every` steps (whole or not at all, so a kill at any
     moment loses at most one interval), `loss.jsonl` and `loss.png`, `samples.png`, and at the end
-    `network.safetensors` (averaged weights) and `card.md`. One process trains in a folder at a time.
+    `network.safetensors` (averaged weights) and `card.md`. One process trains in a folder at a time: it holds a lock,
+    `.training.lock`, which the system frees when the process ends, however it ends.
 
     Args:
         data: the training images; classes are used when they have labels. Sets smaller than a batch are repeated.
@@ -177,6 +179,8 @@ def train(
         TypeError: an argument of another kind.
         ValueError: the checkpoint in `out` is damaged or of other data or settings; options that the network does
             not take; precision that this machine does not have; a loss that is not finite any more.
+        BlockingIOError: another training is running in `out`.
+        OSError: a file cannot be written, for example because the disk is full; the last checkpoint stays.
     """
     accelerate: Any = require("accelerate", extra="train", purpose="training")
     out = Path(out)
@@ -192,8 +196,7 @@ def train(
         {"command": command, **asdict(settings)},
     )
     run = _Run(spec, settings)
-    with _accelerator(accelerate, settings.precision) as accelerator:
-        out.mkdir(parents=True, exist_ok=True)
+    with _accelerator(accelerate, settings.precision) as accelerator, _alone(out):
         _tidy(out, restart)
         start = run.resume(out / CHECKPOINT)
         log = _LossLog(out / LOSS_LOG, start)
@@ -225,10 +228,24 @@ def train(
             if done % settings.sample_every == 0 or last:
                 save_loss_plot(out / LOSS_PLOT, log.lines)
                 _save_samples(out / SAMPLES, run.network(), spec)
-    network = run.network()
-    save_network(out / NETWORK, network.module, spec)
-    write_text(out / CARD, model_card(network, log.lines))
-    return network
+        network = run.network()
+        save_network(out / NETWORK, network.module, spec)
+        write_text(out / CARD, model_card(network, log.lines))
+        return network
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a training's folder, which is made when missing.
+
+    Raises:
+        BlockingIOError: another training holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with only_process(out / LOCK) as alone:
+        if not alone:
+            raise BlockingIOError(f"another training is running in {out}: wait for it to end, or choose another folder")
+        yield
 
 
 @contextmanager
@@ -289,6 +306,7 @@ class _Run:
             self.module.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
         self.spec = spec
+        self.settings = settings
         self._scaler: Any = None
         self._scaling: dict[str, Any] = {}
 
@@ -296,6 +314,10 @@ class _Run:
         """Take the loss scaling of an Accelerator (None but for fp16) where a resumed run had left it."""
         self._scaler = scaler
         if scaler is not None and self._scaling:
+            if self._scaling.keys() != scaler.state_dict().keys():
+                raise ValueError(
+                    "the checkpoint has no scale of the loss for fp16: begin again with restart (--restart)"
+                )
             scaler.load_state_dict(self._scaling)
 
     def to(self, device: torch.device) -> None:
@@ -317,27 +339,34 @@ class _Run:
         """Write a checkpoint, unless the weights have broken down: then the last one stays."""
         if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
             raise ValueError(f"the weights are not finite after step {step}: lower the learning rate")
-        tensors = {f"{_MODULE}{k}": v for k, v in self.module.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors = self._tensors()
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        metadata = {"step": str(step), "identity": self.identity()}
+        metadata = {_STEP: str(step), _IDENTITY: self.identity()}
         if self._scaler is not None:
             metadata["scaling"] = json.dumps(self._scaler.state_dict())
-        with atomic_path(path) as beside:
-            save_file(tensors, beside, metadata)
+        write_tensors(path, tensors, metadata)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Weights and averaged weights, as a checkpoint names them."""
+        tensors = {f"{_MODULE}{k}": v for k, v in self.module.state_dict().items()}
+        return tensors | {f"average.{k}": v for k, v in self.average.state_dict().items()}
 
     def resume(self, path: Path) -> int:
-        """Load a checkpoint if there is one; the number of steps it has done."""
+        """Load a checkpoint if there is one; the number of steps it has done.
+
+        Nothing is loaded before everything was checked.
+        """
         if not path.exists():
             return 0
         again = "begin again with restart (--restart)"
         try:
-            metadata, tensors = read_safetensors(path)
-            step, theirs = int(metadata["step"]), json.loads(metadata["identity"])
-            self._scaling = json.loads(metadata.get("scaling", "{}"))
-        except (KeyError, ValueError) as error:
+            metadata, tensors = read_tensors(path)
+            if not is_checkpoint(metadata):
+                raise ValueError("it has no step and identity")
+            theirs = json_object(metadata[_IDENTITY])
+            step, scaling = int(metadata[_STEP]), json_object(metadata.get("scaling", "{}"))
+        except ValueError as error:
             raise ValueError(f"{path} is damaged or no checkpoint ({one_line(error)}): {again}") from error
         mine = json.loads(self.identity())
         if theirs != mine:
@@ -345,12 +374,35 @@ class _Run:
                 f"{path} is from other data or settings ({_differences(theirs, mine)}): use another folder, or {again}"
             )
         try:
-            self.module.load_state_dict(_part(tensors, _MODULE))
-            self.average.load_state_dict(_part(tensors, "average."))
-            self._resume_optimizer(_part(tensors, "optimizer."))
-        except (KeyError, ValueError, RuntimeError) as error:
+            self._check(path, step, tensors, scaling)
+        except ValueError as error:
             raise ValueError(f"{path} is damaged ({one_line(error)}): {again}") from error
+        self._scaling = scaling
+        self.module.load_state_dict(_part(tensors, _MODULE))
+        self.average.load_state_dict(_part(tensors, "average."))
+        self._resume_optimizer(_part(tensors, "optimizer."))
         return step
+
+    def _check(self, path: Path, step: int, tensors: dict[str, Tensor], scaling: dict[str, Any]) -> None:
+        """Make sure that a checkpoint holds what `save` writes; raises ValueError."""
+        if not 1 <= step <= self.settings.steps:
+            raise ValueError(f"it has done {step} steps, expected 1 to {self.settings.steps}")
+        if any(type(value) not in (int, float) or not 0 < value < math.inf for value in scaling.values()):
+            raise ValueError(f"the scale of the loss is {_short(scaling)}, expected positive numbers")
+        check_finite(path, tensors)
+        counts = {name: value for name, value in tensors.items() if name.endswith("n_averaged")}
+        if any(value.dtype != torch.int64 or value.shape != () or int(value) < 1 for value in counts.values()):
+            raise ValueError("the number of averaged steps is no positive integer")
+        shapes = {name: tuple(value.shape) for name, value in self._tensors().items() if name not in counts}
+        for index, parameter in enumerate(self.module.parameters()):
+            shapes[f"optimizer.{index}.step"] = ()
+            shapes |= {f"optimizer.{index}.{moment}": tuple(parameter.shape) for moment in ("exp_avg", "exp_avg_sq")}
+        check_fit(shapes, {name: value for name, value in tensors.items() if name not in counts})
+        never = [
+            name for name in tensors if name.endswith((".step", ".exp_avg_sq")) and bool((tensors[name] < 0).any())
+        ]
+        if never:
+            raise ValueError(f"{never[0]} is negative")
 
     def _resume_optimizer(self, tensors: dict[str, Tensor]) -> None:
         parameters = list(self.module.parameters())
@@ -360,23 +412,24 @@ class _Run:
             # The moments are laid out in memory as an uninterrupted run has them, so that sums round alike.
             laid_out = value if value.ndim == 0 else torch.empty_like(parameters[int(index)]).copy_(value)
             state.setdefault(int(index), {})[key] = laid_out.detach()
-        if len(state) != len(parameters):
-            raise ValueError(f"state of {len(state)} parameters, expected {len(parameters)}")
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
 
 _MODULE = "module."
 _AVERAGE = "average.module."
+_STEP = "step"
+_IDENTITY = "identity"
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _differences(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
     """Which fields of two identities differ, such as "steps 6000, now 8000"."""
     pairs = []
-    for old, new in ((theirs, mine), (theirs.get("training", {}), mine["training"])):
+    training = theirs.get("training")
+    for old, new in ((theirs, mine), (training if isinstance(training, dict) else {}, mine["training"])):
         for name in sorted(old.keys() | new.keys()):
             if name != "training" and old.get(name) != new.get(name):
                 pairs.append(f"{name} {_short(old.get(name))}, now {_short(new.get(name))}")
@@ -388,14 +441,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:12] + "..."
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a safetensors file is a checkpoint of a training.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or not safetensors.
-    """
-    metadata, _ = read_safetensors(path, tensors=False)
-    return "identity" in metadata and "step" in metadata
+def is_checkpoint(metadata: Mapping[str, str]) -> bool:
+    """Whether the metadata of a file are those of a training's checkpoint."""
+    return _IDENTITY in metadata and _STEP in metadata
 
 
 def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetwork:
@@ -407,10 +455,16 @@ def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Tra
         ImportError: a UNet without diffusers installed.
     """
     path = Path(path)
-    metadata, tensors = read_safetensors(path)
-    if "identity" not in metadata:
+    return average_of(path, *read_tensors(path), device)
+
+
+def average_of(
+    path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], device: str | torch.device
+) -> TrainedNetwork:
+    """The averaged network in the contents of a checkpoint; raises what `read_checkpoint` raises."""
+    if not is_checkpoint(metadata):
         raise ValueError(f"{path} is not a checkpoint: expected a file written by `elsewhere train`")
-    return restore(path, metadata["identity"], _part(tensors, _AVERAGE), device)
+    return restore(path, metadata[_IDENTITY], _part(tensors, _AVERAGE), device)
 
 
 class _LossLog:
@@ -423,9 +477,9 @@ class _LossLog:
             for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     line = {name: json.loads(text)[name] for name in ("step", "loss", "learning_rate")}
-                except (json.JSONDecodeError, KeyError, TypeError):  # a line cut short by a kill
+                except (ValueError, KeyError, TypeError, RecursionError):  # a line cut short by a kill, or edited
                     break
-                if line["step"] > start:
+                if not all(type(value) in (int, float) for value in line.values()) or line["step"] > start:
                     break
                 self.lines.append(line)
         # No file before there is a line: a run that fails at its first step leaves nothing.
@@ -436,7 +490,7 @@ class _LossLog:
         if not math.isfinite(loss):
             raise ValueError(f"the loss became {loss} before step {step}: lower the learning rate")
         self.lines.append({"step": step, "loss": loss, "learning_rate": rate})
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
 

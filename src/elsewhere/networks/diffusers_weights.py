@@ -1,0 +1,138 @@
+"""The weights of a diffusers UNet2DModel: which files they are in, and whether they fit its settings."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from elsewhere.files import json_object
+from elsewhere.tensor_files import LARGEST, check_finite, one_line
+
+STEM = "diffusion_pytorch_model"
+PATTERN = rf"{STEM}(?:(?:\.([\w-]+))?\.safetensors|\.safetensors\.index(?:\.([\w-]+))?\.json)"
+LONGEST_INDEX = 2**24
+"""Bytes of the list of shards: 16 MiB."""
+
+
+def read_unet(unet_class: Any, home: Path, config: dict[str, Any], variant: str | None) -> Any:
+    """A UNet2DModel in float32 from safetensors files in a folder, single or in shards.
+
+    What the settings ask for is compared with the files before memory is taken for it.
+
+    Raises:
+        FileNotFoundError: no weights.
+        ValueError: no such variant, pickles only, weights that are damaged, not finite, or not those of the settings.
+    """
+    variant = _variant(home, variant)
+    sizes = [size for file in _files(home, variant) for size in _sizes(file)]
+    _check_size(unet_class, home, config, sizes)
+    try:
+        unet, report = unet_class.from_pretrained(
+            home,
+            variant=variant,
+            use_safetensors=True,
+            local_files_only=True,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+    # A constructor of diffusers fails in any way on values that it does not expect.
+    except Exception as error:
+        raise ValueError(f"{home} does not hold a readable UNet2DModel: {one_line(error)}") from error
+    # diffusers fills what is missing with random numbers.
+    for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if report.get(key):
+            names = sorted(map(str, report[key]))
+            raise ValueError(f"the weights in {home} do not fit config.json: {len(names)} {key}, such as {names[0]}")
+    # Parameters of their own: diffusers may leave them mapped to the file, which can change or be cut short.
+    unet.load_state_dict({name: value.clone() for name, value in unet.state_dict().items()}, assign=True)
+    check_finite(home, unet.state_dict())
+    return unet
+
+
+def _variant(home: Path, variant: str | None) -> str | None:
+    """The variant to read: the one asked for, else none where there are such weights, else the only one."""
+    middles = [re.fullmatch(PATTERN, path.name) for path in home.glob(f"{STEM}*") if "-of-" not in path.name]
+    found = {match[1] or match[2] for match in middles if match}
+    if not found:
+        _refuse(home)
+    if variant is None and None not in found and len(found) == 1:
+        return found.pop()
+    if variant in found:
+        return variant
+    names = ", ".join(sorted(repr(each) for each in found if each is not None)) or "none"
+    what = "weights without a variant" if variant is None else f"variant {variant!r}"
+    raise ValueError(f"{home} has no {what}: give load_network one of its variants: {names}")
+
+
+def _refuse(home: Path) -> None:
+    others = sorted(path.name for path in home.glob(f"{STEM}*"))
+    if not others:
+        raise FileNotFoundError(f"{home / STEM}.safetensors is missing: expected the weights of the UNet")
+    raise ValueError(
+        f"{home} has its weights only as {', '.join(others)}, expected {STEM}.safetensors: pickles can run code and "
+        "are never read; where you trust them, load them with diffusers and save again with save_pretrained"
+    )
+
+
+def _files(home: Path, variant: str | None) -> list[Path]:
+    """The file or the shards with the weights of a variant."""
+    middle = "" if variant is None else f".{variant}"
+    single, index = home / f"{STEM}{middle}.safetensors", home / f"{STEM}.safetensors.index{middle}.json"
+    if not index.is_file():
+        if not single.is_file():
+            raise FileNotFoundError(f"{single} is missing: expected the weights of the UNet, or {index.name} of shards")
+        return [single]
+    try:
+        if index.stat().st_size > LONGEST_INDEX:
+            raise ValueError(f"more than {LONGEST_INDEX:,} bytes")
+        shards = json_object(index.read_text(encoding="utf-8")).get("weight_map")
+    except ValueError as error:
+        raise ValueError(f"{index} is not a readable list of shards: {error}") from error
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{index} is not a readable list of shards: it has no weight_map")
+    names = set(map(str, shards.values()))
+    for name in sorted(names):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{index} names {name[:80]!r}: expected a safetensors file in the same folder")
+        if not (home / name).is_file():
+            raise FileNotFoundError(f"{home / name} is missing: {index.name} names it")
+    return [home / name for name in sorted(names)]
+
+
+def _sizes(file: Path) -> list[int]:
+    """How many values each tensor of a file has; no tensor is read."""
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {LARGEST:,}")
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return [math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file} does not hold a readable UNet2DModel: {one_line(error)}") from error
+
+
+def _check_size(unet_class: Any, home: Path, config: dict[str, Any], sizes: list[int]) -> None:
+    """Make sure that the settings ask for as many weights as the files hold; nothing of their size is allocated."""
+    layers, levels = config.get("layers_per_block", 2), config.get("block_out_channels", (0,) * 4)
+    if type(layers) is not int or not isinstance(levels, (list, tuple)) or layers * len(levels) > len(sizes):
+        raise ValueError(
+            f"{home / 'config.json'} asks for {str(layers)[:20]} layers in each block, more than the {len(sizes)} "
+            "tensors of the weights allow"
+        )
+    if config.get("quantization_config") is not None:
+        raise ValueError(f"{home / 'config.json'} has a quantization_config: expected weights that are not quantised")
+    try:
+        with torch.device("meta"):
+            unet = unet_class.from_config(config)
+        asked = sum(value.numel() for value in unet.state_dict().values())
+    # A constructor of diffusers fails in any way on values that it does not expect.
+    except Exception as error:
+        raise ValueError(f"{home / 'config.json'} does not describe a UNet2DModel: {one_line(error)}") from error
+    if asked != sum(sizes):
+        raise ValueError(
+            f"the weights in {home} do not fit config.json, which asks for {asked:,} numbers: found {sum(sizes):,}"
+        )
