@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -249,7 +250,7 @@ def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | N
     if request == "cycle":
         return torch.tensor([present[i % len(present)] for i in range(count)], dtype=torch.int64, device="cpu")
     number = data.classes.index(request) if request in data.classes else None
-    if number is None and request.lstrip("-").isdecimal():
+    if number is None and re.fullmatch(r"-?\d{1,18}", request, re.ASCII):
         number = int(request)
     if number is None or number not in present:
         known = ", ".join(data.classes) or f"0 to {data.num_classes - 1}"

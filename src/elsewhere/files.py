@@ -42,7 +42,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    # Short, so that a name as long as the disk takes can be written as well.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:30]}-", suffix=target.suffix)
     os.close(handle)
     beside = Path(name)
     try:
@@ -91,9 +92,8 @@ def only_process(lock: Path) -> Iterator[bool]:
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write text whole or not at all."""
+    """Write text whole or not at all, as UTF-8; bytes of file names that are no UTF-8 are escaped."""
     with atomic_path(target) as path:
-        # A name from a folder can hold bytes that are no text; they must not cost the whole file.
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -29,6 +29,9 @@ But for the RuntimeError of torch when memory is short: see `_is_out_of_memory`.
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
+MOST_MEMORY = 2**50
+"""Bytes beyond which a size of memory is taken for a mistake."""
+
 
 class Interrupted(Exception):
     """Ctrl-C, or a request to end; the message says what is kept.
@@ -61,11 +64,14 @@ class OneLineErrors(TyperGroup):
         **extra: Any,
     ) -> Any:
         given = list(sys.argv[1:] if args is None else args)
+        self.running = None
         if args is None:
             stopping.end_at_once()
         _prepare_streams()
         try:
-            code = self._run(given, prog_name or "elsewhere", **extra)
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *where: _say(f"warning: {message}", 0)  # type: ignore[assignment]
+                code = self._run(given, prog_name or "elsewhere", **extra)
         except (*EXPECTED, RuntimeError) as error:
             if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
                 raise
@@ -103,7 +109,9 @@ class OneLineErrors(TyperGroup):
         # What cannot be parsed is refused, with better words, when the command itself does it.
         with suppress(typer.TyperException):
             assert command is not None
-            typed, _, _ = command.make_parser(ctx).parse_args(list(rest))
+            parser = command.make_parser(ctx)
+            parser.allow_interspersed_args = command.allow_interspersed_args
+            typed, _, _ = parser.parse_args(list(rest))
             wording.check_typed(command, typed)
         return name, command, rest
 
@@ -255,6 +263,10 @@ def check_file(path: Path, suffix: str, option: str = "--out") -> None:
 
 def _check(folder: Path, wanted: str, option: str = "--out", name: str = "results.json") -> list[Path]:
     """Try to write a file of this name into a folder, and leave no trace; the folders to be made, innermost first."""
+    try:
+        os.fsencode(folder).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{option} {folder} is not valid UTF-8: choose another name") from None
     missing = []
     place = folder.absolute()
     while not os.path.lexists(place):
@@ -282,12 +294,13 @@ def parse_memory(text: str) -> int:
     """Bytes of a size such as "512MB", "1.5GiB" or "800000000".
 
     Raises:
-        ValueError: not a size.
+        ValueError: not a size, or more than MOST_MEMORY.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", text, re.IGNORECASE)
-    if match is None:
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([kmg]i?)?b?\s*", text, re.IGNORECASE | re.ASCII)
+    size = None if match is None else int(float(match[1]) * UNITS[(match[2] or "").lower()])
+    if size is None or size > MOST_MEMORY:
         raise ValueError(f"--memory must be a size such as 512MB or 2GiB, got {text!r}")
-    return int(float(match[1]) * UNITS[(match[2] or "").lower()])
+    return size
 
 
 def parse_size(text: str | None) -> tuple[int | None, tuple[int, int] | None]:
@@ -345,9 +358,9 @@ def parse_windows(text: str) -> list[int]:
     Raises:
         ValueError: not such a list; even numbers are the business of who uses it.
     """
-    span = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text)
+    span = re.fullmatch(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*", text)
     if span is not None:
         return list(range(int(span[1]), int(span[2]) + 1, 2))
-    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text) is None:
+    if re.fullmatch(r"\s*\d{1,5}(\s*,\s*\d{1,5})*\s*", text) is None:
         raise ValueError(f"--windows must be odd sides such as 3,5,9 or 3-15, got {text!r}")
     return [int(part) for part in text.split(",")]

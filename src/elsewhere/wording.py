@@ -15,6 +15,9 @@ VALIDATOR = "Value error, "
 LONGEST_WORD = 400
 """Characters of one word of a message; of a longer one the middle is left out."""
 
+LONGEST_NUMBER = 18
+"""Characters of a whole number: every such number fits in 64 bits."""
+
 KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -27,7 +30,7 @@ def shown(param: Any) -> str:
 def one_line(text: str) -> str:
     """A message on one line: white space is made single, control characters are escaped, long words shortened."""
     words = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in text.split())
-    return " ".join(w if len(w) <= LONGEST_WORD else f"{w[:60]}... ({len(w)} characters)" for w in words)
+    return " ".join(w if len(w) <= LONGEST_WORD else f"{w[:60]}...{w[-10:]}" for w in words)
 
 
 def in_options(text: str, command: Any) -> str:
@@ -62,12 +65,18 @@ def describe_usage(error: typer.TyperException, group: Any) -> str:
     seen = getattr(error.__cause__, "errors", lambda: ())()
     if param is not None and seen and param.type_descriptor.annotation in KINDS:
         return f"{shown(param)} must be {_describe_number(param)}, got {str(seen[0]['input'])!r}"
+    extra = re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", error.message, re.DOTALL)
+    if extra is not None and command is not None:
+        wanted = " ".join(shown(param) for param in command.params if param.param_type_name == "argument")
+        return f"`{context.command_path}` takes {wanted or 'options only'}, here is more: {extra[1]!r}"
     error.message = error.message.removeprefix(VALIDATOR)
     return error.format_message()
 
 
 def check_typed(command: Any, typed: Mapping[str, Any]) -> None:
-    """Refuse what no parameter can mean: nothing at all where its help does not say what '' means, and NUL characters.
+    """Refuse what no parameter can mean.
+
+    That is nothing at all where its help does not say what '' means, NUL characters, and whole numbers beyond 64 bits.
 
     Args:
         command: which.
@@ -84,6 +93,8 @@ def check_typed(command: Any, typed: Mapping[str, Any]) -> None:
             raise ValueError(f"{shown(param)} must not be empty, got {value!r}{_leave_out(param)}")
         if "\0" in value:
             raise ValueError(f"{shown(param)} must not hold a NUL character, got {value!r}")
+        if param.type_descriptor.annotation is int and len(value) > LONGEST_NUMBER:
+            raise ValueError(f"{shown(param)} must be {_describe_number(param)}, got {value!r}")
 
 
 def _leave_out(param: Any) -> str:
