@@ -99,6 +99,8 @@ def choose_window(
         words = f"{window} x {window} pixels at every noise level"
         return (LocalitySchedule((1.0,), (window,), taper=True), f"{words}, tapered") if taper else (window, words)
     if locality is not None:
+        if not locality.exists():
+            raise FileNotFoundError(f"--locality {locality}: no such file")
         return LocalitySchedule.load(locality), str(locality)
     try:
         return shipped_locality(network or "", machine), f"calibrated for {network}"
@@ -228,32 +230,74 @@ def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, pa
     return {"widths": [width, width], "layers": blocks}
 
 
-def choose_labels(request: str | None, count: int, data: ImageSet) -> Tensor | None:
+def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:
+    """Make sure that a network draws images like these.
+
+    Raises:
+        ValueError: it draws other colours, or another size.
+    """
+    channels, size = getattr(network, "channels", None), getattr(network, "size", None)
+    if channels is not None and channels != data.shape[0]:
+        drawn, option = ("colour", "--colour") if channels == 3 else ("gray", "--gray")
+        raise ValueError(
+            f"the network draws {drawn} images, {data.name} has {'gray' if data.shape[0] == 1 else 'colour'} ones: "
+            f"give {option}, or the images of the network"
+        )
+    if size is not None and tuple(size) != tuple(data.shape[1:]):
+        raise ValueError(
+            f"the network draws images of {size[0]}x{size[1]} pixels, those of {data.name} are "
+            f"{data.shape[1]}x{data.shape[2]}: give --size {size[0]}, or the images of the network"
+        )
+
+
+def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None:
+    """Make sure that images of this height and width can be drawn.
+
+    Raises:
+        ValueError: what draws knows one size only, and it is another.
+    """
+    size = getattr(denoiser, "size", None)
+    if canvas is not None and size is not None and tuple(size) != canvas:
+        raise ValueError(
+            f"--size {canvas[0]}x{canvas[1]}: what draws here knows {size[0]}x{size[1]} pixels only, els with a small "
+            "--window draws other sizes"
+        )
+
+
+def choose_labels(
+    request: str | None, count: int, data: ImageSet, network: DenoiserLike | None = None
+) -> Tensor | None:
     """One class for each of `count` images.
 
     Args:
         request: number or name of a class, "cycle" for one class after the other, None or "none" for no class.
         count: how many.
         data: has the classes.
+        network: a network that is to draw them.
 
     Returns:
         int64 (count,), or None.
 
     Raises:
-        ValueError: the set has no classes, or none of that number or name.
+        ValueError: the set or the network has no classes, or none of that number or name.
     """
     if request is None or request == "none":
         return None
     if data.labels is None:
         raise ValueError(f"--label {request} was given but {data.name} has no classes: leave it out")
+    classes = getattr(network, "num_classes", None)
+    if classes == 0:
+        raise ValueError(f"--label {request} was given but the network has no classes: leave it out")
     present = sorted(set(data.labels.tolist()))
+    if classes is not None:
+        present = [label for label in present if label < classes]
     if request == "cycle":
         return torch.tensor([present[i % len(present)] for i in range(count)], dtype=torch.int64, device="cpu")
     number = data.classes.index(request) if request in data.classes else None
     if number is None and re.fullmatch(r"-?\d{1,18}", request, re.ASCII):
         number = int(request)
     if number is None or number not in present:
-        known = ", ".join(data.classes) or f"0 to {data.num_classes - 1}"
+        known = ", ".join(data.classes) or f"0 to {(classes or data.num_classes) - 1}"
         raise ValueError(f"--label {request!r} is no class of {data.name}: choose from {known}, cycle or none")
     return torch.full((count,), number, dtype=torch.int64, device="cpu")
 

@@ -272,7 +272,10 @@ def sample(
             engine=engine,
             tolerance=tolerance,
         )
-        labels = choices.choose_labels(label, count, images)
+        if machine == "network":
+            choices.check_shape(denoiser, images)
+        choices.check_canvas(denoiser, canvas)
+        labels = choices.choose_labels(label, count, images, denoiser)
         noise = els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed)
         run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=_watched())
         about = {"command": _command(), "seed": seed, "windows": origin}
@@ -409,7 +412,7 @@ def calibrate(
             net,
             els.make_noise(count, images.shape, seed),
             schedule=levels,
-            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             windows=sides,
             criterion=criterion,
             cache=out / "cache.json",
@@ -484,7 +487,7 @@ def compare(
             net,
             els.make_noise(count, images.shape, seed),
             schedule=levels,
-            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             about={"network": network, "command": _command(), "windows": origin, "seed": str(seed)},
             progress=_watched(),
         )
@@ -581,6 +584,7 @@ def explain(
             engine=engine,
             tolerance=tolerance,
         )
+        choices.check_canvas(chosen[machine.upper()], canvas)
         height, width = canvas or images.shape[1:]
         if shown is not None:
             check_pixel(shown, height, width)
@@ -588,7 +592,7 @@ def explain(
             chosen[machine.upper()],
             els.make_noise(count, (images.shape[0], height, width), seed),
             schedule=levels,
-            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images),
+            label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             network=net,
             top=top,
             every_step=every_step,
@@ -978,10 +982,11 @@ def _load_pair(
     any_data: bool,
 ) -> tuple[ImageSet, Denoiser]:
     from elsewhere.analysis.checks import give_warnings, training_note
-    from elsewhere.choices import check_same_images
+    from elsewhere.choices import check_same_images, check_shape
     from elsewhere.networks import load_network
 
     images, net = _load(source, limit, size, gray, ignore_labels), load_network(network)
+    check_shape(net, images)
     if not any_data:
         check_same_images(net, images)
     # Said before the long work; results and reports say it again.

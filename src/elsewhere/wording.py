@@ -40,11 +40,15 @@ def in_options(text: str, command: Any) -> str:
     "label=3 was given". A name that is no parameter of this command stays as it is.
     """
     for param in getattr(command, "params", ()):
-        option, name = shown(param), re.escape(param.name)
-        text = re.sub(rf"^{name}(?= (?:must|was|has to|is empty)\b)", option, text)
-        text = re.sub(rf"(?<![\w.\-]){name}=(?=\S)", f"{option} ", text)
-        text = re.sub(rf"(?<![\w.\-]){name}=", option, text)
+        # One window of a list is called by its own name.
+        option, name = shown(param), re.escape(param.name) + ("?" if param.name == "windows" else "")
+        text = re.sub(rf"^{name}(?= (?:must|was|has to|is empty)\b| ')", option, text)
+        # Not inside of a call, as the repr of a network is.
+        text = re.sub(rf"(?:^|(?<=[a-z:;] )){name}=(?=\S)", f"{option} ", text)
+        text = re.sub(rf"(?:^|(?<=[a-z:;] )){name}=", option, text)
         text = re.sub(rf"\bleave {name} out\b", f"leave out {option}", text)
+        if option == "--size":
+            text = re.sub(r"^(?:x|noise) (is \d+x\d+ pixels)", r"--size: the image \1", text)
     return text
 
 
@@ -66,7 +70,7 @@ def describe_usage(error: typer.TyperException, group: Any) -> str:
     if param is not None and seen and param.type_descriptor.annotation in KINDS:
         return f"{shown(param)} must be {_describe_number(param)}, got {str(seen[0]['input'])!r}"
     extra = re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", error.message, re.DOTALL)
-    if extra is not None and command is not None:
+    if extra is not None and context is not None and command is not None:
         wanted = " ".join(shown(param) for param in command.params if param.param_type_name == "argument")
         return f"`{context.command_path}` takes {wanted or 'options only'}, here is more: {extra[1]!r}"
     error.message = error.message.removeprefix(VALIDATOR)
@@ -119,10 +123,13 @@ def _describe_unknown(option: str, command: Any, context: Any, group: Any) -> st
     path = context.command_path if context is not None else "elsewhere"
     said = f"no option {option} in `{path}`"
     known = dict(_options(command))
-    close = get_close_matches(option, known, n=1, cutoff=0.8) or [
+    owners = [name for name, other in group.commands.items() if option in dict(_options(other))]
+    # Without the dashes, by which all options look alike; nearer where the option is not misspelt.
+    bare = {name.strip("-"): name for name in known}
+    near = get_close_matches(option.strip("-"), bare, n=1, cutoff=0.8 if owners else 0.7)
+    close = [bare[name] for name in near] or [
         name for name in known if len(name) > 3 and (option.startswith(name) or name.startswith(option))
     ]
-    owners = [name for name, other in group.commands.items() if option in dict(_options(other))]
     if owners:
         said += f": it belongs to {', '.join(owners)}"
     if close:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
 from elsewhere.checks import check_choice, checked
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
-from elsewhere.files import json_text, write_text
+from elsewhere.files import json_object, json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
@@ -182,10 +181,10 @@ class _Store:
 
     def _read(self, path: Path) -> Scores:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json_object(path.read_text(encoding="utf-8"))
             if content["format"] != CACHE_FORMAT:
                 raise ValueError(f"format {content['format']!r}")
-            settings, sketch, scores = content["settings"], content["sketch"], content["scores"]
+            settings, sketch, scores = dict(content["settings"]), content["sketch"], content["scores"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a calibration cache: {error}; name another file or delete it") from error
         different = [name for name, value in self.settings.items() if settings.get(name) != value]

@@ -19,7 +19,9 @@ def check_pixel(pixel: tuple[int, int], height: int, width: int) -> None:
     """
     check_type("pixel", pixel, tuple[int, int])
     if not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
-        raise ValueError(f"pixel must be a row and a column of {height}x{width} pixels, counted from 0, got {pixel}")
+        raise ValueError(
+            f"pixel must be a row and a column of {height}x{width} pixels, counted from 0, got {pixel[0]},{pixel[1]}"
+        )
 
 
 def describe(denoiser: object) -> str:

@@ -71,11 +71,11 @@ class Windows:
 
     def __post_init__(self) -> None:
         if not self.late:
-            raise ValueError("no late window was given: give at least one odd side, such as 5")
+            raise ValueError("--windows names no late window: give at least one odd side, such as 5")
         for side in (*self.late, self.large):
             check_window(side)
         if max(self.late) > self.large:
-            raise ValueError(f"late windows must not be above the large one, {self.large}, got {max(self.late)}")
+            raise ValueError(f"--windows must not be above --large {self.large}, got {max(self.late)}")
 
     def check(self, schedule: Schedule) -> None:
         """Make sure that every shrinking happens within a run.
@@ -87,7 +87,7 @@ class Windows:
         for level in self.shrink:
             if not low <= level < high:
                 raise ValueError(
-                    f"the window would never shrink at sigma {level:g}: {schedule.name} goes from {high:.3g} "
+                    f"--shrink {level:g}: the window would never shrink there, {schedule.name} goes from {high:.3g} "
                     f"to {low:.3g}"
                 )
 

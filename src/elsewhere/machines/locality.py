@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen_text
 from elsewhere.denoiser import check_level
-from elsewhere.files import json_text, write_text
+from elsewhere.files import json_object, json_text, write_text
 from elsewhere.schedules import cosine
 
 FORMAT = "elsewhere.locality/1"
@@ -117,7 +116,7 @@ class LocalitySchedule:
         if not path.is_file():
             raise FileNotFoundError(f"no locality schedule {path}")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json_object(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']!r}")
             sigmas, windows = tuple(content["sigmas"]), tuple(content["windows"])
