@@ -127,8 +127,8 @@ def test_classes_reach_the_denoiser() -> None:
         ({"mask": half()[None]}, ValueError, r"got \(1, 6, 5\)"),
         ({"images": torch.zeros(2, 6, 5)}, ValueError, "images must be"),
         ({"images": torch.zeros(2, 1, 6, 5, dtype=torch.uint8)}, TypeError, "floating point"),
-        ({"rounds": 0}, ValueError, "rounds must be a whole number of 1 or more, got 0"),
-        ({"rounds": 1.5}, ValueError, "rounds"),
+        ({"rounds": 0}, ValueError, "rounds must be 1 or more, got 0"),
+        ({"rounds": 1.5}, TypeError, "rounds"),
         ({"seed": -1}, ValueError, "seed must be"),
     ],
 )

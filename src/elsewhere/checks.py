@@ -99,8 +99,17 @@ def check_type(name: str, value: object, hint: Any, *, nan: bool = False) -> Non
         raise TypeError(f"{name} must be {_words(hint)}, got {seen(value)}") from None
 
 
-def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+def check_whole(
+    name: str, value: object, least: int | None = None, most: int | None = None, *, limit: int = LARGEST_INTEGER
+) -> int:
     """An integer within bounds; NumPy's integers count, True and False do not.
+
+    Args:
+        name: of the argument.
+        value: what was given for it.
+        least, most: the bounds.
+        limit: where there is no `most`, the number above which memory or time would not do. It is mentioned only where
+            it is exceeded.
 
     Raises:
         TypeError: not an integer.
@@ -108,6 +117,8 @@ def check_whole(name: str, value: object, least: int | None = None, most: int | 
     """
     check_type(name, value, int)
     number = int(cast(int, value))
+    if number > limit and most is None:
+        raise ValueError(f"{name} must be at most {limit}, got {number}")
     if (least is not None and number < least) or (most is not None and number > most):
         raise ValueError(f"{name} must be {_bounds(least, most)}, got {number}")
     return number
@@ -121,8 +132,14 @@ def check_number(
     *,
     above: float | None = None,
     below: float | None = None,
+    limit: float = math.inf,
 ) -> float:
-    """A finite number within bounds, the first two of which are allowed values and the others are not.
+    """A finite number within bounds.
+
+    Args:
+        name, value, limit: see `check_whole`.
+        least, most: bounds that are allowed values.
+        above, below: bounds that are not.
 
     Raises:
         TypeError: not a number.
@@ -137,7 +154,11 @@ def check_number(
         and (below is None or number < below)
     )
     if not inside or not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number{_bounds(least, most, above, below, ' ')}, got {number:g}")
+        raise ValueError(
+            f"{name} must be {_bounds(least, most, above, below) or 'a number'} and finite, got {number:g}"
+        )
+    if number > limit:
+        raise ValueError(f"{name} must be at most {limit:g}, got {number:g}")
     return number
 
 
@@ -150,12 +171,12 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
     """
     check_type(name, value, str)
     if value not in choices:
-        raise ValueError(f"unknown {name} {seen_text(value)}: choose one of {', '.join(choices)}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {seen_text(value)}")
     return cast(str, value)
 
 
-def check_sides(name: str, size: object, least: int = 1, most: int = LARGEST_SIDE) -> tuple[int, int]:
-    """(height, width) in pixels, within bounds.
+def check_sides(name: str, size: object) -> tuple[int, int]:
+    """(height, width) in pixels, each 1 to LARGEST_SIDE.
 
     Raises:
         TypeError: not a pair of integers.
@@ -163,8 +184,10 @@ def check_sides(name: str, size: object, least: int = 1, most: int = LARGEST_SID
     """
     check_type(name, size, tuple[int, int])
     height, width = (int(side) for side in cast(tuple[int, int], size))
-    if not (least <= height <= most and least <= width <= most):
-        raise ValueError(f"both sides of {name} must be {_bounds(least, most)} pixels, got {height} and {width}")
+    if min(height, width) < 1:
+        raise ValueError(f"both sides of {name} must be 1 or more, got {height} and {width}")
+    if max(height, width) > LARGEST_SIDE:
+        raise ValueError(f"both sides of {name} must be at most {LARGEST_SIDE}, got {height} and {width}")
     return height, width
 
 
@@ -299,7 +322,7 @@ def seen_text(value: object) -> str:
     """A value, short enough for a message."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None and len(shape):
-        return f"of shape {tuple(shape)}, {dtype}"
+        return f"{dtype} of shape {tuple(shape)}"
     try:
         text = " ".join(_SHORT.repr(value).split())
     except Exception:  # an integer of more digits than Python prints, or a faulty __repr__
@@ -431,7 +454,7 @@ def _accept_number(name: str, value: Any, kind: type, nan: bool) -> None:
         if abs(int(value)) > LARGEST_INTEGER:
             raise ValueError(f"{name} must fit 64 bits, got {seen_text(value)}")
     elif value != value and not nan:
-        raise ValueError(f"{name} must be a number, got NaN")
+        raise ValueError(f"{name} must be a finite number, got NaN")
 
 
 def _accept_array(name: str, value: Any, args: tuple[Any, ...]) -> None:
@@ -462,14 +485,12 @@ def _is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _bounds(
-    least: float | None, most: float | None, above: float | None = None, below: float | None = None, before: str = ""
-) -> str:
-    low = f"{least} or more" if least is not None else f"above {above}" if above is not None else ""
-    high = f"at most {most}" if most is not None else f"below {below}" if below is not None else ""
+def _bounds(least: float | None, most: float | None, above: float | None = None, below: float | None = None) -> str:
     if least is not None and most is not None:
-        return f"{before}between {least} and {most}"
-    return before + " and ".join(part for part in (low, high) if part) if low or high else ""
+        return f"between {least} and {most}"
+    low = f"{least} or more" if least is not None else f"above {above}" if above else "positive" if above == 0 else ""
+    high = f"at most {most}" if most is not None else f"below {below}" if below is not None else ""
+    return " and ".join(part for part in (low, high) if part)
 
 
 def _words(hint: Any) -> str:
@@ -484,7 +505,7 @@ def _words(hint: Any) -> str:
     if hint in (None, type(None)):
         return "None"
     if kind in (bool, int, float, str):
-        return {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}[kind]
+        return {bool: "True or False", int: "an integer", float: "a number", str: "a string"}[kind]
     if kind in (tuple, list) and args and ... not in args and kind is tuple:
         return f"({', '.join(map(_words, args))})"
     name = getattr(kind, "__name__", str(kind))

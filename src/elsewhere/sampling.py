@@ -205,7 +205,7 @@ def make_noise(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor
         ValueError: count outside 1..2^20, a side below 1, or seed outside 0..2^31.
         MemoryError: more noise than the machine has memory for.
     """
-    check_whole("count", count, 1, MOST_IMAGES)
+    check_whole("count", count, 1, limit=MOST_IMAGES)
     for axis, side in enumerate(shape):
         check_whole(f"shape[{axis}]", side, 1)
     check_room("count and shape", (count, *shape), 4 * count * math.prod(map(int, shape)))
@@ -221,5 +221,5 @@ def generators(count: int, seed: int) -> list[torch.Generator]:
     Raises:
         ValueError: count outside 1..2^20 or seed outside 0..2^31.
     """
-    count, seed = check_whole("count", count, 1, MOST_IMAGES), check_seed(seed)
+    count, seed = check_whole("count", count, 1, limit=MOST_IMAGES), check_seed(seed)
     return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]

@@ -68,10 +68,8 @@ def cosine(steps: int = 20) -> Schedule:
 def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
     """The DDPM schedule (Ho et al. 2020): betas linear in time, `steps` levels evenly spaced from the noisiest."""
     count = _check_steps(steps)
-    check_number("beta_start", beta_start, above=0, below=1)
-    check_number("beta_end", beta_end, above=0, below=1)
-    if beta_start > beta_end:
-        raise ValueError(f"beta_start must be at most beta_end, got {beta_start:g} and {beta_end:g}")
+    if not 0 < beta_start <= beta_end < 1:
+        raise ValueError(f"betas must satisfy 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
     if count > check_whole("train_steps", train_steps, 1, 10**6):
         raise ValueError(f"steps must be at most train_steps = {train_steps}, got {count}")
     kept = np.cumprod(1 - np.linspace(beta_start, beta_end, train_steps))
@@ -104,4 +102,4 @@ def named(name: str, steps: int) -> Schedule:
     Raises:
         ValueError: no such name.
     """
-    return NAMED[check_choice("schedule name", name, NAMED)](steps)
+    return NAMED[check_choice("name", name, NAMED)](steps)

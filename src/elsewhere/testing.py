@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_number, check_room, check_seed, check_sides, check_whole, checked
+from elsewhere.checks import check_number, check_room, check_seed, check_whole, checked
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.limits import MOST_CLASSES
 
 LIMITS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
 """Noise levels at which a denoiser must answer with finite numbers."""
-
-MOST_CHANNELS = 2**16
 
 LEVELS = (0.2, 1.0, 5.0)
 """Noise levels, one an image, at which answers to the same question are compared."""
@@ -96,11 +94,13 @@ def check_denoiser(
     unknown = sorted(set(skip) - PROPERTIES.keys())
     if unknown:
         raise ValueError(f"unknown property {unknown[0]!r} in skip: choose from {', '.join(PROPERTIES)}")
-    check_whole("num_classes", num_classes, 0 if unconditional else 1, MOST_CLASSES)
-    check_whole("channels", channels, 1, MOST_CHANNELS)
-    size = check_sides("size", size)
+    check_whole("num_classes", num_classes, 0, limit=MOST_CLASSES)
+    if num_classes == 0 and not unconditional:
+        raise ValueError(f"num_classes must be 0 or more, and 1 or more where labels are needed, got {num_classes}")
+    if channels < 1 or min(size) < 1:
+        raise ValueError(f"channels and size must be 1 or more, got {channels} and {size}")
     check_number("tolerance", tolerance, 0)
-    check_room("size", size, 4 * len(LEVELS) * channels * size[0] * size[1])
+    check_room("channels and size", (channels, *size), 4 * len(LEVELS) * channels * size[0] * size[1])
     generator = torch.Generator().manual_seed(check_seed(seed))
     shape = (len(LEVELS), channels, *size)
     sigma = torch.tensor(LEVELS, dtype=torch.float32, device="cpu")

@@ -91,12 +91,12 @@ def test_a_bad_number_of_hands_is_refused(source: str) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"count": 0}, "number of hands must be 1 or more, got 0"),
+    ({"count": 0}, "count must be 1 or more, got 0"),
     ({"count": 1, "seed": -1}, "seed must be 0 or more, got -1"),
-    ({"count": 1, "side": 31}, "32 to 512 pixels a side, got 31"),
-    ({"count": 1, "side": 513}, "32 to 512 pixels a side, got 513"),
-    ({"count": 1, "fingers": 2}, "3 to 7 fingers, got 2"),
-    ({"count": 2, "fingers": (5, 8)}, "3 to 7 fingers, got 8"),
+    ({"count": 1, "side": 31}, "side must be between 32 and 512, got 31"),
+    ({"count": 1, "side": 513}, "side must be between 32 and 512, got 513"),
+    ({"count": 1, "fingers": 2}, "fingers must be between 3 and 7, got 2"),
+    ({"count": 2, "fingers": (5, 8)}, "fingers must be between 3 and 7, got 8"),
     ({"count": 1, "fingers": ()}, "one number of fingers or more"),
 ]
 

@@ -465,15 +465,15 @@ BAD_MACHINES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: els.EquivariantLocalScore(GOOD, 4), ValueError, "odd"),
     (lambda: els.EquivariantLocalScore(GOOD, 0), ValueError, "positive"),
     (lambda: els.EquivariantLocalScore(GOOD, -3), ValueError, "-3"),
-    (lambda: els.LocalScore(GOOD, 3.0), TypeError, "odd integer"),  # type: ignore[arg-type]
-    (lambda: els.LocalScore(GOOD, True), TypeError, "odd integer"),
-    (lambda: els.LocalScore(GOOD, "3"), TypeError, "odd integer"),  # type: ignore[arg-type]
+    (lambda: els.LocalScore(GOOD, 3.0), TypeError, "an integer or a LocalitySchedule"),  # type: ignore[arg-type]
+    (lambda: els.LocalScore(GOOD, True), TypeError, "an integer or a LocalitySchedule"),
+    (lambda: els.LocalScore(GOOD, "3"), TypeError, "an integer or a LocalitySchedule"),  # type: ignore[arg-type]
     (lambda: els.LocalScore(GOOD, 3, taper=1), TypeError, "taper must be True or False"),  # type: ignore[arg-type]
     (lambda: els.LocalScore(GOOD, els.LocalitySchedule((1.0,), (3,)), taper=True), ValueError, "leave taper out"),
     (lambda: els.EquivariantLocalScore(GOOD, 3, "mirror"), ValueError, "'mirror'"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(GOOD, engine="quick"), ValueError, "'quick'"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(GOOD, memory=1000), ValueError, "64 MiB"),
-    (lambda: els.IdealScore(GOOD, memory="1GB"), TypeError, "bytes"),  # type: ignore[arg-type]
+    (lambda: els.IdealScore(GOOD, memory="1GB"), TypeError, "memory must be an integer"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(GOOD + 3), ValueError, "[-1, 1]"),
     (lambda: els.IdealScore(GOOD * math.nan), ValueError, "data has NaN"),
     (lambda: els.IdealScore(GOOD[0]), ValueError, "data must be (B, C, H, W)"),

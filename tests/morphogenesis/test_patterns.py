@@ -111,7 +111,7 @@ def test_turning_bright_to_dark_turns_spots_to_holes() -> None:
         (torch.rand(3, 8), ValueError, "sides of 4"),
         (torch.ones(8, 8, dtype=torch.uint8), TypeError, "floating-point"),
         (np.ones((8, 8)), TypeError, "ndarray"),
-        (torch.full((8, 8), math.nan), ValueError, "no pattern"),
+        (torch.full((8, 8), math.nan), ValueError, "NaN"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(image: object, error: type[Exception], message: str) -> None:

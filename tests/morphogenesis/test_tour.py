@@ -94,5 +94,5 @@ def test_a_side_that_is_too_small_is_refused_before_the_work(tmp_path: Path) -> 
 
 
 def test_unknown_patterns_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown pattern 'dots': choose one of spots, stripes, labyrinth, holes"):
+    with pytest.raises(ValueError, match="name must be one of spots, stripes, labyrinth, holes, got 'dots'"):
         study.grow("dots", 1)

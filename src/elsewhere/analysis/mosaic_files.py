@@ -83,6 +83,6 @@ def _some(mosaics: Iterable[Mosaic]) -> Iterable[Mosaic]:
     rest = iter(mosaics)
     first = next(rest, None)
     if first is None:
-        raise ValueError("mosaics is empty: there is nothing to write")
+        raise ValueError("mosaics is empty: there are no mosaics to write")
     check_type("the first of mosaics", first, Mosaic)
     return chain([first], rest)

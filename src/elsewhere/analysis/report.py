@@ -51,7 +51,7 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
         ValueError: no comparisons.
     """
     if not comparisons:
-        raise ValueError("comparisons is empty: give at least one")
+        raise ValueError("comparisons is empty: there is nothing to report")
     return (
         environment()
         .get_template("report.html.j2")

@@ -30,13 +30,13 @@ from elsewhere.checks import (
     seen_text,
 )
 from elsewhere.data import ImageSet, to_uint8, to_unit
-from elsewhere.denoiser import DenoiserLike, check_prediction, check_request
+from elsewhere.denoiser import DenoiserLike, check_request
 from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.optional import require
 from elsewhere.phrases import count, decimal
 from elsewhere.progress import track
-from elsewhere.sampling import make_noise, sample
+from elsewhere.sampling import draw, make_noise
 from elsewhere.schedules import Schedule
 
 FORMAT = "elsewhere.anomalies/1"
@@ -73,7 +73,7 @@ class Point:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_whole("count", self.count, 1, MOST_IMAGES)
+        check_whole("count", self.count, 1, limit=MOST_IMAGES)
         check_path("name", self.name, "a name that a file can have")
         if Path(self.name).name != self.name:
             raise ValueError(f"name must be a name that a file can have, got {seen_text(self.name)}")
@@ -96,7 +96,7 @@ def two_windows(large: int, small: int, shrink: float, schedule: Schedule) -> Lo
         (9, 9, 3, 3)
     """
     if check_window(small, "small") > check_window(large, "large"):
-        raise ValueError(f"small must not be above large, {large}, got {small}")
+        raise ValueError(f"small must not be above the large one, {large}, got {small}")
     if shrink < 0:
         raise ValueError(f"shrink must be a noise level of 0 or more, got {shrink}")
     levels = schedule.sigmas[:-1]
@@ -380,8 +380,8 @@ def drawn(out: str | Path, name: str) -> Tensor:
 
 def _draw(point: Point, noise: Tensor, schedule: Schedule, label: int | None) -> Tensor:
     # A network without classes, and a user's denoiser, takes no label.
-    images = sample(point.denoiser, noise, schedule, label if getattr(point.denoiser, "num_classes", 0) else None)
-    return check_prediction(point.name, images.images, noise)
+    known = label if getattr(point.denoiser, "num_classes", 0) else None
+    return draw(point.denoiser, noise, schedule, known, keep=False, progress=False, name=point.name).images
 
 
 class _Drawn:

@@ -47,6 +47,8 @@ def rate(hits: Bools) -> Rate:
         ImportError: scipy is not installed.
     """
     _check_line("hits", hits)
+    if not len(hits):
+        raise ValueError("hits is empty: a rate needs at least one picture, got none")
     result = _stats().binomtest(int(hits.sum()), len(hits))
     interval = result.proportion_ci(0.95, method="wilson")
     return Rate(result.k, result.n, result.k / result.n, float(interval.low), float(interval.high))
@@ -93,8 +95,10 @@ def agreement(machine: Bools, network: Bools) -> Agreement:
     """
     _check_line("machine", machine)
     _check_line("network", network)
-    if len(machine) != len(network):
-        raise ValueError(f"machine and network need the same seeds, got {len(machine)} and {len(network)}")
+    if len(machine) != len(network) or not len(machine):
+        raise ValueError(
+            f"machine and network need the same seeds of both, one or more, got {len(machine)} and {len(network)}"
+        )
     table = [[int((machine & network).sum()), int((machine & ~network).sum())]]
     table.append([int((~machine & network).sum()), int((~machine & ~network).sum())])
     (both, only_machine), (only_network, neither) = table
@@ -121,8 +125,8 @@ def more_often(only_first: int, only_second: int) -> float:
 
 
 def _check_line(name: str, hits: Bools) -> None:
-    if hits.ndim != 1 or not len(hits):
-        raise ValueError(f"{name} must be (N,), with at least one picture, got shape {hits.shape}")
+    if hits.ndim != 1:
+        raise ValueError(f"{name} must be (N,), one value a picture, got shape {hits.shape}")
 
 
 def _stats() -> Any:

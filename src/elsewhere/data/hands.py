@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elsewhere.checks import check_fields, check_seed, check_whole, checked
+from elsewhere.checks import check_fields, check_whole, checked
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import conform
 from elsewhere.data.request import Request
@@ -179,8 +179,8 @@ def draw_hands(count: int, seed: int = 0, side: int = SIDE, fingers: int | tuple
         >>> draw_hands(3, fingers=(4, 6)).labels
         tensor([4, 6, 4])
     """
-    check_whole("count", count, 1, MOST_HANDS)
-    check_seed(seed)
+    check_whole("count", count, 1, limit=MOST_HANDS)
+    check_whole("seed", seed, 0)
     check_whole("side", side, SIDE, LARGEST)
     numbers = tuple(fingers) if isinstance(fingers, tuple | list) else (fingers,)
     if not numbers:

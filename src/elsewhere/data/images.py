@@ -58,7 +58,9 @@ class ImageSet:
             if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
                 object.__setattr__(self, name, plain(value.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
-            raise TypeError(f"images must be a uint8 tensor, got {seen(self.images)}: {CONVERT}")
+            raise TypeError(
+                f"images must be a uint8 tensor, got {getattr(self.images, 'dtype', seen(self.images))}: {CONVERT}"
+            )
         check_dense("images", self.images)
         check_type("name", self.name, str)
         check_type("classes", self.classes, Sequence[str])
@@ -136,6 +138,8 @@ class ImageSet:
         if limit is None:
             return self
         limit = check_whole("limit", limit)
+        if limit == len(self):
+            return self
         if limit < 1 or limit > len(self):
             raise ValueError(f"limit must be between 1 and {len(self)}, the size of {self.name}, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elsewhere.checks import check_path, seen
+from elsewhere.checks import check_path
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
 from elsewhere.data.folders import load_folder
 from elsewhere.data.hands import NAME as HANDS
@@ -105,7 +105,7 @@ def _read(source: object, request: Request) -> ImageSet:
         return from_array(_in_memory(source), request)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
-            f"source must be a name, a path, or an array or tensor of images, got {seen(source)}: "
+            f"source must be a name, a path, or an array or tensor of images, got {type(source).__name__}: "
             "stack images of one size with np.stack, or give the folder of the files"
         )
     check_path("source", source, "a name or a path")

@@ -6,11 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Literal, cast
 
-import numpy as np
-
-from elsewhere.checks import check_sides, check_type, check_whole
+from elsewhere.checks import seen_text
 from elsewhere.limits import LONGEST
 
 BEYOND = "images beyond limit"
@@ -18,6 +15,8 @@ BEYOND = "images beyond limit"
 
 IGNORE = "labels=False (in the command line --ignore-labels)"
 """The remedy for labels that cannot be used."""
+
+FITS = ("crop", "stretch")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class Request:
         if self.limit is None:
             return available
         if not 1 <= self.limit <= available:
-            raise ValueError(f"limit must be between 1 and {available}, the size of {name}, got {self.limit}")
+            raise ValueError(
+                f"limit must be between 1 and {available}, the size of {name}, got {seen_text(self.limit)}"
+            )
         if self.limit < available:
             self.left_out[BEYOND] += available - self.limit
         return self.limit
@@ -86,12 +87,16 @@ def make_request(
         TypeError: an argument of the wrong kind.
         ValueError: a limit or size out of range, an unknown fit, an empty split, black and white that are equal.
     """
-    whole = None if limit is None else check_whole("limit", limit)
-    if whole is not None and whole < 1:
-        raise ValueError(f"limit must be 1 or more, got {whole}: leave it out to take all images")
-    check_type("fit", fit, Literal["crop", "stretch"])
-    check_type("gray", gray, bool | None)
-    check_type("split", split, str)
+    if limit is not None and not _is_int(limit):
+        raise TypeError(f"limit must be an integer or None, got {seen_text(limit)}")
+    if isinstance(limit, int) and limit < 1:
+        raise ValueError(f"limit must be 1 or more, got {seen_text(limit)}: leave it out to take all images")
+    if not isinstance(fit, str) or fit not in FITS:
+        raise ValueError(f"fit must be {' or '.join(map(repr, FITS))}, got {seen_text(fit)}")
+    if gray is not None and not isinstance(gray, bool):
+        raise TypeError(f"gray must be True, False or None, got {seen_text(gray)}")
+    if not isinstance(split, str):
+        raise TypeError(f"split must be a name such as 'train' or 'test', got {seen_text(split)}")
     if not split:
         raise ValueError("split must be a name such as 'train' or 'test', got an empty string")
     if not isinstance(labels, bool):
@@ -99,12 +104,21 @@ def make_request(
             f"labels must be True (read them) or False (leave them out), got {type(labels).__name__}: "
             "to give labels yourself, build ImageSet(images, labels)"
         )
-    if isinstance(size, int | np.integer) and not isinstance(size, bool):
-        size = (size, size)
-    sides = None if size is None else check_sides("size", size, most=LONGEST)
-    return Request(
-        whole, sides, cast(str, fit), cast("bool | None", gray), cast(str, split), labels, _check_range(value_range)
-    )
+    whole = int(limit) if isinstance(limit, int) else None
+    return Request(whole, _check_size(size), str(fit), gray, split, labels, _check_range(value_range))
+
+
+def _check_size(size: object) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = (size, size) if _is_int(size) else size
+    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(map(_is_int, sides)):
+        raise TypeError(f"size must be an integer or (height, width), got {seen_text(size)}")
+    if min(sides) < 1:
+        raise ValueError(f"size must be 1 or more pixels a side, got {seen_text(size)}")
+    if max(sides) > LONGEST:
+        raise ValueError(f"size must be at most {LONGEST} pixels a side, got {seen_text(size)}")
+    return int(sides[0]), int(sides[1])
 
 
 def _check_range(value_range: object) -> tuple[float, float] | None:
@@ -120,3 +134,7 @@ def _check_range(value_range: object) -> tuple[float, float] | None:
     if not (math.isfinite(black) and math.isfinite(white)) or black == white:
         raise ValueError(f"value_range must be two finite values that differ, (black, white), got {value_range!r}")
     return black, white
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen_text
+import numpy as np
+
+from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen, seen_text
 from elsewhere.denoiser import check_level
 from elsewhere.files import json_object, json_text, write_text
 from elsewhere.schedules import cosine
@@ -29,6 +31,8 @@ def check_window(window: object, name: str = "window") -> int:
         TypeError: not an integer.
         ValueError: even, not positive, or above 2^20 + 1.
     """
+    if isinstance(window, bool) or not isinstance(window, int | np.integer):
+        raise TypeError(f"{name} must be an odd integer or a LocalitySchedule, got {seen(window)}")
     side = check_whole(name, window)
     if side < 1 or side % 2 == 0:
         raise ValueError(f"{name} must be odd and positive (3, 5, 7, ...), got {side}")

@@ -39,7 +39,7 @@ def growth_locality(wavelength: float) -> LocalitySchedule:
     Raises:
         TypeError, ValueError: a wavelength that is not positive, or above 2^15 pixels.
     """
-    wavelength = check_number("wavelength", wavelength, above=0, most=LONGEST_WAVE)
+    wavelength = check_number("wavelength", wavelength, above=0, limit=LONGEST_WAVE)
     levels = growth_schedule().sigmas[:-1]
     sides = [next(side for sigma, side in SIDES if level >= sigma) * wavelength for level in levels]
     details = {"origin": f"in proportion to a wavelength of {wavelength:.4g} pixels"}

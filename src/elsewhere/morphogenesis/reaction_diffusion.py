@@ -55,12 +55,13 @@ class GrayScott:
     diffusion_v: tuple[float, float] = (0.08, 0.08)
 
     def __post_init__(self) -> None:
-        check_number("feed", self.feed, above=0, most=FASTEST)
-        check_number("kill", self.kill, 0, FASTEST)
+        check_number("feed", self.feed, above=0, limit=FASTEST)
+        check_number("kill", self.kill, 0, limit=FASTEST)
         for name in ("diffusion_u", "diffusion_v"):
             check_type(name, getattr(self, name), tuple[float, float])
-            for rate in getattr(self, name):
-                check_number(name, rate, 0, FASTEST)
+            rates = getattr(self, name)
+            if not all(0 <= rate <= FASTEST for rate in rates):
+                raise ValueError(f"{name} must be two rates of 0 or more, (down, across), got {rates}")
 
     @property
     def largest_step(self) -> float:
@@ -150,7 +151,9 @@ class State:
             if not bool(torch.isfinite(field).all()):
                 raise ValueError(f"{name} has NaN or infinite values")
         if self.u.shape != self.v.shape:
-            raise ValueError(f"u and v must be of one shape, got {tuple(self.u.shape)} and {tuple(self.v.shape)}")
+            raise ValueError(
+                f"u and v must both be (B, H, W), of one shape, got {tuple(self.u.shape)} and {tuple(self.v.shape)}"
+            )
 
     @checked
     def images(self, low: float | None = None, high: float | None = None) -> Tensor:
@@ -184,7 +187,7 @@ def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dty
         MemoryError: more than the machine has memory for.
     """
     size = check_sides("size", size)
-    check_whole("count", count, 1, MOST_IMAGES)
+    check_whole("count", count, 1, limit=MOST_IMAGES)
     check_room("count and size", (count, *size), 16 * count * size[0] * size[1])
     if not dtype.is_floating_point:
         raise TypeError(f"dtype must be a floating one, such as torch.float32, got {dtype}")

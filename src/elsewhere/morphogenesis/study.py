@@ -100,8 +100,8 @@ def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Gro
     Raises:
         ValueError: no such pattern, count below 1 or seed out of range.
     """
-    check_choice("pattern name", name, PATTERNS)
-    check_whole("count", count, 1, MOST_PATTERNS)
+    check_choice("name", name, PATTERNS)
+    check_whole("count", count, 1, limit=MOST_PATTERNS)
     check_seed(seed)
     simulated = simulate(PATTERNS[name], (SIDE, SIDE), count + 1, seed).images()
     original = simulated[:1]
@@ -170,8 +170,8 @@ def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: b
     Raises:
         TypeError, ValueError: no such pattern, not such a wound, count below 1 or seed out of range.
     """
-    check_choice("pattern name", name, PATTERNS)
-    check_whole("count", count, 1, MOST_PATTERNS)
+    check_choice("name", name, PATTERNS)
+    check_whole("count", count, 1, limit=MOST_PATTERNS)
     check_seed(seed)
     check_wound(wound, (SIDE, SIDE))
     if not bool(wound.any()) or bool(wound.all()):

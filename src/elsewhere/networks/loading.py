@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from elsewhere.checks import check_device, check_path
+from elsewhere.checks import check_device
 from elsewhere.denoiser import Denoiser
 from elsewhere.networks.diffusers_folder import is_diffusers, read_diffusers
 from elsewhere.networks.trained import TrainedNetwork, network_of, read_network
@@ -59,8 +59,11 @@ def load_network(
         >>> net = load_network("fashion-resnet")  # doctest: +SKIP
         >>> x0 = net(torch.randn(1, 1, 28, 28), 1.0, label=3)  # doctest: +SKIP
     """
-    check_path("source", source, "a name or a path")
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source must be a name or a path, got {type(source).__name__}")
     text = os.fspath(source)
+    if not text:
+        raise ValueError("source must be a name or a path, got an empty string")
     device = check_device("device", device)
     if variant is not None and not isinstance(variant, str):
         raise TypeError(f"variant must be a name such as 'fp16' or None, got {type(variant).__name__}")

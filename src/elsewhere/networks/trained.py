@@ -58,7 +58,7 @@ class NetworkSpec:
         check_fields(self)
         check_whole("channels", self.channels, 1, 3)
         check_sides("size", self.size)
-        check_whole("num_classes", self.num_classes, 0, MOST_CLASSES)
+        check_whole("num_classes", self.num_classes, 0, limit=MOST_CLASSES)
 
     def build(self, device: str = "cpu") -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator.

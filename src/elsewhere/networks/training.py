@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from elsewhere.checks import check_choice, check_fields, check_number, check_seed, check_whole, checked
+from elsewhere.checks import check_choice, check_fields, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
 from elsewhere.files import json_object, naming, only_process, write_text
@@ -83,13 +83,17 @@ class TrainSettings:
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch": 1, "checkpoint_every": 1, "log_every": 1, "sample_every": 1, "warmup": 0}
         check_fields(self)
-        for name, smallest in least.items():
+        for name, smallest in (least | {"seed": 0}).items():
             # A generator is seeded by the number of a step.
-            check_whole(name, getattr(self, name), smallest, MOST_STEPS)
-        check_seed(self.seed)
-        check_number("learning_rate", self.learning_rate, above=0, below=1)
-        check_number("ema", self.ema, 0, below=1)
-        check_number("label_dropout", self.label_dropout, 0, 1)
+            check_whole(name, getattr(self, name), smallest, limit=MOST_STEPS)
+        if self.seed >= 2**31:
+            raise ValueError(f"seed must be below {2**31}, got {self.seed}")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), got {self.ema}")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout must be in [0, 1], got {self.label_dropout}")
         check_choice("precision", self.precision, PRECISIONS)
 
     def rate(self, step: int) -> float:
