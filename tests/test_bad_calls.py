@@ -35,4 +35,5 @@ def test_every_parameter_of_everything_public_gets_bad_values():
 def test_the_calls_work_before_an_argument_is_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for subject in bad_calls.subjects():
-        subject.call(**subject.arguments)
+        if subject.name not in ("grow", "heal"):  # minutes long, and tested in their own file
+            subject.call(**subject.arguments)

@@ -935,7 +935,7 @@ def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_pa
         ("{data} {plain} --by-class", "--by-class was asked for but plain.npz has no labels"),
         ("{data} {plain} --shift 4", "shift must be less than half of 8 pixels"),
         ("{data} {plain} --window 4", "window must be odd"),
-        ("{data} {plain} --memory 1MB", "memory must be 67108864 or more"),
+        ("{data} {plain} --memory 1MB", "memory must be at least 67108864 bytes"),
         ("{data} {plain} --limit 2", "3 training images or more"),
         ("{data} {missing}", "no images at"),
         ("{data} {broken}", "a.png"),

@@ -83,9 +83,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         least = {"steps": 1, "batch": 1, "checkpoint_every": 1, "log_every": 1, "sample_every": 1, "warmup": 0}
         check_fields(self)
-        for name, smallest in (least | {"seed": 0}).items():
+        for name, smallest in least.items():
             # A generator is seeded by the number of a step.
             check_whole(name, getattr(self, name), smallest, limit=MOST_STEPS)
+        check_whole("seed", self.seed, 0)
         if self.seed >= 2**31:
             raise ValueError(f"seed must be below {2**31}, got {self.seed}")
         if not 0 < self.learning_rate < 1:
