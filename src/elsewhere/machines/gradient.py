@@ -79,7 +79,7 @@ def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tenso
     exact = machine.with_engine("exact")
     # In float64, since differences of keys are divided by sigma^2; then every job has tiles to be read.
     centred = exact._centred(x.double())
-    gradient = gradient.to(centred)
+    gradient, sigma = gradient.to(centred), sigma.to(centred.device)
     found = torch.zeros_like(centred)
     for index, window, chosen in exact._parts(sigma, label):
         # A row of a Jacobian asks for one image.
