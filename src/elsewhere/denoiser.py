@@ -77,7 +77,7 @@ def check_level(sigma: float, argument: str = "sigma") -> float:
     if not math.isfinite(sigma) or sigma <= 0:
         raise ValueError(f"{argument} must be positive and finite, got {sigma}")
     if not SIGMAS[0] <= sigma <= SIGMAS[1]:
-        raise ValueError(f"{argument} must be between {SIGMAS[0]:g} and {SIGMAS[1]:g}, got {sigma:g}")
+        raise ValueError(f"{argument} must be between {SIGMAS[0]:g} and {SIGMAS[1]:g}, got {sigma!r}")
     return sigma
 
 
