@@ -14,15 +14,11 @@ from torch import Tensor
 from elsewhere.checks import check_dense, check_type, checked, seen, seen_text
 from elsewhere.layout import plain
 from elsewhere.phrases import count
+from elsewhere.schedules import check_level
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 Label = int | Tensor | np.ndarray | Sequence[int] | None
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-SIGMAS = (1e-8, 1e8)
-"""Least and largest noise level, in units of pixels in [-1, 1]. Half a gray level is 4e-3: far above the least noise
-level the average is already the nearest key, and far below the largest one the mean of all keys, to float32. Beyond
-them sigma^2 and its inverse, times squared pixels, leave the range of float32."""
 
 LARGEST = 1e10
 """Largest absolute value of a pixel: 100 standard deviations of noise at the largest noise level. Sums of the squares
@@ -66,27 +62,12 @@ def check_images(x: object, argument: str = "x") -> Tensor:
     return x
 
 
-def check_level(sigma: float, argument: str = "sigma") -> float:
-    """A noise level within `SIGMAS`.
-
-    Raises:
-        TypeError: not a number.
-        ValueError: zero, negative, NaN, infinite, or outside the range.
-    """
-    check_type(argument, sigma, float)
-    if not math.isfinite(sigma) or sigma <= 0:
-        raise ValueError(f"{argument} must be positive and finite, got {sigma}")
-    if not SIGMAS[0] <= sigma <= SIGMAS[1]:
-        raise ValueError(f"{argument} must be between {SIGMAS[0]:g} and {SIGMAS[1]:g}, got {sigma!r}")
-    return sigma
-
-
 def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
     """Noise levels as a float64 (B,) tensor on the device of `like`.
 
     Raises:
         TypeError: not a number or array of numbers.
-        ValueError: wrong length, zero, negative, NaN, infinite, or outside `SIGMAS`.
+        ValueError: wrong length, zero, negative, NaN, infinite, or outside `schedules.SIGMAS`.
     """
     try:
         # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
@@ -222,7 +203,7 @@ class Denoiser(ABC):
 
         Args:
             x: noisy images (B, C, H, W), torch or NumPy, floating point.
-            sigma: noise level, one number or (B,), within `SIGMAS`.
+            sigma: noise level, one number or (B,), within `schedules.SIGMAS`.
             label: class for all images or (B,), or None for every class together.
 
         Returns:
@@ -266,7 +247,7 @@ def score(denoiser: DenoiserLike, x: Array, sigma: float, label: Label = None) -
     Args:
         denoiser: D(x, sigma, label=None).
         x: noisy images (B, C, H, W), torch or NumPy, floating point.
-        sigma: noise level, within `SIGMAS`.
+        sigma: noise level, within `schedules.SIGMAS`.
         label: passed to the denoiser.
 
     Returns:

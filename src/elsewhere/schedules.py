@@ -13,7 +13,26 @@ from itertools import pairwise
 import numpy as np
 
 from elsewhere.checks import check_choice, check_levels, check_number, check_type, check_whole, checked, seen_text
-from elsewhere.denoiser import check_level
+
+SIGMAS = (1e-8, 1e8)
+"""Least and largest noise level, in units of pixels in [-1, 1]. Half a gray level is 4e-3: far above the least noise
+level the average is already the nearest key, and far below the largest one the mean of all keys, to float32. Beyond
+them sigma^2 and its inverse, times squared pixels, leave the range of float32."""
+
+
+def check_level(sigma: float, argument: str = "sigma") -> float:
+    """A noise level within `SIGMAS`.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: zero, negative, NaN, infinite, or outside the range.
+    """
+    check_type(argument, sigma, float)
+    if not math.isfinite(sigma) or sigma <= 0:
+        raise ValueError(f"{argument} must be positive and finite, got {sigma}")
+    if not SIGMAS[0] <= sigma <= SIGMAS[1]:
+        raise ValueError(f"{argument} must be between {SIGMAS[0]:g} and {SIGMAS[1]:g}, got {sigma!r}")
+    return sigma
 
 
 @dataclass(frozen=True)
@@ -21,7 +40,7 @@ class Schedule:
     """Noise levels of a reverse process.
 
     Attributes:
-        sigmas: strictly decreasing noise levels within `denoiser.SIGMAS`, and a final 0. A run with n + 1 levels calls
+        sigmas: strictly decreasing noise levels within `SIGMAS`, and a final 0. A run with n + 1 levels calls
             the denoiser n times.
         name: what reports call it.
 

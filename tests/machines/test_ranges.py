@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.denoiser import LARGEST, SIGMAS
+from elsewhere.denoiser import LARGEST
 from elsewhere.machines import base
+from elsewhere.schedules import SIGMAS
 from tests.public_calls import network, numbers, training
 
 SIZE = 5

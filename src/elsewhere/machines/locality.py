@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen, seen_text
-from elsewhere.denoiser import check_level
 from elsewhere.files import json_object, json_text, write_text
-from elsewhere.schedules import cosine
+from elsewhere.schedules import check_level, cosine
 
 FORMAT = "elsewhere.locality/1"
 # Far beyond any image; sides of windows are counted in 32 bits further down.
@@ -46,7 +45,7 @@ class LocalitySchedule:
     """A window side for each noise level; the machine looks through the window of the nearest level in log sigma.
 
     Attributes:
-        sigmas: noise levels, strictly decreasing, within `denoiser.SIGMAS`.
+        sigmas: noise levels, strictly decreasing, within `schedules.SIGMAS`.
         windows: odd window sides in pixels, one a level.
         taper: whether pixels count the less the farther they are from the centre of a window: see `WindowedMachine`.
         details: how it was found (scores of every window tried, network, seeds), kept in the file.
@@ -85,7 +84,7 @@ class LocalitySchedule:
 
         Raises:
             TypeError: sigma is no number.
-            ValueError: sigma outside `denoiser.SIGMAS`.
+            ValueError: sigma outside `schedules.SIGMAS`.
         """
         at = math.log(check_level(sigma))
         distances = [abs(math.log(level) - at) for level in self.sigmas]
