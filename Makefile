@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= elsewhere-demo
 BIN := $(VENV)/bin
+LOOPS := $(wildcard src/elsewhere/engine/*.[ch])
+SANITIZED := build/sanitized/libloops.so
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs benchmark clean
+.PHONY: help demo test lint sanitize docs benchmark clean
 
 help: ## Say what each command does.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +27,16 @@ lint: $(VENV)/dev.stamp ## Check format, style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Any error ends the run. Python itself is not sanitised: leaks of it say nothing.
+sanitize: $(SANITIZED) ## Run the tests of engine and machines with loops that check every access to memory and every sum.
+	ELSEWHERE_LOOPS=$(abspath $<) LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python -m pytest tests/engine tests/machines
+
+$(SANITIZED): $(LOOPS) $(VENV)/dev.stamp
+	@mkdir -p $(@D)
+	$(CC) -O1 -g -std=gnu11 -fPIC -shared -march=native -fno-math-errno -ffp-contract=fast -fno-omit-frame-pointer \
+		-fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(filter %.c,$^) -lm
+
 docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
 	$(BIN)/python scripts/command_line_docs.py
 
@@ -35,7 +47,7 @@ clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard src/elsewhere/engine/*.[ch])
+SOURCES := pyproject.toml constraints.txt hatch_build.py $(LOOPS)
 
 $(VENV)/core.stamp: $(SOURCES)
 	$(call install,.)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 import elsewhere as els
 from elsewhere.engine import blocks, native
@@ -102,3 +103,36 @@ def test_what_is_no_library_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("not compiled")
     assert native.load(tmp_path / "text.so") is None
     assert native.load(tmp_path / "missing.so") is None
+
+
+def test_a_library_that_is_named_and_cannot_be_used_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSEWHERE_LOOPS", str(tmp_path / "missing.so"))
+    with pytest.raises(OSError, match=r"ELSEWHERE_LOOPS=.*missing\.so"):
+        native.library.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.zeros(4, 3, dtype=torch.float64),
+        torch.zeros(3, 4),
+        torch.zeros(4, 3, 1),
+        torch.zeros(3, 4).T,
+        torch.zeros(4, 3, device="meta"),
+    ],
+    ids=["dtype", "shape", "axes", "layout", "device"],
+)
+def test_a_loop_is_handed_only_what_it_takes(other: torch.Tensor) -> None:
+    right = torch.zeros(4, 3)
+    assert native.address(right, torch.float32, 4, 3) == right.data_ptr()
+    with pytest.raises(ValueError, match=r"takes torch.float32 \(4, 3\)"):
+        native.address(other, torch.float32, 4, 3)
+
+
+@pytest.mark.parametrize("position", [-1, 40 * 24 * 24])
+def test_windows_outside_the_images_are_not_read(position: int) -> None:
+    keys, _ = real("fashion-mini", 40, 5)
+    with pytest.raises(IndexError, match="23040 windows"):
+        keys.raw_at(torch.tensor([0, position]))

@@ -64,22 +64,27 @@ class Compact:
     def asking(self, keys: Keyed, skipped: int, scale: float) -> tuple[native.Asking, object]:
         """What the loop needs to know, and what must be held until it is done."""
         raw, log_counts = keys.raw.contiguous(), keys.log_counts.float()
-        products = self.pixels.dtype == torch.int16
+        products, is_byte = self.pixels.dtype == torch.int16, raw.dtype == torch.uint8
+        (total, width), count, channels = raw.shape, len(self.pixels), len(keys.centres)
+        if products:
+            pixels = native.address(self.pixels, torch.int16, count, width + width % 2)
+        else:
+            pixels = native.address(self.pixels, torch.float32, count, width)
         made = native.Asking(
-            keys=raw.data_ptr(),
-            log_counts=log_counts.data_ptr() if len(log_counts) else None,
+            keys=native.address(raw, torch.uint8 if is_byte else torch.float32, total, width),
+            log_counts=native.address(log_counts, torch.float32, total) if len(log_counts) else None,
             skipped=skipped,
-            centres=keys.centres.data_ptr(),
+            centres=native.address(keys.centres, torch.int64, channels),
             centre=keys.centre,
             scale=scale,
-            is_byte=raw.dtype == torch.uint8,
-            width=raw.shape[1],
-            channels=len(keys.centres),
-            queries=None if products else self.pixels.data_ptr(),
-            digits=self.pixels.data_ptr() if products else None,
-            precision=self.precision.data_ptr(),
-            factor=self.factor.data_ptr(),
-            offset=self.offset.data_ptr(),
+            is_byte=is_byte,
+            width=width,
+            channels=channels,
+            queries=None if products else pixels,
+            digits=pixels if products else None,
+            precision=native.address(self.precision, torch.float32, count),
+            factor=native.address(self.factor, torch.float32, count),
+            offset=native.address(self.offset, torch.float32, count),
         )
         return made, (raw, log_counts)
 
@@ -127,32 +132,35 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Co
     asking, held = compact.asking(chunk.keys, chunk.skipped, tables.scale)
     queries, until, before = (what.contiguous() for what in (asked.queries, asked.until, asked.before))
     opened = asked.opened.contiguous()
-    masses = (ctypes.c_void_p * len(tables.masses))(*(table.data_ptr() for table in tables.masses))
+    rows, cells = tables.masses[0].shape
+    directions, total = tables.values.shape[1] - 1, len(compact.pixels)
+    levels = [native.address(table, torch.float32, rows, cells) for table in tables.masses]
+    masses = (ctypes.c_void_p * len(levels))(*levels)
     task = native.Reading(
         asking=asking,
         first_group=chunk.groups[0],
         end_group=chunk.groups[1],
         block=limits.block,
-        starts=tables.starts.data_ptr(),
-        bounds=tables.bounds.data_ptr(),
-        cells=tables.masses[0].shape[1],
+        starts=native.address(tables.starts, torch.int64, cells + 1),
+        bounds=native.address(tables.bounds, torch.int64, len(opened) + 1),
+        cells=cells,
         masses=ctypes.cast(masses, ctypes.c_void_p),
-        values=tables.values.data_ptr(),
-        levels=len(tables.masses),
-        rows=tables.masses[0].shape[0],
-        directions=tables.values.shape[1] - 1,
-        asked=tables.asked.data_ptr(),
+        values=native.address(tables.values, torch.float32, channels, directions + 1, cells),
+        levels=len(levels),
+        rows=rows,
+        directions=directions,
+        asked=native.address(tables.asked, torch.float32, total, rows),
         count=count,
-        who=queries.data_ptr(),
-        opened=opened.data_ptr(),
-        until=until.data_ptr(),
-        before=before.data_ptr(),
+        who=native.address(queries, torch.int64, count),
+        opened=native.address(opened, torch.bool, len(opened), count),
+        until=native.address(until, torch.float32, count),
+        before=native.address(before, torch.float32, count),
         judged=asked.judged,
         band=limits.band,
         largest=limits.largest,
         most=limits.most,
         kept=limits.kept,
-        floors=asked.floors.data_ptr(),
+        floors=native.address(asked.floors, torch.float64, count),
         **{name: tensor.data_ptr() for name, tensor in zip(FOUND, found, strict=True)},
     )
     failed = library.read_blocks(ctypes.byref(task))
@@ -176,11 +184,11 @@ def distances(raw: Tensor, queries: Tensor, who: Tensor) -> Tensor:
     raw, queries, who = raw.contiguous(), queries.contiguous(), who.contiguous()
     squares = torch.empty(len(raw), dtype=torch.float64, device="cpu")
     library.pair_distances(
-        raw.data_ptr(),
+        native.address(raw, raw.dtype, len(who), queries.shape[1]),
         raw.dtype == torch.uint8,
         raw.shape[1],
-        queries.data_ptr(),
-        who.data_ptr(),
+        native.address(queries, torch.float64, *queries.shape),
+        native.address(who, torch.int64, len(who)),
         len(raw),
         squares.data_ptr(),
     )

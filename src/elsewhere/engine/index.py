@@ -223,7 +223,8 @@ def _split(positions: Tensor, keys: Tensor, first: int) -> Tensor:
     if library is None or positions.dtype != torch.float32:
         return keys[_along(positions[keys]).argsort()]
     table, keys = positions.contiguous(), keys.clone()
-    if library.split_keys(table.data_ptr(), table.shape[1], keys.data_ptr(), len(keys), first, POWER):
+    where = native.address(table, torch.float32, *table.shape), native.address(keys, torch.int64, len(keys))
+    if library.split_keys(where[0], table.shape[1], where[1], len(keys), first, POWER):
         raise MemoryError(f"not enough memory to cut {len(keys)} windows into cells")
     return keys
 

@@ -470,14 +470,16 @@ class WindowKeys:
 
     def _gathered(self, library: CDLL, flat: Tensor) -> Tensor:
         pixels = self.store.pixels
+        if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.places:
+            raise IndexError(f"positions from {int(flat.min())} to {int(flat.max())} of {self.places} windows")
         found = pixels.new_empty((len(flat), self.width))
         shapes = [np.array(sizes, np.int64) for sizes in (pixels.shape[1:], self.grid, self.extent.sides)]
         library.copy_windows(
-            pixels.data_ptr(),
+            native.address(pixels, pixels.dtype, *pixels.shape),
             pixels.element_size(),
             *(sizes.ctypes.data for sizes in shapes),
             self.corner,
-            flat.data_ptr(),
+            native.address(flat, torch.int64, len(flat)),
             len(flat),
             found.data_ptr(),
         )

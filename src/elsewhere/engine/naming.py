@@ -109,27 +109,27 @@ class Naming:
     def _task(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[native.Naming, object]:
         """What the loop needs to know, and what must be held until it is done."""
         keys, pixels = self.keys, self.keys.store.pixels
-        numbers = None
+        numbers, counts, count = None, keys.log_counts, len(found)
         if keys.kept is not None:
             numbers, found = keys.numbers, keys.kept[found.clamp(min=0)].long().masked_fill_(found < 0, -1)
         sizes = [np.array(some, np.int64) for some in (pixels.shape[1:], keys.grid, keys.extent.sides, SIDES)]
         shape, grid, window, sides = (some.ctypes.data for some in sizes)
         beside = self.beside.contiguous()
         task = native.Naming(
-            pixels=pixels.data_ptr(),
+            pixels=native.address(pixels, pixels.dtype, *pixels.shape),
             shape=shape,
             grid=grid,
             window=window,
             corner=keys.corner,
-            numbers=None if numbers is None else numbers.data_ptr(),
-            log_counts=None if keys.log_counts is None else keys.log_counts.data_ptr(),
+            numbers=None if numbers is None else native.address(numbers, numbers.dtype, keys.places),
+            log_counts=None if counts is None else native.address(counts, torch.float64, len(keys)),
             skipped=self.skipped,
             sides=sides,
-            beside=beside.data_ptr(),
-            told=told.data_ptr(),
-            found=found.data_ptr(),
-            queries=self.queries.data_ptr(),
-            least=least.data_ptr(),
+            beside=native.address(beside, torch.int64, count, len(SIDES)),
+            told=native.address(told, torch.bool, count),
+            found=native.address(found, torch.int64, count, found.shape[1]),
+            queries=native.address(self.queries, torch.float64, count, keys.width),
+            least=native.address(least, torch.float64, count),
             factor=-1 / (2 * self.sigma**2),
             is_byte=pixels.dtype == torch.uint8,
             is_wide=numbers is not None and numbers.dtype == torch.int64,

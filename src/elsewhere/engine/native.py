@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 LIBRARY = Path(__file__).with_name("libloops.so")
 
@@ -143,10 +147,36 @@ class Naming(ctypes.Structure):
     ]
 
 
+def address(tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
+    """Where a tensor lies in memory, for a loop that takes it to be of this dtype and shape.
+
+    Raises:
+        ValueError: it is not, or it is not contiguous in a processor's memory.
+    """
+    if tensor.dtype != dtype or tensor.shape != shape or not tensor.is_contiguous() or tensor.device.type != "cpu":
+        raise ValueError(
+            f"a compiled loop takes {dtype} {shape}, contiguous in a processor's memory, got {tensor.dtype} "
+            f"{tuple(tensor.shape)}, strides {tensor.stride()}, on {tensor.device}"
+        )
+    return tensor.data_ptr()
+
+
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled loops; None where there are none, or for another processor or from another source."""
-    return load(LIBRARY)
+    """The compiled loops; None where there are none, or for another processor or from another source.
+
+    `ELSEWHERE_LOOPS` names another file, as that of `make sanitize`, which must be of use then.
+
+    Raises:
+        OSError: the file that is named cannot be used here.
+    """
+    named = os.environ.get("ELSEWHERE_LOOPS")
+    if not named:
+        return load(LIBRARY)
+    found = load(Path(named))
+    if found is None:
+        raise OSError(f"ELSEWHERE_LOOPS={named} is no library of this version for this processor")
+    return found
 
 
 def load(path: Path) -> ctypes.CDLL | None:

@@ -247,8 +247,11 @@ class Shifts:
                 precision = precision / (self.radius + 1) ** 2
             batch, channels, rows, columns = x.shape
             some = {field: array[chosen] for field, array in arrays.items()}
+            counts = None
+            if log_counts is not None:
+                counts = native.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
             task = native.Task(
-                pixels=self.images.data_ptr(),
+                pixels=native.address(self.images, self.images.dtype, *self.images.shape),
                 first=first,
                 count=end - first,
                 is_byte=self.images.dtype == torch.uint8,
@@ -256,7 +259,7 @@ class Shifts:
                 height=self.images.shape[2],
                 width=self.images.shape[3],
                 centre=self.store.centre,
-                x=x.data_ptr(),
+                x=native.address(x, torch.float64, batch, channels, rows, columns),
                 batch=batch,
                 rows=rows,
                 columns=columns,
@@ -267,12 +270,12 @@ class Shifts:
                 period_columns=across[1],
                 fresh=fresh,
                 taper=self.taper,
-                precision=precision.data_ptr(),
+                precision=native.address(precision, torch.float64, batch),
                 lines=self._lines.ctypes.data,
                 frames=self._frames.ctypes.data,
                 frame_count=len(self._frames),
                 top=top,
-                log_counts=None if log_counts is None else log_counts.data_ptr(),
+                log_counts=counts,
                 **{field: array.data_ptr() for field, array in some.items()},
             )
             if getattr(library, name)(ctypes.byref(task)):
