@@ -140,7 +140,9 @@ def test_the_root_of_torchvision_is_read_and_its_other_files_counted(tmp_path: P
 
 def test_taking_some_keeps_what_was_left_out() -> None:
     data = load_images(pixels(3, 8, 8))
-    assert ImageSet(data.images, left_out={".txt files": 1}).take(2).left_out == {".txt files": 1}
+    some = ImageSet(data.images, left_out={".txt files": 1}).take(2)
+    assert some.left_out == {".txt files": 1, "images beyond limit": 1}
+    assert (len(some), some.total) == (2, 3)
 
 
 def test_sets_can_be_keys_whatever_was_left_out() -> None:

@@ -173,7 +173,10 @@ def _float_range(array: NDArray[Any], name: str) -> tuple[float, float]:
 
 def _remedy(low: float, high: float) -> str:
     if low >= -2 and high <= 2:
-        return "clip them to that range, as networks overshoot it by a little; do not rescale them"
+        return (
+            "clip them to that range, as networks overshoot it by a little, do not rescale them; or give "
+            "value_range=(black, white)"
+        )
     return "rescale them, give value_range=(black, white), or save 0..255 as uint8"
 
 

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elsewhere.checks import check_path
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
 from elsewhere.data.folders import load_folder
 from elsewhere.data.hands import NAME as HANDS
@@ -108,8 +107,11 @@ def _read(source: object, request: Request) -> ImageSet:
             f"source must be a name, a path, or an array or tensor of images, got {type(source).__name__}: "
             "stack images of one size with np.stack, or give the folder of the files"
         )
-    check_path("source", source, "a name or a path")
     text = os.fspath(source)
+    if not isinstance(text, str):
+        raise TypeError(f"source must be a name or a path of type str, got {type(text).__name__}")
+    if not text:
+        raise ValueError("source must be a name or a path, got an empty string")
     if isinstance(source, str) and text in EMBEDDED:
         return _embedded(text, request)
     if isinstance(source, str) and is_hands(text):

@@ -127,8 +127,7 @@ def copying(image: Tensor, original: Tensor, window: int) -> Copying:
     Raises:
         TypeError, ValueError: not images, images of different sizes, or not a window.
     """
-    check_pattern("image", image)
-    check_pattern("original", original)
+    image, original = check_pattern("image", image), check_pattern("original", original)
     window = check_window(window)
     if image.shape != original.shape:
         raise ValueError(f"image and original must be of one size, got {tuple(image.shape)}, {tuple(original.shape)}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_fields, checked
 from elsewhere.denoiser import FLOATS
+from elsewhere.layout import plain
 
 Kind = Literal["spots", "holes", "stripes", "labyrinth"]
 
@@ -68,6 +69,7 @@ def measure(image: Tensor) -> Pattern:
         >>> measure(simulate(PATTERNS["spots"], (64, 64)).images()[0, 0]).kind
         'spots'
     """
+    image = check_pattern("image", image)
     length = wavelength(image)
     smooth = _smooth(image)
     bright = smooth > _middle(smooth)
@@ -126,8 +128,8 @@ def anisotropy(image: Tensor) -> float:
     return math.hypot(a - b, 2 * c) / (a + b) if a + b > 0 else math.nan
 
 
-def check_pattern(name: str, image: Tensor, least: int = 4) -> None:
-    """Make sure that an image is a floating-point (H, W) of finite values.
+def check_pattern(name: str, image: Tensor, least: int = 4) -> Tensor:
+    """A floating-point image (H, W) of finite values, contiguous.
 
     Raises:
         TypeError, ValueError: it is not.
@@ -138,11 +140,12 @@ def check_pattern(name: str, image: Tensor, least: int = 4) -> None:
         raise ValueError(f"{name} must be (H, W) with sides of {least} or more, got shape {tuple(image.shape)}")
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"{name} has NaN or infinite values: check the step that made it")
+    return plain(image)
 
 
 def _power(image: Tensor) -> tuple[Tensor, Tensor]:
     """Power and frequency (cycles a pixel) of every wave but the constant one, flat float64."""
-    check_pattern("image", image)
+    image = check_pattern("image", image)
     spread = float(image.double().std())
     if not spread > 1e-6:
         raise ValueError(f"image has no pattern to measure: its standard deviation is {spread:.2g}")

@@ -89,9 +89,8 @@ def assess(image: Tensor, before: Tensor, wound: Tensor, original: Tensor, windo
     Raises:
         TypeError, ValueError: not images, images or a wound of another size, an empty wound, not a window.
     """
-    check_pattern("image", image)
-    check_pattern("before", before)
-    check_pattern("original", original)
+    image, before = check_pattern("image", image), check_pattern("before", before)
+    original = check_pattern("original", original)
     window = check_window(window)
     if before.shape != image.shape:
         raise ValueError(f"before must be {tuple(image.shape)}, as image, got {tuple(before.shape)}")
