@@ -19,8 +19,9 @@ Every page here is what `elsewhere COMMAND --help` prints; `make docs` writes it
 
 Results go to standard output, progress and errors to standard error. A command ends with exit code 0 when it has done
 its work, with 2 and one line beginning with `error:` when it could not use what it was given, and with 130 and one
-line that says what is kept when it was stopped with Ctrl-C. Files are written whole or not at all. `ELSEWHERE_DEBUG=1`
-shows the traceback of an error.
+line that says what is kept when it was stopped with Ctrl-C (143 for SIGTERM). Files are written whole or not at all.
+Characters that the encoding of the output lacks are escaped, and whoever reads the output may stop reading: neither
+makes a command fail. `ELSEWHERE_DEBUG=1` shows the traceback of an error.
 """
 
 
