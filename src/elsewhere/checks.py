@@ -346,7 +346,7 @@ def _hints(owner: Any) -> dict[str, Any]:
         scope = vars(sys.modules[owner.__module__])
     else:
         names = {name: p.annotation for name, p in inspect.signature(owner).parameters.items() if _is_plain(p)}
-        scope = owner.__globals__
+        scope = inspect.unwrap(owner).__globals__
     return {name: eval(hint, scope) if isinstance(hint, str) else hint for name, hint in names.items()}
 
 
