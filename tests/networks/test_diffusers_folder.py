@@ -257,16 +257,20 @@ def _no_scheduler_class(folder: Path) -> None:
     _edit(folder / "scheduler" / "scheduler_config.json", _class_name="UNet2DModel")
 
 
+def _base_scheduler(folder: Path) -> None:
+    _edit(folder / "scheduler" / "scheduler_config.json", _class_name="SchedulerMixin")
+
+
 def _unknown_betas(folder: Path) -> None:
     _edit(folder / "scheduler" / "scheduler_config.json", beta_schedule="wavy")
 
 
 def _still_betas(folder: Path) -> None:
-    _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.0, 0.1])
+    _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.0, 0.1], num_train_timesteps=3)
 
 
 def _turning_back(folder: Path) -> None:
-    _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.1, -0.1])
+    _edit(folder / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 0.1, -0.1], num_train_timesteps=3)
 
 
 def _bad_json(folder: Path) -> None:
@@ -289,7 +293,22 @@ def _missing_weights(folder: Path) -> None:
 
 def _other_shape(folder: Path) -> None:
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    save_file({**load_file(path), "conv_in.weight": torch.zeros(3)}, path, {"format": "pt"})
+    weights = load_file(path)
+    save_file({**weights, "conv_in.weight": weights["conv_in.weight"].flatten()}, path, {"format": "pt"})
+
+
+def _renamed_weights(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_inn.weight"] = weights.pop("conv_in.weight")
+    save_file(weights, path, {"format": "pt"})
+
+
+def _not_finite(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_in.weight"][0] = torch.nan
+    save_file(weights, path, {"format": "pt"})
 
 
 def _pickled(folder: Path) -> None:
@@ -305,17 +324,20 @@ def _pickled(folder: Path) -> None:
         (_fourier, "fourier time embedding"),
         (_class_vectors, "class embeddings of type 'identity'"),
         (_two_to_one, "turns 2 channels into 1"),
-        (_exploding, "ScoreSdeVeScheduler has no alphas_cumprod"),
-        (_flow, "unknown prediction_type 'flow_prediction'"),
-        (_no_scheduler_class, "unknown scheduler 'UNet2DModel'"),
+        (_exploding, "scheduler 'ScoreSdeVeScheduler' cannot be read.*expected a variance-preserving one"),
+        (_flow, "prediction_type='flow_prediction' of the DDPMScheduler: expected epsilon"),
+        (_no_scheduler_class, "scheduler 'UNet2DModel' cannot be read"),
+        (_base_scheduler, "scheduler 'SchedulerMixin' cannot be read"),
         (_unknown_betas, "wavy"),
         (_still_betas, "does not grow with the timestep"),
         (_turning_back, "does not grow with the timestep"),
         (_bad_json, "config.json is not a readable JSON object"),
         (_list_json, "config.json is not a readable JSON object"),
         (_cut_weights, "does not hold a readable UNet2DModel"),
-        (_missing_weights, "do not fit config.json: 1 missing_keys, such as conv_in.weight"),
+        (_missing_weights, "do not fit config.json, which asks for .* numbers: found"),
+        (_renamed_weights, "do not fit config.json: 1 .*_keys, such as conv_"),
         (_other_shape, "does not hold a readable UNet2DModel"),
+        (_not_finite, "NaN or infinite values in conv_in.weight"),
         (_pickled, "pickles can run code and are never read"),
     ],
 )

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from elsewhere.networks import NetworkSpec, TrainedNetwork, base, read_network, save_network
+from elsewhere.networks.trained import DESCRIPTION
+from elsewhere.tensor_files import write_tensors
 from elsewhere.testing import check_denoiser
 from tests.networks.toys import random_weights
 
@@ -142,7 +145,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         Path(target).write_bytes(before[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("elsewhere.networks.trained.save_file", half)
+    monkeypatch.setattr("elsewhere.tensor_files.save_file", half)
     with pytest.raises(KeyboardInterrupt):
         save_network(path, network.module, RESNET)
     assert path.read_bytes() == before
@@ -178,20 +181,60 @@ def _empty(path: Path) -> None:
 
 
 def _other_tensors(path: Path) -> None:
-    save_file({"weight": torch.zeros(2)}, path, {"elsewhere.network": json.dumps({"kind": "resnet", "channels": 1})})
+    write_tensors(path, {"weight": torch.zeros(2)}, {DESCRIPTION: json.dumps({"kind": "resnet", "channels": 1})})
 
 
 def _other_weights(path: Path) -> None:
     fields = {"kind": "resnet", "channels": 1, "size": [4, 4]}
-    save_file({"weight": torch.zeros(2)}, path, {"elsewhere.network": json.dumps(fields)})
+    write_tensors(path, {"weight": torch.zeros(2)}, {DESCRIPTION: json.dumps(fields)})
 
 
 def _no_json(path: Path) -> None:
-    save_file({"weight": torch.zeros(2)}, path, {"elsewhere.network": "{"})
+    write_tensors(path, {"weight": torch.zeros(2)}, {DESCRIPTION: "{"})
+
+
+def _deep_json(path: Path) -> None:
+    write_tensors(path, {"weight": torch.zeros(2)}, {DESCRIPTION: "[" * 100_000})
+
+
+def _spec(path: Path, **changes: Any) -> None:
+    """The file again, with a right checksum, but with a spec that asks for another network."""
+    fields = {**asdict(RESNET), **changes}
+    write_tensors(path, load_file(path), {DESCRIPTION: json.dumps(fields)})
+
+
+def _endless(path: Path) -> None:
+    _spec(path, options={"width": 8, "blocks": 10**7})
+
+
+def _huge(path: Path) -> None:
+    _spec(path, options={"width": 10**6, "blocks": 1})
+
+
+def _beyond(path: Path) -> None:
+    _spec(path, options={"width": 2**62, "blocks": 1})
+
+
+def _classes(path: Path) -> None:
+    _spec(path, num_classes=2**40)
+
+
+def _no_size(path: Path) -> None:
+    _spec(path, size=3)
+
+
+def _not_finite(path: Path) -> None:
+    weights = load_file(path)
+    weights["enter.weight"].view(-1)[0] = torch.inf
+    write_tensors(path, weights, {DESCRIPTION: json.dumps(asdict(RESNET))})
+
+
+def _unsealed(path: Path) -> None:
+    save_file(load_file(path), path, {DESCRIPTION: json.dumps(asdict(RESNET))})
 
 
 def _foreign(path: Path) -> None:
-    save_file({"weight": torch.zeros(2)}, path)
+    write_tensors(path, {"weight": torch.zeros(2)}, {})
 
 
 @pytest.mark.parametrize(
@@ -203,6 +246,14 @@ def _foreign(path: Path) -> None:
         (_other_tensors, "does not describe a network of this version"),
         (_other_weights, "does not describe a network of this version"),
         (_no_json, "does not describe a network of this version"),
+        (_deep_json, "JSON nested too deeply"),
+        (_endless, "10000000 blocks need more weights than the"),
+        (_huge, "blocks.0.first.bias is torch.float32"),
+        (_beyond, "does not describe a network of this version"),
+        (_classes, "label.weight is torch.float32"),
+        (_no_size, "does not describe a network of this version"),
+        (_not_finite, "NaN or infinite values in enter.weight"),
+        (_unsealed, "has no checksum.*save_network"),
         (_foreign, "has no network description"),
     ],
 )

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import elsewhere as els
 from elsewhere.data import ImageSet
-from elsewhere.networks import NetworkSpec, TrainSettings, load_network, train, training
+from elsewhere.networks import NetworkSpec, TrainedNetwork, TrainSettings, load_network, train, training
 from elsewhere.networks.training import (
     CHECKPOINT,
     LOSS_LOG,
@@ -31,6 +33,7 @@ from elsewhere.networks.training import (
     read_checkpoint,
 )
 from elsewhere.pictures import grid, save_loss_plot
+from elsewhere.tensor_files import read_tensors, write_tensors
 
 TINY = TrainSettings(
     options={"width": 4, "blocks": 1}, steps=12, batch=4, warmup=2, checkpoint_every=4, log_every=3, sample_every=12
@@ -136,6 +139,7 @@ import sys, time
 from pathlib import Path
 from tests.networks.test_training import TINY, toys
 from elsewhere.networks import train, training
+from collections.abc import Callable
 from dataclasses import replace
 slow = training.draw_batch
 def draw(*arguments):
@@ -149,7 +153,7 @@ train(toys(), sys.argv[1], replace(TINY, steps=60, sample_every=60))
 def test_a_run_killed_outright_loses_one_interval_at_most_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     long = replace(TINY, steps=60)
     root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     victim = subprocess.Popen([sys.executable, "-c", VICTIM, str(tmp_path / "killed")], env=environment)
     log, deadline = tmp_path / "killed" / LOSS_LOG, time.monotonic() + 120
     try:
@@ -184,7 +188,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", half)
+        patch.setattr("elsewhere.tensor_files.save_file", half)
         with pytest.raises(KeyboardInterrupt):
             train(toys(), tmp_path, TINY)
     with safe_open(tmp_path / CHECKPOINT, framework="pt") as file:
@@ -290,30 +294,95 @@ def _cut(path: Path) -> None:
 
 
 def _lost_tensor(path: Path) -> None:
-    _rewrite(path, {name: value for name, value in load_file(path).items() if name != "module.enter.weight"})
+    _rewrite(path, lambda tensors: tensors.pop("module.enter.weight"))
 
 
 def _lost_moment(path: Path) -> None:
-    _rewrite(path, {name: value for name, value in load_file(path).items() if not name.startswith("optimizer.0.")})
+    _rewrite(path, lambda tensors: tensors.pop("optimizer.0.exp_avg"))
 
 
-def _rewrite(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, path, metadata)
+def _wrong_moment(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}))
+
+
+def _moment_of_one_more(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"optimizer.99.exp_avg": torch.zeros(3)}))
+
+
+def _negative_moment(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors["optimizer.0.exp_avg_sq"].fill_(-1))
+
+
+def _not_finite(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors["module.enter.weight"].fill_(torch.nan))
+
+
+def _whole_numbers(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"module.enter.bias": tensors["module.enter.bias"].long()}))
+
+
+def _no_average(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"average.n_averaged": torch.tensor(-1)}))
+
+
+def _far_ahead(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, step="99999999")
+
+
+def _deep(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, identity="[" * 100_000)
+
+
+def _odd_scale(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, scaling='{"scale": -1.0}')
+
+
+def _unsealed(path: Path) -> None:
+    save_file(load_file(path), path, {"step": "12", "identity": "{}"})
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object], **about: str) -> None:
+    """The checkpoint with other contents and a right checksum."""
+    metadata, tensors = read_tensors(path)
+    change(tensors)
+    write_tensors(path, tensors, {**metadata, **about})
 
 
 def _foreign(path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path)
 
 
-@pytest.mark.parametrize("spoil", [_cut, _lost_tensor, _lost_moment, _foreign])
-def test_a_damaged_checkpoint_is_named_and_can_be_dropped(spoil: Any, tmp_path: Path) -> None:
-    train(toys(), tmp_path, TINY)
+SPOILT = [
+    _cut,
+    _lost_tensor,
+    _lost_moment,
+    _wrong_moment,
+    _moment_of_one_more,
+    _negative_moment,
+    _not_finite,
+    _whole_numbers,
+    _no_average,
+    _far_ahead,
+    _deep,
+    _odd_scale,
+    _unsealed,
+    _foreign,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_damaged_checkpoint_is_named_and_nothing_of_it_is_used(spoil: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / CHECKPOINT, tmp_path)
     spoil(tmp_path / CHECKPOINT)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged.*--restart"):
-        train(toys(), tmp_path, TINY)
-    train(toys(), tmp_path, TINY, restart=True)
+        train(toys(), tmp_path, TINY, command="elsewhere train toys")
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_a_damaged_checkpoint_can_be_dropped(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"damaged")
+    train(toys(), tmp_path, replace(TINY, steps=1), restart=True)
+    assert isinstance(load_network(tmp_path), TrainedNetwork)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7])

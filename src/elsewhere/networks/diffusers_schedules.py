@@ -51,14 +51,13 @@ READ = {
 }
 
 SAMPLING = {
-    # Where a sampler puts its steps: the network is asked with the t of their sigma, as here.
+    # Where a sampler puts its steps: the network is asked with the t of their sigma, as here. (Some samplers round t.)
     "timestep_spacing",
     "steps_offset",
     "use_karras_sigmas",
     "use_exponential_sigmas",
     "use_beta_sigmas",
     "use_lu_lambdas",
-    "interpolation_type",
     "sigma_min",
     "sigma_max",
     "lambda_min_clipped",
@@ -91,6 +90,8 @@ SAMPLING = {
 }
 
 ONLY = {
+    # With "log_linear" the sigma of a step is not that of its t.
+    "interpolation_type": ("linear", None),
     "use_flow_sigmas": (False, None),
     "use_dynamic_shifting": (False, None),
     "shift_terminal": (None,),
@@ -133,10 +134,10 @@ def check_settings(settings: Mapping[str, Any], kind: type | None = None) -> str
                 f"the scheduler has the unknown setting {key}={_brief(value)}: if it does not change what the network "
                 "was trained with, remove it from scheduler_config.json"
             )
-        if not any(value is allowed for allowed in ONLY[key]):
+        if not any(value is allowed or (isinstance(value, str) and value == allowed) for allowed in ONLY[key]):
             raise ValueError(
                 f"{key}={_brief(value)} of the scheduler is another convention of noise or prediction: expected "
-                f"{ONLY[key][0]}; networks for flow matching cannot be read"
+                f"{ONLY[key][0]!r}; networks for flow matching cannot be read"
             )
     prediction = settings.get("prediction_type", "epsilon")
     known = PREDICTIONS[:1] if name == "RePaintScheduler" else PREDICTIONS
@@ -152,6 +153,13 @@ def _check_timesteps(settings: Mapping[str, Any], prediction: str) -> None:
         raise ValueError(
             f"num_train_timesteps={_brief(count)} of the scheduler: expected an integer from 2 to {MOST_TIMESTEPS:,}"
         )
+    for name in ("beta_start", "beta_end"):
+        beta = settings.get(name, 0.01)
+        if type(beta) not in (int, float) or not 0 < beta <= 1:
+            raise ValueError(f"{name}={_brief(beta)} of the scheduler: expected a number above 0, at most 1")
+    schedule = settings.get("beta_schedule", "linear")
+    if type(schedule) is not str:
+        raise ValueError(f"beta_schedule={_brief(schedule)} of the scheduler: expected a name")
     betas = settings.get("trained_betas")
     if betas is not None and (not isinstance(betas, (list, tuple, np.ndarray)) or len(betas) != count):
         length = f"{len(betas)} values" if hasattr(betas, "__len__") else _brief(betas)

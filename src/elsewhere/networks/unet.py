@@ -42,7 +42,7 @@ class UNet(nn.Module):
         super().__init__()
         height, width = (size, size) if isinstance(size, int) else size
         _check(channels, height, width, widths, layers, num_classes, normalise)
-        diffusers: Any = require("diffusers", extra="networks", purpose="a UNet")
+        diffusers: Any = require("diffusers", extra="networks", purpose="a UNet", names=("UNet2DModel",))
         self.inner = diffusers.UNet2DModel(
             sample_size=(height, width),
             in_channels=channels,
