@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import elsewhere as els
 from elsewhere.data import ImageSet
-from elsewhere.networks import NetworkSpec, TrainedNetwork, TrainSettings, load_network, train, training
+from elsewhere.networks import NetworkSpec, TrainSettings, load_network, train, training
 from elsewhere.networks.training import (
     CHECKPOINT,
     LOSS_LOG,
@@ -33,7 +31,6 @@ from elsewhere.networks.training import (
     read_checkpoint,
 )
 from elsewhere.pictures import grid, save_loss_plot
-from elsewhere.tensor_files import read_tensors, write_tensors
 
 TINY = TrainSettings(
     options={"width": 4, "blocks": 1}, steps=12, batch=4, warmup=2, checkpoint_every=4, log_every=3, sample_every=12
@@ -287,102 +284,6 @@ def test_restart_begins_again(whole: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(training, "draw_batch", draw_batch)
     train(toys(), tmp_path, TINY)
     assert same(weights(tmp_path), weights(whole))
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-10])
-
-
-def _lost_tensor(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.pop("module.enter.weight"))
-
-
-def _lost_moment(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.pop("optimizer.0.exp_avg"))
-
-
-def _wrong_moment(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}))
-
-
-def _moment_of_one_more(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.update({"optimizer.99.exp_avg": torch.zeros(3)}))
-
-
-def _negative_moment(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors["optimizer.0.exp_avg_sq"].fill_(-1))
-
-
-def _not_finite(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors["module.enter.weight"].fill_(torch.nan))
-
-
-def _whole_numbers(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.update({"module.enter.bias": tensors["module.enter.bias"].long()}))
-
-
-def _no_average(path: Path) -> None:
-    _rewrite(path, lambda tensors: tensors.update({"average.n_averaged": torch.tensor(-1)}))
-
-
-def _far_ahead(path: Path) -> None:
-    _rewrite(path, lambda tensors: None, step="99999999")
-
-
-def _deep(path: Path) -> None:
-    _rewrite(path, lambda tensors: None, identity="[" * 100_000)
-
-
-def _odd_scale(path: Path) -> None:
-    _rewrite(path, lambda tensors: None, scaling='{"scale": -1.0}')
-
-
-def _unsealed(path: Path) -> None:
-    save_file(load_file(path), path, {"step": "12", "identity": "{}"})
-
-
-def _rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object], **about: str) -> None:
-    """The checkpoint with other contents and a right checksum."""
-    metadata, tensors = read_tensors(path)
-    change(tensors)
-    write_tensors(path, tensors, {**metadata, **about})
-
-
-def _foreign(path: Path) -> None:
-    save_file({"a": torch.zeros(1)}, path)
-
-
-SPOILT = [
-    _cut,
-    _lost_tensor,
-    _lost_moment,
-    _wrong_moment,
-    _moment_of_one_more,
-    _negative_moment,
-    _not_finite,
-    _whole_numbers,
-    _no_average,
-    _far_ahead,
-    _deep,
-    _odd_scale,
-    _unsealed,
-    _foreign,
-]
-
-
-@pytest.mark.parametrize("spoil", SPOILT)
-def test_a_damaged_checkpoint_is_named_and_nothing_of_it_is_used(spoil: Any, whole: Path, tmp_path: Path) -> None:
-    shutil.copy(whole / CHECKPOINT, tmp_path)
-    spoil(tmp_path / CHECKPOINT)
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged.*--restart"):
-        train(toys(), tmp_path, TINY, command="elsewhere train toys")
-    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
-
-
-def test_a_damaged_checkpoint_can_be_dropped(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"damaged")
-    train(toys(), tmp_path, replace(TINY, steps=1), restart=True)
-    assert isinstance(load_network(tmp_path), TrainedNetwork)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,25 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from elsewhere.files import only_process
-from elsewhere.networks import NetworkSpec, load_network, train, training
+from elsewhere.networks import NetworkSpec, TrainedNetwork, load_network, train, training
 from elsewhere.networks.training import CHECKPOINT, LOCK, LOSS_LOG
+from elsewhere.tensor_files import read_tensors, write_tensors
 from tests.networks.test_training import TINY, stop_after, toys
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of TINY."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "save_loss_plot", lambda path, lines: None)
+        patch.setattr(training, "_save_samples", lambda path, network, spec: None)
+        train(toys(), folder, TINY)
+    return folder
+
 
 HOLDER = """
 import sys, time
@@ -143,21 +157,97 @@ def test_a_full_disk_ends_a_training_with_an_oserror_and_keeps_the_checkpoint(
     assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, LOSS_LOG}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_network_that_was_used_answers_in_a_forked_process() -> None:
-    network = load_network("hands-resnet")
-    x = torch.zeros(1, 1, *network.spec.size)  # type: ignore[attr-defined]
-    network(x, 1.0)
-    child = os.fork()
-    if not child:
-        os._exit(0 if bool(torch.isfinite(network(x, 1.0)).all()) else 1)
-    deadline = time.monotonic() + 30
-    done = 0
-    while not done and time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        time.sleep(0.01)
-    if not done:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert done
-    assert status == 0
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _lost_tensor(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.pop("module.enter.weight"))
+
+
+def _lost_moment(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.pop("optimizer.0.exp_avg"))
+
+
+def _wrong_moment(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}))
+
+
+def _moment_of_one_more(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"optimizer.99.exp_avg": torch.zeros(3)}))
+
+
+def _negative_moment(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors["optimizer.0.exp_avg_sq"].fill_(-1))
+
+
+def _not_finite(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors["module.enter.weight"].fill_(torch.nan))
+
+
+def _whole_numbers(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"module.enter.bias": tensors["module.enter.bias"].long()}))
+
+
+def _no_average(path: Path) -> None:
+    _rewrite(path, lambda tensors: tensors.update({"average.n_averaged": torch.tensor(-1)}))
+
+
+def _far_ahead(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, step="99999999")
+
+
+def _deep(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, identity="[" * 100_000)
+
+
+def _odd_scale(path: Path) -> None:
+    _rewrite(path, lambda tensors: None, scaling='{"scale": -1.0}')
+
+
+def _unsealed(path: Path) -> None:
+    save_file(load_file(path), path, {"step": "12", "identity": "{}"})
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object], **about: str) -> None:
+    """The checkpoint with other contents and a right checksum."""
+    metadata, tensors = read_tensors(path)
+    change(tensors)
+    write_tensors(path, tensors, {**metadata, **about})
+
+
+def _foreign(path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, path)
+
+
+SPOILT = [
+    _cut,
+    _lost_tensor,
+    _lost_moment,
+    _wrong_moment,
+    _moment_of_one_more,
+    _negative_moment,
+    _not_finite,
+    _whole_numbers,
+    _no_average,
+    _far_ahead,
+    _deep,
+    _odd_scale,
+    _unsealed,
+    _foreign,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_damaged_checkpoint_is_named_and_nothing_of_it_is_used(spoil: Any, finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / CHECKPOINT, tmp_path)
+    spoil(tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged.*--restart"):
+        train(toys(), tmp_path, TINY)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_a_damaged_checkpoint_can_be_dropped(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"damaged")
+    train(toys(), tmp_path, replace(TINY, steps=1), restart=True)
+    assert isinstance(load_network(tmp_path), TrainedNetwork)

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+import elsewhere.engine.pool  # noqa: F401  what a forked process needs is done there, for networks as for machines
 from elsewhere.denoiser import Denoiser
 from elsewhere.gradients import check_constant
 

@@ -25,6 +25,7 @@ from elsewhere.data import ImageSet
 from elsewhere.data.images import to_unit
 from elsewhere.files import json_object, naming, only_process, write_text
 from elsewhere.layout import torch_defaults
+from elsewhere.networks.card import model_card
 from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, check_fit, restore, save_network
 from elsewhere.optional import require
 from elsewhere.pictures import save_grid, save_loss_plot
@@ -392,12 +393,13 @@ class _Run:
         """Make sure that a checkpoint holds what `save` writes; raises ValueError."""
         if not 1 <= step <= self.settings.steps:
             raise ValueError(f"it has done {step} steps, expected 1 to {self.settings.steps}")
-        if any(type(value) not in (int, float) or not 0 < value < math.inf for value in scaling.values()):
+        numbers = all(type(value) in (int, float) and 0 <= value < math.inf for value in scaling.values())
+        if not numbers or scaling.get("scale") == 0:
             raise ValueError(f"the scale of the loss is {_short(scaling)}, expected positive numbers")
         check_finite(path, tensors)
         counts = {name: value for name, value in tensors.items() if name.endswith("n_averaged")}
-        if any(value.dtype != torch.int64 or value.shape != () or int(value) < 1 for value in counts.values()):
-            raise ValueError("the number of averaged steps is no positive integer")
+        if any(value.dtype != torch.int64 or value.shape != () or int(value) < 0 for value in counts.values()):
+            raise ValueError("the number of averaged steps is no integer of 0 or more")
         shapes = {name: tuple(value.shape) for name, value in self._tensors().items() if name not in counts}
         for index, parameter in enumerate(self.module.parameters()):
             shapes[f"optimizer.{index}.step"] = ()
@@ -503,31 +505,3 @@ def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> Non
     noise = make_noise(16, (spec.channels, *spec.size), seed=0)
     label = torch.arange(16, device="cpu") % spec.num_classes if spec.num_classes else None
     save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)
-
-
-def model_card(network: TrainedNetwork, lines: list[dict[str, float]]) -> str:
-    """What the network is, what it was trained on and how, as Markdown."""
-    spec, training = network.spec, network.spec.training
-    last = lines[-max(1, len(lines) // 20) :]
-    loss = f"{sum(line['loss'] for line in last) / len(last):.5f}" if last else "not recorded"
-    parameters = sum(p.numel() for p in network.module.parameters())
-    seen = training["steps"] * training["batch"]
-    rows = {
-        "Kind": f"{spec.kind}, options {json.dumps(spec.options)}",
-        "Parameters": f"{parameters:,}",
-        "Images": f"{spec.data}, {spec.channels} x {spec.size[0]} x {spec.size[1]}, {spec.num_classes} classes",
-        "Fingerprint of the training set": f"`{spec.fingerprint}`",
-        "Images seen": f"{seen:,} ({training['steps']:,} steps of {training['batch']})",
-        "Target": "v = a n - s x0, mean squared error, times spread evenly over the cosine schedule",
-        "Precision": training["precision"],
-        "Weights kept": f"moving average with decay {training['ema']}, ramped up",
-        "Loss, mean of the last twentieth": loss,
-        "Seed": str(training["seed"]),
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    command = training["command"] or "elsewhere.networks.train(...)"
-    return (
-        f"# {spec.kind} on {spec.data}\n\n| | |\n|---|---|\n{table}\n\nMade by\n\n```\n{command}\n```\n\n"
-        "Meant for comparing a trained denoiser with the closed formulas on the same images. It knows nothing but its\n"
-        "training set and is no general image generator.\n"
-    )
