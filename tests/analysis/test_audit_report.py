@@ -77,7 +77,7 @@ def test_further_images_are_folded_and_the_rest_is_counted(found: els.Audit, mon
     monkeypatch.setattr(audit_report, "MOST_ROWS", 4)
     page = Page(render_audit(found))
     assert "2 more" in page.text
-    assert "1 further images are in results.csv" in page.text
+    assert "1 further image is in results.csv" in page.text
     # Five pictures a row and the histogram.
     assert page.tags.count("img") == 4 * 5 + 1
 

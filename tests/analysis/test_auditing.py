@@ -17,7 +17,7 @@ from elsewhere.analysis.neighbours import LEVEL, Placing, place
 from elsewhere.analysis.provenance import provenance
 
 DATA = els.load_images("fashion-mini", limit=130)
-TRAINING = replace(DATA.take(120), name="clothes")
+TRAINING = replace(DATA.take(120), name="clothes", left_out={})
 HELD_OUT = els.ImageSet(DATA.images[120:], DATA.labels[120:], "others")  # type: ignore[index]
 
 
@@ -252,7 +252,7 @@ def test_changes_in_words() -> None:
         ({"generated": "images"}, TypeError, "generated must be an ImageSet"),
         ({"shift": 14}, ValueError, "shift must be less than half of 28 pixels.*got 14"),
         ({"shift": -1}, ValueError, "shift must be 0 or more, got -1"),
-        ({"shift": 1.5}, TypeError, "shift must be an integer, got float 1.5"),
+        ({"shift": 1.5}, TypeError, "shift must be an integer or None, got float 1.5"),
         ({"pixels": -1}, ValueError, "pixels must be 0 or more"),
         ({"null": 0}, ValueError, "null must be 1 or more"),
         ({"memory": 1000}, ValueError, "memory must be at least 67108864 bytes"),

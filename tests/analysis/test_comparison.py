@@ -70,7 +70,7 @@ def test_the_share_of_seeds_won_counts_strictly_higher_r(result):
     assert result.beats("ELS", "IS") == np.mean(r["ELS"] > r["IS"]) == 1
     assert result.beats("IS", "ELS") == 0
     assert result.beats("ELS", "ELS") == 0
-    with pytest.raises(ValueError, match=r"no machine 'LS' was compared: choose from IS, ELS"):
+    with pytest.raises(ValueError, match=r"machine must be one of IS, ELS, got 'LS'"):
         result.beats("LS", "IS")
 
 

@@ -62,7 +62,7 @@ def test_pictures_are_written_whole(tmp_path: Path) -> None:
 def test_without_shrinking_there_is_no_curve_and_with_extra_fingers_there_are_origins(tmp_path: Path) -> None:
     data = els.load_images("hands", 3)
     # Everything counts as a hand of too many fingers: where its tips came from is shown.
-    subject = Subject("fingers", "hands", None, "none", -1, lambda images: count_bright(images))
+    subject = Subject("fingers", "hands", None, "none", 0, lambda images: count_bright(images) + 1)
     point = Point("ELS fitted", "ELS", els.EquivariantLocalScore(data, 31), 1)
     result = measure(subject, [point], data, tmp_path, schedule=els.schedules.cosine(2))
     assert [path.name for path in save_pictures(tmp_path, result)] == ["grid.png", "origins.png"]
