@@ -127,8 +127,10 @@ def _check_size(unet_class: Any, home: Path, config: dict[str, Any], sizes: list
         raise ValueError(f"{home / 'config.json'} has a quantization_config: expected weights that are not quantised")
     try:
         with torch.device("meta"):
-            unet = unet_class.from_config(config)
+            unet = unet_class.from_config(config).to(torch.float32).eval()
         asked = sum(value.numel() for value in unet.state_dict().values())
+        with torch.no_grad():
+            _try(unet)
     # A constructor of diffusers fails in any way on values that it does not expect.
     except Exception as error:
         raise ValueError(f"{home / 'config.json'} does not describe a UNet2DModel: {one_line(error)}") from error
@@ -136,3 +138,23 @@ def _check_size(unet_class: Any, home: Path, config: dict[str, Any], sizes: list
         raise ValueError(
             f"the weights in {home} do not fit config.json, which asks for {asked:,} numbers: found {sum(sizes):,}"
         )
+
+
+def _try(unet: Any) -> None:
+    """Ask a UNet on the device "meta", which computes shapes and takes no memory: some settings fail only when asked.
+
+    Raises:
+        ValueError: the answer has another size than the image.
+        Exception: whatever diffusers and torch raise.
+    """
+    config = unet.config
+    if config.class_embed_type is not None:  # refused by `DiffusersNetwork`, with better words
+        return
+    side = config.sample_size or 2 ** max(6, len(config.block_out_channels))
+    size = (side, side) if isinstance(side, int) else tuple(side)
+    time_type = torch.int64 if config.time_embedding_type == "learned" else torch.float32
+    x = torch.zeros(1, config.in_channels, *size, dtype=torch.float32, device="meta")
+    label = torch.zeros(1, dtype=torch.int64, device="meta") if config.num_class_embeds else None
+    answer = unet(x, torch.zeros(1, dtype=time_type, device="meta"), class_labels=label).sample
+    if answer.shape[2:] != x.shape[2:]:
+        raise ValueError(f"images of {size} become {tuple(answer.shape[2:])}")
