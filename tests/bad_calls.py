@@ -50,6 +50,8 @@ INTERNAL = re.compile(
 SECONDS = 5.0
 
 LEFT_OUT = {
+    "check_level": "a check",
+    "average": "takes what `check` returns; a call of the denoiser checks",
     "BrokenProperty": "an exception: callers catch it and do not make it",
     "predict": "takes what `check` returns; a call of the denoiser checks",
     "trace": "takes what `check` returns; `explain` checks",
@@ -146,6 +148,7 @@ OWN: dict[str, dict[str, Any]] = {
     "Anomalies.wrong": {"name": "IS"},
     "Comparison.median": {"machine": "ELS"},
     "Comparison.beats": {"machine": "ELS"},
+    "Comparison.undefined": {"machine": "ELS"},
     "draw_hands": {"count": 1},
     "draw_pose": {"fingers": 5},
     "settle": {"most": 2},

@@ -922,8 +922,8 @@ def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_pa
     share, sources = (spread[name]["median"] for name in ("consistent", "sources"))
     lines = [line.split() for line in result.stdout.splitlines()]
     median, only = f"{share:.1%}", f"{sources:.0f}"
-    assert ["locally", "consistent", "pixels", median, median, "to", median, median, "to", median] in lines
-    assert ["effective", "number", "of", "sources", only, only, "to", only, only, "to", only] in lines
+    assert ["locally", "consistent", "pixels", median, "-", "-"] in lines
+    assert ["effective", "number", "of", "sources", only, "-", "-"] in lines
     assert content["settings"]["shift"] == 2
     assert content["settings"]["training"]["fingerprint"] == data.fingerprint()
 
@@ -945,6 +945,7 @@ def test_audit_refuses_in_one_line(world: dict[str, Path], tmp_path: Path, optio
     out = tmp_path / "out"
     result = run(f"audit {options} --out {out}", **world)
     assert result.exit_code == 2
-    assert words in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    *notes, error = result.stderr.splitlines()
+    assert words in error
+    assert all(line.startswith("note: ") for line in notes)
     assert not out.exists()

@@ -38,6 +38,6 @@ def test_a_denoiser_whose_answer_is_no_image_is_named(call, answer):
 
 def test_the_score_is_finite_or_an_error():
     x = torch.ones(1, 1, 5, 5)
-    assert els.score(lambda x, sigma, label=None: 0 * x, x, 1e8).abs().max() == 0
+    assert els.score(lambda x, sigma, label=None: 0 * x, x, 1e8).abs().max() <= 1e-16
     with pytest.raises(ValueError, match="sigma must be between"):
         els.score(lambda x, sigma, label=None: 0 * x, x, 1e-30)

@@ -71,13 +71,12 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
     """
     try:
         # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
-        given = torch.as_tensor(_plain("sigma", sigma), device=None if isinstance(sigma, Tensor) else "cpu")
+        given = _tensor("sigma", sigma)
         if given.dtype == torch.bool or given.dtype.is_complex:
             raise TypeError(f"dtype {given.dtype}")
-        # A Python number would pass through torch's default dtype on its way.
-        levels = torch.as_tensor(
-            given if isinstance(sigma, Tensor | np.ndarray) else sigma, dtype=torch.float64, device=like.device
-        )
+        # From the number itself: a tensor made of it has lost digits to torch's default dtype.
+        exact = given if isinstance(sigma, Tensor | np.ndarray) else sigma
+        levels = torch.as_tensor(exact, dtype=torch.float64, device=like.device)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"sigma must be a number or a ({batch},) array, got {seen(sigma)}") from error
     if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, batch)):
@@ -101,8 +100,7 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     if not num_classes:
         raise ValueError(f"label={seen_text(label)} was given but {owner} has no classes: leave label out")
     try:
-        # Without a device, torch's default device would decide where a plain number goes.
-        values = torch.as_tensor(_plain("label", label), device=None if isinstance(label, Tensor) else "cpu")
+        values = _tensor("label", label)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"label must be an integer or an integer array, got {seen(label)}") from error
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
@@ -117,11 +115,11 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     return values.to(torch.int64).expand(batch).contiguous()
 
 
-def _plain(name: str, value: object) -> object:
-    """The value, arrays and tensors contiguous."""
+def _tensor(name: str, value: object) -> Tensor:
+    """Numbers as a contiguous tensor, on its own device or on the processor, whatever torch's default device is."""
     if isinstance(value, Tensor):
         check_dense(name, value)
-    return plain(value) if isinstance(value, Tensor | np.ndarray) else value
+    return plain(value) if isinstance(value, Tensor | np.ndarray) else torch.as_tensor(value, device="cpu")
 
 
 def check_request(

@@ -15,7 +15,7 @@ from elsewhere import __version__
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
-from elsewhere.data.arrays import LAYOUT, RANGE_KEY
+from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
 from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
@@ -91,7 +91,7 @@ def save_run(
     }
     arrays = {
         "images": images.clamp(-1, 1).numpy(),
-        "layout": np.array([LAYOUT]),
+        LAYOUT_KEY: np.array([LAYOUT]),
         # The range is said, because images that are all bright have no value that would show it.
         RANGE_KEY: np.array([-1.0, 1.0]),
     }
@@ -229,7 +229,7 @@ def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None 
 
 def save_images(path: Path, data: ImageSet) -> None:
     """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
-    arrays = {"images": data.images.numpy(), "layout": np.array([LAYOUT])}
+    arrays = {"images": data.images.numpy(), LAYOUT_KEY: np.array([LAYOUT])}
     if int(data.images.max()) <= DARKEST:
         # Such a set is only read where it says itself that it is that dark.
         arrays[RANGE_KEY] = np.array([0.0, 255.0])

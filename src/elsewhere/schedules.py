@@ -27,7 +27,7 @@ def check_level(sigma: float, argument: str = "sigma") -> float:
         TypeError: not a number.
         ValueError: zero, negative, NaN, infinite, or outside the range.
     """
-    check_type(argument, sigma, float)
+    check_type(argument, sigma, float, nan=True)
     if not math.isfinite(sigma) or sigma <= 0:
         raise ValueError(f"{argument} must be positive and finite, got {sigma}")
     if not SIGMAS[0] <= sigma <= SIGMAS[1]:

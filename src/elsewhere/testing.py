@@ -265,10 +265,13 @@ def _label(case: _Case) -> None:
         raise _Failure(f"all {case.num_classes} classes gave the same images: is the label used?")
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def _gradient(case: _Case) -> None:
     """One derivative of each image at its noise level: along a random direction, in the direction of the change."""
-    sigma = case.sigma.double()
-    x = case.x.double().requires_grad_()
+    # Copies: tensors made in inference mode take no part in gradients.
+    sigma = case.sigma.double().clone()
+    x = case.x.double().clone().requires_grad_()
     try:
         x0 = case.ask(x, sigma)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -281,7 +284,7 @@ def _gradient(case: _Case) -> None:
             "that says there are no gradients"
         )
     generator = torch.Generator().manual_seed(0)
-    direction = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    direction = torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(x.device)
     direction /= direction.flatten(1).norm(dim=1)[:, None, None, None]
     # Far enough for float32 inside a network, near enough for a softmax.
     step = STEP * sigma[:, None, None, None]

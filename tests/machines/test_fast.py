@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import elsewhere as els
 from elsewhere.engine import SearchedKeys, native
+from elsewhere.files import default_folder
 from elsewhere.machines import base
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.equivariant_local import Borders
@@ -254,21 +255,22 @@ def test_classes_of_as_many_images_have_indexes_of_their_own(monkeypatch: pytest
 
 def test_the_cache_is_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ELSEWHERE_CACHE", str(tmp_path / "named"))
-    assert els.EquivariantLocalScore(DATA, 5).cache == tmp_path / "named"
+    assert els.EquivariantLocalScore(DATA, 5).cache is None  # that of the user, found when it is needed
+    assert default_folder() == tmp_path / "named"
     assert els.EquivariantLocalScore(DATA, 5, cache=str(tmp_path)).cache == tmp_path
 
 
 BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
-    (lambda: fast(tolerance=0.0), ValueError, "between 1e-5 and 0.1, got 0.0"),
+    (lambda: fast(tolerance=0.0), ValueError, "between 1e-05 and 0.1 and finite, got 0"),
     (lambda: fast(tolerance=0.5), ValueError, "got 0.5"),
-    (lambda: fast(tolerance=float("nan")), ValueError, "got nan"),
+    (lambda: fast(tolerance=float("nan")), ValueError, "finite number, got NaN"),
     (lambda: fast(tolerance="small"), TypeError, "tolerance must be a number, got str 'small'"),
     (lambda: fast(tolerance=True), TypeError, "got bool"),
-    (lambda: els.EquivariantLocalScore(DATA, 5, engine="quick"), ValueError, "auto, exact, fast"),
-    (lambda: fast().with_engine("quick"), ValueError, "auto, exact, fast"),  # type: ignore[arg-type]
-    (lambda: fast(cache=7), TypeError, "cache must be a folder, got int 7"),
-    (lambda: fast(device="meta"), ValueError, "runs on processors, got device meta"),
-    (lambda: els.EquivariantLocalScore(DATA, 5).prepare([99]), ValueError, "label 99"),
+    (lambda: els.EquivariantLocalScore(DATA, 5, engine="quick"), ValueError, "'auto', 'exact', 'fast', got 'quick'"),
+    (lambda: fast().with_engine("quick"), ValueError, "auto, exact, fast, got 'quick'"),  # type: ignore[arg-type]
+    (lambda: fast(cache=7), TypeError, "cache must be a string or a path or None, got int 7"),
+    (lambda: fast(device="meta"), ValueError, "device 'meta' cannot be used here"),
+    (lambda: els.EquivariantLocalScore(DATA, 5).prepare([99]), ValueError, "between 0 and 9, got 99"),
 ]
 
 

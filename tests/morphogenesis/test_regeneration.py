@@ -57,5 +57,5 @@ def test_local_rules_heal_what_memory_and_means_do_not(monkeypatch: pytest.Monke
     assert figures["ELS"].strangeness < 0.5 * figures["mean"].strangeness
     assert figures["ELS"].strangeness < figures["IS"].strangeness
     assert figures["noise"].error > figures["mean"].error
-    with pytest.raises(ValueError, match="must be one of .*, got 'dots'"):
+    with pytest.raises(ValueError, match=r"must be one of .*, got 'dots'"):
         heal("dots", wound)

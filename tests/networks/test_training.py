@@ -30,7 +30,7 @@ from elsewhere.networks.training import (
     ramped_average,
     read_checkpoint,
 )
-from elsewhere.pictures import grid, save_loss_plot
+from elsewhere.pictures import enlargement, grid, save_loss_plot
 
 TINY = TrainSettings(
     options={"width": 4, "blocks": 1}, steps=12, batch=4, warmup=2, checkpoint_every=4, log_every=3, sample_every=12
@@ -236,7 +236,9 @@ def test_a_run_broken_off_leaves_the_pictures_so_far(
     if stop > 4:
         noise, labels = els.make_noise(16, (1, 6, 6), seed=0), torch.arange(16) % 3
         drawn = els.sample(read_checkpoint(tmp_path / CHECKPOINT), noise, els.schedules.cosine(20), labels).images
-        np.testing.assert_array_equal(np.asarray(Image.open(pictures[0])), np.asarray(grid(drawn, columns=8)))
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(pictures[0])), np.asarray(grid(drawn, 8, enlargement(6, 6)))
+        )
 
 
 def test_loss_lines_past_the_checkpoint_are_dropped_on_resuming(

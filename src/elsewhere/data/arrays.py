@@ -24,7 +24,7 @@ from elsewhere.data.streams import check_declared, naming, read_exactly
 
 IMAGE_KEYS = ("images", "image", "imgs", "x", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target")
-LAYOUT = "NCHW"
+LAYOUT_KEY, LAYOUT = "layout", "NCHW"
 """What an array of strings called `layout` says in archives that the package writes: which axis holds the colours is
 not guessed there, also where images are one or three pixels wide."""
 SPLITS = tuple(KIND)
@@ -77,7 +77,7 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
             with _open_entry(archive, entries[RANGE_KEY], shown) as member:
                 request = replace(request, value_range=_read_range(member))
         with _open_entry(archive, entries[keys.images], shown) as member:
-            images = _read_images(member, request, _read_layout(archive, entries.get("layout"), shown), says_range)
+            images = _read_images(member, request, _read_layout(archive, entries.get(LAYOUT_KEY), shown), says_range)
             total = member.shape[0]
         labels = None
         if keys.labels is not None:
@@ -363,7 +363,7 @@ def _count_others(
     images_of = {_find(tuple(entries), _with_split(IMAGE_KEYS, split)): split for split in SPLITS}
     labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in SPLITS}
     for key, entry in entries.items():
-        if key in (keys.images, keys.labels, keys.classes, RANGE_KEY):
+        if key in (keys.images, keys.labels, keys.classes, RANGE_KEY, LAYOUT_KEY):
             continue
         if key in images_of:
             shape, _ = _peek(archive, entry, shown)

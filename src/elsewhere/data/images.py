@@ -64,6 +64,7 @@ class ImageSet:
         check_dense("images", self.images)
         check_type("name", self.name, str)
         check_type("classes", self.classes, Sequence[str])
+        check_type("left_out", self.left_out, Mapping[str, int])
         if self.images.ndim != 4 or 0 in self.images.shape:
             raise ValueError(
                 f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}: {CONVERT}"

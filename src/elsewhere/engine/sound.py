@@ -77,7 +77,8 @@ def _wrong_numbers(held: dict[str, Tensor], keys: WindowKeys) -> str | None:
         if not low <= least <= most <= largest:
             return f"{name} has numbers that are not finite, or not between {low:g} and {largest:g}"
     basis = held["basis"].double()
-    if float((basis.T @ basis - torch.eye(basis.shape[1], dtype=basis.dtype)).abs().max()) > ROUNDING:
+    one = torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
+    if float((basis.T @ basis - one).abs().max()) > ROUNDING:
         return "the columns of basis are not orthonormal"
     return None
 
@@ -110,8 +111,8 @@ def _wrong_order(held: dict[str, Tensor], keys: WindowKeys) -> str | None:
 
 def _wrong_blocks(starts: Tensor, bounds: Tensor) -> str | None:
     """Blocks of a group that differ in size: see `Index`."""
-    group = torch.repeat_interleave(torch.arange(len(bounds) - 1), bounds.diff())
-    cell = torch.arange(len(group))
+    group = torch.repeat_interleave(torch.arange(len(bounds) - 1, device=bounds.device), bounds.diff())
+    cell = torch.arange(len(group), device=group.device)
     first = ((cell - bounds[group]) % BLOCK == 0).nonzero().flatten()
     group = group[first]
     end = torch.minimum(first + BLOCK, bounds[group + 1])

@@ -183,7 +183,7 @@ def noise_levels(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
         ValueError: noise that does not grow with the timestep, or of no range.
     """
     settings = scheduler.config
-    kept = torch.as_tensor(scheduler.alphas_cumprod).double().cpu().numpy()
+    kept = torch.as_tensor(scheduler.alphas_cumprod, device="cpu").double().numpy()
     inside = (kept > 0) & (kept < 1)
     if settings.get("rescale_betas_zero_snr"):
         # The last level has no image. Some schedulers write 2^-24 in place of the 0, which can be above its neighbour.

@@ -60,11 +60,12 @@ class NetworkSpec:
         check_sides("size", self.size)
         check_whole("num_classes", self.num_classes, 0, limit=MOST_CLASSES)
 
-    def build(self, device: str = "cpu") -> nn.Module:
+    @checked
+    def build(self, *, shapes_only: bool = False) -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator.
 
         Args:
-            device: where the weights are; on "meta" they have shapes only and take no memory.
+            shapes_only: whether the weights are to have shapes only, on torch's device "meta", and take no memory.
 
         Raises:
             ValueError: unknown kind, unknown options, or values that the network does not take.
@@ -77,7 +78,7 @@ class NetworkSpec:
             if name not in known:
                 raise ValueError(f"a {self.kind} has no option {name!r}: expected {', '.join(known)}")
         try:
-            with torch_defaults(), torch.device(device):
+            with torch_defaults(), torch.device("meta" if shapes_only else "cpu"):
                 if self.kind == "resnet":
                     return ResNet(self.channels, num_classes=self.num_classes, **self.options)
                 return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
@@ -97,7 +98,7 @@ class NetworkSpec:
         depth = self.options.get(DEPTHS.get(self.kind, ""), 0)
         if isinstance(depth, int) and depth > len(weights):
             raise ValueError(f"{depth} {DEPTHS[self.kind]} need more weights than the {len(weights)} that are there")
-        module = self.build("meta")
+        module = self.build(shapes_only=True)
         check_fit({name: tuple(value.shape) for name, value in module.state_dict().items()}, weights)
         copies = {
             name: value.detach().to("cpu", torch.float32, copy=True, memory_format=torch.contiguous_format)
