@@ -250,7 +250,7 @@ def _foreign(path: Path) -> None:
         (_endless, "10000000 blocks need more weights than the"),
         (_huge, "blocks.0.first.bias is torch.float32"),
         (_beyond, "does not describe a network of this version"),
-        (_classes, "label.weight is torch.float32"),
+        (_classes, "num_classes must be at most"),
         (_no_size, "does not describe a network of this version"),
         (_not_finite, "NaN or infinite values in enter.weight"),
         (_unsealed, "has no checksum.*save_network"),
