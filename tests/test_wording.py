@@ -25,6 +25,25 @@ GROUP: Any = get_command(app)
         ("calibrate", "window must be odd, got 4", "--windows must be odd, got 4"),
         ("sample", "label=3 was given but Net(data='x') has", "--label 3 was given but Net(data='x') has"),
         ("morphogenesis", "limit must be 1 or more", "limit must be 1 or more"),
+        ("data", "give value_range=(0, WHITE)", "give --value-range 0,WHITE"),
+        (
+            "audit",
+            "rescale, give value_range=(0, 1)",
+            "rescale, give --value-range 0,1 "
+            "(`elsewhere data SOURCE --value-range ... --save images.npz` writes them for this command)",
+        ),
+        (
+            "audit",
+            "give value_range=(0, 1) (in the command line: elsewhere data x)",
+            "give --value-range 0,1 (elsewhere data x)",
+        ),
+        (
+            "sample",
+            "leave them out with labels=False (in the command line --ignore-labels)",
+            "leave them out with --ignore-labels",
+        ),
+        ("data", "take fewer (limit=, size=; in the command line --limit, --size)", "take fewer (--limit, --size)"),
+        ("calibrate", "x holds other scores: give another cache", "x holds other scores: give another --out"),
         ("sample", "network.bin has no images", "network.bin has no images"),
     ],
 )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, 
 
 import numpy as np
 
-from elsewhere.limits import total_memory
+from elsewhere.limits import TooLarge, total_memory
 
 if TYPE_CHECKING:
     import torch
@@ -201,7 +201,7 @@ def check_seed(seed: object) -> int:
 
 
 def check_memory(memory: object) -> int:
-    """A number of bytes to work in, 64 MiB or more.
+    """A number of bytes to work in, 64 MiB or more, and no more than the machine has.
 
     Raises:
         TypeError, ValueError: it is none.
@@ -209,6 +209,9 @@ def check_memory(memory: object) -> int:
     check_type("memory", memory, int)
     if cast(int, memory) < 2**26:
         raise ValueError(f"memory must be at least {2**26} bytes (64 MiB), got {memory}")
+    there = total_memory()
+    if there is not None and cast(int, memory) > there:
+        raise ValueError(f"memory must be at most {there} bytes, which is what this machine has, got {memory}")
     return check_whole("memory", memory, most=LARGEST_MEMORY)
 
 
@@ -224,7 +227,7 @@ def check_room(name: str, value: object, wanted: int) -> None:
     """
     there = total_memory()
     if there is not None and wanted > there:
-        raise MemoryError(
+        raise TooLarge(
             f"{name} ({seen_text(value)}) needs {wanted / 2**30:.4g} GiB of memory, this machine has "
             f"{there / 2**30:.4g}: ask for fewer or smaller images"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
@@ -14,6 +15,7 @@ from torch import Tensor
 from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
+from elsewhere.limits import TooLarge, total_memory
 from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders
@@ -21,9 +23,13 @@ from elsewhere.machines.locality import published_locality
 from elsewhere.networks import SHIPPED, load_network
 from elsewhere.networks.resnet import Padding
 from elsewhere.phrases import count
+from elsewhere.sampling import make_noise
 
 MachineName = Literal["is", "ls", "els"]
 WindowedName = Literal["ls", "els"]
+
+A_PIXEL = 64
+"""Bytes that a run takes at its peak for every number in its images: noise, states, predictions, float64 sums."""
 
 NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
 """The shipped network whose calibrated windows stand for an embedded set when no other network is named."""
@@ -262,6 +268,26 @@ def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None
             f"--size {canvas[0]}x{canvas[1]}: what draws here knows {size[0]}x{size[1]} pixels only, els with a small "
             "--window draws other sizes"
         )
+
+
+def draw_noise(count: int, shape: tuple[int, int, int], seed: int, kept: int = 0) -> Tensor:
+    """The noise of `count` images, once it is known that there is memory to draw them.
+
+    Args:
+        count, shape, seed: see `make_noise`.
+        kept: states and predictions of the run that are kept until its end.
+
+    Raises:
+        MemoryError: noise, states and what is computed from them would take more than the machine has.
+    """
+    needed = (A_PIXEL + 4 * kept) * count * math.prod(shape)
+    there = total_memory()
+    if there is not None and needed > there:
+        raise TooLarge(
+            f"--count {count} of {shape[1]}x{shape[2]} pixels would take {needed / 1e9:.1f} GB of memory, this "
+            f"machine has {there / 1e9:.1f} GB: give a smaller --count or --size{', or leave out --keep' * bool(kept)}"
+        )
+    return make_noise(count, shape, seed)
 
 
 def choose_labels(

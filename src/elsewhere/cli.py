@@ -276,7 +276,9 @@ def sample(
             choices.check_shape(denoiser, images)
         choices.check_canvas(denoiser, canvas)
         labels = choices.choose_labels(label, count, images, denoiser)
-        noise = els.make_noise(count, (images.shape[0], *(canvas or images.shape[1:])), seed)
+        noise = choices.draw_noise(
+            count, (images.shape[0], *(canvas or images.shape[1:])), seed, kept=2 * steps if keep else 0
+        )
         run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=_watched())
         about = {"command": _command(), "seed": seed, "windows": origin}
         for path in results.save_run(out, run, denoiser, images, levels, labels, about):
@@ -410,7 +412,7 @@ def calibrate(
                 memory=parse_memory(memory),
             ),
             net,
-            els.make_noise(count, images.shape, seed),
+            choices.draw_noise(count, images.shape, seed),
             schedule=levels,
             label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             windows=sides,
@@ -485,7 +487,7 @@ def compare(
         result = els.compare(
             chosen,
             net,
-            els.make_noise(count, images.shape, seed),
+            choices.draw_noise(count, images.shape, seed),
             schedule=levels,
             label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             about={"network": network, "command": _command(), "windows": origin, "seed": str(seed)},
@@ -590,7 +592,7 @@ def explain(
             check_pixel(shown, height, width)
         result = explain_images(
             chosen[machine.upper()],
-            els.make_noise(count, (images.shape[0], height, width), seed),
+            choices.draw_noise(count, (images.shape[0], height, width), seed),
             schedule=levels,
             label=choices.choose_labels(choices.default_label(net) if label is None else label, count, images, net),
             network=net,
@@ -1051,6 +1053,8 @@ def _print_traced(found: Audit) -> None:
 
 
 def _print_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    if not rows:
+        return
     from rich.console import Console
     from rich.table import Table
 

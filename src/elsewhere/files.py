@@ -115,19 +115,41 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def json_object(text: str) -> dict[str, Any]:
+def json_object(text: str | bytes, form: str | None = None) -> dict[str, Any]:
     """A JSON object from a file that anyone may have written.
 
+    Args:
+        text: what is in the file.
+        form: what the object must hold as its "format"; None for anything.
+
     Raises:
-        ValueError: not JSON, not an object, or nested too deeply.
+        ValueError: not JSON, not an object, nested too deeply, or of another format.
     """
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text") from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got {type(value).__name__}")  # noqa: TRY004
+        kind = {list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+        raise ValueError(f"expected a JSON object, got {kind}")  # noqa: TRY004
+    if form is not None and value.get("format") != form:
+        raise ValueError(f'its "format" is {json.dumps(value.get("format"))[:60]}, expected "{form}"')
     return value
+
+
+def entry(content: Mapping[str, Any], name: str) -> Any:
+    """What an object of a file holds under a name.
+
+    Raises:
+        ValueError: nothing.
+    """
+    if name not in content:
+        raise ValueError(f'it has no "{name}"')
+    return content[name]
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

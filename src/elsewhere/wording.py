@@ -33,12 +33,28 @@ def one_line(text: str) -> str:
     return " ".join(w if len(w) <= LONGEST_WORD else f"{w[:60]}...{w[-10:]}" for w in words)
 
 
+READING = {"split": "--split", "value_range": "--value-range"}
+"""Arguments of reading that only `elsewhere data` has as options."""
+
+
 def in_options(text: str, command: Any) -> str:
     """A message of the library with the arguments that it names turned into the options of a command.
 
     Messages of the library begin with the name of the argument, or name it as in "give size= to ..." and
     "label=3 was given". A name that is no parameter of this command stays as it is.
     """
+    # Messages that name the option beside the argument.
+    text = re.sub(r"\S+=\S* \(in the command line (--[^()]*)\)", r"\1", text)
+    text = re.sub(r"\([^()]*; in the command line (--[^()]*)\)", r"(\1)", text)
+    text = text.replace("(in the command line: ", "(")
+    text = re.sub(r"\bvalue_range=\(([^(),]+), ([^(),]+)\)", r"--value-range \1,\2", text)
+    if getattr(command, "name", None) == "calibrate":
+        text = text.replace("give another cache", "give another --out")
+    known = [param.name for param in getattr(command, "params", ())]
+    for name, option in READING.items():
+        text = re.sub(rf"(?:^|(?<=[a-z:;] )){name}=(?: |(?=\S))", f"{option} ", text)
+        if option in text and name not in known and "elsewhere data" not in text:
+            text += f" (`elsewhere data SOURCE {option} ... --save images.npz` writes them for this command)"
     for param in getattr(command, "params", ()):
         # One window of a list is called by its own name.
         option, name = shown(param), re.escape(param.name) + ("?" if param.name == "windows" else "")

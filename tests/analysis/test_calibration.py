@@ -154,7 +154,7 @@ def test_a_cache_of_other_settings_is_refused(tmp_path, change, named):
     usual = {"machine": Blur(), "network": Nearly(Blur(KNOWN)), "noise": NOISE, "schedule": SCHEDULE}
     calibrate(**usual, windows=[3], cache=tmp_path / "cache.json")
     before = (tmp_path / "cache.json").read_bytes()
-    with pytest.raises(ValueError, match=rf"cache\.json caches another calibration \(different .*{named}.*delete it"):
+    with pytest.raises(ValueError, match=rf"holds the scores of another calibration \(different .*{named}.*delete it"):
         calibrate(**{**usual, **change}, windows=[3], cache=tmp_path / "cache.json")
     assert (tmp_path / "cache.json").read_bytes() == before
 
@@ -222,3 +222,8 @@ def test_plots_are_written_and_need_scores(tmp_path):
     with pytest.raises(ValueError, match="no calibration scores"):
         save_calibration_plots(KNOWN, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_windows_wider_than_any_image_needs_are_refused_before_the_work():
+    with pytest.raises(ValueError, match=r"windows must be at most 17 for images of 9 pixels, got 99999"):
+        calibrate(Blur(), Nearly(Blur(KNOWN)), NOISE, schedule=SCHEDULE, windows=[3, 99999])

@@ -91,3 +91,19 @@ def test_noise_levels_out_of_range_are_refused(sigma: float) -> None:
         els.LocalitySchedule((1.0, 0.5), (5, 3))(sigma)
     with pytest.raises(ValueError, match=r"sigmas(\[0\])? must be "):
         els.LocalitySchedule((sigma,), (5,))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x04binary", "it is not text"),
+        (b"no json", r"it is not JSON \(Expecting value"),
+        (b"[1]", "expected a JSON object, got a list"),
+        (b"{}", 'its "format" is null, expected "elsewhere.locality/1"'),
+        (b'{"format": "elsewhere.locality/1", "sigmas": [1]}', 'it has no "windows"'),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_words(tmp_path, content, said):
+    (tmp_path / "other.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"other\.json is not a locality schedule: {said}"):
+        LocalitySchedule.load(tmp_path / "other.json")

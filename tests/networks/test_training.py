@@ -318,7 +318,7 @@ def test_another_precision_may_follow_in_the_same_process(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works where there is a graphics card")
 def test_a_precision_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="precision 'fp16' is not to be had on cpu: choose bf16 or no"):
+    with pytest.raises(ValueError, match="precision 'fp16' is not available on cpu: choose bf16 or no"):
         train(toys(), tmp_path / "new", replace(TINY, precision="fp16"))
     assert not (tmp_path / "new").exists()
     train(toys(), tmp_path / "new", replace(TINY, precision="no", steps=1))

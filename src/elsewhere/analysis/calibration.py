@@ -19,7 +19,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
 from elsewhere.checks import check_choice, checked
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
-from elsewhere.files import json_object, json_text, write_text
+from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
@@ -132,6 +132,13 @@ def _check_windows(windows: Sequence[int] | None, side: int) -> list[int]:
     sides = sorted({check_window(window, "windows") for window in windows})
     if not sides:
         raise ValueError("windows is empty: give at least one odd window side, such as [3, 5, 7]")
+    # From every pixel such a window reaches every other.
+    most = 2 * side - 1
+    if sides[-1] > most:
+        raise ValueError(
+            f"windows must be at most {most} for images of {side} pixels, got {sides[-1]}: a window of {most} already "
+            "covers the whole image"
+        )
     return sides
 
 
@@ -181,19 +188,19 @@ class _Store:
 
     def _read(self, path: Path) -> Scores:
         try:
-            content = json_object(path.read_text(encoding="utf-8"))
-            if content["format"] != CACHE_FORMAT:
-                raise ValueError(f"format {content['format']!r}")
-            settings, sketch, scores = dict(content["settings"]), content["sketch"], content["scores"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a calibration cache: {error}; name another file or delete it") from error
+            content = json_object(path.read_bytes(), CACHE_FORMAT)
+            settings, sketch, scores = (entry(content, name) for name in ("settings", "sketch", "scores"))
+            settings = dict(settings)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a calibration cache: {error}; delete it, or give another cache") from error
         different = [name for name, value in self.settings.items() if settings.get(name) != value]
         # With a tolerance: the last digits of an answer depend on the number of threads.
         if not different and not np.allclose(sketch, self.sketch, rtol=0, atol=1e-3):
             different = ["network weights or training images"]
         if different:
             raise ValueError(
-                f"{path} caches another calibration (different {', '.join(different)}): name another file or delete it"
+                f"{path} holds the scores of another calibration (different {', '.join(different)}): delete it, or "
+                "give another cache"
             )
         return dict(scores)
 

@@ -48,7 +48,7 @@ def training_note(network: object, data: Any) -> list[str]:
     ours = f"{data.name}, {getattr(data, 'amount', count(len(data.images), 'image'))}"
     return [
         f"The network was trained on other images ({trained}) than the machines use ({ours}): expect less agreement, "
-        "as the theory speaks of one training set."
+        "because the theory assumes one training set for both."
     ]
 
 

@@ -110,8 +110,9 @@ def distance_histogram(training: np.ndarray, generated: np.ndarray, near: float)
     """
     figure = new_figure(6.4, 3.4)
     axes = figure.subplots()
-    top = 1.02 * max(float(training.max()), float(generated.max()), near)
-    edges = np.linspace(0, top or 1, 41).tolist()
+    # An axis needs a length, also where every image is a copy.
+    top = 1.02 * max(float(training.max()), float(generated.max()), near) or 1
+    edges = np.linspace(0, top, 41).tolist()
     for colour, name, values in (
         (COLOURS[0], "training images, to the others", training),
         (COLOURS[1], "generated images", generated),

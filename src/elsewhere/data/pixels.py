@@ -220,7 +220,7 @@ def _check_brightness(brightest: int, request: Request, name: str) -> None:
         raise ValueError(
             f"{name}: the largest value is {brightest} of 255, so that all images would be nearly black. If another "
             "value is white, give value_range=(0, WHITE), such as (0, 1), or save 0 and 1 as bool, or multiply by 255; "
-            "if the images are this dark, give value_range=(0, 255) for bytes or (0, 1) for floats "
+            "if the images are this dark, give value_range=(0, 255) for bytes or value_range=(0, 1) for floats "
             "(in the command line: elsewhere data SOURCE --value-range 0,1 --save images.npz)"
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen, seen_text
-from elsewhere.files import json_object, json_text, write_text
+from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.schedules import check_level, cosine
 
 FORMAT = "elsewhere.locality/1"
@@ -119,13 +119,11 @@ class LocalitySchedule:
         if not path.is_file():
             raise FileNotFoundError(f"no locality schedule {path}")
         try:
-            content = json_object(path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']!r}")
-            sigmas, windows = tuple(content["sigmas"]), tuple(content["windows"])
+            content = json_object(path.read_bytes(), FORMAT)
+            sigmas, windows = tuple(entry(content, "sigmas")), tuple(entry(content, "windows"))
             # Files written before windows could be tapered do not say that theirs are not.
             return cls(sigmas, windows, dict(content.get("details", {})), content.get("taper", False))
-        except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a locality schedule: {error}") from error
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from elsewhere.checks import check_fields, check_sides, check_whole, checked
 from elsewhere.files import json_object
 from elsewhere.layout import torch_defaults
-from elsewhere.limits import MOST_CLASSES
+from elsewhere.limits import MOST_CLASSES, TooLarge, total_memory
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
@@ -206,3 +206,24 @@ def restore(path: Path, text: str, weights: Mapping[str, Tensor], device: str | 
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path} does not describe a network of this version: {one_line(error)}") from error
     return TrainedNetwork(module.to(device), spec)
+
+
+def check_training_room(spec: NetworkSpec, batch: int) -> None:
+    """Refuse to train what can never fit into the memory of the machine, before any is asked for.
+
+    Counted are weights, gradients, two moments and averaged weights, and one output of every convolution of a block
+    for every image of the batch: training takes more than that.
+
+    Raises:
+        MemoryError: it does not fit.
+        ValueError, ImportError: as `NetworkSpec.build`.
+    """
+    weights = sum(parameter.numel() for parameter in spec.build("meta").parameters())
+    width, depth = spec.options.get("width", 1), spec.options.get(DEPTHS[spec.kind], 1)
+    needed, there = 4 * (5 * weights + 2 * depth * width * batch * math.prod(spec.size)), total_memory()
+    if there is not None and needed > there:
+        raise TooLarge(
+            f"training a network of {weights:.3g} weights on {batch} images a step would take more than "
+            f"{needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f} GB: "
+            "take a smaller network, batch or size"
+        )

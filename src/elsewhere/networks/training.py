@@ -26,7 +26,14 @@ from elsewhere.data.images import to_unit
 from elsewhere.files import json_object, naming, only_process, write_text
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.card import model_card
-from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, check_fit, restore, save_network
+from elsewhere.networks.trained import (
+    NetworkSpec,
+    TrainedNetwork,
+    check_fit,
+    check_training_room,
+    restore,
+    save_network,
+)
 from elsewhere.optional import require
 from elsewhere.pictures import save_grid, save_loss_plot
 from elsewhere.progress import track
@@ -183,6 +190,7 @@ def train(
     Raises:
         ImportError: accelerate (or, for a UNet, diffusers) is not installed.
         TypeError: an argument of another kind.
+        MemoryError: a network or a batch that the machine has no memory for.
         ValueError: the checkpoint in `out` is damaged or of other data or settings; options that the network does
             not take; precision that this machine does not have; a loss that is not finite any more.
         BlockingIOError: another training is running in `out`.
@@ -201,6 +209,7 @@ def train(
         data.fingerprint(),
         {"command": command, **asdict(settings)},
     )
+    check_training_room(spec, settings.batch)
     run = _Run(spec, settings)
     with _accelerator(accelerate, settings.precision) as accelerator, _alone(out):
         _tidy(out, restart)
@@ -263,10 +272,10 @@ def _accelerator(accelerate: Any, precision: str) -> Iterator[Any]:
         try:
             accelerator = accelerate.Accelerator(mixed_precision=precision)
         except ValueError as error:
-            raise ValueError(f"precision {precision!r} is not to be had here: {error}") from error
+            raise ValueError(f"precision {precision!r} is not available here: {error}") from error
         if precision == "fp16" and accelerator.scaler is None:
             # Accelerate would go on in float32 without a word.
-            raise ValueError(f"precision 'fp16' is not to be had on {accelerator.device}: choose bf16 or no")
+            raise ValueError(f"precision 'fp16' is not available on {accelerator.device}: choose bf16 or no")
         if accelerator.num_processes > 1:
             raise ValueError(f"training runs in one process, got {accelerator.num_processes}: start it directly")
         yield accelerator
@@ -322,7 +331,8 @@ class _Run:
         if scaler is not None and self._scaling:
             if self._scaling.keys() != scaler.state_dict().keys():
                 raise ValueError(
-                    "the checkpoint has no scale of the loss for fp16: begin again with restart (--restart)"
+                    "the checkpoint has no scale of the loss for fp16: begin again with restart=True "
+                    "(in the command line --restart)"
                 )
             scaler.load_state_dict(self._scaling)
 
@@ -365,7 +375,7 @@ class _Run:
         """
         if not path.exists():
             return 0
-        again = "begin again with restart (--restart)"
+        again = "begin again with restart=True (in the command line --restart)"
         try:
             metadata, tensors = read_tensors(path)
             if not is_checkpoint(metadata):
