@@ -22,6 +22,9 @@ CHECKSUM = "elsewhere.checksum"
 LARGEST = 2**34
 """Bytes of a file: 16 GiB, a checkpoint of 10^9 parameters. Larger files are refused before they are read."""
 
+LONGEST_HEADER = 2**24
+"""Bytes of the JSON with the names of the tensors and the metadata: 16 MiB, 100 bytes for each of 160,000 tensors."""
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and text to a safetensors file with a checksum of both; the file is whole or is not written.
@@ -48,31 +51,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a file written by `write_tensors`.
 
-    The file is read once, so that a file replaced or changed meanwhile cannot pass the check and differ later. That
-    takes twice its size in memory for a moment.
-
     Raises:
         FileNotFoundError: no such file.
         OSError: the file cannot be read.
-        ValueError: not a safetensors file, no checksum, contents that do not match it, or more than `LARGEST` bytes.
+        ValueError: see `read_whole`; no checksum, or contents that do not match it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no network file {path}")
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST:
-            raise ValueError(f"{path} has {size:,} bytes: expected at most {LARGEST:,}")
-        # A file that is no safetensors file can be large and is refused by its first bytes.
-        start = file.read(8)
-        if len(start) < 8 or int.from_bytes(start, "little") > size - 8:
-            raise ValueError(f"{path} is not a readable safetensors file: it does not begin with a header")
-        data = start + file.read()
-    try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(start, "little")])
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
-    metadata: dict[str, str] = header.get("__metadata__") or {}
+    metadata, tensors = read_whole(path)
     if CHECKSUM not in metadata:
         raise ValueError(
             f"{path} has no checksum: expected a file written by this version of Elsewhere; train again, or write the "
@@ -81,6 +67,38 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     kept = metadata.pop(CHECKSUM)
     if kept != checksum(tensors, metadata):
         raise ValueError(f"{path} is damaged (its contents do not match its checksum): copy or make it again")
+    return metadata, tensors
+
+
+def read_whole(path: Path, most: int = LARGEST) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of any safetensors file, read into memory; nothing in them is checked.
+
+    The file is read once and is not mapped into memory: a file that is replaced, changed or cut short later changes
+    no tensor and does not end the process. That takes twice its size in memory for a moment.
+
+    Args:
+        path: a file.
+        most: bytes. A larger file is refused before it is read.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: not a safetensors file, more than `most` bytes, or a header of more than `LONGEST_HEADER`.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"{path} has {size:,} bytes: expected at most {most:,}")
+        # A file of another format can be large; its first bytes are enough to refuse it.
+        header = int.from_bytes(file.read(8).ljust(8, b"\xff"), "little")
+        if header > min(size - 8, LONGEST_HEADER):
+            raise ValueError(f"{path} is not a readable safetensors file: it does not begin with a header")
+        file.seek(0)
+        data = file.read(size)
+    try:
+        tensors = load(data)
+        metadata: dict[str, str] = json.loads(data[8 : 8 + header]).get("__metadata__") or {}
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
     return metadata, tensors
 
 

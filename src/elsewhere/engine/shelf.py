@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor
 
 from elsewhere.engine import index as building
@@ -20,7 +17,8 @@ from elsewhere.engine.index import Index, build_index
 from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.sound import fault
-from elsewhere.files import atomic_path, default_folder
+from elsewhere.files import default_folder
+from elsewhere.tensor_files import read_whole, save_tensors
 
 # Changes whenever the same images would give another index.
 VERSION = 5
@@ -70,9 +68,8 @@ class Shelf:
         made = build_index(_merged(keys, merge), told=told)
         try:
             _write(path, what, made)
-        except (OSError, SafetensorError) as error:
-            # On a full disk safetensors raises an error of its own, which is no OSError.
-            why = getattr(error, "strerror", None) or error
+        except OSError as error:
+            why = error.strerror or error
             warnings.warn(f"the index was not kept: {path} cannot be written ({why})", stacklevel=2)
         return made
 
@@ -106,51 +103,27 @@ def _merged(keys: WindowKeys, merge: bool) -> WindowKeys:
 
 def _write(path: Path, what: str, index: Index) -> None:
     held = {name: tensor.contiguous() for name, tensor in index.tensors().items()}
-    with atomic_path(path) as beside:
-        save_file(held, beside, {"what": what, "hash": _hash(held, what)})
+    save_tensors(path, held, {"what": what, "hash": _hash(held, what)})
 
 
 def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
     """The index in a file; None if there is no such file, or if it is not to be trusted."""
     try:
-        held, about = _loaded(path, MOST_BYTES * keys.places + 2**20)
+        about, held = read_whole(path, MOST_BYTES * keys.places + 2**20)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         warnings.warn(f"the kept index {path} cannot be read and is built again: {error.strerror}", stacklevel=3)
         return None
-    except Exception as error:  # whatever a library makes of a file that may hold anything
+    except ValueError as error:
         wrong: str | None = str(error)
     else:
-        if about.get("what") != what or about.get("hash") != _hash(held, what):
-            wrong = "its contents do not match its hash"
-        else:
-            wrong = fault(held, keys)
-            if wrong is None:
-                return Index.of_tensors(keys, held)
+        matches = about.get("what") == what and about.get("hash") == _hash(held, what)
+        wrong = fault(held, keys) if matches else "its contents do not match its hash"
+        if wrong is None:
+            return Index.of_tensors(keys, held)
     warnings.warn(f"the kept index {path} is damaged and is built again: {wrong}", stacklevel=3)
     return None
-
-
-def _loaded(path: Path, most: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file, read into memory.
-
-    A file that is mapped into memory may change after it was checked, and kills the process when it is cut short.
-
-    Raises:
-        ValueError: a file of more bytes than `most`.
-        OSError: a file that cannot be read.
-        SafetensorError: no file of this format.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise ValueError(f"it has {size} bytes, an index of these images has {most} at most")
-        content = file.read()
-    held = load(content)
-    # The header is JSON behind its length, which `load` has checked.
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return held, header.get("__metadata__") or {}
 
 
 def _hash(held: dict[str, Tensor], what: str) -> str:
