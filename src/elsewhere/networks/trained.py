@@ -218,7 +218,7 @@ def check_training_room(spec: NetworkSpec, batch: int) -> None:
         MemoryError: it does not fit.
         ValueError, ImportError: as `NetworkSpec.build`.
     """
-    weights = sum(parameter.numel() for parameter in spec.build("meta").parameters())
+    weights = sum(parameter.numel() for parameter in spec.build(shapes_only=True).parameters())
     width, depth = spec.options.get("width", 1), spec.options.get(DEPTHS[spec.kind], 1)
     needed, there = 4 * (5 * weights + 2 * depth * width * batch * math.prod(spec.size)), total_memory()
     if there is not None and needed > there:
