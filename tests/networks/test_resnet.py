@@ -90,7 +90,7 @@ def test_features_of_time_are_sines_and_cosines() -> None:
         ({"blocks": 0}, "blocks must be 1 or more, got 0"),
         ({"channels": 0}, "channels must be 1 or more"),
         ({"num_classes": -1}, "num_classes must be 0"),
-        ({"padding": "reflect"}, "padding must be one of zeros, circular, got 'reflect'"),
+        ({"padding": "reflect"}, "padding must be one of 'zeros', 'circular', got 'reflect'"),
     ],
 )
 def test_settings_without_sense_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
@@ -404,29 +405,43 @@ class WindowedMachine(SoftmaxMachine):
 
 
 class _Cache:
-    """Things that are worth keeping between calls, the least recently used dropped first beyond a number of bytes."""
+    """Things that are worth keeping between calls, the least recently used dropped first beyond a number of bytes.
+
+    Threads may share it. Two that ask for the same thing at once may both make it; one is kept. Copies begin empty, and
+    so does what another process receives: indexes have more tensors than a process can be sent file descriptors.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         self.things: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        # Held for moments only, never while something is made: a process may be forked by another thread then.
+        self._lock = RLock()
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[int]]:
+        return _Cache, (self.limit,)
 
     def get(self, key: Any, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
-        if key not in self.things:
-            # What is kept must serve outside inference mode as well.
-            with torch.inference_mode(False), torch.no_grad():
-                made = make()
-            self.make_room(size(made))
-            self.things[key] = (made, size(made))
-            self.used += size(made)
-        self.things.move_to_end(key)
-        kept: Made = self.things[key][0]
-        return kept
+        with self._lock:
+            if key in self.things:
+                self.things.move_to_end(key)
+                kept: Made = self.things[key][0]
+                return kept
+        # What is kept must serve outside inference mode as well.
+        with torch.inference_mode(False), torch.no_grad():
+            made = make()
+        with self._lock:
+            if key not in self.things:
+                self.make_room(size(made))
+                self.things[key] = (made, size(made))
+                self.used += size(made)
+        return made
 
     def make_room(self, wanted: int) -> None:
         """Drop what must be dropped for so many more bytes."""
-        while self.things and self.used + wanted > self.limit:
-            self.used -= self.things.popitem(last=False)[1][1]
+        with self._lock:
+            while self.things and self.used + wanted > self.limit:
+                self.used -= self.things.popitem(last=False)[1][1]
 
 
 def _check_engine(engine: Engine, device: torch.device) -> Engine:

@@ -13,7 +13,7 @@ from elsewhere.checks import check_type, seen
 from elsewhere.files import json_object
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.base import NetworkDenoiser
-from elsewhere.networks.diffusers_schedules import SCHEDULERS, check_settings, noise_levels
+from elsewhere.networks.diffusers_schedules import READ, SCHEDULERS, check_settings, noise_levels
 from elsewhere.networks.diffusers_weights import read_unet
 from elsewhere.optional import require
 from elsewhere.tensor_files import one_line
@@ -166,7 +166,9 @@ def read_diffusers(
         unet = read_unet(diffusers.UNet2DModel, home, config, variant)
     try:
         with torch_defaults():
-            scheduler = kind.from_config(settings)  # type: ignore[union-attr]
+            # Settings of samplers say nothing here, and a huge solver_order would take all memory.
+            read = {name: value for name, value in settings.items() if name in READ}
+            scheduler = kind.from_config(read)  # type: ignore[union-attr]
             network = DiffusersNetwork(unet, scheduler, folder.resolve().name)
     # A constructor of diffusers fails in any way on values that it does not expect.
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ READ = {
     "prediction_type",
     "variance_type",
     "timestep_type",
+    "sigma_min",
+    "sigma_max",
 }
 
 SAMPLING = {
@@ -58,8 +61,6 @@ SAMPLING = {
     "use_exponential_sigmas",
     "use_beta_sigmas",
     "use_lu_lambdas",
-    "sigma_min",
-    "sigma_max",
     "lambda_min_clipped",
     # The last step, and how steps are combined.
     "final_sigmas_type",
@@ -164,6 +165,9 @@ def _check_timesteps(settings: Mapping[str, Any], prediction: str) -> None:
     if betas is not None and (not isinstance(betas, (list, tuple, np.ndarray)) or len(betas) != count):
         length = f"{len(betas)} values" if hasattr(betas, "__len__") else _brief(betas)
         raise ValueError(f"trained_betas of the scheduler has {length}: expected num_train_timesteps={count}")
+    for beta in () if betas is None else betas:
+        if not isinstance(beta, Real) or isinstance(beta, bool):
+            raise ValueError(f"trained_betas of the scheduler has {_brief(beta)}: expected numbers")  # noqa: TRY004
     kind = settings.get("timestep_type", "discrete")
     # Only this scheduler has the setting, and with other predictions it goes on with discrete timesteps.
     euler = settings["_class_name"] == "EulerDiscreteScheduler"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from elsewhere.checks import checked
 
 Padding = Literal["zeros", "circular"]
 
@@ -56,9 +58,11 @@ class ResNet(nn.Module):
         padding: "zeros" lets the network feel the borders, "circular" makes it exactly equivariant.
 
     Raises:
+        TypeError: an argument of another kind.
         ValueError: a size below 1, num_classes below 0, or an unknown padding.
     """
 
+    @checked
     def __init__(
         self, channels: int, width: int = 64, blocks: int = 4, num_classes: int = 0, padding: Padding = "zeros"
     ) -> None:
@@ -68,8 +72,6 @@ class ResNet(nn.Module):
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         if num_classes < 0:
             raise ValueError(f"num_classes must be 0 (no classes) or more, got {num_classes}")
-        if padding not in get_args(Padding):
-            raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
         self.time = nn.Sequential(nn.Linear(TIME_FEATURES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
         self.label = nn.Embedding(num_classes + 1, EMBEDDING) if num_classes else None
         self.enter = nn.Conv2d(channels, width, 3, padding=1, padding_mode=padding)

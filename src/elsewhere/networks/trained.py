@@ -83,7 +83,7 @@ class NetworkSpec:
                     return ResNet(self.channels, num_classes=self.num_classes, **self.options)
                 return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
         except TypeError as error:
-            raise ValueError(f"bad options {self.options} for a {self.kind}: {error}") from error
+            raise ValueError(f"bad options for a {self.kind}: {error}") from error
 
     @checked
     def rebuild(self, weights: Mapping[str, Tensor]) -> nn.Module:

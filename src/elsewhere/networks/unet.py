@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from elsewhere.checks import checked
 from elsewhere.optional import require
 
 GROUPS = 8
+MOST_LEVELS = 15
+"""Every level but the first halves the image, and no image has more than 2^15 pixels on a side."""
 
 
 class UNet(nn.Module):
@@ -26,10 +29,12 @@ class UNet(nn.Module):
 
     Raises:
         ImportError: diffusers is not installed.
+        TypeError: an argument of another kind.
         ValueError: a size that cannot be halved often enough, no level, a number below 1, or widths that
             normalisation cannot divide into its groups.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -79,6 +84,8 @@ def _check(
 ) -> None:
     if not len(widths):
         raise ValueError("widths must name the feature maps of at least one level, got none")
+    if len(widths) > MOST_LEVELS:
+        raise ValueError(f"widths must have at most {MOST_LEVELS} levels, got {len(widths)}")
     least = min(widths)
     for name, value in (("channels", channels), ("every width", least), ("layers", layers)):
         if value < 1:
