@@ -84,6 +84,9 @@ def read_whole(path: Path, most: int = LARGEST) -> tuple[dict[str, str], dict[st
         OSError: the file cannot be read.
         ValueError: not a safetensors file, more than `most` bytes, or a header of more than `LONGEST_HEADER`.
     """
+    if path.exists() and not path.is_file():
+        # Opening a pipe would wait for whoever writes to it.
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:

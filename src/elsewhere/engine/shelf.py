@@ -116,13 +116,14 @@ def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
         warnings.warn(f"the kept index {path} cannot be read and is built again: {error.strerror}", stacklevel=3)
         return None
     except ValueError as error:
-        wrong: str | None = str(error)
+        wrong = str(error)
     else:
         matches = about.get("what") == what and about.get("hash") == _hash(held, what)
-        wrong = fault(held, keys) if matches else "its contents do not match its hash"
-        if wrong is None:
+        found = fault(held, keys) if matches else "its contents do not match its hash"
+        if found is None:
             return Index.of_tensors(keys, held)
-    warnings.warn(f"the kept index {path} is damaged and is built again: {wrong}", stacklevel=3)
+        wrong = f"{path}: {found}"
+    warnings.warn(f"a kept index is damaged and is built again: {wrong}", stacklevel=3)
     return None
 
 
