@@ -91,3 +91,8 @@ def test_control_characters_and_long_words_stay_on_one_short_line() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith(f"elsewhere {els.__version__} (")
+
+
+def test_the_argument_that_may_be_left_out_stands_in_one_pair_of_brackets() -> None:
+    usage = CliRunner().invoke(app, ["data", "--help"], prog_name="elsewhere").stdout.splitlines()[0]
+    assert usage == "Usage: elsewhere data [OPTIONS] [SOURCE]"

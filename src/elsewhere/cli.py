@@ -882,7 +882,7 @@ def data(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help="fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), hf:NAME; none lists the sets.",
             show_default=False,
         ),

@@ -1,6 +1,8 @@
+import warnings
+
 import numpy as np
 
-from elsewhere.analysis.figures import agreement_scatter, calibration_heat_map, window_curves
+from elsewhere.analysis.figures import agreement_scatter, calibration_heat_map, distance_histogram, window_curves
 from elsewhere.machines.locality import LocalitySchedule
 
 
@@ -50,3 +52,11 @@ def test_seeds_without_r_have_no_dot_and_no_title_says_closer_where_none_is_near
 def test_undefined_scores_are_gaps_of_the_heat_map():
     axes = calibration_heat_map(calibrated([[0.98, np.nan, 0.999], [0.8, 0.7, 0.6]])).axes[0]
     assert np.isnan(np.ma.filled(axes.collections[0].get_array(), np.nan)).sum() == 1
+
+
+def test_distances_that_are_all_0_have_an_axis_without_a_warning():
+    zero = np.zeros(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = distance_histogram(zero, zero, 0.0)
+    assert figure.axes[0].get_xlim() == (0, 1)

@@ -182,3 +182,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, plain):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OSError, match=r"cannot write the report .*report\.html: .*choose another place"):
         write_report({"few": plain}, tmp_path / "taken" / "report.html")
+
+
+def test_a_class_without_a_name_is_called_a_class(tmp_path, plain):
+    page = read(tmp_path, {"numbers": replace(plain, labels=("7",) * plain.seeds)})
+    assert "class 7" in page

@@ -116,12 +116,17 @@ def _columns(comparison: Comparison) -> list[dict[str, Any]]:
     return columns
 
 
+def _class(label: str) -> str:
+    """A class in words: a number alone, beside the number of a seed, could be anything."""
+    return f"class {label}" if label.isdecimal() else label
+
+
 def _section(title: str, comparison: Comparison) -> dict[str, Any]:
     columns = _columns(comparison)
     rows = [
         {
             "seed": seed,
-            "label": comparison.labels[seed] if comparison.labels else "",
+            "label": _class(comparison.labels[seed]) if comparison.labels else "",
             "cells": [
                 {
                     "src": data_uri(image_png(column["images"][seed])),
