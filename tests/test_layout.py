@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import elsewhere as els
 from elsewhere.layout import plain
 from elsewhere.machines import base
 from tests import public_calls as calls
@@ -119,6 +120,46 @@ def test_noise_levels_and_labels_may_lie_as_they_like(machines: dict[str, Callab
     for array in (sigma, label):
         array.flags.writeable = False
     hold(lambda sigma, label: [machines["ELS"](x, sigma, label)], sigma, label)
+
+
+def test_labels_of_any_integer_type_are_the_same_labels(machines: dict[str, Callable[..., Any]]) -> None:
+    x, machine = calls.numbers(2, calls.SHAPE, 2), machines["LS"]
+    right = machine(x, 1.0, [1, 0])
+    for dtype in ("int8", "uint8", "uint16", "uint32", "uint64", ">u2"):
+        assert same(machine(x, 1.0, np.array([1, 0], dtype)), right)
+    with pytest.raises(ValueError, match=r"label must be in 0\.\.1, got 2"):
+        machine(x, 1.0, np.array([1, 2], np.uint16))
+
+
+class Stubborn(Tensor):
+    """A subclass that, like those of some libraries, wraps what every function of torch returns."""
+
+
+def test_subclasses_of_tensors_and_arrays_are_read_as_what_they_hold(machines: dict[str, Callable[..., Any]]) -> None:
+    x = calls.numbers(2, calls.SHAPE, 2)
+    for machine in machines.values():
+        assert same(machine(x.as_subclass(Stubborn), 1.0), machine(x, 1.0))
+    held = x.numpy().view(type("Named", (np.ndarray,), {}))
+    assert same(machines["LS"](held, 1.0), machines["LS"](x, 1.0))
+
+
+def test_masked_arrays_are_refused_wherever_arrays_are_taken(machines: dict[str, Callable[..., Any]]) -> None:
+    x, machine, pixels = calls.numbers(2, calls.SHAPE, 2), machines["LS"], calls.training().images.numpy()
+    hidden = np.ma.masked_array(x.numpy(), x.numpy() > 0)
+    refused: dict[str, Callable[[], object]] = {
+        "x": lambda: machine(hidden, 1.0),
+        "sigma": lambda: machine(x, np.ma.masked_array([1.0, 2.0], [0, 1])),
+        "label": lambda: machine(x, 1.0, np.ma.masked_array([0, 1], [0, 1])),
+        "noise": lambda: els.sample(machine, hidden),
+        "mask": lambda: els.inpaint(machine, x, np.ma.masked_array(x[0, 0].numpy() > 0, x[0, 0].numpy() > 0)),
+        "images": lambda: els.ImageSet(np.ma.masked_array(pixels, pixels > 9)),
+        "labels": lambda: els.ImageSet(pixels, np.ma.masked_array(np.zeros(20, int), np.arange(20) > 3)),
+        "data": lambda: els.IdealScore(hidden),
+        "source": lambda: els.load_images(np.ma.masked_array(pixels, pixels > 9)),
+    }
+    for name, call in refused.items():
+        with pytest.raises(TypeError, match=rf"^{name} must not be a masked array, .*filled"):
+            call()
 
 
 @pytest.mark.parametrize("call", [calls.drawn, calls.scored, calls.compared, calls.calibrated, calls.explained])

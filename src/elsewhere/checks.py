@@ -291,16 +291,27 @@ def check_device(name: str, device: object) -> torch.device:
     return found
 
 
-def check_dense(name: str, tensor: torch.Tensor) -> None:
-    """Refuse tensors whose values do not lie in memory one by one, or never could.
+def check_dense(name: str, values: torch.Tensor | np.ndarray) -> None:
+    """Refuse tensors and arrays whose values cannot be read one by one.
 
     Raises:
-        TypeError: sparse, quantized, nested, or without values (on the device "meta").
-        MemoryError: a small tensor that is expanded beyond the memory of the machine.
+        TypeError: a sparse, quantized or nested tensor, one without values (on the device "meta"), or a masked array.
+        ValueError: a tensor inside of torch.func.vmap.
+        MemoryError: a small tensor or array that is expanded beyond the memory of the machine.
     """
+    if isinstance(values, np.ndarray):
+        if isinstance(values, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be a masked array, got {seen(values)}: fill it, as with .filled(0)")
+        check_room(name, values, values.nbytes)
+        return
     import torch
 
-    kind = None
+    tensor, kind = values, None
+    if _is_mapped(tensor):
+        raise ValueError(
+            f"{name} cannot be mapped (torch.func.vmap, vectorize=True): pass a batch of images; for Jacobians use "
+            "torch.func.jacrev"
+        )
     if tensor.layout != torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
     elif tensor.is_quantized:
@@ -331,6 +342,18 @@ def seen_text(value: object) -> str:
     except Exception:  # an integer of more digits than Python prints, or a faulty __repr__
         return "(too long to show)"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_mapped(tensor: torch.Tensor) -> bool:
+    """Whether a tensor stands for many of them, in torch.func.vmap or in the older one of torch.autograd."""
+    import torch
+
+    inside = torch._C._functorch
+    while inside.is_functorch_wrapped_tensor(tensor):
+        if inside.is_batchedtensor(tensor):
+            return True
+        tensor = inside.get_unwrapped(tensor)
+    return inside.is_legacy_batchedtensor(tensor)
 
 
 _SHORT = Repr()
@@ -462,7 +485,7 @@ def _accept_number(name: str, value: Any, kind: type, nan: bool) -> None:
 
 def _accept_array(name: str, value: Any, args: tuple[Any, ...]) -> None:
     _need(isinstance(value, np.ndarray))
-    check_room(name, value, value.nbytes)
+    check_dense(name, value)
     wanted = next(iter(get_args(args[1])), Any) if len(args) == 2 else Any
     if wanted is not Any and not np.issubdtype(value.dtype, wanted):
         raise TypeError(f"{name} must be an array of {wanted.__name__.rstrip('_')}, got {value.dtype}")

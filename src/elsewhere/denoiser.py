@@ -42,6 +42,7 @@ def check_images(x: object, argument: str = "x") -> Tensor:
     if isinstance(x, np.ndarray):
         if x.dtype.newbyteorder("=") not in (np.float32, np.float64, np.float16):
             raise TypeError(f"{argument} must be floating point, got {x.dtype}: images are floats in [-1, 1]")
+        check_dense(argument, x)
         x = plain(x)
     if not isinstance(x, Tensor):
         raise TypeError(f"{argument} must be a torch tensor or NumPy array, got {seen(x)}")
@@ -69,9 +70,10 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
         TypeError: not a number or array of numbers.
         ValueError: wrong length, zero, negative, NaN, infinite, or outside `schedules.SIGMAS`.
     """
+    sigma = _plain("sigma", sigma)
     try:
         # Float64: sigma^2 at 1e-3 still has all the digits that the softmax multiplies by 1e6.
-        given = _tensor("sigma", sigma)
+        given = _tensor(sigma)
         if given.dtype == torch.bool or given.dtype.is_complex:
             raise TypeError(f"dtype {given.dtype}")
         # From the number itself: a tensor made of it has lost digits to torch's default dtype.
@@ -99,8 +101,9 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
         return None
     if not num_classes:
         raise ValueError(f"label={seen_text(label)} was given but {owner} has no classes: leave label out")
+    given = _plain("label", label)
     try:
-        values = _tensor("label", label)
+        values = _tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"label must be an integer or an integer array, got {seen(label)}") from error
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
@@ -109,17 +112,23 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
         raise ValueError(
             f"label must be an integer or have one value for each of {count(batch, 'image')}, got {tuple(values.shape)}"
         )
-    outside = values[(values < 0) | (values >= num_classes)]
-    if outside.numel():
-        raise ValueError(f"label must be in 0..{num_classes - 1}, got {int(outside.flatten()[0])}")
+    for number in values.flatten().tolist():  # torch cannot compare all unsigned types
+        if not 0 <= number < num_classes:
+            raise ValueError(f"label must be in 0..{num_classes - 1}, got {number}")
     return values.to(torch.int64).expand(batch).contiguous()
 
 
-def _tensor(name: str, value: object) -> Tensor:
-    """Numbers as a contiguous tensor, on its own device or on the processor, whatever torch's default device is."""
-    if isinstance(value, Tensor):
-        check_dense(name, value)
-    return plain(value) if isinstance(value, Tensor | np.ndarray) else torch.as_tensor(value, device="cpu")
+def _plain(name: str, value: object) -> object:
+    """The value, arrays and tensors contiguous."""
+    if not isinstance(value, Tensor | np.ndarray):
+        return value
+    check_dense(name, value)
+    return plain(value)
+
+
+def _tensor(value: Any) -> Tensor:
+    """As a tensor: of numbers on the processor, whatever torch's default device is."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
 
 
 def check_request(

@@ -101,8 +101,7 @@ def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
     """The mask as bool (1 or B, 1, H, W) on the device of the images."""
     if not isinstance(mask, Tensor | np.ndarray) or mask.dtype not in (torch.bool, np.bool_):
         raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen(mask)}")
-    if isinstance(mask, Tensor):
-        check_dense("mask", mask)
+    check_dense("mask", mask)
     mask = plain(mask)
     batch, _, height, width = images.shape
     if tuple(mask.shape) not in ((height, width), (batch, 1, height, width)):

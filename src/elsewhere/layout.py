@@ -23,6 +23,8 @@ def plain(values: Tensor | np.ndarray) -> Tensor:
         # torch warns about memory that is write-protected, and refuses negative strides and foreign byte orders.
         native = np.require(values, values.dtype.newbyteorder("="), ["C", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
         return torch.from_numpy(native)
+    if type(values) is not Tensor:  # subclasses can change what every function of torch returns
+        values = values.as_subclass(Tensor)
     # Conjugated and negated views are marked as such, and their memory holds other numbers.
     return values.resolve_conj().resolve_neg().contiguous()
 

@@ -56,11 +56,11 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (pixels(8, 8), ValueError, "source must be (N, H, W)"),
     (pixels(0, 8, 8), ValueError, "no empty axis"),
     (pixels(2, 3, 8, 3), ValueError, "can be read as (N, C, H, W) and as (N, H, W, C)"),
-    (torch.empty(2, 1, 8, 8, device="meta"), TypeError, "dense tensor with values"),
-    (torch.zeros(2, 1, 8, 8).to_sparse(), TypeError, "dense tensor with values"),
+    (torch.empty(2, 1, 8, 8, device="meta"), TypeError, "dense tensor, got one that is"),
+    (torch.zeros(2, 1, 8, 8).to_sparse(), TypeError, "dense tensor, got one that is"),
     (torch.zeros(2, 1, 8, 8, dtype=torch.complex64), TypeError, "source is complex64"),
     (np.array([None, pixels(2, 2)], dtype=object), TypeError, "np.stack"),
-    (np.ma.masked_equal(pixels(2, 8, 8), 3), TypeError, "masked array"),
+    (np.ma.masked_equal(pixels(2, 8, 8), 3), TypeError, "must not be a masked array"),
     ([pixels(8, 8), pixels(8, 8)], TypeError, "np.stack"),
 ]
 

@@ -236,11 +236,30 @@ def test_functions_of_torch_func_that_need_one_derivative(name: str) -> None:
         (lambda D, x: torch.func.jvp(lambda x: D(x, 0.5), (x,), (x,)), "IdealScore.* forward mode"),
         (lambda D, x: torch.autograd.functional.hessian(lambda x: D(x, 0.5).sum(), x), "second derivatives"),
         (lambda D, x: torch.func.hessian(lambda x: D(x, 0.5).sum())(x), "forward mode|cannot be mapped"),
+        (lambda D, x: torch.func.vmap(lambda x: D(x[None], 0.5))(x), "x cannot be mapped .* pass a batch"),
+        (lambda D, x: torch.func.vmap(torch.func.grad(lambda x: D(x[None], 0.5).sum()))(x), "x cannot be mapped"),
+        (lambda D, x: torch.func.vmap(lambda s: D(x, s))(torch.ones(2)), "sigma cannot be mapped"),
+        (
+            lambda D, x: torch.autograd.functional.jacobian(lambda x: D(x, 0.5)[0, 0, 0], x, vectorize=True),
+            "the gradient cannot be mapped .*jacrev",
+        ),
         (lambda D, x: els.explain(D, x.clone().requires_grad_(), 0.5), r"x requires gradients, .*x.detach\(\)"),
         (lambda D, x: els.compare({"IS": D}, D, x.clone().requires_grad_()), "noise requires gradients, but compare"),
         (lambda D, x: els.IdealScore(x.clone().requires_grad_().clamp(-1, 1)), "data requires gradients"),
     ],
-    ids=["sigma", "forward mode", "second derivatives", "torch.func.hessian", "explain", "compare", "data"],
+    ids=[
+        "sigma",
+        "forward mode",
+        "second derivatives",
+        "torch.func.hessian",
+        "vmap",
+        "vmap of grad",
+        "vmap over sigma",
+        "vectorize",
+        "explain",
+        "compare",
+        "data",
+    ],
 )
 def test_derivatives_that_are_not_there_are_refused(
     call: Callable[[SoftmaxMachine, torch.Tensor], object], message: str

@@ -56,6 +56,7 @@ class ImageSet:
         for name in ("images", "labels"):
             value = getattr(self, name)
             if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+                check_dense(name, value)
                 object.__setattr__(self, name, plain(value.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
             raise TypeError(
@@ -64,6 +65,7 @@ class ImageSet:
         check_dense("images", self.images)
         check_type("name", self.name, str)
         check_type("classes", self.classes, Sequence[str])
+        object.__setattr__(self, "classes", tuple(self.classes))
         check_type("left_out", self.left_out, Mapping[str, int])
         if self.images.ndim != 4 or 0 in self.images.shape:
             raise ValueError(
@@ -75,7 +77,10 @@ class ImageSet:
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
-            raise TypeError(f"labels must be an integer tensor, got {seen(self.labels)}")
+            raise TypeError(
+                f"labels must be an integer tensor, got {seen(self.labels)}: "
+                "give class numbers 0, 1, 2, ..., as in torch.tensor(numbers)"
+            )
         check_dense("labels", self.labels)
         if self.labels.dtype.is_floating_point or self.labels.dtype.is_complex or self.labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {self.labels.dtype}")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elsewhere.checks import check_dense
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
 from elsewhere.data.folders import load_folder
 from elsewhere.data.hands import NAME as HANDS
@@ -23,6 +24,7 @@ from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture
 from elsewhere.data.request import BEYOND, Request, make_request
+from elsewhere.layout import plain
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -130,15 +132,13 @@ def _in_memory(source: NDArray[Any] | Tensor) -> NDArray[Any]:
     """Images in memory as an array.
 
     Raises:
-        TypeError: a tensor or array whose numbers are not simply there.
+        TypeError: a tensor or array whose values cannot be read.
         ValueError: a tensor that may be one colour image.
+        MemoryError: expanded beyond the memory of the machine.
     """
-    if isinstance(source, np.ma.MaskedArray):
-        raise TypeError("source is a masked array, whose hidden values have no colour: fill them, array.filled(0)")
+    check_dense("source", source)
     if isinstance(source, np.ndarray):
         return source
-    if source.layout != torch.strided or source.is_meta or source.is_quantized:
-        raise TypeError(f"source must be a dense tensor with values, got {source.layout} on {source.device}")
     if source.ndim == 3 and source.shape[0] == 3:
         raise ValueError(
             f"source has shape {tuple(source.shape)}, which can be one colour image (C, H, W) or three gray ones: "
@@ -146,7 +146,7 @@ def _in_memory(source: NDArray[Any] | Tensor) -> NDArray[Any]:
         )
     if source.dtype.is_floating_point and source.dtype not in (torch.float16, torch.float32, torch.float64):
         source = source.float()  # NumPy has no bfloat16
-    return source.detach().cpu().resolve_conj().resolve_neg().numpy()
+    return plain(source.detach().cpu()).numpy()
 
 
 def _embedded(name: str, request: Request) -> ImageSet:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_dense
 from elsewhere.engine import SamePlace, SharedKeys
 from elsewhere.engine.derivative import Part, parts_of, pull_back
 from elsewhere.gradients import no_forward_mode
@@ -49,6 +50,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
+        check_dense("the gradient", gradient)
         return _gradient(gradient, x.detach(), machine, sigma, label)
 
     @staticmethod
