@@ -134,8 +134,8 @@ def test_subfolders_called_like_splits_are_splits(classes: bool, tmp_path: Path)
         assert data.classes == (("cats",) if classes else ())
         assert data.name == tmp_path.name
     assert torch.equal(load_images(tmp_path).images, load_images(tmp_path, split="train").images)
-    with refused(ValueError, tmp_path, "no split 'valid'", "test, train, val"):
-        load_images(tmp_path, split="valid")
+    with refused(ValueError, tmp_path, "no split 'extra'", "test, train, val"):
+        load_images(tmp_path, split="extra")
 
 
 def test_train_beside_another_class_is_a_class(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_a_split_is_chosen_by_its_name_or_else_by_its_kind() -> None:
     assert choose_split(["test", "train"], "train", "here") == "train"
     assert choose_split(["Testing", "Training"], "test", "here") == "Testing"
     assert choose_split(["eval", "evaluation"], "evaluation", "here") == "evaluation"
+    assert choose_split(["train", "Validation"], "validation", "here") == "Validation"
+    assert choose_split(["train", "valid"], "validation", "here") == "valid"
+    assert choose_split(["TrainA", "trainB"], "trainA", "here") == "TrainA"
     with refused(ValueError, "here has several splits of the kind 'train'", "trainA, trainB"):
         choose_split(["trainA", "trainB"], "train", "here")
     with refused(ValueError, "here has no split 'val'", "train, test", "--split"):
@@ -114,3 +117,48 @@ def test_a_folder_around_the_folder_of_classes_is_refused(tmp_path: Path) -> Non
     with refused(ValueError, f"give {tmp_path / 'photos'} instead"):
         load_images(tmp_path)
     assert load_images(tmp_path / "photos").classes == ("cats", "dogs")
+
+
+def test_of_folders_within_folders_the_innermost_with_several_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "data/set/photos/cats", "data/set/photos/dogs")
+    with refused(ValueError, f"give {tmp_path / 'data' / 'set' / 'photos'} instead"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [("images", "masks"), ("JPEGImages", "SegmentationClass"), ("img", "gt"), ("input", "Target"), ("image", "label")],
+)
+@pytest.mark.parametrize("above", [".", "set"])
+def test_folders_of_annotations_beside_the_images_are_refused(
+    images: str, annotations: str, above: str, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path, f"{above}/{images}", f"{above}/{annotations}") / above
+    with refused(ValueError, folder, f"annotations ({annotations})", f"such as {folder / images}"):
+        load_images(tmp_path)
+    assert len(load_images(folder / images)) == 1
+
+
+@pytest.mark.parametrize("above", ["", "benign"])
+def test_masks_beside_the_images_by_the_names_of_files_are_refused(above: str, tmp_path: Path) -> None:
+    for name in ("a (1).png", "b.png", "b_mask.png"):
+        write_picture(tmp_path / above / name, pixels(6, 6))
+    with refused(ValueError, tmp_path / above, "annotations (b, b_mask)", "a folder of their own"):
+        load_images(tmp_path)
+    (tmp_path / above / "b.png").unlink()  # then the name may say what the picture shows
+    assert len(load_images(tmp_path)) == 2
+
+
+def test_classes_may_be_called_like_annotations(tmp_path: Path) -> None:
+    fill(tmp_path, "masks", "gloves", "labels")
+    assert load_images(tmp_path).classes == ("gloves", "labels", "masks")
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("set.zip", "unpack it"), ("train-0.parquet", "give hf:")])
+def test_a_folder_with_packed_images_says_how_to_read_them(name: str, remedy: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"?")
+    with refused(ValueError, tmp_path, name, remedy):
+        load_images(tmp_path)
+    if name.endswith("zip"):
+        with refused(ValueError, "is an archive", "unpack it"):
+            load_images(tmp_path / name)

@@ -12,11 +12,20 @@ import torch
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import Request
-from elsewhere.data.splits import choose_split, is_plain, kind_of, of_split, several
+from elsewhere.data.splits import (
+    annotated,
+    annotations_among,
+    choose_split,
+    is_plain,
+    kind_of,
+    of_split,
+    several,
+)
 
 SYSTEM = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".directory", "@eadir"})
 """What systems put into any folder: neither read nor counted."""
 DEEPEST = 100
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 
 
 def load_folder(folder: Path, request: Request) -> ImageSet:
@@ -28,7 +37,7 @@ def load_folder(folder: Path, request: Request) -> ImageSet:
 
     Raises:
         ValueError: no images, images beside classes, a class without images, splits that are mixed with classes,
-            several sizes, an unreadable file.
+            masks or other annotations beside the images, several sizes, an unreadable file.
     """
     name = folder.resolve().name
     tree = _Walk(folder).tree
@@ -167,6 +176,7 @@ def _refuse_mixed(folder: Path, branches: list[_Tree]) -> None:
 def _list(tree: _Tree) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """The files, their labels, and the names of the classes (none for a flat folder)."""
     folder, filled = tree.path, tree.filled()
+    _refuse_annotation_folders(tree)
     if tree.own and filled:
         raise ValueError(
             f"{folder} has images of its own ({tree.own[0].name}) beside the class {filled[0].path.name}: "
@@ -174,6 +184,7 @@ def _list(tree: _Tree) -> tuple[list[Path], list[int], tuple[str, ...]]:
         )
     if tree.own:
         _refuse_split_names(tree.own)
+        _refuse_annotated_files(tree)
         return tree.own, [], ()
     if not filled:
         raise ValueError(_nothing(folder))
@@ -183,11 +194,13 @@ def _list(tree: _Tree) -> tuple[list[Path], list[int], tuple[str, ...]]:
                 f"{branch.path} has no images, though subfolders of {folder} are classes: fill or remove it"
             )
         _refuse_splits_within(branch)
-    if len(filled) == 1 and not filled[0].own and len(filled[0].filled()) > 1:
-        raise ValueError(
-            f"{folder} holds one folder, whose subfolders could be the classes: give {filled[0].path} instead"
-        )
+    inner = tree
+    while not inner.own and len(inner.filled()) == 1:
+        inner = inner.filled()[0]
+    if inner is not tree and len(inner.filled()) > 1:
+        raise ValueError(f"{folder} holds one folder, whose subfolders could be the classes: give {inner.path} instead")
     _refuse_split_names(tree.pictures())
+    _refuse_annotated_files(tree)
     labels = [label for label, branch in enumerate(filled) for _ in branch.pictures()]
     return tree.pictures(), labels, tuple(branch.path.name for branch in filled)
 
@@ -202,6 +215,32 @@ def _refuse_splits_within(tree: _Tree) -> None:
         _refuse_splits_within(branch)
 
 
+def _refuse_annotation_folders(tree: _Tree) -> None:
+    """Folders of masks or labels beside the images, at any depth, which would be trained on as a class of their own."""
+    filled = tree.filled()
+    found = annotations_among([branch.path.name for branch in filled])
+    if found:
+        images = next(branch.path for branch in filled if branch.path.name not in found)
+        raise ValueError(
+            f"{tree.path} seems to hold images and their annotations ({', '.join(found)}), not classes: "
+            f"give the folder of the images, such as {images}, or rename them if they are classes"
+        )
+    for branch in filled:
+        _refuse_annotation_folders(branch)
+
+
+def _refuse_annotated_files(tree: _Tree) -> None:
+    """Masks beside the images in one folder, told apart by the names of the files: a.png, a_mask.png."""
+    pair = annotated([path.stem for path in tree.own])
+    if pair:
+        raise ValueError(
+            f"{tree.path} seems to hold images and their annotations ({pair[0]}, {pair[1]}): "
+            "put the images into a folder of their own and give that folder"
+        )
+    for branch in tree.branches:
+        _refuse_annotated_files(branch)
+
+
 def _refuse_split_names(files: list[Path]) -> None:
     """Splits told apart by the names of the files: train_0.png, test_0.png."""
     if all(kind_of(path.stem) for path in files) and several([path.stem for path in files]):
@@ -214,6 +253,11 @@ def _refuse_split_names(files: list[Path]) -> None:
 def _nothing(folder: Path) -> str:
     found = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
     listing = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    packed = next((name for name in found if name.lower().endswith(ARCHIVES)), None)
+    if packed is not None:
+        return f"{folder} has no images, but {packed}: unpack it first"
+    if any(name.endswith((".parquet", ".arrow")) for name in found):
+        return f"{folder} has no images, but tables ({found[0]}): give hf:{folder}, which reads them"
     return (
         f"{folder} has no images: found {listing or 'nothing'}, "
         "expected files such as .png, .jpg or .tif, in it or in one subfolder a class"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_dense
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
-from elsewhere.data.folders import load_folder
+from elsewhere.data.folders import ARCHIVES, load_folder
 from elsewhere.data.hands import NAME as HANDS
 from elsewhere.data.hands import is_hands, load_hands
 from elsewhere.data.hub import PREFIX, is_saved, load_hub, load_saved
@@ -171,6 +171,8 @@ def _load_file(path: Path, request: Request) -> ImageSet:
         return load_npy(path, request)
     if suffix == ".npz":
         return load_npz(path, request)
+    if path.name.lower().endswith(ARCHIVES):
+        raise ValueError(f"{path} is an archive, which is not read: unpack it and give the folder")
     if suffix in (".gz", ".idx") or "ubyte" in path.name:
         return load_idx(path, request)
     raise ValueError(f"{path} is of an unknown kind: give a folder of images, .npy, .npz, or IDX (.idx, -ubyte, .gz)")

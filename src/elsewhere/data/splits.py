@@ -1,4 +1,4 @@
-"""Names that say which split of a dataset something is: train, Testing, val2017, ..."""
+"""What names say of pictures: the split of a dataset (train, Testing, val2017, ...), or that they are annotations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 WORDS = {
     "train": "train training trn",
-    "test": "test testing tst pred predict prediction inference",
-    "val": "val valid validation validate dev devel development eval evaluation holdout",
+    "test": "test testing tst pred predict prediction inference query gallery",
+    "val": "val valid validation validate vld dev devel development eval evaluation holdout",
     "unlabeled": "unlabeled unlabelled",
 }
 KIND = {word: kind for kind, words in WORDS.items() for word in words.split()}
+PICTURES = frozenset(["image", "images", "img", "imgs", "jpegimages", "input", "inputs", "photos", "pictures"])
+MASKS = frozenset(["mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "segmentationobject"])
+LABELS = frozenset(["label", "labels", "annotation", "annotations", "gt", "groundtruth", "target", "targets", "depth"])
+ANNOTATIONS = MASKS | LABELS
 FILLERS = frozenset(["set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "pictures", "photos"])
 
 
@@ -24,6 +28,27 @@ def is_plain(name: str) -> bool:
     """Whether a name says its split and nothing else: `Train`, `test_set`, `val2017`, but not `bullet train`."""
     words = [word for word in _words(name) if word not in FILLERS and len(word) > 1]
     return len(words) == 1 and words[0] in KIND
+
+
+def annotations_among(names: Sequence[str]) -> list[str]:
+    """Which of the names of folders side by side are those of masks or labels for the images in another of them.
+
+    For example `masks` beside `images`. None where no name is that of a folder of images: then they may be classes.
+    """
+    words = {name: set(_words(name)) for name in names}
+    if not any(found & PICTURES for found in words.values()):
+        return []
+    return [name for name, found in words.items() if found & ANNOTATIONS and not found & PICTURES]
+
+
+def annotated(names: Sequence[str]) -> tuple[str, str] | None:
+    """A picture and its annotation among the names of files side by side, without suffixes: a, a_mask; or None."""
+    known = set(names)
+    for name in names:
+        parts = re.fullmatch(r"(.+?)[-_. ](\w+)", name)
+        if parts and parts[2].lower() in ANNOTATIONS and parts[1] in known:
+            return parts[1], name
+    return None
 
 
 def several(names: Sequence[str]) -> bool:
@@ -39,7 +64,8 @@ def choose_split(names: Sequence[str], split: str, source: str) -> str:
     """
     if split in names:
         return split
-    same = [name for name in names if kind_of(name) == split]
+    same = [name for name in names if name.lower() == split.lower()]
+    same = same or [name for name in names if kind_of(name) == KIND.get(split.lower(), split)]
     if len(same) == 1:
         return same[0]
     problem = f"several splits of the kind {split!r}" if same else f"no split {split!r}"
