@@ -7,6 +7,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -88,6 +89,12 @@ def test_every_public_name_is_there() -> None:
     assert set(els.__all__) <= set(dir(els))
     with pytest.raises(AttributeError, match="no attribute 'load_image'"):
         els.load_image  # noqa: B018
+
+
+def test_the_parts_of_the_package_are_there_without_an_import_of_their_own() -> None:
+    """The pages say `els.testing.check_denoiser`; that must not depend on what was used before."""
+    code = "import elsewhere as els; print(els.testing.check_denoiser, els.analysis.regions, els.networks.save_network)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_names_of_the_contract() -> None:

@@ -52,6 +52,14 @@ def test_the_trajectory_is_kept_only_on_request() -> None:
     assert torch.equal(run.states[-1], run.images)
 
 
+def test_what_a_run_says_of_itself_is_short() -> None:
+    noise = els.make_noise(2, (3, 4, 5))
+    run = els.sample(lambda x, sigma, label=None: 0 * x, noise, els.schedules.karras(3, 0.1, 10.0), keep=True)
+    assert repr(run) == ("Run(images of shape (2, 3, 4, 5), 4 noise levels from 10 to 0, states and predictions kept)")
+    settled = els.settle(lambda x, sigma, label=None: x, run.images)
+    assert repr(settled) == "Settled(images of shape (2, 3, 4, 5), 100.0% of the pixels at rest, rounds=1)"
+
+
 def test_a_seed_gives_the_same_images_bit_for_bit() -> None:
     data = els.load_images("fashion-mini", 20)
     machine = els.EquivariantLocalScore(data, 5)

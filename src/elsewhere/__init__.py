@@ -7,7 +7,14 @@ __version__ = "0.1.0"
 # As in `typing`, which takes a tenth of the time that `elsewhere --help` needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from elsewhere import analysis as analysis
+    from elsewhere import anomalies as anomalies
+    from elsewhere import data as data
+    from elsewhere import machines as machines
+    from elsewhere import morphogenesis as morphogenesis
+    from elsewhere import networks as networks
     from elsewhere import schedules as schedules
+    from elsewhere import testing as testing
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
@@ -43,6 +50,8 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+_MODULES = ("analysis", "anomalies", "data", "machines", "morphogenesis", "networks", "schedules", "testing")
+
 __all__ = sorted([*_HOME, "schedules"])
 
 if not TYPE_CHECKING:
@@ -50,11 +59,11 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name == "schedules":
-            return import_module("elsewhere.schedules")
+        if name in _MODULES:
+            return import_module(f"elsewhere.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'elsewhere' has no attribute {name!r}")
         return getattr(import_module(f"elsewhere.{_HOME[name]}"), name)
 
     def __dir__() -> list[str]:
-        return sorted([*globals(), *__all__])
+        return sorted({*globals(), *__all__, *_MODULES})

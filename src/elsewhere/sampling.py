@@ -38,6 +38,15 @@ class Run:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def __repr__(self) -> str:
+        levels = (
+            f", {len(self.sigmas)} noise levels from {self.sigmas[0]:.4g} to {self.sigmas[-1]:.4g}"
+            if self.sigmas
+            else ""
+        )
+        kept = ", states and predictions kept" if self.states else ""
+        return f"Run(images of shape {tuple(self.images.shape)}{levels}{kept})"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -144,6 +153,10 @@ class Settled:
     images: Tensor
     share: Tensor
     rounds: int
+
+    def __repr__(self) -> str:
+        share = f"{float(self.share.detach().double().mean()):.1%} of the pixels"
+        return f"Settled(images of shape {tuple(self.images.shape)}, {share} at rest, rounds={self.rounds})"
 
 
 @checked

@@ -41,6 +41,14 @@ def test_a_set_says_what_it_holds() -> None:
     assert torch.equal(data.scaled(), to_unit(data.images))
 
 
+def test_what_a_set_says_of_itself_is_short() -> None:
+    colour = ImageSet(torch.zeros(3, 3, 8, 6, dtype=torch.uint8), torch.tensor([0, 1, 1]), "toys")
+    assert repr(colour) == "ImageSet('toys', 3 images of 8x6 colour pixels, 2 classes)"
+    gray = ImageSet(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+    assert repr(gray) == "ImageSet('images', 1 image of 8x8 gray pixels)"
+    assert repr(colour.take(2)).startswith("ImageSet('toys', only the first 2 of 3 images of 8x6")
+
+
 def test_taking_some_keeps_the_first_and_all_that_belongs_to_them() -> None:
     data = toy_set([0, 2, 0, 1])
     some = data.take(2)

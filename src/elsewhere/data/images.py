@@ -14,7 +14,7 @@ from elsewhere.checks import check_dense, check_type, check_whole, checked, seen
 from elsewhere.data.request import BEYOND
 from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
-from elsewhere.phrases import part_of
+from elsewhere.phrases import count, part_of
 
 CONVERT = "load_images(array) takes bool, uint8 and floats in all usual layouts"
 
@@ -96,6 +96,11 @@ class ImageSet:
                 f"classes must name every label, got {len(self.classes)} names and the label {int(numbers.max())}: "
                 "give a name for each, or none"
             )
+
+    def __repr__(self) -> str:
+        colours, (_, height, width) = "gray" if self.shape[0] == 1 else "colour", self.shape
+        classes = f", {count(self.num_classes, 'class', 'classes')}" if self.num_classes else ""
+        return f"ImageSet({self.name!r}, {self.amount} of {height}x{width} {colours} pixels{classes})"
 
     def __len__(self) -> int:
         return len(self.images)
