@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from elsewhere.data import ImageSet, load_images
 from elsewhere.data.arrays import to_bytes
 from elsewhere.data.pixels import DARKEST, read_picture
+from elsewhere.data.request import Request
 from elsewhere.results import save_images
 from tests.data.toys import pixels, refused, write_picture
 
@@ -38,11 +39,13 @@ def tiff(values: NDArray[Any], bits: int, photometric: int, sample_format: int =
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels
 
 
-def png(rows: NDArray[Any], colour_type: int, width: int) -> bytes:
-    """A PNG of 16 bits."""
-    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
+def png(rows: NDArray[Any], colour_type: int, width: int, bits: int = 16, transparent: bytes = b"") -> bytes:
+    """A PNG of so many bits; `transparent` is the content of the chunk that names one transparent value."""
+    packs = [row.astype(">u2").tobytes() if bits == 16 else packed(row[None], bits) for row in rows]
+    lines = b"".join(b"\0" + row for row in packs)
     chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, len(rows), 16, colour_type, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)),
+        *([(b"tRNS", transparent)] if transparent else []),
         (b"IDAT", zlib.compress(lines)),
         (b"IEND", b""),
     ]
@@ -89,6 +92,59 @@ def test_gray_with_alpha_of_16_bits_stays_gray(tmp_path: Path) -> None:
     expected = RAMP.copy()
     expected[0, 0] = 255
     np.testing.assert_array_equal(images[0], expected[None])
+
+
+def test_signed_pixels_of_8_bits_need_a_range(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(RAMP - 128 & 255, 8, BLACK_IS_ZERO, 2))
+    with refused(ValueError, tmp_path / "a.tif", "with signs", "value_range=(black, white)"):
+        load_images(tmp_path)
+    images = load_images(tmp_path, value_range=(-128, 127)).images
+    np.testing.assert_array_equal(images[0, 0], RAMP)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_value_of_gray_is_white_at_any_depth(bits: int) -> None:
+    levels = (np.arange(16) * (2**bits - 1) // 15)[None].repeat(2, 0)
+    clear = levels[0, 8]
+    expected = np.rint(levels * 255 / (2**bits - 1))
+    expected[levels == clear] = 255
+    picture = read_picture(png(levels, 0, 16, bits, struct.pack(">H", clear)), "a.png")
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_the_transparent_colour_of_16_bits_is_white() -> None:
+    grays = np.arange(16)[None].repeat(3, 1) * 4097
+    picture = read_picture(png(grays, 2, 16, 16, struct.pack(">HHH", 4097, 4097, 4097)), "a.png")
+    assert np.asarray(picture)[0, :3, 0].tolist() == [0, 255, 32]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_range_that_is_given_counts_the_numbers_in_the_file(bits: int) -> None:
+    top = 2**bits - 1
+    levels = (np.arange(16) * top // 15)[None].repeat(2, 0)
+    for photometric in (BLACK_IS_ZERO, WHITE_IS_ZERO):
+        picture = read_picture(tiff(levels, bits, photometric), "a.tif", Request(value_range=(0, top)))
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(levels * 255 / top))
+
+
+def test_files_of_black_and_white_need_no_range_beside_others(tmp_path: Path) -> None:
+    values = pixels(6, 6) % 2
+    write_picture(tmp_path / "0.png", values)
+    write_picture(tmp_path / "1.png", values.astype(bool))
+    images = load_images(tmp_path, value_range=(0, 1)).images
+    np.testing.assert_array_equal(images[:, 0], np.stack([values, values]) * 255)
+
+
+def test_values_that_would_be_rounded_to_black_are_refused(tmp_path: Path) -> None:
+    masks = (pixels(2, 6, 6) % 4).astype(np.uint16)
+    write_picture(tmp_path / "masks" / "0.png", masks[0])
+    with refused(ValueError, "largest value is 3 of 65535", "such as (0, 3)"):
+        load_images(tmp_path / "masks")
+    np.testing.assert_array_equal(load_images(tmp_path / "masks", value_range=(0, 3)).images[:, 0], masks[:1] * 85)
+    for dark in (masks / 1e4, masks.astype(np.float32) / 1e6):
+        with refused(ValueError, "of 255, so that all images would be nearly black"):
+            load_images(dark)
+    assert load_images(np.zeros((2, 6, 6))).images.max() == 0
 
 
 @pytest.mark.parametrize("top", [1, 5, DARKEST])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.data.images import ImageSet, check_labels
-from elsewhere.data.pixels import Bytes, check_finite, conform, rescale, rounding
+from elsewhere.data.pixels import Bytes, check_brightness, check_finite, conform, rescale, rounding
 from elsewhere.data.request import IGNORE, Request
 from elsewhere.data.splits import KIND, choose_split, of_split
 from elsewhere.data.streams import check_declared, naming, read_exactly
@@ -151,7 +151,8 @@ def to_bytes(array: NDArray[Any], name: str, value_range: tuple[float, float] | 
         array, value_range = array.view(np.uint8), value_range or (0, 1)
     if value_range is None:
         _check_dtype(array.dtype, name, value_range)
-        value_range = _float_range(array, name)
+        black, white = value_range = _float_range(array, name)
+        check_brightness(((float(array.max()) - black) * 255 / (white - black), 255.0), None, name)
     return rescale(array, value_range, name)
 
 

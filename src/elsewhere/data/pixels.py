@@ -28,8 +28,14 @@ DARKEST = 16
 ROUNDING = 2e-6
 """Of the range: by how much 32-bit floats may lie outside it after a few operations."""
 
+BRIGHTEST = "brightest"
+"""Key of `Image.info`: the largest value of a picture and the value of white, both less black, before both were scaled
+to bytes: values far below white are rounded to zero."""
+
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
-WHITE_IS_ZERO, UNSIGNED = 0, 1
+WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
+TRANSPARENCY = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
+"""Packing of the pixels in a PNG to the factor by which Pillow scales the pixels, but not the transparent value."""
 
 
 @cache
@@ -66,16 +72,22 @@ def read_picture(file: Path | bytes, name: str, request: Request | None = None) 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=decoders()) as picture:
             declared, gray = _declared_range(picture), _is_wide_gray(picture)
+            signed, reversed_ = _tag(picture, SAMPLE_FORMAT) == SIGNED, _tag(picture, PHOTOMETRIC) == WHITE_IS_ZERO
+            _scale_transparency(picture)
             upright = ImageOps.exif_transpose(picture)
             # The further images of an MPO are previews.
             if picture.format != "MPO" and getattr(picture, "is_animated", False):
                 request.left_out["files with further frames"] += 1
+    if upright.mode == "L" and signed:
+        upright = Image.fromarray(np.asarray(upright).view(np.int8).astype(np.int32))
     if upright.mode == "F" or upright.mode.startswith("I"):
         return _from_wide(upright, request.value_range or declared, name)
     result = opaque(upright, name)
     if gray:
         result = result.convert("L")
-    if request.value_range not in (None, (0, 255)):
+    # Files of black and white declare both, as arrays of bool do.
+    if request.value_range is not None and upright.mode != "1":
+        result = ImageOps.invert(result) if reversed_ and result.mode == "L" else result
         result = Image.fromarray(rescale(np.asarray(result), request.value_range, name))
     return result
 
@@ -158,10 +170,11 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
     """
     store = None
     first = ""
-    brightest = 0
+    brightest = 0.0, 255.0
     for index, (name, picture) in enumerate(pictures):
-        if brightest <= DARKEST:
-            brightest = max(brightest, int(np.max(picture.getextrema())))
+        if not _is_bright(brightest):
+            found = picture.info.get(BRIGHTEST) or (float(np.max(picture.getextrema())), 255.0)
+            brightest = max(brightest, found, key=lambda pair: pair[0] / pair[1])
         if store is None:
             height, width = request.size or (picture.height, picture.width)
             gray = picture.mode == "L" if request.gray is None else request.gray
@@ -180,7 +193,7 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
             store = np.repeat(store, 3, axis=1)
         store[index] = planes  # gray spreads over three channels
     assert store is not None
-    _check_brightness(brightest, request, first if count == 1 else f"{first} and {count - 1} more")
+    check_brightness(brightest, request.value_range, first if count == 1 else f"{first} and {count - 1} more")
     return store
 
 
@@ -191,7 +204,7 @@ def conform(images: Bytes, request: Request, name: str) -> Bytes:
         ValueError: the set is nearly black.
         MemoryError: more than the machine has.
     """
-    _check_brightness(int(images[:, :3].max()), request, name)
+    check_brightness((float(images[:, :3].max()), 255.0), request.value_range, name)
     request = replace(request, value_range=(0, 255))
     channels, *size = images.shape[1:]
     keeps_colours = channels == 1 if request.gray else channels == 3 or (channels == 1 and request.gray is None)
@@ -215,14 +228,45 @@ def _planes(picture: Image.Image, request: Request) -> Bytes:
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-def _check_brightness(brightest: int, request: Request, name: str) -> None:
-    if 0 < brightest <= DARKEST and request.value_range is None:
+def check_brightness(brightest: tuple[float, float], value_range: tuple[float, float] | None, name: str) -> None:
+    """Refuse a set that is nearly black, unless it is quite black or the caller has said what is white.
+
+    Args:
+        brightest: the largest value and that of white, both less black, before they are rounded to bytes.
+        value_range: what the caller has said.
+        name: what the message calls the set.
+
+    Raises:
+        ValueError: the largest value is above 0 and at most DARKEST / 255 of white.
+    """
+    value, white = brightest
+    if value > 0 and not _is_bright(brightest) and value_range is None:
         raise ValueError(
-            f"{name}: the largest value is {brightest} of 255, so that all images would be nearly black. If another "
-            "value is white, give value_range=(0, WHITE), such as (0, 1), or save 0 and 1 as bool, or multiply by 255; "
-            "if the images are this dark, give value_range=(0, 255) for bytes or value_range=(0, 1) for floats "
+            f"{name}: the largest value is {value:.6g} of {white:g}, so that all images would be nearly black. "
+            f"If another value is white, give value_range=(0, WHITE), such as (0, {value:.6g}), or save 0 and 1 as "
+            "bool, or multiply by 255; if the images are this dark, give value_range=(0, 255) for bytes or "
+            "value_range=(0, 1) for floats "
             "(in the command line: elsewhere data SOURCE --value-range 0,1 --save images.npz)"
         )
+
+
+def _is_bright(brightest: tuple[float, float]) -> bool:
+    return brightest[0] * 255 > DARKEST * brightest[1]
+
+
+def _tag(picture: Image.Image, tag: int) -> int | None:
+    """The first value of a tag of a TIFF file, or None."""
+    values = getattr(picture, "tag_v2", {}).get(tag)
+    return values[0] if isinstance(values, tuple) else values
+
+
+def _scale_transparency(picture: ImageFile.ImageFile) -> None:
+    factor = TRANSPARENCY.get(str(picture.tile[0][3])) if picture.tile else None
+    value = picture.info.get("transparency")
+    if factor is not None and isinstance(value, int):
+        picture.info["transparency"] = int(value * factor)
+    elif factor is not None and isinstance(value, tuple):
+        picture.info["transparency"] = tuple(int(each * factor) for each in value)
 
 
 def _declared_range(picture: Image.Image) -> tuple[float, float] | None:
@@ -254,4 +298,7 @@ def _from_wide(picture: Image.Image, value_range: tuple[float, float] | None, na
     scaled = rescale(values, value_range, name)
     # The one gray value that a file may declare transparent; no value is -1.
     scaled[values == picture.info.get("transparency", -1)] = 255
-    return Image.fromarray(scaled)
+    result = Image.fromarray(scaled)
+    black, white = value_range
+    result.info[BRIGHTEST] = float(np.abs(values.astype(np.float64) - black).max()), abs(white - black)
+    return result
