@@ -65,6 +65,22 @@ def test_numbers_of_constant_images_are_undefined(value):
         assert len(told) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_images_that_are_constant_but_for_rounding_are_constant(dtype):
+    target = pair()[1].to(dtype)
+    unit = torch.finfo(dtype).eps / 2  # the last digit of numbers of 1/2 to 1
+    noisy = 0.7 + unit * torch.tensor([-1.0, 0.0, 1.0], dtype=dtype).repeat(5, 1, 1, 1)
+    for metric, prediction, true in (
+        (pearson_r, noisy, target[..., :1, :3]),
+        (pearson_r, target[..., :1, :3], noisy),
+        (r_squared, target[..., :1, :3], noisy),
+    ):
+        with pytest.warns(UserWarning, match="undefined"):
+            assert metric(prediction[:, :1], true[:, :1]).isnan().all()
+    faint = 1e-3 * target[..., :3].double()
+    assert pearson_r(faint, 2 * faint).min() > 0.999
+
+
 def test_only_the_undefined_images_have_no_number():
     prediction, target = pair()
     prediction[2] = 0.5

@@ -131,6 +131,39 @@ def test_a_single_array_needs_no_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_images(tmp_path / "set.npz").images[:, 0].numpy(), values)
 
 
+@pytest.mark.parametrize("column", [False, True])
+def test_arrays_without_names_may_be_images_and_labels(column: bool, tmp_path: Path) -> None:
+    values, labels = pixels(3, 4, 4), np.array([2, 0, 1])
+    np.savez(tmp_path / "set.npz", values, labels[:, None] if column else labels)
+    data = load_images(tmp_path / "set.npz")
+    assert data.labels is not None
+    assert data.labels.tolist() == labels.tolist()
+    assert not data.left_out
+
+
+def test_a_single_array_of_a_test_set_is_no_training_set(tmp_path: Path) -> None:
+    path = npz(tmp_path / "set.npz", x_test=pixels(3, 4, 4))
+    with refused(ValueError, path, "no split 'train'", "one of test"):
+        load_images(path)
+    assert len(load_images(path, split="test")) == 3
+
+
+def test_labels_without_images_of_their_split_are_counted(tmp_path: Path) -> None:
+    path = npz(tmp_path / "set.npz", images=pixels(3, 4, 4), train_labels=[0, 1, 2])
+    assert load_images(path).left_out == {"other arrays": 1}
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [((8, 9, 3, 20), "transpose(3, 0, 1, 2)"), ((3, 20, 8, 9), "transpose it"), ((20, 64), "reshape(-1, 8, 8)")],
+)
+def test_the_remedy_for_a_wrong_layout_keeps_pixels_in_place(
+    shape: tuple[int, ...], remedy: str, tmp_path: Path
+) -> None:
+    with refused(ValueError, "[images]", remedy):
+        load_images(npz(tmp_path / "set.npz", images=pixels(*shape)))
+
+
 @pytest.mark.parametrize(("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}_data", "{}_target")])
 def test_a_split_is_part_of_the_names(images: str, labels: str, tmp_path: Path) -> None:
     sets = {"train": (pixels(3, 4, 4), [0, 1, 2]), "test": (pixels(2, 4, 4, seed=1), [1, 0])}

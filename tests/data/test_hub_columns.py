@@ -74,6 +74,25 @@ def test_the_mode_that_a_column_declares_is_that_of_the_images(mode: str | None,
 CLASS = datasets.ClassLabel(names=["x", "y"])
 
 
+@pytest.mark.parametrize("kind", ["int64", "null"])
+def test_a_column_without_any_label_is_no_column_of_labels(kind: str, tmp_path: Path) -> None:
+    columns = {"image": [Image.fromarray(values) for values in VALUES], "label": [None] * 3}
+    assert (
+        load_images(saved(tmp_path / "a", columns, image=datasets.Image(), label=datasets.Value(kind))).labels is None
+    )
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [datasets.Array3D((1, 2, 2), "uint8"), datasets.Sequence(datasets.Value("int64")), datasets.Value("string")],
+)
+def test_a_column_of_that_name_that_holds_no_files_is_named_with_its_type(feature: Any, tmp_path: Path) -> None:
+    rows = {"Array3D": [[[[0, 1], [2, 3]]]], "List": [[1, 2]], "Sequence": [[1, 2]], "Value": ["a.png"]}
+    folder = saved(tmp_path / "set", {"image": rows[type(feature).__name__]}, image=feature)
+    with refused(TypeError, folder, "column 'image' must hold image files", "datasets.Image()", ".npz"):
+        load_images(folder)
+
+
 @pytest.mark.parametrize(
     ("labels", "feature"),
     [

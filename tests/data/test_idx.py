@@ -111,6 +111,28 @@ def test_a_folder_of_files_is_read_by_split(tmp_path: Path) -> None:
         load_images(tmp_path, split="val")
 
 
+def test_names_may_be_in_capitals(tmp_path: Path) -> None:
+    write_idx(tmp_path / IMAGES.upper(), pixels(4, 5, 5))
+    write_idx(tmp_path / LABELS.upper(), np.array([3, 2, 1, 0], np.uint8))
+    data = load_images(tmp_path)
+    assert data.labels is not None
+    assert data.labels.tolist() == [3, 2, 1, 0]
+
+
+def test_labels_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    write_idx(tmp_path / IMAGES, pixels(4, 5, 5))
+    (tmp_path / LABELS.replace("idx1-ubyte", "idx2-int")).write_bytes(idx_bytes(np.zeros((4, 8), ">i4"), 12))
+    assert load_images(tmp_path).left_out == {"files of labels": 1}
+    assert load_images(tmp_path, labels=False).left_out == {}
+
+
+def test_labels_of_other_types_are_refused_with_the_way_round_them(tmp_path: Path) -> None:
+    write_idx(tmp_path / IMAGES, pixels(4, 5, 5))
+    (tmp_path / LABELS).write_bytes(idx_bytes(np.zeros(4, ">i4"), 12))
+    with refused(TypeError, tmp_path / LABELS, "0x0c", "--ignore-labels"):
+        load_images(tmp_path)
+
+
 def test_a_file_and_its_gz_count_once(tmp_path: Path) -> None:
     values = pixels(4, 5, 5)
     write_idx(tmp_path / IMAGES, values)

@@ -16,11 +16,14 @@ from torch import Tensor
 from elsewhere.denoiser import check_images
 from elsewhere.phrases import count
 
+ROUNDING = 4
+"""Images whose values differ by no more than this many last digits of their dtype are constant."""
+
 
 def pearson_r(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Pearson's r of the pixels: cosine of the mean-removed images, in [-1, 1].
 
-    This is the number that Kamb & Ganguli (2025) print as "r^2". NaN where either image is constant.
+    This is the number that Kamb & Ganguli (2025) print as "r^2". NaN where either image is constant, but for rounding.
 
     Raises:
         TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
@@ -69,7 +72,15 @@ def _vectors(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tu
         raise ValueError(
             f"prediction and target must have one shape, got {tuple(predicted.shape)} and {tuple(true.shape)}"
         )
-    return predicted.detach().double().flatten(1), true.detach().double().flatten(1)
+    return _vector(predicted), _vector(true)
+
+
+def _vector(images: Tensor) -> Tensor:
+    """Float64 (B, C * H * W); images that are constant but for rounding are made exactly constant."""
+    vectors = images.detach().double().flatten(1)
+    low, high = vectors.aminmax(dim=1, keepdim=True)
+    rounding = ROUNDING * torch.finfo(images.dtype).eps * torch.maximum(low.abs(), high.abs())
+    return torch.where(high - low <= rounding, vectors[:, :1], vectors)
 
 
 def _centred(vectors: Tensor) -> Tensor:

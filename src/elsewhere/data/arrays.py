@@ -122,6 +122,8 @@ def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
         return array[:, None]
     if len(shape) != 4:
         raise ValueError(f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W), got shape {shape}: reshape it")
+    if shape[2] in (1, 3, 4) and shape[1] not in (1, 3, 4) and shape[3] not in (1, 3, 4):
+        raise ValueError(f"{name} has shape {shape}, perhaps (H, W, C, N): transpose it, array.transpose(3, 0, 1, 2)")
     for channels in ((1, 3), (4,)):
         first, last = shape[1] in channels, shape[3] in channels
         # Gray images of one pixel are the same in either order.
@@ -132,7 +134,7 @@ def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
             )
         if first or last:
             return array if first else array.transpose(0, 3, 1, 2)
-    raise ValueError(f"{name} has shape {shape} with no axis of 1, 3 or 4 channels at place 1 or 3: reshape it")
+    raise ValueError(f"{name} has shape {shape} with no axis of 1, 3 or 4 channels at place 1 or 3: transpose it")
 
 
 def to_bytes(array: NDArray[Any], name: str, value_range: tuple[float, float] | None = None) -> Bytes:
@@ -204,7 +206,10 @@ class _Member:
             read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(header)
         if dtype.hasobject:
-            raise TypeError(f"{name} holds Python objects, which are never unpickled: save it as uint8")
+            raise TypeError(
+                f"{name} holds Python objects, which are never unpickled: save images as uint8, labels as integers, "
+                "names as strings"
+            )
         if min(shape, default=0) < 0:
             raise ValueError(f"{name} declares the impossible shape {shape}: replace the file")
         check_declared(math.prod(shape) * dtype.itemsize, stored, name, compressed=compressed)
@@ -263,21 +268,30 @@ def _read_images(member: _Member, request: Request, first: bool = False, clip: b
 def _check_shape(shape: tuple[int, ...], name: str) -> None:
     if len(shape) not in (3, 4) or 0 in shape:
         raise ValueError(
-            f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W) with no empty axis, got shape {shape}: reshape it"
+            f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W) with no empty axis, got shape {shape}: "
+            f"{_layout_remedy(shape)}"
         )
+
+
+def _layout_remedy(shape: tuple[int, ...]) -> str:
+    if len(shape) != 2 or 0 in shape:
+        return "reshape it"
+    side = math.isqrt(shape[1])
+    return f"reshape rows of pixels, as in array.reshape(-1, {side}, {side})" if side**2 == shape[1] else "reshape it"
 
 
 def _read_labels(member: _Member, total: int, count: int) -> Tensor:
     """The labels of the first `count` of `total` images."""
     if member.dtype.kind not in "iu":
         raise TypeError(
-            f"{member.name} must be integers, got {member.dtype}: save class numbers 0, 1, 2, ..., "
-            f"or leave them out with {IGNORE}"
+            f"{member.name} must be integers, got {member.dtype}: save class numbers 0, 1, 2, ..., as with "
+            f".astype(int), or leave them out with {IGNORE}"
         )
     if member.shape not in ((total,), (total, 1)):
         raise ValueError(
             f"{member.name} must be ({total},), one label for each image, got shape {member.shape}: "
-            f"save the labels of exactly these images, or leave them out with {IGNORE}"
+            "save the labels of exactly these images, of one-hot rows labels.argmax(1), "
+            f"or leave them out with {IGNORE}"
         )
     labels = member.read(count).reshape(count)
     check_labels(int(labels.min()), int(labels.max()), member.name)
@@ -326,7 +340,7 @@ def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], re
     classes = _find(keys, ("classes",)) if request.labels else None
     images, labels = _find(keys, IMAGE_KEYS), _find(keys, LABEL_KEYS)
     splits = [split for split in SPLITS if _find(keys, _with_split(IMAGE_KEYS, split)) is not None]
-    if images is None and (request.split in splits or (splits and len(keys) > 1)):
+    if images is None and splits:
         split = choose_split(splits, request.split, shown)
         images = _find(keys, _with_split(IMAGE_KEYS, split))
         labels = _find(keys, _with_split(LABEL_KEYS, split))
@@ -344,7 +358,8 @@ def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], re
         if labels is None and images == "arr_0" and "arr_1" in shapes:
             # What np.savez calls arrays without names: images and, in many files of samples, their labels.
             shape, kind = shapes["arr_1"]
-            labels = "arr_1" if shape == shapes[images][0][:1] and kind in "iu" else None
+            count = shapes[images][0][0]
+            labels = "arr_1" if shape in ((count,), (count, 1)) and kind in "iu" else None
     return _Keys(images, labels if request.labels else None, classes)
 
 
@@ -361,8 +376,10 @@ def _count_others(
     archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], keys: _Keys, request: Request, shown: str
 ) -> None:
     """What the archive has beside the arrays that were read: images of other splits, labels, anything else."""
-    images_of = {_find(tuple(entries), _with_split(IMAGE_KEYS, split)): split for split in SPLITS}
-    labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in SPLITS}
+    found = {split: _find(tuple(entries), _with_split(IMAGE_KEYS, split)) for split in SPLITS}
+    images_of = {key: split for split, key in found.items() if key is not None}
+    # The labels of another split go without saying where its images are counted.
+    labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in images_of.values()}
     for key, entry in entries.items():
         if key in (keys.images, keys.labels, keys.classes, RANGE_KEY, LAYOUT_KEY):
             continue

@@ -23,6 +23,7 @@ from elsewhere.data.request import IGNORE, Request
 from elsewhere.data.splits import choose_split, of_split
 from elsewhere.data.streams import naming
 from elsewhere.optional import require
+from elsewhere.phrases import count as count_of
 
 PREFIX = "hf:"
 IMAGE_COLUMNS = ("image", "img")
@@ -169,6 +170,12 @@ def _image_column(library: Any, dataset: Any, source: str) -> tuple[str, int]:
             return name, len(columns) - 1
     if len(columns) != 1:
         problem = f"has several columns of images ({', '.join(columns)})" if columns else "has no column of images"
+        named = next((name for name in IMAGE_COLUMNS if name in dataset.features), None)
+        if named is not None and not columns:
+            raise TypeError(
+                f"{source}, column {named!r} must hold image files (datasets.Image, or bytes), got "
+                f"{dataset.features[named]}: cast it with datasets.Image(), or save arrays as .npz"
+            )
         raise ValueError(
             f"{source} {problem} among {', '.join(dataset.features)}: rename the one to use to 'image' and save it"
         )
@@ -190,13 +197,21 @@ def _labels(library: Any, dataset: Any, source: str) -> tuple[Tensor | None, tup
     feature = dataset.features[column]
     one = isinstance(feature, (library.ClassLabel, library.Value))
     values = np.asarray(dataset[column][:] if one else ())
+    missing = sum(value is None for value in values.tolist()) if values.dtype == object else 0
+    if missing and missing == len(values):
+        return None, ()
+    if missing:
+        raise TypeError(
+            f"{source}, column {column!r} must hold one integer an image, got None for {missing} of "
+            f"{count_of(len(values), 'image')}: filter such rows out, or leave the labels out with {IGNORE}"
+        )
     if not one or values.dtype.kind not in "iu":
         seen = values.dtype if one else f"lists or structures ({feature})"
         raise TypeError(
             f"{source}, column {column!r} must hold one integer an image, got {seen}: "
             f"leave the labels out with {IGNORE}"
         )
-    if (values == -1).all():  # how the hub marks a test set whose labels are kept back
+    if (values == -1).all():  # how the hub marks a test set whose labels are not published
         return None, ()
     check_labels(int(values.min()), int(values.max()), f"{source}, column {column!r}")
     names = tuple(dataset.features[column].names) if column in known else ()

@@ -17,10 +17,11 @@ from elsewhere.data.arrays import channels_first, to_bytes
 from elsewhere.data.folders import count_pictures
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import Bytes, conform
-from elsewhere.data.request import Request
+from elsewhere.data.request import IGNORE, Request
 from elsewhere.data.streams import check_declared, naming, read_exactly
 
-IMAGES = re.compile(r"images[-._]idx[34][-._]ubyte(\.gz)?$")
+IMAGES = re.compile(r"images[-._]idx[34][-._]ubyte(\.gz)?$", re.IGNORECASE)
+LABELS = re.compile(r"labels[-._]idx\d[-._]\w+(\.gz)?$", re.IGNORECASE)
 SPLITS = {"train": ("train",), "test": ("test", "t10k")}
 UNSIGNED_BYTE = 8
 
@@ -56,12 +57,15 @@ def load_idx_folder(folder: Path, request: Request) -> ImageSet:
     words = SPLITS.get(request.split, (request.split,))
     # A file and its .gz are the same images: the unpacked one is faster.
     files = [path for path in files if not (path.suffix == ".gz" and path.with_suffix("") in files)]
-    matching = [path for path in files if any(word in path.name for word in words)]
+    matching = [path for path in files if any(word in path.name.lower() for word in words)]
     if len(matching) != 1:
         found = ", ".join(path.name for path in matching or files)
         problem = "several files" if matching else "no file"
         raise ValueError(f"{folder} has {problem} for split={request.split!r} ({found}): give the path of one file")
     request.left_out["other IDX files of images"] += len(files) - 1
+    if request.labels and _labels_beside(matching[0]) is None:
+        names = (path.name.lower() for path in folder.iterdir() if LABELS.search(path.name))
+        request.left_out["files of labels"] += sum(any(word in name for word in words) for name in names)
     request.left_out["pictures in other files"] += count_pictures(folder)
     parent = folder.resolve().parent if folder.name == "raw" else folder.resolve()
     return _load(matching[0], request, parent.name)
@@ -105,8 +109,10 @@ def _load(path: Path, request: Request, name: str) -> ImageSet:
 def _labels_beside(path: Path) -> Path | None:
     if not IMAGES.search(path.name):
         return None
-    head, tail = path.name.rsplit("images", 1)
-    same = head + "labels" + re.sub("idx[34]", "idx1", tail)
+    start = path.name.lower().rindex("images")
+    word, tail = path.name[start:][:6], path.name[start:][6:]
+    labels = "LABELS" if word.isupper() else "labels"
+    same = path.name[:start] + labels + re.sub("(idx)[34]", r"\g<1>1", tail, flags=re.IGNORECASE)
     other = same.removesuffix(".gz") if same.endswith(".gz") else same + ".gz"
     return next((path.with_name(name) for name in (same, other) if path.with_name(name).is_file()), None)
 
@@ -127,7 +133,11 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
                 "where images start with 00 00 08 03"
             )
         if magic[2] != UNSIGNED_BYTE:
-            raise TypeError(f"{path} holds numbers of IDX type {magic[2]:#04x}: only unsigned bytes (0x08) are read")
+            remedy = f", or leave labels out with {IGNORE}" if LABELS.search(path.name) else ", or save it as .npy"
+            raise TypeError(
+                f"{path} holds numbers of IDX type {magic[2]:#04x}: only unsigned bytes (0x08) are read; "
+                f"convert it{remedy}"
+            )
         axes = read_exactly(stream, 4 * magic[3], str(path), "an IDX file").view(">u4")
         shape = tuple(int(axis) for axis in axes)
         header = 0 if packed else 4 + 4 * len(shape)
