@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class LocalitySchedule:
             raise ValueError(f"{path} is not a locality schedule: {error}") from error
 
 
+@cache  # every repr of a machine asks for it
 def published_locality() -> LocalitySchedule:
     """Windows to begin with where nothing is calibrated: the published ones of a ResNet on CIFAR-10."""
     details = {"origin": "Kamb & Ganguli (2025), CIFAR-10, ResNet with zero padding"}
