@@ -27,9 +27,11 @@ lint: $(VENV)/dev.stamp ## Check format, style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Any error ends the run. Python itself is not sanitised: leaks of it say nothing.
+# Any error ends the run. Python itself is not sanitised: leaks of it say nothing. The C++ library is loaded first as
+# well, because the sanitiser must find how torch throws exceptions before it sees the first.
 sanitize: $(SANITIZED) ## Run the tests of engine and machines with loops that check every access to memory and every sum.
-	ELSEWHERE_LOOPS=$(abspath $<) LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	ELSEWHERE_LOOPS=$(abspath $<) ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
 		$(BIN)/python -m pytest tests/engine tests/machines
 
 $(SANITIZED): $(LOOPS) $(VENV)/dev.stamp
