@@ -123,7 +123,10 @@ def _plain(name: str, value: object) -> object:
     if not isinstance(value, Tensor | np.ndarray):
         return value
     check_dense(name, value)
-    return plain(value)
+    try:
+        return plain(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must hold numbers, got {seen(value)}") from error
 
 
 def _tensor(value: Any) -> Tensor:

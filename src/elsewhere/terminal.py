@@ -72,6 +72,11 @@ class OneLineErrors(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = lambda message, *where: _say(f"warning: {message}", 0)  # type: ignore[assignment]
                 code = self._run(given, prog_name or "elsewhere", **extra)
+        except (KeyboardInterrupt, Interrupted) as error:
+            if args is None:
+                stopping.restore()  # before the message: a second Ctrl-C may follow at once
+            stop = error if isinstance(error, Interrupted) else Interrupted(NOTHING, error)
+            code = _say(f"interrupted: {stop}", stop.code)
         except (*EXPECTED, RuntimeError) as error:
             if _is_fault(error) or given[:1] == ["--debug"] or os.environ.get("ELSEWHERE_DEBUG", "0") not in ("", "0"):
                 raise
@@ -98,9 +103,6 @@ class OneLineErrors(TyperGroup):
         except BrokenPipeError:
             # Whoever read the output, such as `head`, has seen enough; the files were written before it.
             _silence(sys.stdout)
-        except (KeyboardInterrupt, Interrupted) as error:
-            stop = error if isinstance(error, Interrupted) else Interrupted(NOTHING, error)
-            return _say(f"interrupted: {stop}", stop.code)
         return 0
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
