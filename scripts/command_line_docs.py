@@ -17,11 +17,17 @@ HEAD = """# The command line
 
 Every page here is what `elsewhere COMMAND --help` prints; `make docs` writes it again.
 
-Results go to standard output, progress and errors to standard error. A command ends with exit code 0 when it has done
-its work, with 2 and one line beginning with `error:` when it could not use what it was given, and with 130 and one
-line that says what is kept when it was stopped with Ctrl-C (143 for SIGTERM). Files are written whole or not at all.
-Characters that the encoding of the output lacks are escaped, and whoever reads the output may stop reading: neither
-makes a command fail. `ELSEWHERE_DEBUG=1` shows the traceback of an error.
+Results go to standard output; progress, warnings and errors go to standard error. The exit codes are:
+
+| code | meaning |
+|---|---|
+| 0 | the command has done its work |
+| 2 | the command could not use what it was given; one line that begins with `error:` says why |
+| 130 | Ctrl-C stopped the command (143: SIGTERM did); one line says what is kept |
+
+Files are written whole or not at all. If the encoding of the output lacks a character, the character is escaped. A
+command does not fail when the reader of its output stops reading, as `head` does. `ELSEWHERE_DEBUG=1` shows the
+traceback of an error.
 """
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import elsewhere as els
 from elsewhere.checks import (
     check_choice,
     check_device,
@@ -51,10 +52,10 @@ def test_arguments_that_fit_pass():
         ((7, (2, 3)), TypeError, r"denoiser must be callable as D\(x, sigma, label=None\), got int 7"),
         ((torch.nn.Identity, (2, 3)), TypeError, "denoiser must be .*got the class Identity, not an instance"),
         ((lambda x: x, (2, 3)), TypeError, "denoiser must be .*too many positional arguments"),
-        ((identity, (2,)), TypeError, r"sides must be \(an integer, an integer\), got tuple \(2,\)"),
+        ((identity, (2,)), TypeError, r"sides must be a tuple of 2 integers, got tuple \(2,\)"),
         ((identity, (2, True)), TypeError, r"sides\[1\] must be an integer, got bool True"),
         ((identity, (2, 10**5000)), ValueError, r"sides\[1\] must fit 64 bits"),
-        ((identity, (2, 3), [1.0, 0.0]), TypeError, "schedule must be a Schedule, such as .* or None, got"),
+        ((identity, (2, 3), [1.0, 0.0]), TypeError, "schedule must be a Schedule .such as .* or None, got"),
         (
             (identity,),
             TypeError,
@@ -177,3 +178,32 @@ def test_values_are_shown_in_short():
     assert len(seen(list(range(10_000)))) < 100
     assert seen(10**5000) == "int (too long to show)"
     assert "Faulty" in seen(Faulty())
+
+
+SET = els.ImageSet(torch.arange(2 * 8 * 9, dtype=torch.uint8).reshape(2, 1, 8, 9), torch.tensor([0, 1]))
+MACHINE = els.LocalScore(SET, 3)
+NOISE = els.make_noise(2, SET.shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: MACHINE(NOISE.permute(0, 2, 3, 1), 1.0), ValueError, r"x has 8 channels.*looks like \(B, H, W, C\)"),
+        (lambda: els.sample(MACHINE, NOISE.permute(0, 2, 3, 1)), ValueError, r"noise has 8 .* give \(B, C, H, W\)"),
+        (lambda: MACHINE(NOISE, 1.0, label="cup"), TypeError, r"str 'cup': .* data\.classes\.index\(name\)"),
+        (lambda: els.sample(MACHINE, NOISE, label="cup"), TypeError, r"str 'cup': .* data\.classes\.index\(name\)"),
+        (lambda: els.compare(MACHINE, MACHINE, NOISE), TypeError, r'a dict of denoisers .*\{"ELS": machine\}, got'),
+        (lambda: els.compare({"LS": MACHINE}, "fashion-resnet", NOISE), TypeError, "load_network reads a network"),
+        (
+            lambda: els.make_noise(2, (8, 9)),
+            TypeError,
+            r"a tuple of 3 integers, got tuple \(8, 9\): give channels, hei",
+        ),
+        (lambda: els.LocalScore(SET, "a.json"), TypeError, r"LocalitySchedule\.load\) or None, got str 'a\.json'"),
+        (lambda: els.calibrate(els.IdealScore(SET), MACHINE, NOISE), TypeError, "a machine with windows .*got IdealSc"),
+        (lambda: els.ImageSet(SET.images, [0, 1]), TypeError, r"got list \[0, 1\]: .*as in torch\.tensor\(numbers\)"),
+    ],
+)
+def test_mistakes_of_the_first_hour_are_told_with_a_way_out(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

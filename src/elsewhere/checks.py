@@ -48,14 +48,22 @@ EXAMPLES = {
     "Path": "a path",
     "PathLike": "a path",
     "device": "a torch device",
-    "Schedule": "a Schedule, such as schedules.cosine(20)",
-    "LocalitySchedule": "a LocalitySchedule, as calibrate returns it",
-    "ImageSet": "an ImageSet, as load_images returns it",
-    "Run": "a Run, as sample returns it",
-    "Mosaic": "a Mosaic, as explain returns it",
-    "Comparison": "a Comparison, as compare returns it",
+    "Schedule": "a Schedule (such as schedules.cosine(20))",
+    "LocalitySchedule": "a LocalitySchedule (from calibrate, shipped_locality or LocalitySchedule.load)",
+    "ImageSet": "an ImageSet (from load_images)",
+    "Run": "a Run (from sample)",
+    "Mosaic": "a Mosaic (from explain)",
+    "Comparison": "a Comparison (from compare)",
+    "WindowedMachine": "a machine with windows (LocalScore or EquivariantLocalScore)",
 }
 """How messages name some types; the others are named "a ClassName"."""
+
+REMEDIES: dict[str, tuple[type, str]] = {
+    "label": (str, ": the number of a class is data.classes.index(name)"),
+    "network": (str, ": load_network reads a network by its name or path"),
+    "shape": (object, ": give channels, height and width, such as data.shape"),
+}
+"""What messages add for some arguments where a value of this type was given."""
 
 
 def checked(function: Function) -> Function:
@@ -96,7 +104,7 @@ def check_type(name: str, value: object, hint: Any, *, nan: bool = False) -> Non
     try:
         _accept(name, value, hint, nan)
     except _OtherKind:
-        raise TypeError(f"{name} must be {_words(hint)}, got {seen(value)}") from None
+        raise TypeError(f"{name} must be {_words(hint)}, got {seen(value)}{remedy_for(name, value)}") from None
 
 
 def check_whole(
@@ -323,6 +331,12 @@ def check_dense(name: str, values: torch.Tensor | np.ndarray) -> None:
     check_room(name, tensor, tensor.numel() * tensor.element_size())
 
 
+def remedy_for(name: str, value: object) -> str:
+    """What to do about a value of the wrong kind, as the end of a message; often nothing."""
+    kind, remedy = REMEDIES.get(name, (object, ""))
+    return remedy if isinstance(value, kind) else ""
+
+
 def seen(value: object) -> str:
     """A value with its type, short enough for a message."""
     if value is None:
@@ -533,6 +547,8 @@ def _words(hint: Any) -> str:
     if kind in (bool, int, float, str):
         return {bool: "True or False", int: "an integer", float: "a number", str: "a string"}[kind]
     if kind in (tuple, list) and args and ... not in args and kind is tuple:
+        if len(set(args)) == 1 and args[0] in (int, float):
+            return f"a tuple of {len(args)} {'integers' if args[0] is int else 'numbers'}"
         return f"({', '.join(map(_words, args))})"
     name = getattr(kind, "__name__", str(kind))
     if name in EXAMPLES:
@@ -542,7 +558,8 @@ def _words(hint: Any) -> str:
         parts = ["callable as D(x, sigma, label=None)"] if "__call__" in vars(kind) else []
         return " and ".join([*parts, *(f"an object that has {member}" for member in members)])
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return "a dict"
+        denoisers = bool(args) and getattr(args[1], "_is_protocol", False)
+        return 'a dict of denoisers and their names, such as {"ELS": machine}' if denoisers else "a dict"
     if isinstance(kind, type) and issubclass(kind, Iterable) and args:
         return f"a sequence, each item {_words(args[0])}"
     if kind.__module__ == "collections.abc":

@@ -71,8 +71,8 @@ def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySch
 
 def _no_windows(network: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"no calibrated windows came with the network {seen_text(network)}: run `elsewhere calibrate` for it, "
-        "then give the file with --locality"
+        f"no calibrated windows came with the network {seen_text(network)}, only with {', '.join(SHIPPED)}: run "
+        "`elsewhere calibrate` for it, then read the file it writes (LocalitySchedule.load, or --locality)"
     )
 
 
@@ -265,8 +265,8 @@ def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None
     size = getattr(denoiser, "size", None)
     if canvas is not None and size is not None and tuple(size) != canvas:
         raise ValueError(
-            f"--size {canvas[0]}x{canvas[1]}: what draws here knows {size[0]}x{size[1]} pixels only, els with a small "
-            "--window draws other sizes"
+            f"--size {canvas[0]}x{canvas[1]}: {denoiser!r} draws {size[0]}x{size[1]} pixels only; draw other sizes "
+            "with --machine els and a small --window"
         )
 
 
@@ -348,10 +348,19 @@ def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
     if theirs and theirs != data.fingerprint():
         raise ValueError(
             f"the network was trained on {getattr(spec, 'data', '') or 'other images'} ({theirs[:12]}), not on these "
-            f"{count(len(data), 'image')} of {data.name} ({data.fingerprint()[:12]}): give its training images, or "
-            "--any-data"
+            f"{count(len(data), 'image')} of {data.name} ({data.fingerprint()[:12]}): give its training images"
+            f"{_difference(spec, data)}, or --any-data"
         )
     return bool(theirs)
+
+
+def _difference(spec: Any, data: ImageSet) -> str:
+    """What to change so that the images are those that a network was trained on, as far as can be seen."""
+    size, shape = getattr(spec, "size", None), data.shape[1:]
+    if size is not None and tuple(size) != shape:
+        side = size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
+        return f", of {size[0]}x{size[1]} pixels, not {shape[0]}x{shape[1]} (--size {side}?)"
+    return f" (these are {data.amount}: leave out --limit?)" if data.is_part else ""
 
 
 def describe_window(window: Window, sigmas: tuple[float, ...]) -> list[int]:

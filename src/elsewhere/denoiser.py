@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_dense, check_type, checked, seen, seen_text
+from elsewhere.checks import check_dense, check_type, checked, remedy_for, seen, seen_text
 from elsewhere.layout import plain
 from elsewhere.phrases import count
 from elsewhere.schedules import check_level
@@ -105,7 +105,9 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     try:
         values = _tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TypeError(f"label must be an integer or an integer array, got {seen(label)}") from error
+        raise TypeError(
+            f"label must be an integer or an integer array, got {seen(label)}{remedy_for('label', label)}"
+        ) from error
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
         raise TypeError(f"label must be an integer or an integer array, got {seen(label)}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) not in (1, batch)):
@@ -166,10 +168,17 @@ def _check_shape(name: str, denoiser: DenoiserLike, images: Tensor, argument: st
     _, channels, height, width = images.shape
     wanted = getattr(denoiser, "channels", None)
     if wanted is not None and channels != wanted:
-        raise ValueError(f"{argument} has {channels} channels, {name} was made for {wanted}")
+        raise ValueError(f"{argument} {_other_channels(images, wanted, name)}")
     size = getattr(denoiser, "size", None)
     if size is not None and (height, width) != tuple(size):
         raise ValueError(f"{argument} is {height}x{width} pixels, {name} was made for {size[0]}x{size[1]}")
+
+
+def _other_channels(images: Tensor, wanted: int, owner: str) -> str:
+    text = f"has {count(images.shape[1], 'channel')}, {owner} was made for {wanted}"
+    if images.shape[3] != wanted:
+        return text
+    return f"{text}: the shape {tuple(images.shape)} looks like (B, H, W, C), give (B, C, H, W)"
 
 
 def check_prediction(name: str, images: object, like: Tensor) -> Tensor:
@@ -237,7 +246,7 @@ class Denoiser(ABC):
         images = check_images(x)
         batch, channels, height, width = images.shape
         if channels != self.channels:
-            raise ValueError(f"x has {channels} channels, {self!r} was made for {self.channels}")
+            raise ValueError(f"x {_other_channels(images, self.channels, repr(self))}")
         if self.size is not None and (height, width) != self.size:
             raise ValueError(
                 f"x is {height}x{width} pixels, {self!r} was made for {self.size[0]}x{self.size[1]}: resize first"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.shelf import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.equivariant_local import Prepared
+from elsewhere.notices import warn
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
@@ -66,7 +66,7 @@ def save_run(
     images = run.images.float().cpu()
     findings = judge_finals(images)
     for sentence in findings:
-        warnings.warn(sentence, stacklevel=2)
+        warn(sentence)
     settings = {
         "format": FORMAT,
         "warnings": [*about.get("warnings", ()), *findings],

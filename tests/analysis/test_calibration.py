@@ -193,7 +193,7 @@ def test_a_file_that_is_no_cache_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"machine": Nearly(Blur())}, TypeError, "with_window"),
+        ({"machine": Nearly(Blur())}, TypeError, "machine must be a machine with windows"),
         ({"network": "resnet"}, TypeError, "network must be callable"),
         ({"noise": torch.zeros(6, 9, 9)}, ValueError, r"noise must be \(B, C, H, W\)"),
         ({"noise": torch.full((6, 1, 9, 9), torch.nan)}, ValueError, "noise has NaN"),

@@ -138,7 +138,7 @@ def test_files_of_black_and_white_need_no_range_beside_others(tmp_path: Path) ->
 def test_values_that_would_be_rounded_to_black_are_refused(tmp_path: Path) -> None:
     masks = (pixels(2, 6, 6) % 4).astype(np.uint16)
     write_picture(tmp_path / "masks" / "0.png", masks[0])
-    with refused(ValueError, "largest value is 3 of 65535", "such as (0, 3)"):
+    with refused(ValueError, "largest value is 3 of 65535", "such as value_range=(0, 3)"):
         load_images(tmp_path / "masks")
     np.testing.assert_array_equal(load_images(tmp_path / "masks", value_range=(0, 3)).images[:, 0], masks[:1] * 85)
     for dark in (masks / 1e4, masks.astype(np.float32) / 1e6):

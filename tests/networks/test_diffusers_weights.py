@@ -72,6 +72,9 @@ def test_of_several_variants_one_must_be_named(folder: Path) -> None:
         assert torch.equal(load_network(folder, variant=variant)(X, 1.0), answer)
     with pytest.raises(ValueError, match=r"no variant 'bf16': .*'fp16', 'non_ema'"):
         load_network(folder, variant="bf16")
+    file = next((folder / "unet").glob("*.safetensors"))
+    with pytest.raises(ValueError, match="a part of a diffusers folder: give the folder that holds unet and scheduler"):
+        load_network(file)
     with pytest.raises(TypeError, match="variant must be a name"):
         load_network(folder, variant=16)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="variant='fp16' was given but hands-resnet is no diffusers folder"):
@@ -145,3 +148,9 @@ def test_wrong_dtypes_and_shapes_of_equal_size_are_refused(tmp_path: Path) -> No
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(ValueError, match=r"net"):
         read_diffusers(folder)
+
+
+def test_a_variant_of_weights_without_variants_is_left_out(folder: Path) -> None:
+    save(folder, 0)
+    with pytest.raises(ValueError, match=r"has no variant 'fp16': its weights have no variants, leave variant out"):
+        load_network(folder, variant="fp16")

@@ -63,6 +63,12 @@ def test_a_shipped_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             load_network(source)
     with pytest.raises(FileNotFoundError, match=r"no network at 'toy-resnt': did you mean 'toy-resnet'\?"):
         load_network("toy-resnt")
+    monkeypatch.setattr(loading, "SHIPPED", ("toy-resnet", "toy-unet"))
+    with pytest.raises(
+        FileNotFoundError, match=r"did you mean 'toy-unet' or 'toy-resnet'\?|'toy-resnet' or 'toy-unet'\?"
+    ):
+        load_network("toy-net")
+    monkeypatch.setattr(loading, "SHIPPED", ("toy-resnet",))
     with pytest.raises(FileNotFoundError, match=r"those that come with the package: toy-resnet"):
         load_network("something else")
 

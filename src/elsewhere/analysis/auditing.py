@@ -30,6 +30,7 @@ from elsewhere.data.images import to_uint8
 from elsewhere.denoiser import check_images
 from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.machines.locality import check_window
+from elsewhere.notices import warn
 from elsewhere.phrases import count
 from elsewhere.pictures import save_bytes
 
@@ -369,6 +370,8 @@ def audit(
     """
     images = _image_set(generated)
     _check(training, images)
+    if not isinstance(generated, ImageSet):
+        _check_range(training, images)
     side = min(images.shape[1:])
     shift = min(SHIFT, (side - 1) // 2) if shift is None else check_whole("shift", shift, 0)
     pixels, null = check_whole("pixels", pixels, 0), check_whole("null", null, 1)
@@ -582,11 +585,23 @@ def _clipped(images: object) -> float:
     return float((check_images(images, "generated").abs() > 1).double().mean())
 
 
+def _check_range(training: ImageSet, generated: ImageSet) -> None:
+    """Warn where floats look as if 0 were black: as they were read, copies among them would be missed."""
+    middle = 127
+    dark = (training.images.amin((1, 2, 3)) < middle).double().mean()
+    if int(generated.images.min()) >= middle and float(dark) > 0.9:
+        warn(
+            "generated has no value below 0, which is middle gray, while most training images have: if 0 is black in "
+            "it, give 2 * generated - 1"
+        )
+
+
 def _check(training: ImageSet, generated: ImageSet) -> None:
     if training.shape != generated.shape:
         raise ValueError(
             f"the training images {training.name} are {_shape(training)}, the generated images {generated.name} "
-            f"{_shape(generated)}: give both one size and colours (--size, --gray)"
+            f"{_shape(generated)}: give both one size and colours, by --size and --gray or "
+            "load_images(source, size=..., gray=...)"
         )
     if len(training) < 3:
         raise ValueError(f"an audit needs 3 training images or more, {training.name} has {len(training)}")

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import describe, give_warnings, training_note
+from elsewhere.analysis.checks import describe, give_warnings, training_note, warn_of_other_images
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
@@ -97,15 +97,16 @@ def calibrate(
     check_constant(noise, "noise", "calibrate")
     images, labels = check_request({"machine": machine, "network": network}, noise, label)
     sides = _check_windows(windows, max(images.shape[2:]))
+    warn_of_other_images(network, getattr(machine, "data", None))
     run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")
+    findings = judge_finals(run.images)
+    give_warnings(findings)
     settings = _settings(machine, network, images, labels, schedule)
     if cache is None:
         store = _Store(None, settings, [])
     else:
         store = _Store(Path(cache), settings, _sketch(machine, run, labels))
     _score_windows(machine, run, labels, sides, store, progress)
-    findings = judge_finals(run.images)
-    give_warnings(findings)
     settings["warnings"] = [*findings, *training_note(network, getattr(machine, "data", None))]
     found = _choose(store.scores, sides, schedule, criterion, settings)
     # Sides that were found for tapered windows are for these alone.

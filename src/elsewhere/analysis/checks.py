@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from elsewhere.checks import check_type
+from elsewhere.notices import warn
 from elsewhere.phrases import count
 
 
@@ -52,7 +52,13 @@ def training_note(network: object, data: Any) -> list[str]:
     ]
 
 
+def warn_of_other_images(network: object, data: Any) -> None:
+    """Warn, before the long work, where the network is known to have been trained on other images than `data`."""
+    if same_data(network, data) is False:
+        give_warnings(training_note(network, data))
+
+
 def give_warnings(sentences: Sequence[str]) -> None:
     """Issue each sentence as a Python warning that points to the caller of the public function."""
     for sentence in sentences:
-        warnings.warn(sentence, stacklevel=3)
+        warn(sentence)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import describe, give_warnings, same_data, training_note
+from elsewhere.analysis.checks import describe, give_warnings, same_data, training_note, warn_of_other_images
 from elsewhere.analysis.finals import far_outside, judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
@@ -299,7 +299,7 @@ def compare(
     Returns:
         A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings`, which the report
         shows, say when the network drew no images at all, when a number is undefined, and when the network was trained
-        on other images; the first two are Python warnings, too.
+        on other images. They are Python warnings, too.
 
     Raises:
         TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
@@ -312,6 +312,14 @@ def compare(
     check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
     x, labels = check_request(denoisers, noise, label)
+    data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
+    data = {name: images for name, images in data.items() if images is not None}
+    if data:
+        # The network has no data of its own to look in: the machines' are what it should have been trained on.
+        data[NETWORK] = next(iter(data.values()))
+    training = data.get(NETWORK)
+    on_others = training_note(network, training)
+    warn_of_other_images(network, training)
     images, seconds = {}, {}
     for name, denoiser in denoisers.items():
         started = time.perf_counter()
@@ -319,19 +327,13 @@ def compare(
         seconds[name] = time.perf_counter() - started
     target = images[NETWORK]
     metrics = {name: _agreement(images[name], target) for name in machines}
-    data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
-    data = {name: images for name, images in data.items() if images is not None}
-    if data:
-        # The network has no data of its own to look in: the machines' are what it should have been trained on.
-        data[NETWORK] = next(iter(data.values()))
     nearest = {name: nearest_training_images(images[name], data[name]) for name in images if name in data}
     windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
-    training = data.get(NETWORK)
     settings = _settings(machines, network, x, schedule, training, about)
     findings = [*judge_finals(target), *_undefined(metrics)]
     give_warnings(findings)
-    notes = (*findings, *training_note(network, training))
+    notes = (*findings, *on_others)
     return Comparison(images, metrics, nearest, seconds, localities, _label_names(labels, training), settings, notes)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere import __version__
-from elsewhere.analysis.checks import describe, give_warnings, training_note
+from elsewhere.analysis.checks import describe, give_warnings, training_note, warn_of_other_images
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
 from elsewhere.analysis.figures import head_figure
@@ -212,6 +212,8 @@ def explain_images(
     schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
     x, labels = check_request(denoisers, noise, label)
+    if network is not None:
+        warn_of_other_images(network, known.data)
     theirs = (
         None
         if network is None

@@ -7,13 +7,12 @@ how many images and why.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from elsewhere.denoiser import check_images
+from elsewhere.notices import warn
 from elsewhere.phrases import count
 
 ROUNDING = 4
@@ -99,7 +98,5 @@ def _defined(name: str, values: Tensor, why: str) -> Tensor:
     """The values; a warning where some are undefined."""
     undefined = int(values.isnan().sum())
     if undefined:
-        warnings.warn(
-            f"{name} is undefined (NaN) for {undefined} of {count(len(values), 'image')}: {why}", stacklevel=3
-        )
+        warn(f"{name} is undefined (NaN) for {undefined} of {count(len(values), 'image')}: {why}")
     return values

@@ -243,9 +243,9 @@ def check_brightness(brightest: tuple[float, float], value_range: tuple[float, f
     if value > 0 and not _is_bright(brightest) and value_range is None:
         raise ValueError(
             f"{name}: the largest value is {value:.6g} of {white:g}, so that all images would be nearly black. "
-            f"If another value is white, give value_range=(0, WHITE), such as (0, {value:.6g}), or save 0 and 1 as "
-            "bool, or multiply by 255; if the images are this dark, give value_range=(0, 255) for bytes or "
-            "value_range=(0, 1) for floats "
+            f"If another value is white, give value_range=(0, WHITE), such as value_range=(0, {value:.6g}), or "
+            "save 0 and 1 as bool, or multiply by 255; if the images are this dark, give value_range=(0, 255) for "
+            "bytes or value_range=(0, 1) for floats "
             "(in the command line: elsewhere data SOURCE --value-range 0,1 --save images.npz)"
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from elsewhere.engine.keys import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.sound import fault
 from elsewhere.files import default_folder
+from elsewhere.notices import warn
 from elsewhere.tensor_files import read_whole, save_tensors
 
 # Changes whenever the same images would give another index.
@@ -59,7 +59,7 @@ class Shelf:
         try:
             folder = self.folder or default_folder()
         except OSError as error:
-            warnings.warn(f"the index was not kept: {error}", stacklevel=2)
+            warn(f"the index was not kept: {error}")
             return build_index(_merged(keys, merge), told=told)
         path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
         found = _read(path, what, keys)
@@ -70,7 +70,7 @@ class Shelf:
             _write(path, what, made)
         except OSError as error:
             why = error.strerror or error
-            warnings.warn(f"the index was not kept: {path} cannot be written ({why})", stacklevel=2)
+            warn(f"the index was not kept: {path} cannot be written ({why})")
         return made
 
     def _what(self, keys: WindowKeys, merge: bool) -> str:
@@ -113,7 +113,7 @@ def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        warnings.warn(f"the kept index {path} cannot be read and is built again: {error.strerror}", stacklevel=3)
+        warn(f"the kept index {path} cannot be read and is built again: {error.strerror}")
         return None
     except ValueError as error:
         wrong = str(error)
@@ -123,7 +123,7 @@ def _read(path: Path, what: str, keys: WindowKeys) -> Index | None:
         if found is None:
             return Index.of_tensors(keys, held)
         wrong = f"{path}: {found}"
-    warnings.warn(f"a kept index is damaged and is built again: {wrong}", stacklevel=3)
+    warn(f"a kept index is damaged and is built again: {wrong}")
     return None
 
 

@@ -17,6 +17,7 @@ from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.schedules import check_level, cosine
 
 FORMAT = "elsewhere.locality/1"
+WRITTEN = "`elsewhere calibrate` and LocalitySchedule.save write one"
 # Far beyond any image; sides of windows are counted in 32 bits further down.
 LARGEST_WINDOW = 2**20 + 1
 
@@ -118,14 +119,14 @@ class LocalitySchedule:
         """
         path = check_path("path", path)
         if not path.is_file():
-            raise FileNotFoundError(f"no locality schedule {path}")
+            raise FileNotFoundError(f"no locality schedule at {path}: {WRITTEN}")
         try:
             content = json_object(path.read_bytes(), FORMAT)
             sigmas, windows = tuple(entry(content, "sigmas")), tuple(entry(content, "windows"))
             # Files written before windows could be tapered do not say that theirs are not.
             return cls(sigmas, windows, dict(content.get("details", {})), content.get("taper", False))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a locality schedule: {error}") from error
+            raise ValueError(f"{path} is not a locality schedule: {error}; {WRITTEN}") from error
 
 
 @cache  # every repr of a machine asks for it

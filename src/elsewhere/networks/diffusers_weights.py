@@ -64,9 +64,11 @@ def _variant(home: Path, variant: str | None) -> str | None:
         return found.pop()
     if variant in found:
         return variant
-    names = ", ".join(sorted(repr(each) for each in found if each is not None)) or "none"
-    what = "weights without a variant" if variant is None else f"variant {variant!r}"
-    raise ValueError(f"{home} has no {what}: give load_network one of its variants: {names}")
+    names = ", ".join(sorted(repr(each) for each in found if each is not None))
+    if variant is None:
+        raise ValueError(f"{home} has no weights without a variant: give load_network variant= one of {names}")
+    remedy = f"give one of {names}" if names else "its weights have no variants, leave variant out"
+    raise ValueError(f"{home} has no variant {variant!r}: {remedy}")
 
 
 def _refuse(home: Path) -> None:
@@ -127,7 +129,7 @@ def _check_size(unet_class: Any, home: Path, config: dict[str, Any], sizes: list
         raise ValueError(f"{home / 'config.json'} has a quantization_config: expected weights that are not quantised")
     try:
         with torch.device("meta"):
-            unet = unet_class.from_config(config).to(torch.float32).eval()
+            unet = unet_class.from_config(config).float().eval()
         asked = sum(value.numel() for value in unet.state_dict().values())
         with torch.no_grad():
             _try(unet)

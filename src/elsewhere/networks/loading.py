@@ -73,9 +73,13 @@ def load_network(
             return read_network(path, device)
     path = Path(text)
     if not _exists(path):
-        near = get_close_matches(text, SHIPPED, n=1)
+        near = get_close_matches(text, SHIPPED)
         names = f"; those that come with the package: {', '.join(SHIPPED)}" if SHIPPED else ""
-        hint = f"did you mean {near[0]!r}?" if near else f"give a trained file or folder, or a diffusers folder{names}"
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?"
+            if near
+            else f"give a trained file or folder, or a diffusers folder{names}"
+        )
         raise FileNotFoundError(f"no network at {text!r}: {hint}")
     if path.is_dir():
         return _read_folder(path, device, variant)
@@ -107,6 +111,8 @@ def _read_folder(path: Path, device: str | torch.device, variant: str | None) ->
 def _read_file(path: Path, device: str | torch.device) -> TrainedNetwork:
     if path.suffix.lower() in PICKLES:
         raise ValueError(f"{path} is {_REFUSAL}")
+    if (path.parent / "config.json").is_file():
+        raise ValueError(f"{path} is a part of a diffusers folder: give the folder that holds unet and scheduler")
     metadata, tensors = read_tensors(path)
     of = average_of if is_checkpoint(metadata) else network_of
     return of(path, metadata, tensors, device)
