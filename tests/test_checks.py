@@ -9,12 +9,12 @@ import torch
 import elsewhere as els
 from elsewhere.checks import (
     check_choice,
+    check_dense,
     check_device,
     check_levels,
     check_memory,
     check_number,
     check_path,
-    check_room,
     check_sides,
     check_type,
     check_whole,
@@ -142,9 +142,9 @@ def test_paths_are_such_as_files_can_have():
 
 
 def test_what_would_not_fit_into_memory_is_refused_at_once():
-    check_room("count", 2, 2**10)
-    with pytest.raises(MemoryError, match=r"count \(9\) needs .* GiB of memory"):
-        check_room("count", 9, 2**60)
+    for values in (torch.zeros(1, 1).expand(2**31, 2**31), np.broadcast_to(np.zeros(1), (2**31, 2**28))):
+        with pytest.raises(MemoryError, match=r"^x \(.*\) needs .* GiB of memory, this machine has"):
+            check_dense("x", values)
 
 
 def test_noise_levels_come_as_any_row_of_numbers():

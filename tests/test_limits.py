@@ -20,11 +20,11 @@ def test_the_memory_of_this_machine_is_known() -> None:
 
 def test_what_never_fits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "total_memory", lambda: 1000)
-    limits.check_memory(1000, "this")
-    with refused(limits.TooLarge, "this would take", "limit=, size="):
-        limits.check_memory(1001, "this")
+    limits.require_memory(1000, "this")
+    with refused(limits.TooLarge, "this needs", "fewer or smaller images"):
+        limits.require_memory(1001, "this")
     monkeypatch.setattr(limits, "total_memory", lambda: None)
-    limits.check_memory(2**60, "this")
+    limits.require_memory(2**60, "this")
 
 
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_images_beyond_the_memory_are_refused_before_it_is_asked_for(
     np.savez_compressed(tmp_path / "packed", images=values)
     source = next(path for path in tmp_path.iterdir() if path.stem == kind or path.suffix == f".{kind}")
     monkeypatch.setattr(limits, "total_memory", lambda: 1000)
-    with refused(limits.TooLarge, "0.0 GB"):
+    with refused(limits.TooLarge, "GiB", "limit=, size="):
         load_images(source)
     monkeypatch.setattr(limits, "total_memory", lambda: 2000)
     assert len(load_images(source)) == 4

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, 
 
 import numpy as np
 
-from elsewhere.limits import TooLarge, total_memory
+from elsewhere.limits import LARGEST_SIDE, MOST_MEMORY, require_memory, total_memory
 
 if TYPE_CHECKING:
     import torch
@@ -32,14 +32,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 LARGEST_INTEGER = 2**63 - 1
 """Larger integers fit no tensor, and no argument needs one."""
 
-LARGEST_MEMORY = 2**50
 LONGEST_NAME = 255
 MOST_LEVELS = 10_001
 MOST_IMAGES = 2**20
 """Most images of one call of `make_noise`: the seeds of image generators are 2^20 apart."""
-
-LARGEST_SIDE = 2**15
-"""Most pixels on a side of an image that is to be made."""
 
 EXAMPLES = {
     "Tensor": "a torch tensor",
@@ -209,7 +205,7 @@ def check_seed(seed: object) -> int:
 
 
 def check_memory(memory: object) -> int:
-    """A number of bytes to work in, 64 MiB or more, and no more than the machine has.
+    """The argument `memory`: a number of bytes to work in, 64 MiB or more, and no more than the machine has.
 
     Raises:
         TypeError, ValueError: it is none.
@@ -220,25 +216,20 @@ def check_memory(memory: object) -> int:
     there = total_memory()
     if there is not None and cast(int, memory) > there:
         raise ValueError(f"memory must be at most {there} bytes, which is what this machine has, got {memory}")
-    return check_whole("memory", memory, most=LARGEST_MEMORY)
+    return check_whole("memory", memory, most=MOST_MEMORY)
 
 
 def check_room(name: str, value: object, wanted: int) -> None:
-    """Refuse what needs more memory than the machine has, before it is asked for.
+    """Refuse an argument for which more memory would be needed than the machine has: see `limits.require_memory`.
 
     Args:
         name, value: the argument that asks for so much.
         wanted: bytes.
 
     Raises:
-        MemoryError: it does.
+        TooLarge: the machine has less.
     """
-    there = total_memory()
-    if there is not None and wanted > there:
-        raise TooLarge(
-            f"{name} ({seen_text(value)}) needs {wanted / 2**30:.4g} GiB of memory, this machine has "
-            f"{there / 2**30:.4g}: ask for fewer or smaller images"
-        )
+    require_memory(wanted, f"{name} ({seen_text(value)})")
 
 
 def check_path(name: str, path: object, kind: str = "a path") -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from elsewhere.limits import LONGEST
+from elsewhere.limits import LARGEST_SIDE
 from elsewhere.terminal import (
     OneLineErrors,
     check_file,
@@ -58,7 +58,9 @@ Network = Annotated[
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first images.", show_default="all")]
 Size = Annotated[
     int | None,
-    typer.Option(min=1, max=LONGEST, help="Resize every image to this many pixels a side.", show_default="as stored"),
+    typer.Option(
+        min=1, max=LARGEST_SIDE, help="Resize every image to this many pixels a side.", show_default="as stored"
+    ),
 ]
 Canvas = Annotated[
     str | None,

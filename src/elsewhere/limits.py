@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-LONGEST = 20_000
-"""Pixels on a side of an image, beyond which a number is taken for a mistake."""
+LARGEST_SIDE = 20_000
+"""Most pixels on a side of an image; larger numbers are taken for mistakes."""
+
+MOST_MEMORY = 2**50
+"""Bytes; larger numbers are taken for mistakes."""
 
 MOST_CLASSES = 1_000_000
 """Tables of classes have one row for each number up to the highest label."""
@@ -15,15 +18,16 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 
 
 class TooLarge(MemoryError):
-    """More than the machine has, found out before it was asked for; the message says what."""
+    """More than the machine has, found before the memory is allocated; the message says for what."""
 
 
-def check_memory(needed: int, what: str) -> None:
-    """Refuse what can never fit: more bytes than the machine, or its container, has.
+def require_memory(needed: int, what: str, remedy: str = "ask for fewer or smaller images") -> None:
+    """Refuse a request that can never fit: more bytes than the machine, or its container, has.
 
     Args:
-        needed: bytes that are about to be asked for.
+        needed: bytes that are about to be allocated.
         what: what they are for, as the subject of the message.
+        remedy: how to need less.
 
     Raises:
         TooLarge: the machine has less.
@@ -31,8 +35,7 @@ def check_memory(needed: int, what: str) -> None:
     total = total_memory()
     if total is not None and needed > total:
         raise TooLarge(
-            f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {total / 1e9:.1f} GB: "
-            "take fewer or smaller images (limit=, size=; in the command line --limit, --size)"
+            f"{what} needs {needed / 2**30:.4g} GiB of memory, this machine has {total / 2**30:.4g} GiB: {remedy}"
         )
 
 

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from elsewhere import stopping, wording
-from elsewhere.limits import LONGEST, TooLarge
+from elsewhere.limits import LARGEST_SIDE, MOST_MEMORY, TooLarge
 from elsewhere.stopping import NOTHING, Stopped
 
 BAD_INPUT = 2
@@ -28,9 +28,6 @@ But for the RuntimeError of torch when memory is short: see `_is_out_of_memory`.
 """
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
-MOST_MEMORY = 2**50
-"""Bytes beyond which a size of memory is taken for a mistake."""
 
 
 class Interrupted(Exception):
@@ -309,15 +306,15 @@ def parse_size(text: str | None) -> tuple[int | None, tuple[int, int] | None]:
     """From "64" the side of training images, from "256x512" the height and width of what is drawn; the other is None.
 
     Raises:
-        ValueError: neither, or a side of 0 or more than LONGEST.
+        ValueError: neither, or a side of 0 or more than LARGEST_SIDE.
     """
     if text is None:
         return None, None
     match = re.fullmatch(r"\s*(\d{1,9})(?:\s*x\s*(\d{1,9}))?\s*", text)
     sides = [] if match is None else [int(part) for part in match.groups() if part is not None]
-    if not sides or not all(1 <= side <= LONGEST for side in sides):
+    if not sides or not all(1 <= side <= LARGEST_SIDE for side in sides):
         raise ValueError(
-            f"--size must be a side such as 64, or height and width such as 256x512, of 1 to {LONGEST} pixels, "
+            f"--size must be a side such as 64, or height and width such as 256x512, of 1 to {LARGEST_SIDE} pixels, "
             f"got {text!r}"
         )
     return (sides[0], None) if len(sides) == 1 else (None, (sides[0], sides[1]))

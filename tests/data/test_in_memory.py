@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from elsewhere.data import ImageSet, load_images
+from elsewhere.limits import TooLarge
 from tests.data.toys import pixels, refused
 
 COLOUR = pixels(3, 3, 8, 6)
@@ -68,6 +69,14 @@ BAD: list[tuple[Any, type[Exception], str]] = [
 @pytest.mark.parametrize(("source", "error", "message"), BAD)
 def test_what_is_no_set_of_images_is_refused_with_a_hint(source: Any, error: type[Exception], message: str) -> None:
     with refused(error, message):
+        load_images(source)
+
+
+@pytest.mark.parametrize(
+    "source", [torch.zeros(1, 1, 8, 8).expand(2**40, -1, -1, -1), np.broadcast_to(pixels(8, 8), (2**40, 8, 8))]
+)
+def test_arrays_expanded_beyond_the_memory_are_refused(source: Any) -> None:
+    with refused(TooLarge, "source (", "GiB of memory"):
         load_images(source)
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from elsewhere.data.request import Request
-from elsewhere.data.streams import naming
-from elsewhere.limits import check_memory
+from elsewhere.data.streams import REMEDY, naming
+from elsewhere.limits import require_memory
 
 Bytes = NDArray[np.uint8]
 
@@ -178,7 +178,8 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
         if store is None:
             height, width = request.size or (picture.height, picture.width)
             gray = picture.mode == "L" if request.gray is None else request.gray
-            check_memory(count * (1 if gray else 3) * height * width, f"{count} images of {height}x{width} pixels")
+            needed = count * (1 if gray else 3) * height * width
+            require_memory(needed, f"{count} images of {height}x{width} pixels", REMEDY)
         planes = _planes(picture, request)
         if store is None:
             store, first = np.empty((count, *planes.shape), np.uint8), name
@@ -189,7 +190,8 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
                 "give size= to bring all images to one size"
             )
         if len(planes) > store.shape[1]:
-            check_memory(4 * store.nbytes, f"{count} images of {store.shape[2]}x{store.shape[3]} pixels in colour")
+            what = f"{count} images of {store.shape[2]}x{store.shape[3]} pixels in colour"
+            require_memory(4 * store.nbytes, what, REMEDY)
             store = np.repeat(store, 3, axis=1)
         store[index] = planes  # gray spreads over three channels
     assert store is not None

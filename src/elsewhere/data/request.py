@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 from elsewhere.checks import seen_text
-from elsewhere.limits import LONGEST
+from elsewhere.limits import LARGEST_SIDE
 
 BEYOND = "images beyond limit"
 """The kind of `ImageSet.left_out` that the caller asked for."""
@@ -116,8 +116,8 @@ def _check_size(size: object) -> tuple[int, int] | None:
         raise TypeError(f"size must be an integer or (height, width), got {seen_text(size)}")
     if min(sides) < 1:
         raise ValueError(f"size must be 1 or more pixels a side, got {seen_text(size)}")
-    if max(sides) > LONGEST:
-        raise ValueError(f"size must be at most {LONGEST} pixels a side, got {seen_text(size)}")
+    if max(sides) > LARGEST_SIDE:
+        raise ValueError(f"size must be at most {LARGEST_SIDE} pixels a side, got {seen_text(size)}")
     return int(sides[0]), int(sides[1])
 
 

@@ -9,11 +9,14 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.limits import check_memory
+from elsewhere.limits import require_memory
 
 # No set of images packs 100 to 1 at this size; a decompression bomb does.
 BOMB_BYTES = 2**30
 BOMB_RATIO = 100
+
+REMEDY = "take fewer or smaller images (limit=, size=; in the command line --limit, --size)"
+"""For sources that need more memory than there is."""
 
 
 @contextmanager
@@ -52,7 +55,7 @@ def read_exactly(stream: IO[bytes], count: int, name: str, kind: str) -> NDArray
         ValueError: the stream is damaged or ends before that.
         MemoryError: more bytes than the machine has memory.
     """
-    check_memory(count, name)
+    require_memory(count, name, REMEDY)
     data = np.empty(count, np.uint8)
     done = 0
     while done < count:
