@@ -350,7 +350,7 @@ def seen_text(value: object) -> str:
 
 
 def _is_mapped(tensor: torch.Tensor) -> bool:
-    """Whether a tensor stands for many of them, in torch.func.vmap or in the older one of torch.autograd."""
+    """Whether a tensor is the batched one of a function mapped by torch.func.vmap, or by torch.autograd's own vmap."""
     import torch
 
     inside = torch._C._functorch
@@ -366,7 +366,7 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class _OtherKind(Exception):
-    """The value is of another kind than this annotation; another member of a union may still take it."""
+    """The value does not match this annotation; another member of a union may still match."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Refusal of derivatives that a function does not have: they would be lost without a word."""
+"""Errors for derivatives that are not implemented, where autograd would silently return none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_constant(given: object, argument: str, owner: str) -> None:
 
 
 def no_forward_mode(owner: str) -> str:
-    """What to say where derivatives in forward mode are asked for."""
+    """The message for derivatives in forward mode."""
     return (
         f"{owner} has no derivatives in forward mode: use reverse mode (backward(), torch.autograd.grad, "
         "torch.func.vjp, torch.func.jacrev)"

@@ -1,4 +1,4 @@
-"""What comes from outside made uniform in one place: how arrays lie in memory, and torch's process-wide defaults."""
+"""Independence of what callers control: the memory layout of their arrays, and torch's process-wide defaults."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def plain(values: Tensor | np.ndarray) -> Tensor:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """torch's own state, whatever the user has set: float32 on the processor by default, gradients recorded.
+    """Run a block under torch's original defaults: float32 on the CPU, gradients recorded.
 
-    For modules, training and code of other libraries, which take dtype and device from nowhere else; tensors of this
-    library name both. The default dtype is one for all threads.
+    For modules, training and other libraries, which create tensors of the default dtype and device. The code of this
+    library always names both. The default dtype is shared by all threads.
     """
     before = torch.get_default_dtype()
     elsewhere = torch.get_default_device().type != "cpu"
     torch.set_default_dtype(torch.float32)
     try:
-        # A device that is set here costs every call of torch a detour through Python.
+        # Setting a default device slows every call of torch: only where the user has set another.
         with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if elsewhere else nullcontext():
             yield
     finally:

@@ -1,4 +1,4 @@
-"""Limits that are checked before memory is asked for."""
+"""Limits, checked before memory is allocated."""
 
 from __future__ import annotations
 

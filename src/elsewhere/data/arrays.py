@@ -31,10 +31,10 @@ SPLITS = tuple(KIND)
 RANGE_KEY = "value_range"
 """The array of an .npz that holds the values of black and white."""
 MOST_HEADER = 10_000
-"""Bytes of a .npy header, which NumPy itself checks only after reading it."""
+"""Largest .npy header in bytes; NumPy checks the length only after reading it."""
 OTHERS = "other arrays"
 OVERSHOOT = -0.2
-"""Interpolation leaves images in [0, 1] with values down to about this; images in [-1, 1] have darker pixels."""
+"""Interpolation can lower values of images in [0, 1] to about this; images in [-1, 1] have lower ones."""
 
 
 def load_npy(path: Path, request: Request) -> ImageSet:
@@ -116,7 +116,7 @@ def channels_first(array: NDArray[Any], name: str) -> NDArray[Any]:
     """
     shape = array.shape
     if len(shape) == 3:
-        # Nobody has gray images this thin: it is one colour image.
+        # Gray images of 3 or 4 columns are improbable: this is one colour image.
         if shape[2] in (3, 4) and shape[1] >= 8:
             raise ValueError(f"{name} has the shape of one colour image, {shape}: a set of images has a first axis N")
         return array[:, None]
@@ -253,7 +253,7 @@ def _read_images(member: _Member, request: Request, first: bool = False, clip: b
     _check_shape(member.shape, member.name)
     _check_dtype(member.dtype, member.name, request.value_range)
     count = request.count(member.shape[0], member.name)
-    # The range that tells [0, 1] from [-1, 1] is that of all images, or `limit` could change the pixels.
+    # All images decide between [0, 1] and [-1, 1], so that `limit` does not change the pixels.
     whole = member.dtype.kind == "f" and request.value_range is None
     array = member.read(member.shape[0] if whole else count)
     array = array if first and array.ndim == 4 else channels_first(array, member.name)
@@ -364,7 +364,7 @@ def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], re
 
 
 def _peek(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) -> tuple[tuple[int, ...], str]:
-    """Shape and kind of dtype of an array; an array that is none that could be read has no axes."""
+    """Shape and kind of dtype of an array; an empty shape for an array that cannot be read."""
     try:
         with _open_entry(archive, entry, shown) as member:
             return member.shape, member.dtype.kind
@@ -375,10 +375,10 @@ def _peek(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) -> tuple
 def _count_others(
     archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], keys: _Keys, request: Request, shown: str
 ) -> None:
-    """What the archive has beside the arrays that were read: images of other splits, labels, anything else."""
+    """Count the arrays that were not read: images of other splits, and others."""
     found = {split: _find(tuple(entries), _with_split(IMAGE_KEYS, split)) for split in SPLITS}
     images_of = {key: split for split, key in found.items() if key is not None}
-    # The labels of another split go without saying where its images are counted.
+    # The labels of a split are not counted in addition to its images.
     labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in images_of.values()}
     for key, entry in entries.items():
         if key in (keys.images, keys.labels, keys.classes, RANGE_KEY, LAYOUT_KEY):

@@ -23,7 +23,7 @@ from elsewhere.data.splits import (
 )
 
 SYSTEM = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".directory", "@eadir"})
-"""What systems put into any folder: neither read nor counted."""
+"""Files and folders that operating systems create: neither read nor counted."""
 DEEPEST = 100
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 
@@ -63,7 +63,7 @@ def load_folder(folder: Path, request: Request) -> ImageSet:
 
 
 def natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sorting key that counts: 2.png before 10.png; equal numbers (1, 01) by the plain name."""
+    """Sorting key of natural order: 2.png before 10.png; equal numbers (1, 01) by the plain name."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
     return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], path.name
 
@@ -96,7 +96,7 @@ class _Tree:
 
 
 class _Walk:
-    """Lists a folder and all below it. Every folder is read once, however links lead to it."""
+    """Lists a folder and all folders below it. A folder that several links lead to is read once."""
 
     def __init__(self, root: Path) -> None:
         self.read: set[Path] = set()
@@ -123,7 +123,7 @@ class _Walk:
         return _Tree(folder, own, branches, others)
 
     def _kind(self, path: Path) -> str | None:
-        """Picture, folder, the kind of what is passed over, or None for what systems leave everywhere."""
+        """ "picture", "folder", a kind of files that are not read, or None for SYSTEM files."""
         if path.name.lower() in SYSTEM or path.name.startswith("._"):
             return None
         if path.name.startswith("."):
@@ -152,7 +152,7 @@ def _splits(tree: _Tree) -> list[_Tree]:
         ValueError: splits beside other folders with pictures, or with names that could be those of classes.
     """
     filled = tree.filled()
-    # A split may be empty, which is said when it is the one asked for.
+    # A split may be empty: an error only where it is the one asked for.
     if tree.own or not tree.branches:
         return []
     if all(is_plain(branch.path.name) for branch in filled or tree.branches):
@@ -206,7 +206,7 @@ def _list(tree: _Tree) -> tuple[list[Path], list[int], tuple[str, ...]]:
 
 
 def _refuse_splits_within(tree: _Tree) -> None:
-    """All pictures below a class are taken, so none of them may be those of a test."""
+    """Refuse classes that hold splits: all pictures below a class are read, also those of a test set."""
     filled = tree.filled()
     tests = [branch for branch in filled if is_plain(branch.path.name) and kind_of(branch.path.name) != "train"]
     if tests or several([branch.path.name for branch in filled]):
@@ -216,7 +216,7 @@ def _refuse_splits_within(tree: _Tree) -> None:
 
 
 def _refuse_annotation_folders(tree: _Tree) -> None:
-    """Folders of masks or labels beside the images, at any depth, which would be trained on as a class of their own."""
+    """Refuse folders of masks or labels beside the images, at any depth: they would be read as a class."""
     filled = tree.filled()
     found = annotations_among([branch.path.name for branch in filled])
     if found:
@@ -230,7 +230,7 @@ def _refuse_annotation_folders(tree: _Tree) -> None:
 
 
 def _refuse_annotated_files(tree: _Tree) -> None:
-    """Masks beside the images in one folder, told apart by the names of the files: a.png, a_mask.png."""
+    """Refuse masks and images in one folder, which only the names of the files distinguish: a.png, a_mask.png."""
     pair = annotated([path.stem for path in tree.own])
     if pair:
         raise ValueError(
@@ -242,7 +242,7 @@ def _refuse_annotated_files(tree: _Tree) -> None:
 
 
 def _refuse_split_names(files: list[Path]) -> None:
-    """Splits told apart by the names of the files: train_0.png, test_0.png."""
+    """Refuse several splits in one folder, which only the names of the files distinguish: train_0.png, test_0.png."""
     if all(kind_of(path.stem) for path in files) and several([path.stem for path in files]):
         raise ValueError(
             f"{files[0].parent} seems to hold several splits by the names of its files ({files[0].name}, "

@@ -89,7 +89,7 @@ def load_hub(source: str, request: Request) -> ImageSet:
 
 @contextmanager
 def _prompt(library: Any) -> Iterator[None]:
-    """Without a connection look only for what was fetched before: else the library tries for half a minute."""
+    """Without a connection use only the local cache: the library would retry for half a minute."""
     constants: Any = importlib.import_module("huggingface_hub.constants")
     if library.config.HF_HUB_OFFLINE or _reachable(constants.ENDPOINT):
         yield
@@ -118,7 +118,7 @@ def _reachable(address: str) -> bool:
         with suppress(OSError), socket.create_connection((url.hostname or "", port), timeout=PATIENCE):
             answers.append(True)
 
-    # In a thread, because the search for an address has no time limit of its own.
+    # In a thread, because name resolution has no timeout.
     thread = Thread(target=connect, daemon=True)
     thread.start()
     thread.join(PATIENCE)
@@ -126,7 +126,7 @@ def _reachable(address: str) -> bool:
 
 
 def _convert(library: Any, dataset: Any, request: Request, source: str, name: str) -> ImageSet:
-    dataset = dataset.with_format(None)  # a saved format can hide columns and change what rows look like
+    dataset = dataset.with_format(None)  # a saved format can hide columns and change the type of rows
     column, others = _image_column(library, dataset, source)
     request.left_out["other columns of images"] += others
     count = request.count(len(dataset), source)
@@ -134,7 +134,7 @@ def _convert(library: Any, dataset: Any, request: Request, source: str, name: st
     mode = None
     if isinstance(files.features[column], library.Image):
         mode = files.features[column].mode
-        # The files as they are: decoded here, like those of a folder, with the same guards.
+        # Not decoded by the library: read_picture checks these files as it checks those of a folder.
         files = files.cast_column(column, library.Image(decode=False))
     images = stack(_pictures(files, column, mode, request, source), count, request)
     labels, classes = _labels(library, files, source) if request.labels else (None, ())
@@ -154,7 +154,7 @@ def _pictures(
 
 
 def _in_mode(picture: Image.Image, mode: str | None) -> Image.Image:
-    """Gray or colour as the dataset declares it: `Image(mode="L")`. Wider modes say nothing about that."""
+    """Gray or colour as the dataset declares it: `Image(mode="L")`. Modes of more than 8 bits declare neither."""
     if mode is None or mode[0] in "IF":
         return picture
     return picture.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")

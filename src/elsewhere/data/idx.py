@@ -72,7 +72,7 @@ def load_idx_folder(folder: Path, request: Request) -> ImageSet:
 
 
 def load_idx(path: Path, request: Request) -> ImageSet:
-    """An IDX file of images; labels come from the file beside it that says "labels" for "images".
+    """An IDX file of images; labels come from the file of the same name with "labels" in place of "images".
 
     Raises:
         ValueError: not an IDX file of images, damaged, cut short, or labels of another number.
@@ -151,5 +151,7 @@ def _rows(stream: IO[bytes], shape: tuple[int, ...], count: int, path: Path) -> 
         with naming(str(path), "an IDX file"):
             rest = stream.read(1)
         if rest:
-            raise ValueError(f"{path} goes on after the {count} rows that its header declares: get the file anew")
+            raise ValueError(
+                f"{path} goes on after the {count} rows that its header declares: download or copy the file again"
+            )
     return rows.reshape(count, *shape[1:])

@@ -1,4 +1,4 @@
-"""From one picture of any kind to gray or colour bytes, and from many pictures to one array."""
+"""Conversion of pictures of any format to gray or colour bytes, and of many pictures to one array."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from elsewhere.limits import require_memory
 
 Bytes = NDArray[np.uint8]
 
-# Only these decoders are ever tried: some of the others start outside programs, or take any bytes for an image.
+# Only these decoders are tried: some of the others start other programs, or accept any bytes as an image.
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "QOI")
 DARKEST = 16
-"""A set whose largest value is no more than this, of 255, was more probably written with another white."""
+"""Sets whose largest value is at most this, of 255, probably use another value for white."""
 ROUNDING = 2e-6
-"""Of the range: by how much 32-bit floats may lie outside it after a few operations."""
+"""How far 32-bit floats may lie outside a range by rounding, as a share of the range."""
 
 BRIGHTEST = "brightest"
 """Key of `Image.info`: the largest value of a picture and the value of white, both less black, before both were scaled
@@ -59,7 +59,7 @@ def is_picture(path: Path) -> bool:
 def read_picture(file: Path | bytes, name: str, request: Request | None = None) -> Image.Image:
     """Decode an image file: upright, opaque, of mode L (gray) or RGB (colour).
 
-    Transparent pixels are laid on white. Gray of 12 and 16 bits is scaled to 8 bits. The camera's rotation is applied.
+    Transparent pixels are blended with white. Gray of 12 and 16 bits is scaled to 8 bits. The EXIF rotation is applied.
     An animation, or a file of several pages, gives its first frame. A palette counts as colour.
 
     Raises:
@@ -93,10 +93,10 @@ def read_picture(file: Path | bytes, name: str, request: Request | None = None) 
 
 
 def opaque(picture: Image.Image, name: str) -> Image.Image:
-    """A picture of 8 bits as mode L or RGB, transparent pixels laid on white."""
+    """A picture of 8 bits as mode L or RGB, transparent pixels blended with white."""
     plain = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
     with naming(name, "an image"):
-        # Palettes carry transparency in several ways; the way through RGBA knows them all.
+        # Palettes store transparency in several ways; converting to RGBA handles all of them.
         if not ("transparency" in picture.info or picture.mode[-1] in "aA" or picture.mode == "P"):
             return picture.convert(plain)
         layered = picture.convert(plain + "A")
@@ -129,7 +129,7 @@ def rescale(values: NDArray[Any], value_range: tuple[float, float], name: str) -
     exact: type[np.floating[Any]] = np.float32
     if values.dtype.kind in "iu" and values.dtype.itemsize > 2:
         exact = np.float64
-    rows = max(1, 2**22 // max(1, math.prod(values.shape[1:])))  # at a time, or the floats would take the memory
+    rows = max(1, 2**22 // max(1, math.prod(values.shape[1:])))  # in parts, to bound the memory of the floats
     for start in range(0, len(values), rows):
         part: NDArray[Any] = values[start : start + rows].astype(exact)
         part -= black
@@ -150,7 +150,7 @@ def check_finite(low: float, high: float, name: str) -> None:
         ValueError: one of them is not finite.
     """
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name} has NaN or infinite values: mend or leave out those images")
+        raise ValueError(f"{name} has NaN or infinite values: repair or remove those images")
 
 
 def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Request) -> Bytes:
@@ -231,12 +231,12 @@ def _planes(picture: Image.Image, request: Request) -> Bytes:
 
 
 def check_brightness(brightest: tuple[float, float], value_range: tuple[float, float] | None, name: str) -> None:
-    """Refuse a set that is nearly black, unless it is quite black or the caller has said what is white.
+    """Refuse a set that is nearly black, but neither black throughout nor given with a value_range.
 
     Args:
         brightest: the largest value and that of white, both less black, before they are rounded to bytes.
-        value_range: what the caller has said.
-        name: what the message calls the set.
+        value_range: of the request, or None.
+        name: of the set, for the message.
 
     Raises:
         ValueError: the largest value is above 0 and at most DARKEST / 255 of white.
@@ -272,7 +272,7 @@ def _scale_transparency(picture: ImageFile.ImageFile) -> None:
 
 
 def _declared_range(picture: Image.Image) -> tuple[float, float] | None:
-    """The values of black and white that a file with gray of more than 8 bits declares, or None."""
+    """The values of black and white that a gray file of more than 8 bits declares, or None."""
     if picture.mode == "F":
         return None
     tags = getattr(picture, "tag_v2", None)
@@ -286,7 +286,7 @@ def _declared_range(picture: Image.Image) -> tuple[float, float] | None:
 
 
 def _is_wide_gray(picture: ImageFile.ImageFile) -> bool:
-    """Whether Pillow is about to open gray with alpha, of 16 bits, as colour."""
+    """Whether the file is gray with alpha of 16 bits, which Pillow opens as colour."""
     return any(str(tile[3]).startswith("LA;16") for tile in picture.tile)
 
 

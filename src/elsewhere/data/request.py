@@ -1,4 +1,4 @@
-"""What the caller asked of the images, checked once and carried to every reader."""
+"""The arguments of `load_images`, checked once and passed to every reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Request:
         gray: True, False, or None to keep what the files have.
         split: name of the split.
         labels: whether labels are read.
-        value_range: the values of black and white in the source, or None to tell them from its dtype and values.
+        value_range: the values of black and white in the source, or None to derive them from its dtype and values.
         left_out: what the readers did not take, a number for each kind. A request serves one call, in which every
             reader adds to this counter.
     """

@@ -1,4 +1,4 @@
-"""What names say of pictures: the split of a dataset (train, Testing, val2017, ...), or that they are annotations."""
+"""Names of files and folders that denote splits (train, Testing, val2017, ...) or annotations (masks, labels, ...)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def choose_split(names: Sequence[str], split: str, source: str) -> str:
 
 
 def of_split(name: str) -> str:
-    """The kind of what was left out (`ImageSet.left_out`) of a split that was not asked for."""
+    """The key in `ImageSet.left_out` of a split that was not asked for."""
     return f"images of the split {name!r}"
 
 

@@ -1,4 +1,4 @@
-"""Reading what a file declares, from files that may be cut short, damaged or lying."""
+"""Reading files that may be truncated, damaged, or declare sizes that are false."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elsewhere.limits import require_memory
 
-# No set of images packs 100 to 1 at this size; a decompression bomb does.
+# At this size a ratio of 100 to 1 indicates a decompression bomb, not images.
 BOMB_BYTES = 2**30
 BOMB_RATIO = 100
 
@@ -21,7 +21,7 @@ REMEDY = "take fewer or smaller images (limit=, size=; in the command line --lim
 
 @contextmanager
 def naming(name: str, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a ValueError that names the file.
+    """Turn any exception of a decoder into a ValueError that names the file.
 
     Damaged bytes make decoders raise almost anything (zlib.error, struct.error, EOFError, SyntaxError, ...),
     so only the decoder's own calls belong inside.
@@ -34,17 +34,17 @@ def naming(name: str, kind: str) -> Iterator[None]:
 
 
 def check_declared(declared: int, stored: int, name: str, *, compressed: bool) -> None:
-    """Refuse a declared number of bytes that the stored ones cannot hold, before any memory is taken for it.
+    """Refuse a declared number of bytes that the stored ones cannot hold, before memory is allocated for it.
 
     Raises:
-        ValueError: the file is cut short, or its header is not to be believed.
+        ValueError: the file is truncated, or its header is implausible.
     """
     if not compressed and declared > stored:
         raise ValueError(f"{name} is cut short: its header declares {declared} bytes, {stored} are there")
     if compressed and declared > max(BOMB_BYTES, BOMB_RATIO * stored):
         raise ValueError(
             f"{name} declares {declared} bytes, packed in {stored}: "
-            f"more than {BOMB_RATIO} to 1 is no set of images; unpack the file if it is to be trusted"
+            f"more than {BOMB_RATIO} to 1 is implausible for images; if you trust the file, unpack it first"
         )
 
 
@@ -62,7 +62,9 @@ def read_exactly(stream: IO[bytes], count: int, name: str, kind: str) -> NDArray
         with naming(name, kind):
             piece = stream.read(min(count - done, 2**24))
         if not piece:
-            raise ValueError(f"{name} is cut short: {count} bytes were expected, {done} are there: get the file anew")
+            raise ValueError(
+                f"{name} is cut short: {count} bytes were expected, {done} are there: download or copy the file again"
+            )
         data[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
         done += len(piece)
     return data
