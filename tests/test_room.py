@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("sample DATA --window 3 --size 5000x5000", "--count 8 of 5000x5000 pixels would take 12.8 GB"),
+        ("sample DATA --window 3 --size 5000x5000", "--count 8 of 5000x5000 pixels needs 11.92 GiB"),
         ("sample DATA --window 3 --size 300x300 --steps 10000 --keep", "or leave out --keep"),
         ("explain DATA --window 3 --size 5000x5000", "--count 4 of 5000x5000 pixels"),
         ("sample DATA --window 3 --count 10000 --size 2000x2000", "--count 10000 of 2000x2000 pixels"),
@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_drawing_that_does_not_fit_is_refused_in_one_line(
     line: str, said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("limits", "choices", "checks"):
+    for module in ("limits", "checks"):
         monkeypatch.setattr(f"elsewhere.{module}.total_memory", lambda: 2 * 10**9)
     monkeypatch.setattr(torch, "randn", lambda *_, **__: pytest.fail("noise was drawn"))
     out = tmp_path / "out"
@@ -62,10 +62,10 @@ def test_a_budget_above_the_memory_of_the_machine_is_refused() -> None:
 def test_a_training_that_does_not_fit_is_refused_before_the_network_is_made(
     size: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elsewhere.networks.trained.total_memory", lambda: 2 * 10**9)
+    monkeypatch.setattr("elsewhere.limits.total_memory", lambda: 2 * 10**9)
     monkeypatch.setattr("elsewhere.networks.training._Run", lambda *_: pytest.fail("the network was made"))
     out = tmp_path / "net"
     result = CliRunner().invoke(app, ["train", str(data), "--out", str(out), *size.split()])
     assert result.exit_code == 2
-    assert "GB of memory, this machine has 2.0 GB: take a smaller network" in result.stderr
+    assert "GiB of memory, this machine has 1.863 GiB: take a smaller network" in result.stderr
     assert not out.exists()

@@ -15,7 +15,7 @@ from torch import Tensor
 from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.limits import TooLarge, total_memory
+from elsewhere.limits import require_memory
 from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders
@@ -281,12 +281,8 @@ def draw_noise(count: int, shape: tuple[int, int, int], seed: int, kept: int = 0
         MemoryError: noise, states and what is computed from them would take more than the machine has.
     """
     needed = (A_PIXEL + 4 * kept) * count * math.prod(shape)
-    there = total_memory()
-    if there is not None and needed > there:
-        raise TooLarge(
-            f"--count {count} of {shape[1]}x{shape[2]} pixels would take {needed / 1e9:.1f} GB of memory, this "
-            f"machine has {there / 1e9:.1f} GB: give a smaller --count or --size{', or leave out --keep' * bool(kept)}"
-        )
+    remedy = f"give a smaller --count or --size{', or leave out --keep' * bool(kept)}"
+    require_memory(needed, f"--count {count} of {shape[1]}x{shape[2]} pixels", remedy)
     return make_noise(count, shape, seed)
 
 

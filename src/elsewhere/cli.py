@@ -14,7 +14,6 @@ from elsewhere.limits import LARGEST_SIDE
 from elsewhere.terminal import (
     OneLineErrors,
     check_file,
-    one_line_warnings,
     parse_memory,
     parse_pixel,
     parse_size,
@@ -162,7 +161,6 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
     ] = False,
@@ -175,7 +173,6 @@ def main(
     Start with `elsewhere demo`. Results go to standard output, progress and errors to standard error.
     Exit codes: 0 done, 2 bad input (one line says what), 130 stopped with Ctrl-C.
     """
-    context.with_resource(one_line_warnings())
 
 
 @app.command()

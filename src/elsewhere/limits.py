@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 LARGEST_SIDE = 20_000
@@ -39,6 +40,7 @@ def require_memory(needed: int, what: str, remedy: str = "ask for fewer or small
         )
 
 
+@cache  # every call of a denoiser asks for it
 def total_memory() -> int | None:
     """Bytes of memory that this process can have at most, or None where the system does not say."""
     try:

@@ -66,8 +66,7 @@ class OneLineErrors(TyperGroup):
             stopping.end_at_once()
         _prepare_streams()
         try:
-            with warnings.catch_warnings():
-                warnings.showwarning = lambda message, *where: _say(f"warning: {message}", 0)  # type: ignore[assignment]
+            with one_line_warnings():
                 code = self._run(given, prog_name or "elsewhere", **extra)
         except (KeyboardInterrupt, Interrupted) as error:
             if args is None:
@@ -224,10 +223,10 @@ def one_line_warnings() -> Iterator[None]:
     said: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
+        text = str(message)
         if text not in said:
             said.add(text)
-            typer.echo(f"warning: {text}", err=True)
+            _say(f"warning: {text}", 0)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

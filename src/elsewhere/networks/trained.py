@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from elsewhere.checks import check_fields, check_sides, check_whole, checked
 from elsewhere.files import json_object
 from elsewhere.layout import torch_defaults
-from elsewhere.limits import MOST_CLASSES, TooLarge, total_memory
+from elsewhere.limits import MOST_CLASSES, require_memory
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
@@ -220,10 +220,6 @@ def check_training_room(spec: NetworkSpec, batch: int) -> None:
     """
     weights = sum(parameter.numel() for parameter in spec.build(shapes_only=True).parameters())
     width, depth = spec.options.get("width", 1), spec.options.get(DEPTHS[spec.kind], 1)
-    needed, there = 4 * (5 * weights + 2 * depth * width * batch * math.prod(spec.size)), total_memory()
-    if there is not None and needed > there:
-        raise TooLarge(
-            f"training a network of {weights:.3g} weights on {batch} images a step would take more than "
-            f"{needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f} GB: "
-            "take a smaller network, batch or size"
-        )
+    needed = 4 * (5 * weights + 2 * depth * width * batch * math.prod(spec.size))
+    what = f"training a network of {weights:.3g} weights on {batch} images a step"
+    require_memory(needed, what, "take a smaller network, batch or size")
