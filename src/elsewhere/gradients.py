@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 
-def check_constant(given: object, argument: str, owner: str) -> None:
+def check_constant(given: object, argument: str, owner: object) -> None:
     """Refuse what is to be differentiated with respect to an argument that `owner` takes as constant.
 
     Args:
         given: the argument; anything but a tensor is constant.
         argument: what errors call it.
-        owner: what takes it.
+        owner: what takes it, shown in messages.
 
     Raises:
         ValueError: a tensor that requires gradients while they are recorded, or that carries a tangent.
@@ -29,7 +29,7 @@ def check_constant(given: object, argument: str, owner: str) -> None:
         raise ValueError(f"{argument} carries a tangent: {no_forward_mode(owner)}")
 
 
-def no_forward_mode(owner: str) -> str:
+def no_forward_mode(owner: object) -> str:
     """The message for derivatives in forward mode."""
     return (
         f"{owner} has no derivatives in forward mode: use reverse mode (backward(), torch.autograd.grad, "

@@ -193,7 +193,7 @@ class SoftmaxMachine(Denoiser):
         return f"{type(self).__name__}({', '.join([f'{name!r}', count(len(self), 'image'), *settings])})"
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        check_constant(sigma, "sigma", repr(self))
+        check_constant(sigma, "sigma", self)
         x0: Tensor = Differentiable.apply(x, self, sigma.detach(), label)  # type: ignore[no-untyped-call]
         return x0
 

@@ -28,7 +28,7 @@ class NetworkDenoiser(Denoiser):
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)
-        check_constant(sigma, "sigma", repr(self))
+        check_constant(sigma, "sigma", self)
         at_once = max(1, PIXELS_AT_ONCE // x[0, 0].numel())
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
             return torch.cat(
