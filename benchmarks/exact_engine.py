@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, WindowKeys, run
+from elsewhere.engine import WindowKeys, run
+from elsewhere.engine.dense import DenseJob
 from elsewhere.machines.borders import interior
 from elsewhere.pictures import new_figure, save_figure
 
@@ -54,14 +55,14 @@ def plain(x: torch.Tensor, sigma: float, images: torch.Tensor, window: int, batc
     return (weighted / total).T.view(x.shape)
 
 
-def every_window(x: torch.Tensor, sigma: float, machine: els.EquivariantLocalScore, window: int) -> SharedKeys:
+def every_window(x: torch.Tensor, sigma: float, machine: els.EquivariantLocalScore, window: int) -> DenseJob:
     """The job of the wrapping machine with no windows merged."""
     places = interior(*machine.image_size, window)
     assert places is not None
     centred = F.pad(x - machine.store.offset, (window // 2,) * 4, mode="circular")
     queries = F.unfold(centred, window)[0].T.contiguous()
     keys = WindowKeys(machine.store, places.extent, places.rows, places.columns)
-    return SharedKeys(queries, torch.full((len(queries),), sigma, dtype=torch.float64), keys)
+    return DenseJob(queries, torch.full((len(queries),), sigma, dtype=torch.float64), keys)
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:

@@ -33,7 +33,10 @@ from exact_engine import matmul_peak
 from torch.profiler import ProfilerActivity
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, Shifts, WindowKeys, blocks, run
+from elsewhere.engine import WindowKeys, run
+from elsewhere.engine.dense import DenseJob
+from elsewhere.engine.kernels import scan
+from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure
 from elsewhere.schedules import cosine
@@ -84,7 +87,7 @@ def exact_at_some_pixels(
         image, row, column = torch.unravel_index(flat, queries.shape[:3])
         asked = queries[image, row, column].flatten(1)
         keys = WindowKeys(machine.store, places.extent, places.rows, places.columns)
-        job = SharedKeys(asked, torch.full((count,), sigma, dtype=torch.float64), keys)
+        job = DenseJob(asked, torch.full((count,), sigma, dtype=torch.float64), keys)
         exact = run([job])[0].mean().float() + machine.store.offset
         found.append((image, row + places.rows.start, column + places.columns.start, exact))
     return tuple(torch.cat(column) for column in zip(*found, strict=True))
@@ -176,7 +179,7 @@ def compiled_loops_seen() -> Iterator[None]:
 
         return call
 
-    loops = ((blocks, "read"), (blocks, "weigh"), (blocks, "distances"), (Shifts, "loop"))
+    loops = ((blocks, "read"), (blocks, "weigh"), (blocks, "distances"), (SlidingJob, "loop"))
     before = [(owner, name, getattr(owner, name)) for owner, name in loops]
     try:
         for owner, name, loop in before:

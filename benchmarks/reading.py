@@ -25,9 +25,9 @@ from fast_engine import published
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import searched
-from elsewhere.engine.index import BLOCK, Index
-from elsewhere.engine.naming import SIDES
+from elsewhere.engine.search import rounds
+from elsewhere.engine.search.index import BLOCK, Index
+from elsewhere.engine.search.neighbours import SIDES
 from elsewhere.files import write_text
 from elsewhere.machines.borders import interior
 
@@ -79,9 +79,9 @@ def blocks_needed(
     cells = torch.arange(len(index.cells)) - index.bounds[groups]
     block = (cells % BLOCK == 0).cumsum(0) - 1
     count = int(block[-1]) + 1
-    looks = searched._Looks(index, sigma)
-    search = searched._Search(queries, looks, ERROR, torch.full((len(queries), len(SIDES)), -1))
-    claims = searched._weigh(search.asked, looks.cells, slice(None)).double()
+    looks = rounds._Looks(index, sigma)
+    search = rounds._Search(queries, looks, ERROR, torch.full((len(queries), len(SIDES)), -1))
+    claims = rounds._weigh(search.asked, looks.cells, slice(None)).double()
     of_keys = torch.repeat_interleave(block, index.starts.diff())
     counts = sorted({0, *(min(some, count) for some in GRID)})
     at, errors = torch.tensor(counts), []
@@ -104,7 +104,7 @@ def blocks_needed(
 
 
 def needed(machine: els.EquivariantLocalScore, x: Tensor, sigma: float, queries: int) -> dict[str, Any] | None:
-    """What must be read at one step, or None where nothing is searched."""
+    """What must be read at one step, or None where nothing is rounds."""
     window = machine._window_at(sigma)
     places = interior(*machine.image_size, window)
     if places is None or not machine._searched(places, None):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere.engine import native, searched, shifts
+from elsewhere.engine import native, sliding
+from elsewhere.engine.search import rounds
 
 
 @pytest.fixture(autouse=True)
 def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes of tests are small: with as many cells at first as real ones need, all of them would be read."""
-    monkeypatch.setattr(searched, "FEWEST", 48)
+    monkeypatch.setattr(rounds, "FEWEST", 48)
 
 
 @pytest.fixture(params=["compiled", "as tensors"])
 def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test with the compiled loop, which takes few images too here, and without."""
+    """Run a test with the compiled kernels, which take few images too here, and without."""
     if request.param == "as tensors":
         monkeypatch.setattr(native, "library", lambda: None)
     elif native.library() is None:
-        pytest.skip("the loop was not compiled here")
-    monkeypatch.setattr(shifts, "FEWEST", 1)
+        pytest.skip("the kernels were not compiled here")
+    monkeypatch.setattr(sliding, "FEWEST_IMAGES", 1)

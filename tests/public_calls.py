@@ -42,7 +42,7 @@ def network() -> TrainedNetwork:
 
 
 def machines(cache: Any) -> dict[str, Callable[..., Any]]:
-    """Denoisers; with `elsewhere.machines.base.FEW` low, "ELS fast" searches."""
+    """Denoisers; with `elsewhere.engine.planner.SEARCH_PLACES` low, "ELS fast" searches."""
     data = training()
     return {
         "IS": els.IdealScore(data),

@@ -404,12 +404,12 @@ def test_the_demo_writes_one_report(world: dict[str, Path], tmp_path: Path, monk
 @pytest.fixture
 def everything_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     from elsewhere import results
-    from elsewhere.engine import shelf
-    from elsewhere.machines import base
+    from elsewhere.engine import planner
+    from elsewhere.engine.search import cache
 
-    monkeypatch.setattr(base, "FEW", 100)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
-    monkeypatch.setattr(shelf, "WORTH_KEEPING", 120)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 100)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 120)
     monkeypatch.setattr(results, "WORTH_KEEPING", 120)
 
 
@@ -463,7 +463,7 @@ def test_index_builds_what_sample_finds(
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir() if path != lost}.items() <= kept.items()
     assert lost.exists()
     monkeypatch.setenv("ELSEWHERE_CACHE", str(cache))
-    monkeypatch.setattr("elsewhere.engine.shelf.build_index", None)
+    monkeypatch.setattr("elsewhere.engine.search.cache.build_index", None)
     drawn = tmp_path / "drawn"
     line = f"sample {{data}} --locality {{windows}} --borders torus --label 1 --engine fast --count 1 --out {drawn}"
     assert run(line, **world).exit_code == 0

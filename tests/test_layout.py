@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
+from elsewhere.engine import planner
 from elsewhere.layout import plain
-from elsewhere.machines import base
 from tests import public_calls as calls
 
 SLOW = ("ELS fast", "network")
@@ -25,8 +25,8 @@ Values = Any
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callable[..., Any]]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "FEW", 400)
-        patch.setattr(base, "A_NUMBER", 0)
+        patch.setattr(planner, "SEARCH_PLACES", 400)
+        patch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
         yield calls.machines(tmp_path_factory.mktemp("cache"))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.machines import base
+from elsewhere.engine import planner
 from elsewhere.morphogenesis import disc, rectangle, scattered
 from elsewhere.networks.training import TrainSettings, draw_batch, train
 from elsewhere.testing import check_denoiser
@@ -111,8 +111,8 @@ def everything(cache: Path) -> Iterator[tuple[str, list[Any]]]:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Any]]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "FEW", 400)
-        patch.setattr(base, "A_NUMBER", 0)
+        patch.setattr(planner, "SEARCH_PLACES", 400)
+        patch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
         yield dict(everything(tmp_path_factory.mktemp("before")))
 
 

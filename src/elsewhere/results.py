@@ -18,7 +18,7 @@ from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
 from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
-from elsewhere.engine.shelf import WORTH_KEEPING
+from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.equivariant_local import Prepared
 from elsewhere.notices import warn

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import Index, PixelStore, SearchedKeys, SoftmaxState, WindowKeys, build_index
+from elsewhere.engine import Index, PixelStore, SoftmaxState, WindowKeys, build_index
+from elsewhere.engine.search.rounds import SearchJob
 from elsewhere.machines.borders import interior
 
 
@@ -70,7 +71,7 @@ def search(
     grid: tuple[int, int] = (1, 1),
 ) -> SoftmaxState:
     """What the fast engine finds."""
-    return SearchedKeys(queries, sigma, index, tolerance, memory, grid).search()
+    return SearchJob(queries, sigma, index, tolerance, memory, grid).search()
 
 
 def levels(*sigmas: float, each: int = 1) -> Tensor:

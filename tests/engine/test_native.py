@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.engine import blocks, native
+from elsewhere.engine import native
+from elsewhere.engine.kernels import scan
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
 SOURCES = [native.LIBRARY.with_name(name) for name in ("shifts.c", "blocks.c", "cells.c", "naming.c")]
@@ -72,7 +73,7 @@ def test_blocks_read_through_narrower_vectors_are_the_same(
     for sigma in (0.08, 0.6):
         noise = levels(sigma, each=12)
         queries = asked(keys, noise, seed=3)
-        assert blocks.serves(keys)
+        assert scan.serves(keys)
         assert float((search(index, queries, noise).mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
 
 

@@ -35,8 +35,8 @@ import os, sys
 import torch
 torch.set_num_threads(4)
 import elsewhere as els
-from elsewhere.machines import base
-base.FEW, base.A_NUMBER = 400, 0
+from elsewhere.engine import planner
+planner.SEARCH_PLACES, planner.SEARCH_PLACES_A_NUMBER = 400, 0
 
 data = els.load_images("fashion-mini", 60)
 x = els.make_noise(2, data.shape)

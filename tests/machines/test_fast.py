@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SearchedKeys, native
+from elsewhere.engine import native, planner
+from elsewhere.engine.search.rounds import SearchJob
 from elsewhere.files import default_folder
-from elsewhere.machines import base
-from elsewhere.machines.base import SoftmaxMachine
+from elsewhere.machines.base import SoftmaxMachine, Window
 from elsewhere.machines.equivariant_local import Borders
 
 DATA = els.load_images("fashion-mini", 60)
@@ -25,12 +25,12 @@ BORDERS: tuple[Borders, ...] = ("aware", "wrap", "torus")
 
 @pytest.fixture(autouse=True)
 def small_ones_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "FEW", 400)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 400)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
 
 
 def fast(
-    data: els.ImageSet = DATA, window: base.Window = 5, borders: Borders = "aware", **settings: object
+    data: els.ImageSet = DATA, window: Window = 5, borders: Borders = "aware", **settings: object
 ) -> SoftmaxMachine:
     return els.EquivariantLocalScore(data, window, borders, engine="fast", **settings)
 
@@ -44,13 +44,13 @@ def noisy(data: els.ImageSet, sigma: float | torch.Tensor, batch: int = 2, seed:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries every search had."""
     seen: list[int] = []
-    honest = SearchedKeys.search
+    honest = SearchJob.search
 
-    def search(self: SearchedKeys) -> object:
+    def search(self: SearchJob) -> object:
         seen.append(len(self.queries))
         return honest(self)
 
-    monkeypatch.setattr(SearchedKeys, "search", search)
+    monkeypatch.setattr(SearchJob, "search", search)
     return seen
 
 
@@ -136,8 +136,8 @@ def test_what_is_weighed_is_off_by_rounding_at_most(
     sigma: float, window: int, tolerance: float, off: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than an edge has, fewer than the interior.
-    monkeypatch.setattr(base, "FEW", 2000)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 2000)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
     machine = els.EquivariantLocalScore(DATA, window, engine="fast", tolerance=tolerance)
     x = noisy(DATA, sigma)
     found = machine(x, sigma)
@@ -175,15 +175,15 @@ def test_the_size_decides_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch,
         els.EquivariantLocalScore(DATA, 5, **settings)(x, 1.0)
         return bool(searches)
 
-    monkeypatch.setattr(base, "MANY", DATA.images[:, 0].numel())
+    monkeypatch.setattr(planner, "AUTO_PIXELS", DATA.images[:, 0].numel())
     assert searched()
     assert searched(engine="auto")
     assert not searched(engine="exact")
-    monkeypatch.setattr(base, "MANY", DATA.images[:, 0].numel() + 1)
+    monkeypatch.setattr(planner, "AUTO_PIXELS", DATA.images[:, 0].numel() + 1)
     assert not searched(engine="auto")
     assert searched(engine="fast")
-    monkeypatch.setattr(base, "FEW", 10**6)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 10**6)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
     assert not searched(engine="fast")
 
 
@@ -193,7 +193,7 @@ def test_the_repr_says_that_it_approximates(monkeypatch: pytest.MonkeyPatch) -> 
     assert "fast" not in repr(machine.with_engine("exact"))
     assert "fast" not in repr(els.EquivariantLocalScore(DATA, 5))
     assert "fast" not in repr(els.LocalScore(DATA, 5, engine="fast")), "it weighs every window all the same"
-    monkeypatch.setattr(base, "MANY", DATA.images[:, 0].numel())
+    monkeypatch.setattr(planner, "AUTO_PIXELS", DATA.images[:, 0].numel())
     assert "engine='fast', tolerance=0.001" in repr(els.EquivariantLocalScore(DATA, 5)), "chosen by size"
 
 
@@ -214,9 +214,9 @@ def test_an_explanation_is_exact_whatever_the_engine(searches: list[int]) -> Non
 
 @pytest.mark.parametrize("borders", BORDERS)
 def test_prepare_leaves_nothing_to_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, borders: Borders) -> None:
-    from elsewhere.engine import shelf
+    from elsewhere.engine.search import cache
 
-    monkeypatch.setattr(shelf, "WORTH_KEEPING", 400)
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 400)
     windows = els.LocalitySchedule((5.0, 0.5), (7, 3))
     machine = els.EquivariantLocalScore(DATA, windows, borders, engine="fast", cache=tmp_path)
     made = machine.prepare([None, 3])
@@ -230,7 +230,7 @@ def test_prepare_leaves_nothing_to_build(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def build(*_: object, **__: object) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(shelf, "build_index", build)
+    monkeypatch.setattr(cache, "build_index", build)
     # Another machine finds the files; this one has them in memory.
     again = els.EquivariantLocalScore(DATA, windows, borders, engine="fast", cache=tmp_path)
     with warnings.catch_warnings():
@@ -244,9 +244,9 @@ def test_prepare_leaves_nothing_to_build(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_classes_of_as_many_images_have_indexes_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from elsewhere.engine import shelf
+    from elsewhere.engine.search import cache
 
-    monkeypatch.setattr(shelf, "WORTH_KEEPING", 400)
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 400)
     data = els.ImageSet(DATA.images, torch.arange(60) % 2)
     machine = els.EquivariantLocalScore(data, 5, "wrap", engine="fast", cache=tmp_path)
     machine.prepare([0, 1])

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.machines import base
+from elsewhere.engine import planner
 
 
 @pytest.fixture(autouse=True)
 def everything_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "FEW", 1)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 1)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
 
 
 def random(count: int) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.machines import base
+from elsewhere.engine import Planner, planner
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.sampling import reverse_process
 from tests.machines.test_machines import MAKERS, SLOW, noisy, random_set
@@ -89,7 +90,7 @@ def test_the_gradient_of_the_ideal_machine_is_the_posterior_covariance(sigma: fl
 
 
 @pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
-def test_batches_of_several_levels_windows_and_classes(borders: base.Any) -> None:
+def test_batches_of_several_levels_windows_and_classes(borders: Any) -> None:
     schedule = els.LocalitySchedule((2.0, 0.5, 0.2), (11, 5, 3))
     x = noisy(DATA, 0.5, 3).double()
     machine = els.EquivariantLocalScore(DATA, schedule, borders)
@@ -98,7 +99,7 @@ def test_batches_of_several_levels_windows_and_classes(borders: base.Any) -> Non
 
 @pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
 @pytest.mark.parametrize("taper", [False, True])
-def test_images_of_another_size_than_the_training_images(borders: base.Any, taper: bool) -> None:
+def test_images_of_another_size_than_the_training_images(borders: Any, taper: bool) -> None:
     x = 0.5 * els.make_noise(2, (3, 7, 9)).double()
     machine = els.EquivariantLocalScore(COLOUR, 3, borders, taper=taper)
     agrees_with_differences(machine, x, torch.tensor([0.5, 0.7]), None)
@@ -121,28 +122,28 @@ def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = els.EquivariantLocalScore(DATA, 3)
     expected = gradient(machine, x, upstream, 0.5)
     parts = []
-    honest = els.EquivariantLocalScore._questions
+    honest = Planner.plan
 
-    def counted(self: els.EquivariantLocalScore, *arguments: base.Any, **settings: base.Any) -> base.Any:
+    def counted(self: Planner, *arguments: Any, **settings: Any) -> Any:
         for group in honest(self, *arguments, **settings):
             parts.append(group)
             yield group
 
-    monkeypatch.setattr(els.EquivariantLocalScore, "_questions", counted)
-    machine.memory = 2**18
+    monkeypatch.setattr(Planner, "plan", counted)
+    machine._planner.workspace.memory = 2**18
     torch.testing.assert_close(gradient(machine, x, upstream, 0.5), expected)
     assert len(parts) > 12
 
 
 def test_a_row_of_the_jacobian_weighs_for_one_pixel_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from elsewhere.engine import SharedKeys
+    from elsewhere.engine.dense import DenseJob
     from elsewhere.machines import gradient as module
 
     asked: list[int] = []
     honest = module.pull_back
 
-    def counted(parts: base.Any, device: torch.device) -> base.Any:
-        asked.extend(part.job.count for part in parts if isinstance(part.job, SharedKeys))
+    def counted(parts: Any, device: torch.device) -> Any:
+        asked.extend(part.job.count for part in parts if isinstance(part.job, DenseJob))
         return honest(parts, device)
 
     monkeypatch.setattr(module, "pull_back", counted)
@@ -160,8 +161,8 @@ def test_the_same_question_has_the_same_gradient_bit_for_bit() -> None:
 
 
 def test_a_machine_that_searches_has_the_gradient_of_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "FEW", 100)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 100)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
     x = between(DATA, 0.1).float()
     _, upstream = directions(x)
     with warnings.catch_warnings():

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SharedKeys, Shifts, SoftmaxState, native, run
+from elsewhere.engine import SoftmaxState, native, run
+from elsewhere.engine.dense import DenseJob
+from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.base import SoftmaxMachine
 from tests import reference
 
@@ -319,17 +321,17 @@ def test_another_size_than_the_training_images(name: str) -> None:
 def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str, memory: int) -> None:
     asked: list[int] = []
 
-    def watch(jobs: list[SharedKeys | Shifts], device: object) -> list[SoftmaxState]:
+    def watch(jobs: list[DenseJob | SlidingJob], device: object) -> list[SoftmaxState]:
         asked.extend(job.count for job in jobs)
         return run(jobs)
 
-    monkeypatch.setattr("elsewhere.machines.base.engines.run", watch)
+    monkeypatch.setattr("elsewhere.engine.planner.run", watch)
     data = random_set()
     x = els.make_noise(1, (1, 11, 13), 3)
     whole, in_groups = MAKERS[name](data, 5), MAKERS[name](data, 5)
     expected = whole(x, 0.7)
     asked.clear()
-    in_groups.memory = memory
+    in_groups._planner.workspace.memory = memory
     # Products of other shapes round otherwise: log-weights of about 50 in float32.
     torch.testing.assert_close(in_groups(x, 0.7), expected, rtol=0, atol=1e-5)
     if native.library() is None:
@@ -344,18 +346,18 @@ def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, n
 def test_queries_cost_the_same_memory_on_any_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
-    def watch(jobs: list[SharedKeys | Shifts], device: object) -> list[SoftmaxState]:
+    def watch(jobs: list[DenseJob | SlidingJob], device: object) -> list[SoftmaxState]:
         held.append(
             sum(
-                job.count if isinstance(job, Shifts) else sum(block.rows.numel() for block in job.blocks)
+                job.count if isinstance(job, SlidingJob) else sum(block.rows.numel() for block in job.blocks)
                 for job in jobs
             )
         )
         return run(jobs)
 
-    monkeypatch.setattr("elsewhere.machines.base.engines.run", watch)
+    monkeypatch.setattr("elsewhere.engine.planner.run", watch)
     machine = els.EquivariantLocalScore(random_set(count=1), 7, "torus")
-    machine.memory = 2**20
+    machine._planner.workspace.memory = 2**20
     most = {}
     for side in (16, 32, 64):
         held.clear()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import elsewhere as els
 from elsewhere.denoiser import LARGEST
-from elsewhere.machines import base
+from elsewhere.engine import planner
 from elsewhere.schedules import SIGMAS
 from tests.public_calls import network, numbers, training
 
@@ -60,8 +60,8 @@ def mean(queries: Tensor, keys: Tensor, values: Tensor, sigma: float) -> Tensor:
 
 @pytest.fixture
 def low(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "FEW", 100)
-    monkeypatch.setattr(base, "A_NUMBER", 0)
+    monkeypatch.setattr(planner, "SEARCH_PLACES", 100)
+    monkeypatch.setattr(planner, "SEARCH_PLACES_A_NUMBER", 0)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -14,10 +14,9 @@ from torch import Tensor
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.checks import check_fields, check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
-from elsewhere.engine import PixelStore
+from elsewhere.engine import PixelStore, Wraps
 from elsewhere.gradients import check_constant
-from elsewhere.machines.base import SoftmaxMachine, Traced
-from elsewhere.machines.borders import Wraps
+from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.progress import track
 from elsewhere.sampling import Run
 
@@ -203,7 +202,7 @@ def explain(
         check_constant(given, argument, "explain")
     images, levels, labels = known.check(x, sigma, label)
     found = list(known.trace(images, levels, labels, top))
-    depth = top or max(part.trace.top.keys.shape[1] for part in found)
+    depth = top or max(traced.part.attribution.top.keys.shape[1] for traced in found)
     batch, _, height, width = images.shape
     shape, device = (batch, height * width, depth), known.store.pixels.device
     ids, counts = (
@@ -217,19 +216,25 @@ def explain(
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     windows = [0] * batch
-    for part in found:
-        pixels = _pixels(part, height * width)
-        entry = part.images[:, None], pixels[None], slice(0, part.trace.top.keys.shape[1])
-        ids[entry], positions[entry], counts[entry] = _places(part, pixels, width)
-        weights[entry] = _by_pixel(part, part.trace.top.logs.exp())
-        # A question that asks for whole images has one query where others have one for each pixel.
-        asked = 1 if part.question.pixels is None else height * width
-        shares[part.images[:, None], part.training] += part.trace.shares / asked
-        answer = x0[part.images]
-        part.question.answer(part.state, answer)
-        x0[part.images] = answer
-        for image in part.images.tolist():
-            windows[image] = part.window
+    for traced in found:
+        part, members = traced.part, traced.images
+        step, attribution = part.step, part.attribution
+        every = torch.arange(height * width, device=device)
+        pixels, each = (every, 1) if step.pixels is None else (step.pixels, height * width)
+        image, row, column = part.located
+        there = part.counts > 0
+        entry = members[:, None], pixels[None], slice(0, image.shape[2])
+        ids[entry] = traced.training[image].where(there, -1)
+        positions[entry] = torch.stack([row, column], -1).where(there[..., None], -1)
+        counts[entry] = part.counts
+        # One query may have asked for all pixels.
+        weights[entry] = attribution.top.logs.exp().view(len(members), -1, image.shape[2])
+        shares[members[:, None], traced.training] += attribution.shares / each
+        answer = x0[members]
+        step.write(part.state, answer)
+        x0[members] = answer
+        for number in members.tolist():
+            windows[number] = traced.window
     grid = (batch, height, width, depth)
     return Mosaic(
         ids.view(grid),
@@ -284,28 +289,3 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
     if top is not None:
         check_whole("top", top, 1, MOST)
     return machine
-
-
-def _pixels(part: Traced, count: int) -> Tensor:
-    """Flat positions of the pixels that a question asks for."""
-    if part.question.pixels is not None:
-        return part.question.pixels
-    return torch.arange(count, device=part.images.device)
-
-
-def _by_pixel(part: Traced, values: Tensor) -> Tensor:
-    """What was found for the queries (Q, k), as (B, pixels, k); one query may have asked for all pixels."""
-    return values.view(len(part.images), -1, values.shape[1])
-
-
-def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Training images (B, P, k), places (B, P, k, 2) and counts (B, P, k) of the top keys; -1, -1 and 0 for none."""
-    keys = _by_pixel(part, part.trace.top.keys)
-    keys = keys.expand(-1, len(pixels), -1)
-    row, column = (pixels // width)[None, :, None], (pixels % width)[None, :, None]
-    there = keys >= 0
-    known = keys.clamp(min=0)
-    image, row, column = part.look.locate(known, row, column)
-    places = torch.stack([row, column], -1) - part.question.padding
-    counts = part.look.counts(known) * there
-    return part.training[image].where(there, -1), places.where(there[..., None], -1), counts

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.machines.borders import BorderClass, border_classes
+from elsewhere.engine import Places
+from elsewhere.machines.borders import border_classes
 from elsewhere.progress import track
 
 BLOCK, TILE = 512, 2048
@@ -135,7 +136,7 @@ class _Windows:
     places: int
 
     @classmethod
-    def of(cls, images: Tensor, places: BorderClass) -> _Windows:
+    def of(cls, images: Tensor, places: Places) -> _Windows:
         extent = places.extent
         windows = extent.windows(images, places.rows, places.columns)[1]
         channels, tall, wide = windows.shape[3:]

@@ -1,41 +1,36 @@
-"""The softmax average over keys: mergeable state, jobs, and the exact engine. It knows nothing of what images mean."""
+"""The softmax average over keys: mergeable states, jobs, kernels and the planner. It knows no machine."""
 
-from elsewhere.engine.exact import run
-from elsewhere.engine.index import Index, build_index
-from elsewhere.engine.jobs import Average, Job, SamePlace, SharedKeys
-from elsewhere.engine.keys import Extent, ImageKeys, Keys, PixelStore, Sources, WindowKeys
-from elsewhere.engine.searched import SearchedKeys
-from elsewhere.engine.shelf import Shelf
-from elsewhere.engine.shifts import Frame, Line, Shifts, ShiftsTracing, compiled, meeting
-from elsewhere.engine.state import SoftmaxState, merge_all
-from elsewhere.engine.tracing import SecondLook, Top, Trace, Tracing
+from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, Places, Sources, WindowKeys
+from elsewhere.engine.layout import Layout, Region, Wraps
+from elsewhere.engine.planner import ENGINES, Engine, Planner, Step, Traced
+from elsewhere.engine.runner import run
+from elsewhere.engine.search.index import Index, build_index
+from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights, merge_all
+from elsewhere.engine.workspace import Workspace
 
 __all__ = [
-    "Average",
+    "ENGINES",
+    "Attribution",
+    "Engine",
     "Extent",
-    "Frame",
     "ImageKeys",
     "Index",
-    "Job",
     "Keys",
-    "Line",
+    "Layout",
+    "Metric",
     "PixelStore",
-    "SamePlace",
-    "SearchedKeys",
-    "SecondLook",
-    "SharedKeys",
-    "Shelf",
-    "Shifts",
-    "ShiftsTracing",
+    "Places",
+    "Planner",
+    "Region",
     "SoftmaxState",
     "Sources",
-    "Top",
-    "Trace",
-    "Tracing",
+    "Step",
+    "TopWeights",
+    "Traced",
     "WindowKeys",
+    "Workspace",
+    "Wraps",
     "build_index",
-    "compiled",
-    "meeting",
     "merge_all",
     "run",
 ]

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine.exact import cut, run
-from elsewhere.engine.jobs import ROWS, SamePlace, SharedKeys, least
+from elsewhere.engine.jobs import Tile, Tiled, least
 from elsewhere.engine.pool import in_parallel
+from elsewhere.engine.runner import cut, run
 from elsewhere.engine.state import SoftmaxState
+
+
+class DifferentiableJob(Tiled, Protocol):
+    """A job whose queries keep what autograd needs to go back to x."""
+
+    queries: Tensor
+    scale: float
+
+    def parts(self, gradient: Tensor) -> list[tuple[DifferentiableJob, Tensor]]:
+        """The queries whose gradient (Q, V) is not zero, in parts whose sums are small enough to wait for one another."""
+        ...
+
+    def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
+        """Add the keys of a tile, times coefficients, to the sums of its queries, shaped as `queries`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Part:
     """Some queries of a job, and the gradient with respect to their means, float64 (Q, V)."""
 
-    job: SharedKeys | SamePlace
+    job: DifferentiableJob
     gradient: Tensor
-
-
-def parts_of(job: SharedKeys | SamePlace, gradient: Tensor) -> list[Part]:
-    """The queries that have a gradient, in parts whose sums are small enough to wait for one another."""
-    if isinstance(job, SharedKeys):
-        # A row of a Jacobian asks for one pixel of an image.
-        asked = gradient.any(1).nonzero().flatten()
-        return [Part(job.take(some), gradient[some]) for some in torch.split(asked, ROWS)] if len(asked) else []
-    return [Part(job, gradient)] if gradient.any() else []
 
 
 def pull_back(parts: Sequence[Part], device: torch.device) -> list[Tensor]:
     """Carry gradients with respect to means back to the queries.
 
     With mean_i = sum_j w_ij v_j and coefficients c_ij = w_ij g_i . (v_j - mean_i), the gradient with respect to q_i is
-    M sum_j c_ij (k_j - q_i) / sigma_i^2. The coefficients of a query sum to zero, so that q_i drops out. M is what the
-    squares of differences count, one each unless windows are tapered.
+    M sum_j c_ij (k_j - q_i) / sigma^2, with M the weights of the metric. The coefficients of a query sum to zero, so that
+    q_i drops out.
 
     Every key is weighed twice: once for the totals, once for the coefficients. The order of the sums depends on the
     jobs alone, and with it every bit of the result.
@@ -46,8 +53,8 @@ def pull_back(parts: Sequence[Part], device: torch.device) -> list[Tensor]:
         device: where the jobs are.
 
     Returns:
-        For each part the gradient times sigma^2, shaped as `job.queries`, but for the M of `SharedKeys`: by its root
-        queries were multiplied before the job was made.
+        For each part the gradient times sigma^2, shaped as `job.queries`. Queries of a `DenseJob` were multiplied by
+        the square root of M before the job was made, which autograd knows of.
     """
     states = run([part.job for part in parts], device)
     work = [(number, *keys) for number, part in enumerate(parts) for keys in cut(part.job)]
@@ -64,7 +71,7 @@ def pull_back(parts: Sequence[Part], device: torch.device) -> list[Tensor]:
 
 
 def _sums(part: Part, state: SoftmaxState, start: int, stop: int) -> Tensor:
-    """Of some keys, sum_j c_ij k_j for every query."""
+    """sum_j c_ij k_j over some keys for every query."""
     job, gradient = part.job, part.gradient
     total = state.log_total - job.offset
     against = (gradient * state.mean()).sum(1)

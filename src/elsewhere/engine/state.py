@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -17,7 +18,7 @@ class Mergeable(Protocol):
     def merge(self, other: Self) -> Self: ...
 
 
-Found = TypeVar("Found", bound=Mergeable)
+Merged = TypeVar("Merged", bound=Mergeable)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class SoftmaxState:
         error = None if self.error is None else self.error[index]
         return SoftmaxState(self.peak[index], self.total[index], self.weighted[index], error)
 
+    def completed(self, offset: Tensor, scale: float) -> SoftmaxState:
+        """The state with `offset` added to all log-weights and values divided by `scale`."""
+        return SoftmaxState(self.peak + offset, self.total, self.weighted / scale, self.error)
+
     def mean(self) -> Tensor:
         """The softmax average, float64 (..., V)."""
         return self.weighted / self.total[..., None]
@@ -64,7 +69,52 @@ class SoftmaxState:
         return self.peak + self.total.log()
 
 
-def merge_all(states: Iterable[Found]) -> Found:
+@dataclass(frozen=True)
+class TopWeights:
+    """The largest weights of each query, in decreasing order; of equal ones those whose keys come first.
+
+    Attributes:
+        logs: log-weights, float64 (Q, k), -inf where there are fewer keys than k.
+        keys: positions of their keys, int64 (Q, k), -1 where there is none.
+    """
+
+    logs: Tensor
+    keys: Tensor
+
+    @classmethod
+    def none(cls, count: int, k: int, like: Tensor) -> TopWeights:
+        """Those of no keys at all."""
+        logs = torch.full((count, k), -math.inf, dtype=torch.float64, device=like.device)
+        return cls(logs, torch.full((count, k), -1, dtype=torch.int64, device=like.device))
+
+    def merge(self, other: TopWeights) -> TopWeights:
+        """Those of both sets of keys, those of `other` coming after these."""
+        logs, keys = torch.cat([self.logs, other.logs], 1), torch.cat([self.keys, other.keys], 1)
+        logs, order = logs.sort(dim=1, descending=True, stable=True)
+        k = self.logs.shape[1]
+        return TopWeights(logs[:, :k], keys.gather(1, order[:, :k]))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Where the weights of some keys went.
+
+    Attributes:
+        top: the largest weights of every query.
+        shares: sum over the queries of an image of the weights that each training image has, float64 (B, N).
+        unread: share of each query's weights whose keys were not read one by one, float64 (Q,): zero but for a search.
+    """
+
+    top: TopWeights
+    shares: Tensor
+    unread: Tensor
+
+    def merge(self, other: Attribution) -> Attribution:
+        """Of both sets of keys, those of `other` coming after these."""
+        return Attribution(self.top.merge(other.top), self.shares + other.shares, self.unread + other.unread)
+
+
+def merge_all(states: Iterable[Merged]) -> Merged:
     """Merge states in the order given, so that the result does not depend on which was ready first."""
     return reduce(lambda one, other: one.merge(other), states)
 

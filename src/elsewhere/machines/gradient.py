@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from elsewhere.checks import check_dense
-from elsewhere.engine import SamePlace, SharedKeys
-from elsewhere.engine.derivative import Part, parts_of, pull_back
+from elsewhere.engine import Step
+from elsewhere.engine.derivative import DifferentiableJob, Part, pull_back
 from elsewhere.gradients import no_forward_mode
 
 if TYPE_CHECKING:
-    from elsewhere.machines.base import Question, SoftmaxMachine
+    from elsewhere.machines.base import SoftmaxMachine
 
 
 class Differentiable(torch.autograd.Function):
@@ -21,7 +21,7 @@ class Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
-        return machine.average(x.detach(), sigma, label)
+        return machine.average(x.detach(), sigma, label).x0
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -78,31 +78,28 @@ class _Gradient(torch.autograd.Function):
 
 def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
     """The gradient with respect to x (B, C, H, W) from the one with respect to D(x), in memory as bounded as D's."""
-    exact = machine.with_engine("exact")
+    planner = machine.with_engine("exact")._planner
     # In float64, since differences of keys are divided by sigma^2; then every job has tiles to be read.
-    centred = exact._centred(x.double())
-    gradient, sigma = gradient.to(centred), sigma.to(centred.device)
+    centred = machine._centred(x.double())
+    gradient = gradient.to(centred)
     found = torch.zeros_like(centred)
-    for index, window, chosen in exact._parts(sigma, label):
+    for index, layout, level, chosen in machine._groups(centred, sigma, label):
         # A row of a Jacobian asks for one image.
-        asking = [image for image in index.tolist() if gradient[image].any()]
-        for some in torch.split(index.new_tensor(asking), exact._images_at_once(centred[0], window)) if asking else ():
+        asking = index.new_tensor([image for image in index.tolist() if gradient[image].any()])
+        for some in torch.split(asking, planner.images_at_once(layout, centred[0])) if len(asking) else ():
             part = centred[some].requires_grad_()
-            # Autograd goes back through whatever a machine does to cut queries out of x.
+            # Autograd goes back through whatever the planner does to cut queries out of x.
             with torch.enable_grad():
-                for questions in exact._questions(part, sigma[some], window, chosen, traced=False):
-                    asked = [each for question in questions for each in _asked(question, gradient[some])]
-                    sums = pull_back(asked, centred.device)
-                    queries = [each.job.queries for each in asked]
+                for steps in planner.plan(layout, part, level, chosen):
+                    parts = [Part(*each) for step in steps for each in _parts(step, gradient[some])]
+                    sums = pull_back(parts, centred.device)
+                    queries = [each.job.queries for each in parts]
                     torch.autograd.backward(queries, sums, retain_graph=True, inputs=[part])
             if part.grad is not None:
-                found[some] = part.grad / sigma[some, None, None, None].square()
+                found[some] = part.grad / level**2
     return found.to(x)
 
 
-def _asked(question: Question, gradient: Tensor) -> list[Part]:
-    """The part that a question has in images whose gradient (B, C, H, W) is known."""
-    assert isinstance(question.job, SharedKeys | SamePlace)
-    rows = gradient.flatten(2)
-    rows = rows.flatten(1) if question.pixels is None else rows[:, :, question.pixels].mT.flatten(0, 1)
-    return parts_of(question.job, rows)
+def _parts(step: Step, gradient: Tensor) -> list[tuple[DifferentiableJob, Tensor]]:
+    job = cast(DifferentiableJob, step.job)
+    return job.parts(step.gradient(gradient))

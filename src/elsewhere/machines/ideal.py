@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from elsewhere.engine import ImageKeys, SharedKeys
-from elsewhere.machines.base import Question, SoftmaxMachine
+from elsewhere.engine import Layout
+from elsewhere.machines.base import SoftmaxMachine
 
 
 class IdealScore(SoftmaxMachine):
@@ -27,10 +25,8 @@ class IdealScore(SoftmaxMachine):
     def __repr__(self) -> str:
         return self._describe()
 
-    def _window_at(self, sigma: float) -> int:
+    def window_at(self, sigma: float) -> int:
         return 2 * max(self.image_size) - 1
 
-    def _questions(
-        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
-    ) -> list[list[Question]]:
-        return [[Question(SharedKeys(x.flatten(1), sigma, ImageKeys(self._class_store(label))), None)]]
+    def layout(self, height: int, width: int, window: int) -> Layout:
+        return Layout(value="image")

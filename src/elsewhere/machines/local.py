@@ -1,12 +1,9 @@
-"""The local score machine: each pixel sees a window, but knows where it is."""
+"""The local score machine: each pixel sees a window, and knows where it is."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from elsewhere.engine import Frame, Line, SamePlace, Shifts
-from elsewhere.machines.base import Question, WindowedMachine
+from elsewhere.engine import Layout, Region
+from elsewhere.machines.base import WindowedMachine
 
 
 class LocalScore(WindowedMachine):
@@ -27,19 +24,5 @@ class LocalScore(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
-    def _questions(
-        self, x: Tensor, sigma: Tensor, window: int, label: int | None, *, traced: bool
-    ) -> list[list[Question]]:
-        if self._slides(x, label):
-            whole = Frame(*([Line(0, 0, side)] for side in x.shape[2:]))
-            pixels = torch.arange(x[0, 0].numel(), device="cpu")
-            job = Shifts(x, sigma, self._class_store(label), window, [whole], pixels, taper=self.taper)
-            return [[Question(job, pixels)]]
-        return [[same_place(self, x, sigma, window, label, torch.arange(x[0, 0].numel(), device=x.device))]]
-
-
-def same_place(
-    machine: WindowedMachine, x: Tensor, sigma: Tensor, window: int, label: int | None, pixels: Tensor
-) -> Question:
-    """What some pixels (flat positions) ask of the same places in the training images."""
-    return Question(SamePlace(x, sigma, machine._class_store(label), window, pixels, machine.taper), pixels)
+    def layout(self, height: int, width: int, window: int) -> Layout:
+        return Layout((Region(range(height), range(width), None),), self._metric(window))

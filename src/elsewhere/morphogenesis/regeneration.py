@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import check_fields, check_number, check_sides, check_whole, checked, seen
-from elsewhere.machines.borders import wrap
+from elsewhere.engine.workspace import wrap
 from elsewhere.machines.locality import check_window
 from elsewhere.morphogenesis.growth import find_sources
 from elsewhere.morphogenesis.patterns import Pattern, check_pattern, measure

@@ -1,0 +1,66 @@
+"""What a machine says: which pixels meet which keys, with what metric, and what is averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from elsewhere.engine.keys.metric import Metric
+from elsewhere.engine.keys.places import Places
+
+Value = Literal["centre", "window", "image"]
+
+
+class Wraps(NamedTuple):
+    """Whether windows that reach over an edge go on at the opposite one: in x, and in the training images."""
+
+    x: bool
+    training: bool
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of pixels of x whose queries meet the same keys.
+
+    Attributes:
+        rows, columns: of x.
+        places: their keys are the windows at these places of every training image, counted in the images as they are
+            wrapped; None where every pixel meets the window at its own place.
+    """
+
+    rows: range
+    columns: range
+    places: Places | None
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def is_own_place(self) -> bool:
+        """Whether every pixel meets the window at its own place alone."""
+        if self.places is None:
+            return True
+        return len(self.places) == 1 and (self.rows, self.columns) == (self.places.rows, self.places.columns)
+
+    def within(self, band: range) -> Region:
+        """The part of it that lies in some rows of x, perhaps empty."""
+        return replace(self, rows=range(max(self.rows.start, band.start), min(self.rows.stop, band.stop)))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the pixels of an image ask for.
+
+    Attributes:
+        regions: together they hold every pixel once. Empty where the query is the whole image, which meets whole
+            training images.
+        metric: the window, and how much each of its pixels counts; None for whole images.
+        wraps: whether windows wrap round the edges. Queries that wrap reach over every edge by the radius of the
+            window; training images that wrap are padded by as much.
+        value: what is averaged: the centre pixel of a window, the whole window, or the whole image.
+    """
+
+    regions: tuple[Region, ...] = ()
+    metric: Metric | None = None
+    wraps: Wraps = Wraps(False, False)
+    value: Value = "centre"
