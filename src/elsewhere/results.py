@@ -20,7 +20,7 @@ from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
-from elsewhere.machines.equivariant_local import Prepared
+from elsewhere.machines.base import Prepared
 from elsewhere.notices import warn
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run

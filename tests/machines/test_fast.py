@@ -44,13 +44,13 @@ def noisy(data: els.ImageSet, sigma: float | torch.Tensor, batch: int = 2, seed:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries every search had."""
     seen: list[int] = []
-    honest = SearchJob.search
+    honest = SearchJob.run
 
-    def search(self: SearchJob) -> object:
+    def search(self: SearchJob, start: int, stop: int) -> object:
         seen.append(len(self.queries))
-        return honest(self)
+        return honest(self, start, stop)
 
-    monkeypatch.setattr(SearchJob, "search", search)
+    monkeypatch.setattr(SearchJob, "run", search)
     return seen
 
 

@@ -12,8 +12,8 @@ from elsewhere.checks import check_fields, check_number, checked
 from elsewhere.data.images import ImageSet, to_uint8
 from elsewhere.denoiser import check_images
 from elsewhere.engine import Extent
-from elsewhere.machines import EquivariantLocalScore, LocalitySchedule
 from elsewhere.engine.workspace import wrap
+from elsewhere.machines import EquivariantLocalScore, LocalitySchedule
 from elsewhere.machines.locality import check_window
 from elsewhere.morphogenesis.patterns import check_pattern, measure
 from elsewhere.schedules import Schedule, karras
