@@ -54,6 +54,8 @@ LEFT_OUT = {
     "average": "takes what `check` returns; a call of the denoiser checks",
     "BrokenProperty": "an exception: callers catch it and do not make it",
     "predict": "takes what `check` returns; a call of the denoiser checks",
+    "layout": "what a machine says to the planner; called with the size of checked images",
+    "window_at": "called with checked noise levels",
     "trace": "takes what `check` returns; `explain` checks",
     "wraps": "asked by `explain` for windows that the machine has",
     "load_hands": "takes what `load_images` has checked",

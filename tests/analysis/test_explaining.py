@@ -14,6 +14,7 @@ from tests import reference
 
 import elsewhere as els
 from elsewhere.analysis.explaining import read_windows
+from elsewhere.engine import Planner
 
 # All of this holds with the compiled loop, which takes few images too here, and without.
 pytestmark = pytest.mark.usefixtures("loop")
@@ -186,7 +187,7 @@ def test_images_that_memory_parts_are_explained_alike(monkeypatch: pytest.Monkey
     machine, x = els.EquivariantLocalScore(data, 3), noisy(data, 0.5, batch=3)
     label = torch.tensor([1, 0, 1])
     together = els.explain(machine, x, 0.5, 3, label)
-    monkeypatch.setattr(type(machine), "_images_at_once", lambda *_: 1)
+    monkeypatch.setattr(Planner, "images_at_once", lambda *_: 1)
     apart = els.explain(machine, x, 0.5, 3, label)
     assert torch.equal(together.image_ids[:, 1:-1, 1:-1], apart.image_ids[:, 1:-1, 1:-1])
     assert torch.allclose(together.weights, apart.weights, rtol=1e-9)
