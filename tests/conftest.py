@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere.engine import native, searched, shifts
+from elsewhere.engine import searched, shifts
+from elsewhere.engine.kernels import loader
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with the compiled loop, which takes few images too here, and without."""
     if request.param == "as tensors":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
+        monkeypatch.setattr(loader, "library", lambda: None)
+    elif loader.library() is None:
         pytest.skip("the loop was not compiled here")
     monkeypatch.setattr(shifts, "FEWEST", 1)

@@ -24,12 +24,12 @@ from elsewhere.engine import (
     exact,
     meeting,
     merge_all,
-    native,
 )
+from elsewhere.engine.kernels import loader
 
 GRAY = els.load_images("fashion-mini", 40)
 COLOUR = els.load_images("pixel-faces", 40)
-compiled_only = pytest.mark.skipif(native.library() is None, reason="the loop was not compiled here")
+compiled_only = pytest.mark.skipif(loader.library() is None, reason="the loop was not compiled here")
 
 
 def job(data: els.ImageSet = GRAY, sigma: float = 0.5, window: int = 5, batch: int = 2) -> Shifts:
@@ -42,7 +42,7 @@ def job(data: els.ImageSet = GRAY, sigma: float = 0.5, window: int = 5, batch: i
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_where_there_is_a_compiler_the_loop_was_compiled() -> None:
-    assert native.library() is not None
+    assert loader.library() is not None
 
 
 def test_rows_that_meet_are_all_rows_of_both_ranges_once() -> None:
@@ -243,7 +243,7 @@ def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         shifts_float = shifts_double = staticmethod(lambda task: 1)
 
     some = job()
-    monkeypatch.setattr(native, "library", Full)
+    monkeypatch.setattr(loader, "library", Full)
     with pytest.raises(MemoryError, match="batch of 2 images of 28x28"):
         some.run(0, 1)
 

@@ -2,12 +2,11 @@
 
 |q - k|^2 needs the products of a window's pixels with those of a training window. For one shift between x and a
 training image these are windows of one image of products, and neighbouring windows share nearly all of their sum: the
-trick of fast non-local means (Darbon et al. 2008). The loop is compiled: shifts.c.
+trick of fast non-local means (Darbon et al. 2008). The loop is compiled: kernels/shifts.c.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys import PixelStore, counting
 from elsewhere.engine.state import SoftmaxState
 from elsewhere.engine.tracing import SecondLook, Top, Trace
@@ -75,7 +74,7 @@ def compiled(store: PixelStore) -> bool:
         len(store) >= FEWEST
         and store.pixels.device.type == "cpu"
         and store.pixels.dtype in (torch.uint8, torch.float32)
-        and native.library() is not None
+        and loader.library() is not None
     )
 
 
@@ -227,7 +226,7 @@ class Shifts:
         **arrays: Tensor,
     ) -> None:
         """Run the compiled loop over a range, for all images or `only` some; arrays (B, ...) are read and written."""
-        library = native.library()
+        library = loader.library()
         assert library is not None
         first, end = self.images_of(start, stop)
         down, across = self._turns
@@ -249,9 +248,10 @@ class Shifts:
             some = {field: array[chosen] for field, array in arrays.items()}
             counts = None
             if log_counts is not None:
-                counts = native.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
-            task = native.Task(
-                pixels=native.address(self.images, self.images.dtype, *self.images.shape),
+                counts = loader.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
+            task = loader.struct(
+                "task",
+                pixels=loader.address(self.images, self.images.dtype, *self.images.shape),
                 first=first,
                 count=end - first,
                 is_byte=self.images.dtype == torch.uint8,
@@ -259,7 +259,7 @@ class Shifts:
                 height=self.images.shape[2],
                 width=self.images.shape[3],
                 centre=self.store.centre,
-                x=native.address(x, torch.float64, batch, channels, rows, columns),
+                x=loader.address(x, torch.float64, batch, channels, rows, columns),
                 batch=batch,
                 rows=rows,
                 columns=columns,
@@ -270,15 +270,15 @@ class Shifts:
                 period_columns=across[1],
                 fresh=fresh,
                 taper=self.taper,
-                precision=native.address(precision, torch.float64, batch),
-                lines=self._lines.ctypes.data,
-                frames=self._frames.ctypes.data,
+                precision=loader.address(precision, torch.float64, batch),
+                lines=loader.numbers(self._lines, "line"),
+                frames=loader.numbers(self._frames, "frame"),
                 frame_count=len(self._frames),
                 top=top,
                 log_counts=counts,
-                **{field: array.data_ptr() for field, array in some.items()},
+                **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},
             )
-            if getattr(library, name)(ctypes.byref(task)):
+            if getattr(library, name)(task):
                 raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
             for field, array in some.items():
                 arrays[field][chosen] = array
