@@ -35,7 +35,6 @@ from torch.profiler import ProfilerActivity
 import elsewhere as els
 from elsewhere.engine import WindowKeys, run
 from elsewhere.engine.dense import DenseJob
-from elsewhere.engine.kernels import scan
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure
@@ -179,7 +178,7 @@ def compiled_loops_seen() -> Iterator[None]:
 
         return call
 
-    loops = ((blocks, "read"), (blocks, "weigh"), (blocks, "distances"), (SlidingJob, "loop"))
+    loops = ((scan, "read"), (scan, "weigh"), (scan, "distances"), (SlidingJob, "run_kernel"))
     before = [(owner, name, getattr(owner, name)) for owner, name in loops]
     try:
         for owner, name, loop in before:

@@ -150,12 +150,9 @@ AnyData = Annotated[
 def _version(wanted: bool) -> None:
     if wanted:
         from elsewhere import __version__
-        from elsewhere.engine import native
+        from elsewhere.engine.kernels.loader import describe
 
-        loop = (
-            "compiled loop" if native.library() else "no compiled loop: install with a C compiler for faster machines"
-        )
-        typer.echo(f"elsewhere {__version__} ({loop})")
+        typer.echo(f"elsewhere {__version__} ({describe()})")
         raise typer.Exit
 
 

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import Metric, PixelStore, merge_all, native, runner
+from elsewhere.engine import Metric, PixelStore, merge_all, runner
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingAttribution, SlidingJob, axis_overlaps, serves
 
 GRAY = els.load_images("fashion-mini", 40)
 COLOUR = els.load_images("pixel-faces", 40)
-compiled_only = pytest.mark.skipif(native.library() is None, reason="the loop was not compiled here")
+compiled_only = pytest.mark.skipif(loader.library() is None, reason="the loop was not compiled here")
 
 
 def job(
@@ -38,7 +39,7 @@ def job(
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_where_there_is_a_compiler_the_loop_was_compiled() -> None:
-    assert native.library() is not None
+    assert loader.library() is not None
 
 
 def test_rows_that_meet_are_all_rows_of_both_ranges_once() -> None:
@@ -240,7 +241,7 @@ def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         shifts_float = shifts_double = staticmethod(lambda task: 1)
 
     some = job()
-    monkeypatch.setattr(native, "library", Full)
+    monkeypatch.setattr(loader, "library", Full)
     with pytest.raises(MemoryError, match="batch of 2 images of 28x28"):
         some.run(0, 1)
 

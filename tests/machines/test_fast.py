@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import native, planner
+from elsewhere.engine import planner
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search.rounds import SearchJob
 from elsewhere.files import default_folder
 from elsewhere.machines.base import SoftmaxMachine, Window
@@ -146,7 +147,7 @@ def test_what_is_weighed_is_off_by_rounding_at_most(
     edges = torch.ones(28, 28, dtype=torch.bool)
     edges[window // 2 : -(window // 2), window // 2 : -(window // 2)] = False
     # Rounded only where the tolerance allows it, by a compiled loop, and through small windows.
-    allowed = off if native.library() is not None else 0.0
+    allowed = off if loader.library() is not None else 0.0
     assert float(machine.last_error[:, edges].max()) == pytest.approx(allowed)
     exact = machine.with_engine("exact")
     assert float((found - exact(x, sigma)).abs()[:, :, edges].max()) <= allowed + 1e-5

@@ -7,14 +7,13 @@ import torch
 from elsewhere.engine.blocks import QuantisedQueries
 from elsewhere.engine.search.scan import Asked, Chunk, Found, Limits, Tables
 
-from elsewhere.engine import native
-from elsewhere.engine.kernels import reference, scan
+from elsewhere.engine.kernels import loader, reference, scan
 from elsewhere.engine.keys import Extent, PixelStore, WindowKeys
 from elsewhere.engine.search import rounds
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
 WINDOWS = (("fashion-mini", 3), ("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7))
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled loop")
+pytestmark = pytest.mark.skipif(loader.library() is None, reason="no compiled loop")
 
 
 def unlimited(round_: Asked) -> Asked:
@@ -138,5 +137,5 @@ def test_distances_without_a_compiled_loop_are_the_same(monkeypatch: pytest.Monk
     raw, who = torch.arange(24, dtype=torch.uint8).view(4, 6), torch.tensor([1, 0, 1, 1])
     queries = torch.linspace(0, 20, 12, dtype=torch.float64).view(2, 6)
     compiled = scan.distances(raw, queries, who)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
     assert torch.allclose(scan.distances(raw, queries, who), compiled, rtol=1e-12)

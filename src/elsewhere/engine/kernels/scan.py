@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.kernels.reference import Asked, Chunk, Found, Limits, Tables
 from elsewhere.engine.keys.base import Keys, StoredKeys
 from elsewhere.engine.keys.windows import WindowKeys
@@ -61,20 +61,21 @@ class QuantisedQueries:
             pixels, factor = queries.float().contiguous(), -precision / 2
         return cls(pixels, *(numbers.float() for numbers in (factor, precision, offset)))
 
-    def asking(self, keys: StoredKeys, skipped: int, scale: float) -> tuple[native.Asking, object]:
+    def asking(self, keys: StoredKeys, skipped: int, scale: float) -> tuple[Any, object]:
         """What the loop needs to know, and what must be held until it is done."""
         raw, log_counts = keys.raw.contiguous(), keys.log_counts.float()
         products, is_byte = self.pixels.dtype == torch.int16, raw.dtype == torch.uint8
         (total, width), count, channels = raw.shape, len(self.pixels), len(keys.values)
         if products:
-            pixels = native.address(self.pixels, torch.int16, count, width + width % 2)
+            pixels = loader.address(self.pixels, torch.int16, count, width + width % 2)
         else:
-            pixels = native.address(self.pixels, torch.float32, count, width)
-        made = native.Asking(
-            keys=native.address(raw, torch.uint8 if is_byte else torch.float32, total, width),
-            log_counts=native.address(log_counts, torch.float32, total) if len(log_counts) else None,
+            pixels = loader.address(self.pixels, torch.float32, count, width)
+        made = loader.struct(
+            "asking",
+            keys=loader.address(raw, torch.uint8 if is_byte else torch.float32, total, width),
+            log_counts=loader.address(log_counts, torch.float32, total) if len(log_counts) else None,
             skipped=skipped,
-            centres=native.address(keys.values, torch.int64, channels),
+            centres=loader.address(keys.values, torch.int64, channels),
             centre=keys.centre,
             scale=scale,
             is_byte=is_byte,
@@ -82,9 +83,9 @@ class QuantisedQueries:
             channels=channels,
             queries=None if products else pixels,
             digits=pixels if products else None,
-            precision=native.address(self.precision, torch.float32, count),
-            factor=native.address(self.factor, torch.float32, count),
-            offset=native.address(self.offset, torch.float32, count),
+            precision=loader.address(self.precision, torch.float32, count),
+            factor=loader.address(self.factor, torch.float32, count),
+            offset=loader.address(self.offset, torch.float32, count),
         )
         return made, (raw, log_counts)
 
@@ -97,19 +98,25 @@ def serves(keys: Keys) -> bool:
         and keys.store.pixels.dtype in (torch.uint8, torch.float32)
         and 0 < len(keys.values) <= CHANNELS
         and keys.roots is None
-        and native.library() is not None
+        and loader.library() is not None
     )
 
 
 def weigh(keys: StoredKeys, scale: float, compact: QuantisedQueries) -> SoftmaxState:
     """Every query against every key."""
-    library = native.library()
+    library = loader.library()
     assert library is not None
     count, channels = len(compact.pixels), len(keys.values)
     peak = torch.full([count], -torch.inf, dtype=torch.float64, device="cpu")
     sums = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
     task, held = compact.asking(keys, 0, scale)
-    failed = library.read_all(ctypes.byref(task), len(keys.raw), count, peak.data_ptr(), sums.data_ptr())
+    failed = library.read_all(
+        task,
+        len(keys.raw),
+        count,
+        loader.address(peak, torch.float64, count),
+        loader.address(sums, torch.float64, count, 1 + channels),
+    )
     del held
     if failed:
         raise MemoryError(f"not enough memory to weigh windows of {task.width} numbers")
@@ -118,7 +125,7 @@ def weigh(keys: StoredKeys, scale: float, compact: QuantisedQueries) -> SoftmaxS
 
 def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: QuantisedQueries) -> Found:
     """As `reading.read_groups`."""
-    library = native.library()
+    library = loader.library()
     assert library is not None
     count, channels = len(asked.queries), tables.values.shape[0]
     found = Found(
@@ -135,36 +142,39 @@ def read(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked, compact: Qu
     opened = asked.opened.contiguous()
     rows, cells = tables.masses[0].shape
     directions, total = tables.values.shape[1] - 1, len(compact.pixels)
-    levels = [native.address(table, torch.float32, rows, cells) for table in tables.masses]
-    masses = (ctypes.c_void_p * len(levels))(*levels)
-    task = native.Reading(
-        asking=asking,
+    levels = [loader.address(table, torch.float32, rows, cells) for table in tables.masses]
+    masses = loader.ffi.new("float *[]", levels)
+    task = loader.struct(
+        "reading",
+        a=asking[0],
         first_group=chunk.groups[0],
         end_group=chunk.groups[1],
         block=limits.block,
-        starts=native.address(tables.starts, torch.int64, cells + 1),
-        bounds=native.address(tables.bounds, torch.int64, len(opened) + 1),
+        starts=loader.address(tables.starts, torch.int64, cells + 1),
+        bounds=loader.address(tables.bounds, torch.int64, len(opened) + 1),
         cells=cells,
-        masses=ctypes.cast(masses, ctypes.c_void_p),
-        values=native.address(tables.values, torch.float32, channels, directions + 1, cells),
+        masses=masses,
+        values=loader.address(tables.values, torch.float32, channels, directions + 1, cells),
         levels=len(levels),
         rows=rows,
         directions=directions,
-        asked=native.address(tables.asked, torch.float32, total, rows),
+        asked=loader.address(tables.asked, torch.float32, total, rows),
         count=count,
-        who=native.address(queries, torch.int64, count),
-        opened=native.address(opened, torch.bool, len(opened), count),
-        until=native.address(until, torch.float32, count),
-        before=native.address(before, torch.float32, count),
+        who=loader.address(queries, torch.int64, count),
+        opened=loader.address(opened, torch.bool, len(opened), count),
+        until=loader.address(until, torch.float32, count),
+        before=loader.address(before, torch.float32, count),
         judged=asked.judged,
         band=limits.band,
         largest=limits.largest,
         most=limits.most,
         kept=limits.kept,
-        floors=native.address(asked.floors, torch.float64, count),
-        **{name: tensor.data_ptr() for name, tensor in zip(FOUND, found, strict=True)},
+        floors=loader.address(asked.floors, torch.float64, count),
+        **{
+            name: loader.address(tensor, tensor.dtype, *tensor.shape) for name, tensor in zip(FOUND, found, strict=True)
+        },
     )
-    failed = library.read_blocks(ctypes.byref(task))
+    failed = library.read_blocks(task)
     del held
     if failed:
         raise MemoryError(f"not enough memory to read windows of {asking.width} numbers for {count} queries")
@@ -179,19 +189,19 @@ def distances(raw: Tensor, queries: Tensor, who: Tensor) -> Tensor:
         queries: in the same units, float64 (Q, width).
         who: which query each key meets, int64 (T,).
     """
-    library = native.library()
+    library = loader.library()
     if library is None or raw.dtype not in (torch.uint8, torch.float32):
         return (raw.double() - queries[who]).square().sum(1)
     raw, queries, who = raw.contiguous(), queries.contiguous(), who.contiguous()
     squares = torch.empty(len(raw), dtype=torch.float64, device="cpu")
     library.pair_distances(
-        native.address(raw, raw.dtype, len(who), queries.shape[1]),
+        loader.address(raw, raw.dtype, len(who), queries.shape[1]),
         raw.dtype == torch.uint8,
         raw.shape[1],
-        native.address(queries, torch.float64, *queries.shape),
-        native.address(who, torch.int64, len(who)),
+        loader.address(queries, torch.float64, *queries.shape),
+        loader.address(who, torch.int64, len(who)),
         len(raw),
-        squares.data_ptr(),
+        loader.address(squares, torch.float64, len(raw)),
     )
     return squares
 

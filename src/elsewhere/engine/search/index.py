@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
@@ -219,11 +219,11 @@ def _halved(positions: Tensor) -> tuple[Tensor, list[int]]:
 
 def _split(positions: Tensor, keys: Tensor, first: int) -> Tensor:
     """Some keys, those `first` before the others that lie least far along the longest direction of them all."""
-    library = native.library()
+    library = loader.library()
     if library is None or positions.dtype != torch.float32:
         return keys[_along(positions[keys]).argsort()]
     table, keys = positions.contiguous(), keys.clone()
-    where = native.address(table, torch.float32, *table.shape), native.address(keys, torch.int64, len(keys))
+    where = loader.address(table, torch.float32, *table.shape), loader.address(keys, torch.int64, len(keys))
     if library.split_keys(where[0], table.shape[1], where[1], len(keys), first, POWER):
         raise MemoryError(f"not enough memory to cut {len(keys)} windows into cells")
     return keys

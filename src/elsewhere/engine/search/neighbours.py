@@ -5,15 +5,14 @@ A key that one query found lies beside a key that the next one may have missed, 
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
-from elsewhere.engine.kernels import scan
+from elsewhere.engine.kernels import loader, scan
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
@@ -64,7 +63,7 @@ class Naming:
             Queries and the keys that they were told of, int64 (P,) each, in order. Those that a query found itself may
             be among them or not.
         """
-        library = native.library()
+        library = loader.library()
         if library is None or not scan.serves(self.keys):
             return self._named(found, told, least)
         parts = torch.split(torch.arange(len(found), device="cpu"), AT_ONCE)
@@ -73,7 +72,8 @@ class Naming:
         def name(part: Tensor) -> Tensor:
             pairs = torch.empty(2, len(part) * self.beside.shape[1] * found.shape[1], dtype=torch.int64, device="cpu")
             first, end = int(part[0]), int(part[-1]) + 1
-            count = library.name_keys(ctypes.byref(task), first, end, pairs[0].data_ptr(), pairs[1].data_ptr())
+            who, named = (loader.address(row, torch.int64, pairs.shape[1]) for row in pairs)
+            count = library.name_keys(task, first, end, who, named)
             if count < 0:
                 raise MemoryError(f"not enough memory to look at windows beside {found.shape[1]} others")
             return pairs[:, :count].clone()
@@ -107,30 +107,31 @@ class Naming:
         pairs = (query * len(self.keys) + key).sort().values
         return pairs // len(self.keys), pairs % len(self.keys)
 
-    def _task(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[native.Naming, object]:
+    def _task(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[Any, object]:
         """What the loop needs to know, and what must be held until it is done."""
         keys, pixels = self.keys, self.keys.store.pixels
         numbers, counts, count = None, keys.log_counts, len(found)
         if keys.kept is not None:
             numbers, found = keys.numbers, keys.kept[found.clamp(min=0)].long().masked_fill_(found < 0, -1)
         sizes = [np.array(some, np.int64) for some in (pixels.shape[1:], keys.grid, keys.extent.sides, SIDES)]
-        shape, grid, window, sides = (some.ctypes.data for some in sizes)
+        shape, grid, window, sides = (loader.numbers(some, "int64_t") for some in sizes)
         beside = self.beside.contiguous()
-        task = native.Naming(
-            pixels=native.address(pixels, pixels.dtype, *pixels.shape),
+        task = loader.struct(
+            "naming",
+            pixels=loader.address(pixels, pixels.dtype, *pixels.shape),
             shape=shape,
             grid=grid,
             window=window,
             corner=keys.corner,
-            numbers=None if numbers is None else native.address(numbers, numbers.dtype, keys.places),
-            log_counts=None if counts is None else native.address(counts, torch.float64, len(keys)),
+            numbers=None if numbers is None else loader.address(numbers, numbers.dtype, keys.places),
+            log_counts=None if counts is None else loader.address(counts, torch.float64, len(keys)),
             skipped=self.skipped,
             sides=sides,
-            beside=native.address(beside, torch.int64, count, len(SIDES)),
-            told=native.address(told, torch.bool, count),
-            found=native.address(found, torch.int64, count, found.shape[1]),
-            queries=native.address(self.queries, torch.float64, count, keys.width),
-            least=native.address(least, torch.float64, count),
+            beside=loader.address(beside, torch.int64, count, len(SIDES)),
+            told=loader.address(told, torch.bool, count),
+            found=loader.address(found, torch.int64, count, found.shape[1]),
+            queries=loader.address(self.queries, torch.float64, count, keys.width),
+            least=loader.address(least, torch.float64, count),
             factor=-1 / (2 * self.sigma**2),
             is_byte=pixels.dtype == torch.uint8,
             is_wide=numbers is not None and numbers.dtype == torch.int64,

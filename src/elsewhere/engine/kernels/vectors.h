@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include "kernels.h"
+
 #define INLINE static inline __attribute__((always_inline))
 #define APART __attribute__((noinline))
 

@@ -9,23 +9,6 @@ INLINE int64_t place_of(const int64_t *table, int64_t room, int64_t number) {
     return (int64_t)place;
 }
 
-typedef struct {
-    const void *pixels;            /* of all images, (N, channels, height, width) */
-    const int64_t *shape, *grid;   /* channels, height and width; rows and columns of places */
-    const int64_t *window;         /* rows and columns */
-    int64_t corner;                /* where the first window begins in an image */
-    const void *numbers;           /* the key at each place, -1 for none; NULL where places are keys */
-    const double *log_counts;      /* of the windows that each key stands for; NULL for one each */
-    int64_t skipped;               /* the first so many keys are never asked for */
-    const int64_t *sides, *beside; /* (8, 2) steps down and right, and which query is there, (Q, 8), -1 for none */
-    const uint8_t *told;           /* which queries tell what they found, (Q) */
-    const int64_t *found;          /* places of keys that each query found, -1 for none, (Q, kept) */
-    const double *queries;         /* as pixels are stored, (Q, channels * window) */
-    const double *least;           /* the log-weight that a key must have, (Q) */
-    double factor;                 /* of squared distances in log-weights, below 0 */
-    int32_t is_byte, is_wide, kept; /* of the pixels, and of the numbers */
-} naming;
-
 /* |q - k|^2 line by line, until it is more than `most`. */
 #define DISTANCE(name, type)                                                                                           \
     static double name(const naming *t, int64_t start, const double *query, double most) {                             \
@@ -109,5 +92,3 @@ int64_t name_keys(const naming *t, int64_t first, int64_t end, int64_t *who, int
     free(seen), free(places);
     return enough ? pairs : -1;
 }
-
-int64_t naming_task(void) { return sizeof(naming); }

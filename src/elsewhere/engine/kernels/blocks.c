@@ -31,43 +31,6 @@
 /* Two numbers of 16 bits, or a float. */
 typedef int32_t number __attribute__((may_alias));
 
-/* Keys, and what queries ask of them. */
-typedef struct {
-    const void *keys; /* pixels as stored, of keys from number `skipped` on, (T, width) */
-    const float *log_counts; /* how many windows each stands for, (T); NULL for one each */
-    int64_t skipped;
-    const int64_t *centres; /* positions of the values in a key, (channels) */
-    double centre, scale;   /* what is taken off pixels, and what values are divided by */
-    int32_t is_byte, width, channels;
-    const float *queries;   /* (Q, width), for squared differences; NULL where products are to be made */
-    const int16_t *digits;  /* for products, what queries ask of keys, (Q, 2 (width + 1) / 2) */
-    const float *precision; /* 1 / sigma^2 in units of the pixels, (Q) */
-    const float *factor;    /* of the sums of products or of squares, (Q) */
-    const float *offset;    /* what is added to logs, (Q) */
-} asking;
-
-typedef struct {
-    asking a;
-    int32_t first_group, end_group, block; /* groups to open, and cells of a block */
-    const int64_t *starts, *bounds;        /* see `Index` */
-    int64_t cells;
-    const float *const *masses; /* for each level (rows, cells); the least counts */
-    const float *values;        /* (channels, rows - directions - 2, cells) */
-    int32_t levels, rows, directions;
-    const float *asked; /* what queries ask of masses, (Q, rows), and from 2 + directions on of values */
-    int64_t count;         /* queries of this round */
-    const int64_t *who;    /* their numbers */
-    const uint8_t *opened; /* which groups each opens, (groups, count) */
-    const float *until, *before; /* log shares between which blocks are read, (count) */
-    int32_t judged;              /* whether what is read is compared with what was expected */
-    float band;                  /* where its log share is so near to `until` */
-    double largest, most;        /* logs of the largest numbers in float and double */
-    int32_t kept;                /* of the keys read the heaviest so many are named, one of a block at most */
-    double *floors;              /* logs below which none need be named; raised for those who read other groups, (count) */
-    double *peaks, *read, *left, *left_squares, *bands, *tops; /* see `Found`: (count), or (count, ...) */
-    int64_t *top_keys;
-} reading;
-
 /* What a block is asked: by whom, and what was expected. */
 typedef struct {
     int32_t who;
@@ -572,8 +535,8 @@ INLINE void copy_line(const char *from, char *into, int64_t line, int64_t readab
 
 /* Copy windows out of images, one behind another: those at `places`, counted through images and the rows and columns of a grid,
  * whose first window begins `corner` numbers into an image. */
-void copy_windows(const char *pixels, int64_t bytes, const int64_t *shape, const int64_t *grid, const int64_t *window,
-                  int64_t corner, const int64_t *places, int64_t count, char *copies) {
+void copy_windows(const void *pixels, int64_t bytes, const int64_t *shape, const int64_t *grid, const int64_t *window,
+                  int64_t corner, const int64_t *places, int64_t count, void *copies) {
     const int64_t channels = shape[0], height = shape[1], width = shape[2], line = window[1] * bytes, all = window[0] * line;
     const char *starts[AHEAD];
     for (int64_t i = 0; i < count + AHEAD; i++) {
@@ -592,6 +555,3 @@ void copy_windows(const char *pixels, int64_t bytes, const int64_t *shape, const
         starts[i % AHEAD] = start;
     }
 }
-
-int64_t blocks_asking(void) { return sizeof(asking); }
-int64_t blocks_reading(void) { return sizeof(reading); }
