@@ -35,6 +35,7 @@ from torch.profiler import ProfilerActivity
 import elsewhere as els
 from elsewhere.engine import WindowKeys, run
 from elsewhere.engine.dense import DenseJob
+from elsewhere.engine.kernels import scan
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.borders import border_classes
 from elsewhere.pictures import new_figure, save_figure

@@ -30,8 +30,9 @@ import elsewhere as els
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.choices import choose_labels
 from elsewhere.denoiser import Denoiser
+from elsewhere.engine import Places
 from elsewhere.files import write_text
-from elsewhere.machines.borders import BorderClass, border_classes
+from elsewhere.machines.borders import border_classes
 from elsewhere.machines.locality import published_locality
 from elsewhere.pictures import Column, labelled_grid, picture_png, save_bytes
 from elsewhere.sampling import Settled
@@ -77,9 +78,9 @@ class TinyNoise:
             out[some] = part
         return out
 
-    def _look_up(self, windows: Tensor, sigma: float, label: int, places: BorderClass) -> Tensor:
+    def _look_up(self, windows: Tensor, sigma: float, label: int, places: Places) -> Tensor:
         """Posterior means (Q, C) of windows (Q, D)."""
-        answers = self.answers.setdefault((sigma, label, places.key), {})
+        answers = self.answers.setdefault((sigma, label, places.extent), {})
         names = [window.tobytes() for window in windows.numpy()]
         new = {name: i for i, name in enumerate(names) if name not in answers}
         if new:
@@ -92,9 +93,9 @@ class TinyNoise:
             answers.update(zip(new, (means / 127.5 - 1).to(windows.dtype), strict=True))
         return torch.stack([answers[name] for name in names])
 
-    def _keys(self, label: int, places: BorderClass) -> tuple[Tensor, Tensor]:
+    def _keys(self, label: int, places: Places) -> tuple[Tensor, Tensor]:
         """Distinct windows (K, D), in gray levels around 128, and (K, 1 + C): their count, and their count x centre."""
-        if (label, places.key) not in self.keys:
+        if (label, places.extent) not in self.keys:
             images = self.data.images
             if self.data.labels is not None and label >= 0:
                 images = images[self.data.labels == label]
@@ -106,8 +107,8 @@ class TinyNoise:
             shaped = keys.view(len(keys), *windows.shape[3:])
             values = shaped[:, :, places.extent.top, places.extent.left].double()
             weighed = counts.double()[:, None] * torch.cat([torch.ones(len(keys), 1), values], dim=1)
-            self.keys[label, places.key] = keys.float() - 128, weighed
-        return self.keys[label, places.key]
+            self.keys[label, places.extent] = keys.float() - 128, weighed
+        return self.keys[label, places.extent]
 
 
 def _average(windows: Tensor, keys: Tensor, weighed: Tensor, sigma: float) -> Tensor:

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.engine import blocks
-from elsewhere.engine.kernels import build, loader
+from elsewhere.engine.kernels import build, loader, scan
 from tests.engine.engine_toys import asked, brute, levels, real, search
 from tests.engine.kernels.compiling import compile_portable, needs_compiler
 
@@ -231,8 +230,8 @@ def test_blocks_are_the_same_at_every_level(
     for sigma in (0.08, 0.6):
         noise = levels(sigma, each=12)
         queries = asked(keys, noise, seed=3)
-        assert blocks.serves(keys)
-        # The search itself is off by more than rounding: see test_blocks.py.
+        assert scan.serves(keys)
+        # The search itself is off by more than rounding: see test_scan.py.
         assert float((search(index, queries, noise).mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3
 
 
