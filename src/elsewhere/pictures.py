@@ -33,8 +33,12 @@ def enlargement(height: int, width: int, side: int = SIDE) -> int:
 
 
 def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Image:
-    """Images (B, C, H, W) in [-1, 1] as one picture, row by row, each pixel `scale` pixels wide."""
-    pixels = to_uint8(images.detach().cpu().float())
+    """Images (B, C, H, W) in [-1, 1] as one picture, row by row, each pixel `scale` pixels wide.
+
+    Raises:
+        ValueError: images that are neither gray nor colour.
+    """
+    pixels = _drawable(images)
     batch, _, height, width = pixels.shape
     rows = -(-batch // columns)
     cell_h, cell_w = height * scale + gap, width * scale + gap
@@ -44,6 +48,14 @@ def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Im
         top, left = gap + (i // columns) * cell_h, gap + (i % columns) * cell_w
         canvas[top : top + height * scale, left : left + width * scale] = image.permute(1, 2, 0)
     return Image.fromarray(canvas.numpy())
+
+
+def _drawable(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] as bytes; C must be 1 or 3."""
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"pictures have 1 or 3 channels, got images of {channels}: give some of them, images[:, :1]")
+    return to_uint8(images.detach().cpu().float())
 
 
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
@@ -133,8 +145,12 @@ def picture_png(picture: Image.Image) -> bytes:
 
 
 def image_png(image: Tensor) -> bytes:
-    """One image (C, H, W) in [-1, 1] as the bytes of a PNG, pixel for pixel."""
-    pixels = to_uint8(image.detach().cpu().float())
+    """One image (C, H, W) in [-1, 1] as the bytes of a PNG, pixel for pixel.
+
+    Raises:
+        ValueError: an image that is neither gray nor colour.
+    """
+    pixels = _drawable(image[None])[0]
     array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
     return picture_png(Image.fromarray(array))
 

@@ -238,7 +238,7 @@ def test_which_images_it_serves(count: int, dtype: str, fits: bool) -> None:
 @compiled_only
 def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        shifts_float = shifts_double = staticmethod(lambda task: 1)
+        sliding_float = sliding_double = staticmethod(lambda task: 1)
 
     some = job()
     monkeypatch.setattr(loader, "library", Full)

@@ -480,7 +480,6 @@ BAD_MACHINES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: els.IdealScore(GOOD + 3), ValueError, "[-1, 1]"),
     (lambda: els.IdealScore(GOOD * math.nan), ValueError, "data has NaN"),
     (lambda: els.IdealScore(GOOD[0]), ValueError, "data must be (B, C, H, W)"),
-    (lambda: els.IdealScore(GOOD.repeat(1, 2, 1, 1)), ValueError, "1 or 3 channels"),
     (lambda: els.IdealScore(GOOD.to(torch.uint8)), TypeError, "floating point"),
     (lambda: els.IdealScore("fashion-mini"), TypeError, "data must be"),  # type: ignore[arg-type]
     (lambda: els.IdealScore(random_set())(torch.zeros(1, 1, 9, 9), 1.0), ValueError, "9x9 pixels"),

@@ -229,9 +229,9 @@ class SlidingJob:
         first, end = self.images_of(start, stop)
         down, across = self._repeats
         ways = (
-            ("shifts_float", False, ~self.wide & ~self.fresh),
-            ("shifts_float", True, self.fresh),
-            ("shifts_double", False, self.wide),
+            ("sliding_float", False, ~self.wide & ~self.fresh),
+            ("sliding_float", True, self.fresh),
+            ("sliding_double", False, self.wide),
         )
         for name, fresh, chosen in ways:
             if only is not None:
@@ -248,7 +248,7 @@ class SlidingJob:
             if log_counts is not None:
                 counts = loader.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
             task = loader.struct(
-                "task",
+                "sliding_task",
                 pixels=loader.address(self.images, self.images.dtype, *self.images.shape),
                 first=first,
                 count=end - first,
@@ -262,16 +262,16 @@ class SlidingJob:
                 rows=rows,
                 columns=columns,
                 radius=self.radius,
-                turn_row=down[0],
+                repeat_row=down[0],
                 period_rows=down[1],
-                turn_column=across[0],
+                repeat_column=across[0],
                 period_columns=across[1],
-                fresh=fresh,
+                afresh=fresh,
                 taper=self.taper,
                 precision=loader.address(precision, torch.float64, batch),
-                lines=loader.numbers(self._overlaps, "line"),
-                frames=loader.numbers(self._regions, "frame"),
-                frame_count=len(self._regions),
+                overlaps=loader.numbers(self._overlaps, "axis_overlap"),
+                regions=loader.numbers(self._regions, "region_pair"),
+                region_count=len(self._regions),
                 top=top,
                 log_counts=counts,
                 **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},

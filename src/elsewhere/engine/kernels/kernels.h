@@ -6,45 +6,46 @@
 /* Which sources and flags a library was compiled from: see build.py. */
 const char *kernels_identity(void);
 
-/* shifts.c: sliding-window sums. */
+/* sliding.c: sliding-window sums. */
 
-/* Where a row or column of x meets one of the training images: rows start to stop - 1 of these, shifted. */
+/* Rows (or columns) of the training images that meet rows of x: row r in [start, stop) meets row r + shift of x. */
 typedef struct {
     int32_t shift, start, stop;
-} line;
+} axis_overlap;
 
-/* Rows (lines first_row to end_row - 1) and columns that are combined with one another. */
+/* Rows (overlaps first_row to end_row - 1) and columns that meet in every combination. */
 typedef struct {
     int32_t first_row, end_row, first_column, end_column;
-} frame;
+} region_pair;
 
 typedef struct {
-    const void *pixels; /* of all images, (N, channels, height, width) */
-    int64_t first, count;
+    const void *pixels; /* of all training images, uint8 or float (N, channels, height, width) */
+    int64_t first, count; /* the training images of this call */
     int32_t is_byte, channels, height, width;
-    double centre;
-    const double *x; /* (batch, channels, rows, columns), in units of the pixels, their centre taken off */
+    double centre; /* subtracted from pixels */
+    const double *x; /* (batch, channels, rows, columns), in units of the pixels, without the centre */
     int32_t batch, rows, columns, radius;
-    /* Rows of x from `turn_row` on are those of `period_rows` before once more, and so are columns: for their windows alone. */
-    int32_t turn_row, period_rows, turn_column, period_columns;
-    int32_t fresh; /* whether squared differences are added up anew for every window, of radius 1 or 2, in float */
-    int64_t taper; /* whether pixels count the less the farther they are from the centre */
-    const double *precision; /* 1 / sigma^2 in those units, for pixels that count once, (batch) */
-    const line *lines;
-    const frame *frames;
-    int32_t frame_count;
-    double *peak, *total; /* (batch, rows * columns), written by the first pass and read by the second */
-    double *weighted;     /* (batch, rows * columns, channels), of the first pass */
-    int32_t top;          /* 0 makes this a first pass; else how many windows of each pixel to keep */
-    const float *log_counts; /* how many windows each stands for, -inf for none, (N, height, width); NULL for 1 each */
-    float *logs;             /* the largest log-weights, less the peak: heaps, the least first, (batch, rows * columns, top) */
-    int64_t *keys;           /* their windows, counted through (N, height, width), -1 for none */
-    double *shares;          /* sums of weights / total, (batch, count) */
-} task;
+    /* Rows of x from `repeat_row` on repeat those of `period_rows` before and stand for them; columns likewise. */
+    int32_t repeat_row, period_rows, repeat_column, period_columns;
+    int32_t afresh; /* whether squared differences are summed afresh for every window, of radius 1 or 2, in float */
+    int32_t taper;  /* whether weights fall linearly with the distance from the centre of a window */
+    const double *precision; /* 1 / sigma^2 in those units, for pixels of weight one, (batch) */
+    const axis_overlap *overlaps;
+    const region_pair *regions;
+    int32_t region_count;
+    double *peak, *total; /* (batch, rows * columns), written by the first pass and read by the attribution pass */
+    double *weighted;     /* (batch, rows * columns, channels), written by the first pass */
+    int32_t top;          /* 0 for the first pass; else the number of windows to keep for each pixel */
+    const float *log_counts; /* log of the number of windows that each stands for, -inf for none, (N, height, width);
+                                NULL for one each */
+    float *logs;    /* the largest log-weights, minus the peak: heaps, the least first, (batch, rows * columns, top) */
+    int64_t *keys;  /* their windows, counted through (N, height, width), -1 for none */
+    double *shares; /* sums of weights / total, (batch, count) */
+} sliding_task;
 
 /* Sums in float or in double. They return 0, or 1 where there is not enough memory. */
-int shifts_float(const task *t);
-int shifts_double(const task *t);
+int sliding_float(const sliding_task *t);
+int sliding_double(const sliding_task *t);
 
 /* blocks.c: keys weighed one by one. */
 
