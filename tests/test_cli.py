@@ -382,13 +382,13 @@ def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: 
 
 
 def test_the_demo_writes_one_report(world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from elsewhere import choices, demo
+    from elsewhere import demo, factory
 
     small = els.load_images(world["data"])
     monkeypatch.setattr(demo, "load_images", lambda name: small)
     monkeypatch.setattr(demo, "load_network", lambda name: els.load_network(world["net"]))
     schedule = els.LocalitySchedule.load(world["windows"])
-    monkeypatch.setattr(choices, "shipped_locality", lambda network, machine: schedule)
+    monkeypatch.setattr(factory, "shipped_locality", lambda network, machine: schedule)
     result = run(f"demo --count 3 --out {tmp_path}")
     assert result.exit_code == 0, result.stderr
     assert names(tmp_path) == ["fashion-mini", "pixel-faces", "report.html"]

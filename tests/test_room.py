@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import elsewhere as els
-from elsewhere import choices, limits
+from elsewhere import factory, limits
 from elsewhere.cli import app
 
 
@@ -47,7 +47,7 @@ def test_a_drawing_that_does_not_fit_is_refused_in_one_line(
 
 
 def test_noise_of_what_fits_is_that_of_make_noise() -> None:
-    torch.testing.assert_close(choices.draw_noise(2, (1, 4, 5), 3), els.make_noise(2, (1, 4, 5), 3))
+    torch.testing.assert_close(factory.draw_noise(2, (1, 4, 5), 3), els.make_noise(2, (1, 4, 5), 3))
 
 
 def test_a_budget_above_the_memory_of_the_machine_is_refused() -> None:

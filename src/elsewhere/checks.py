@@ -50,7 +50,7 @@ EXAMPLES = {
     "Run": "a Run (from sample)",
     "Mosaic": "a Mosaic (from explain)",
     "Comparison": "a Comparison (from compare)",
-    "WindowedMachine": "a machine with windows (LocalScore or EquivariantLocalScore)",
+    "WindowedMachine": "a machine with windows (such as EquivariantLocalScore)",
 }
 """How messages name some types; the others are named "a ClassName"."""
 
