@@ -39,8 +39,9 @@ $(SANITIZED): $(LOOPS) $(VENV)/dev.stamp
 	$(CC) -O1 -g -std=gnu11 -fPIC -shared -march=native -fno-math-errno -ffp-contract=fast -fno-omit-frame-pointer \
 		-fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(filter %.c,$^) -lm
 
-docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
+docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command, and the table of machines.
 	$(BIN)/python scripts/command_line_docs.py
+	$(BIN)/python scripts/machine_docs.py
 
 benchmark: $(VENV)/dev.stamp ## Measure speed and memory against plain implementations.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done

@@ -11,6 +11,7 @@ import torch
 import elsewhere as els
 from elsewhere import factory
 from elsewhere.machines.locality import published_locality
+from elsewhere.machines.table import WINDOWED
 from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 
@@ -67,10 +68,10 @@ def test_windows_that_did_not_come_with_a_network_are_a_clear_error() -> None:
 
 @pytest.mark.parametrize("network", SHIPPED)
 def test_every_shipped_network_has_its_windows(network: str) -> None:
-    for machine in ("ls", "els"):
-        schedule, origin = factory.choose_window(machine, network, None, None)
+    for machine in WINDOWED:
+        schedule, source = factory.choose_window(machine, network, None, None)
         assert isinstance(schedule, els.LocalitySchedule)
-        assert network in origin
+        assert network in source
         assert schedule.details["fingerprint"], "says on which images"
 
 

@@ -210,3 +210,25 @@ def test_the_place_is_checked_before_the_long_work(world: dict[str, Path], monke
         "index {data}",
     ):
         assert run(f"{line} --out {{text}}", **world).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sample {photos} --size 8 --window 3 --count 1 --steps 1",
+        "train {photos} --size 8 --width 4 --blocks 1 --steps 1",
+        "calibrate {photos} {net} --size 8 --windows 3 --count 1 --steps 1",
+        "compare {photos} {net} --size 8 --window 3 --count 1 --steps 1",
+        "explain {photos} --size 8 --window 3 --count 1 --steps 1",
+        "audit {photos} {plain} --size 8",
+        "audit {plain} {photos} --size 8",
+        "data {photos} --size 8",
+    ],
+)
+def test_pictures_among_the_images_that_are_read_are_refused(world: dict[str, Path], line: str) -> None:
+    before = sorted(world["photos"].rglob("*"))
+    for place in ("{photos}/out.png", "{photos}/cats/out.png"):
+        result = run(f"{line} --out {place}", **world)
+        assert_refused(result, world["photos"] / "out.png")
+        assert "lies in the folder of the images" in result.stderr
+    assert sorted(world["photos"].rglob("*")) == before
