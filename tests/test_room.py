@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_drawing_that_does_not_fit_is_refused_in_one_line(
     line: str, said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("limits", "checks"):
+    for module in ("limits", "checks.ranges"):
         monkeypatch.setattr(f"elsewhere.{module}.total_memory", lambda: 2 * 10**9)
     monkeypatch.setattr(torch, "randn", lambda *_, **__: pytest.fail("noise was drawn"))
     out = tmp_path / "out"

@@ -135,7 +135,9 @@ def photos(tmp_path: Path) -> Path:
 def test_pictures_are_not_written_among_the_images_that_are_read(photos: Path, tmp_path: Path, place: str) -> None:
     (photos / "linked").symlink_to(photos / "cats")
     before = sorted(tmp_path.rglob("*"))
-    refused = pytest.raises(ValueError, match=r"^--out \S+ lies in the folder of the images .*choose a folder elsewhere")
+    refused = pytest.raises(
+        ValueError, match=r"^--out \S+ lies in the folder of the images .*choose a folder elsewhere"
+    )
     with refused, results_in(photos / place, sources=["fashion-mini", str(photos)]):
         pytest.fail("the work was begun")
     assert sorted(tmp_path.rglob("*")) == before
