@@ -63,7 +63,7 @@ def test_a_training_that_does_not_fit_is_refused_before_the_network_is_made(
     size: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("elsewhere.limits.total_memory", lambda: 2 * 10**9)
-    monkeypatch.setattr("elsewhere.networks.training._Run", lambda *_: pytest.fail("the network was made"))
+    monkeypatch.setattr("elsewhere.networks.training.TrainingRun", lambda *_: pytest.fail("the network was made"))
     out = tmp_path / "net"
     result = CliRunner().invoke(app, ["train", str(data), "--out", str(out), *size.split()])
     assert result.exit_code == 2
