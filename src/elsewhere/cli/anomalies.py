@@ -27,7 +27,7 @@ from elsewhere.phrases import listed
 from elsewhere.terminal import parse_windows, results_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TriedWindows:
     """The windows of the measurement."""
 

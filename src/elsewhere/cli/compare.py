@@ -24,7 +24,7 @@ from elsewhere.cli.printing import command_line, is_watched, print_comparison
 from elsewhere.terminal import results_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NetworkWindows:
     """As `Windows`, with the borders that networks have."""
 

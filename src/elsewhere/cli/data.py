@@ -12,7 +12,7 @@ from elsewhere.cli.printing import print_rows
 from elsewhere.terminal import check_file, check_outside, parse_value_range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Source:
     """What to take of a source, and how."""
 

@@ -23,7 +23,7 @@ from elsewhere.machines.table import DEFAULT
 from elsewhere.terminal import parse_pixel, results_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explaining:
     """What to explain, and how to write it."""
 

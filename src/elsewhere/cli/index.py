@@ -23,7 +23,7 @@ from elsewhere.cli.printing import is_watched, print_rows
 from elsewhere.terminal import results_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SearchedWindows:
     """As `Windows`, without tapered ones, which are not searched."""
 

@@ -114,7 +114,7 @@ IgnoreLabels = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Images:
     """How to read a set of images."""
 
@@ -162,7 +162,7 @@ class Images:
         return (self.load(source), None) if network is None else self.load_pair(source, network, any_data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImagesAndCanvas:
     """How to read a set of images, and of what size to draw images from them."""
 
@@ -177,7 +177,7 @@ class ImagesAndCanvas:
         return Images(self.limit, side, self.gray, self.ignore_labels), canvas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Levels:
     """The noise levels of a run."""
 
@@ -194,7 +194,7 @@ class Levels:
         return els.schedules.named(self.schedule, self.steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Drawing:
     """What to draw: of which classes, how many, from which noise, in which steps."""
 
@@ -217,7 +217,7 @@ class Drawing:
         return factory.draw_noise(self.count, shape, self.seed, kept)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Windows:
     """Through which windows machines look, and what they do at the borders."""
 
@@ -227,7 +227,7 @@ class Windows:
     borders: Borders = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Budget:
     """What a machine may use."""
 
@@ -240,7 +240,7 @@ class Budget:
         return parse_memory(self.memory)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Engine:
     """How machines compute."""
 

@@ -12,7 +12,7 @@ from elsewhere.cli.printing import command_line, is_watched
 from elsewhere.terminal import results_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Architecture:
     """The network to train."""
 
@@ -26,7 +26,7 @@ class Architecture:
     ] = "zeros"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Optimiser:
     """How to train it."""
 

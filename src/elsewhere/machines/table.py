@@ -6,16 +6,14 @@ Adding a machine takes one file with its class and one entry here. The table imp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from elsewhere.machines.base import SoftmaxMachine
 
 
-@dataclass(frozen=True)
-class Formula:
+class Formula(NamedTuple):
     """A row of the documentation's table: the terms of the softmax average.
 
     Attributes:
@@ -29,8 +27,7 @@ class Formula:
     setting: str = ""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One machine.
 
     Attributes:
