@@ -53,8 +53,9 @@ wheel: $(VENV)/dev.stamp ## Build dist/, and test wheel and source distribution 
 
 ALONE := PATH=$(abspath build/wheel/env/bin) $(abspath build/wheel/env/bin)/python -I
 
-docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
+docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command, and the table of machines.
 	$(BIN)/python scripts/command_line_docs.py
+	$(BIN)/python scripts/machine_docs.py
 
 benchmark: $(VENV)/dev.stamp ## Measure speed and memory against plain implementations.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done

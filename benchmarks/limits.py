@@ -28,9 +28,9 @@ from torch import Tensor
 
 import elsewhere as els
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
-from elsewhere.choices import choose_labels
 from elsewhere.denoiser import Denoiser
 from elsewhere.engine import Places
+from elsewhere.factory import choose_labels
 from elsewhere.files import write_text
 from elsewhere.machines.borders import border_classes
 from elsewhere.machines.locality import published_locality

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
-    from elsewhere.choices import shipped_locality as shipped_locality
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import IdealScore as IdealScore
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
-    "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
+    "factory": ("shipped_locality",),
     "inpainting": ("inpaint",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
     "networks": ("load_network",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -40,3 +41,14 @@ def part_of(number: int, total: int | None, noun: str) -> str:
     if total is None or number >= total:
         return count(number, noun)
     return f"only the first {number} of {count(total, noun)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last "and".
+
+    Example:
+        >>> listed(["is"]), listed(["is", "ls", "els"])
+        ('is', 'is, ls and els')
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.finals import judge_finals
-from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
 from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
 from elsewhere.data.pixels import DARKEST
@@ -20,11 +19,15 @@ from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
-from elsewhere.machines.base import Prepared
+from elsewhere.machines.base import Prepared, Window
 from elsewhere.notices import warn
+from elsewhere.phrases import count, decimal
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
+
+if TYPE_CHECKING:
+    from elsewhere.analysis import Audit, Comparison
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
@@ -79,7 +82,7 @@ def save_run(
             "shape": data.shape,
             "fingerprint": data.fingerprint(),
         },
-        "window_at_each_sigma": None if window is None else describe_window(window, run.sigmas),
+        "window_at_each_sigma": None if window is None else _sides(window, run.sigmas),
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
         "count": len(run.images),
@@ -108,6 +111,11 @@ def save_run(
         _save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
     write_text(files[-1], json_text(settings) + "\n")
     return files
+
+
+def _sides(window: Window, sigmas: Sequence[float]) -> list[int]:
+    """Window side in pixels at each noise level but the final 0."""
+    return [window if isinstance(window, int) else window(sigma) for sigma in sigmas[:-1]]
 
 
 def clipped(images: Tensor) -> dict[str, float]:
@@ -204,6 +212,45 @@ def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
     return f"indexes: {len(made)}, {size:.1f} MB, {seconds:.1f} s; {kept} kept in {folder}{left_out}"
 
 
+def describe_seeds(comparison: Comparison) -> str:
+    """What the numbers of `agreement_rows` are: "medians over 8 seeds", or "1 seed"."""
+    over = "medians over " if comparison.seeds > 1 else ""
+    return f"{over}{count(comparison.seeds, 'seed')}"
+
+
+def agreement_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of medians over seeds, one row a machine."""
+    rows: list[tuple[str, ...]] = [
+        (name, *(decimal(comparison.median(name, metric)) for metric in ("pearson_r", "r_squared", "mse")))
+        for name in comparison.machines
+    ]
+    return ("", "Pearson r", "R^2", "MSE"), rows
+
+
+def describe_traced(found: Audit) -> str:
+    """How many of the generated images had their pixels traced, in words."""
+    traced = found.summary()["pixels"]["generated"]
+    return f"images whose pixels were traced: {traced['traced'] if traced else 0} of {len(found.verdicts)}"
+
+
+def traced_rows(found: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the images whose pixels were traced; no rows where there are none."""
+    traced = found.summary()["pixels"]["generated"]
+    rows: list[tuple[str, ...]] = []
+    for name, key, form in (
+        ("locally consistent pixels", "consistent", "{:.1%}"),
+        ("effective number of sources", "sources", "{:.0f}"),
+    ):
+        if traced is None:
+            break
+        n = {part: form.format(value) for part, value in traced[key].items()}
+        quartiles, ends = f"{n['lower_quartile']} to {n['upper_quartile']}", f"{n['lowest']} to {n['highest']}"
+        if traced["traced"] == 1:
+            quartiles = ends = "-"
+        rows.append((name, n["median"], quartiles, ends))
+    return ("of these", "median", "quartiles", "lowest and highest"), rows
+
+
 def refuse_without_source(given: Mapping[str, object]) -> None:
     """Options that need a set of images, given without one.
 
@@ -215,9 +262,9 @@ def refuse_without_source(given: Mapping[str, object]) -> None:
         raise ValueError(f"{', '.join(options)} given without SOURCE: say which images, such as fashion-mini")
 
 
-def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None = None) -> None:
-    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `count`."""
-    index = torch.arange(min(count, len(data)), device="cpu")
+def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None = None) -> None:
+    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `number`."""
+    index = torch.arange(min(number, len(data)), device="cpu")
     if seed is not None:
         index = (
             torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")[: len(index)]

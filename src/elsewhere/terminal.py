@@ -6,7 +6,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -182,7 +181,7 @@ def _describe(error: BaseException, command: Any) -> str:
 
 
 @contextmanager
-def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]:
+def results_in(folder: Path, kept: str = "", proof: str = "*", sources: Sequence[str] = ()) -> Iterator[None]:
     """A block that ends by writing into `folder`.
 
     Before it begins: can files be written there? If Ctrl-C stops it: what is kept is said. If it fails, a folder that
@@ -192,12 +191,16 @@ def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]
         folder: made by the block if it is missing.
         kept: what to say of unfinished work that can be gone on with; said only where there is a file of it.
         proof: which files (a glob pattern) that unfinished work leaves.
+        sources: names and paths of the images that the block reads; see `check_outside`.
 
     Raises:
+        ValueError: the folder lies in one of the sources.
         FileExistsError: the folder, or a folder above it, is a file.
         OSError: no file can be made there.
         Interrupted: Ctrl-C.
     """
+    for source in sources:
+        check_outside(folder, source)
     missing = _check(folder, "a folder")
     before = _contents(folder)
     stopping.raise_from_now_on()
@@ -259,8 +262,37 @@ def check_file(path: Path, suffix: str, option: str = "--out") -> None:
     stopping.raise_from_now_on()
 
 
+def check_outside(folder: Path, source: str, option: str = "--out") -> None:
+    """Check that pictures written into a folder are not read as images of a source the next time.
+
+    Args:
+        folder: where pictures are written.
+        source: name or path of images, as `load_images` takes it.
+        option: names the folder.
+
+    Raises:
+        ValueError: the folder is a folder of image files that is the source, or lies in it.
+    """
+    try:
+        place, read = folder.resolve(), Path(source).resolve()
+        below = place.relative_to(read).parts
+    except (ValueError, OSError, RuntimeError):  # outside; or no path at all, which is reported when it is used
+        return
+    if any(part.startswith(".") for part in below):  # hidden folders are not read
+        return
+    from elsewhere.data.loading import picture_folder
+
+    if picture_folder(source) is not None:
+        raise ValueError(
+            f"{option} {folder} lies in the folder of the images {source}, where its pictures would be read as images: "
+            "choose a folder elsewhere"
+        )
+
+
 def _check(folder: Path, wanted: str, option: str = "--out", name: str = "results.json") -> list[Path]:
     """Try to write a file of this name into a folder, and leave no trace; the folders to be made, innermost first."""
+    import tempfile  # here, because `elsewhere --help` does without it
+
     try:
         os.fsencode(folder).decode("utf-8")
     except UnicodeDecodeError:

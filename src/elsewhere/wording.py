@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -136,6 +135,8 @@ def _example(command: Any) -> str:
 
 def _describe_unknown(option: str, command: Any, context: Any, group: Any) -> str:
     """An option that the command does not have: is it misspelt, or does it belong to other commands?"""
+    from difflib import get_close_matches  # here, because `elsewhere --help` does without it
+
     path = context.command_path if context is not None else "elsewhere"
     said = f"no option {option} in `{path}`"
     known = dict(_options(command))

@@ -15,6 +15,7 @@ from elsewhere.anomalies.origins import Origins, draw_with_origins
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
 from elsewhere.machines import EquivariantLocalScore
+from elsewhere.machines.table import MACHINES, WINDOWED_REPORTS
 from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_bytes, save_figure, show_image
 from elsewhere.sampling import make_noise
 from elsewhere.schedules import Schedule
@@ -61,7 +62,11 @@ def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
     if result.subject.limb != "fingers":
         return None
     for point in result.points:
-        extra = result.counts[point.name] > result.subject.normal if point.machine == "ELS" else ()
+        extra = (
+            result.counts[point.name] > result.subject.normal
+            if isinstance(point.denoiser, EquivariantLocalScore)
+            else ()
+        )
         if any(extra):
             return point, list(extra).index(True)
     return None
@@ -70,7 +75,7 @@ def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
 def rates_figure(result: Anomalies) -> Figure:
     """Share of wrong pictures against the noise level at which the window shrinks, a line for each late window."""
     machines = [
-        name for name in ("LS", "ELS") if any(p.machine == name and p.shrink is not None for p in result.points)
+        name for name in WINDOWED_REPORTS if any(p.machine == name and p.shrink is not None for p in result.points)
     ]
     figure = new_figure(5.2 * len(machines), 4.6)
     panels = figure.subplots(1, len(machines), sharey=True, squeeze=False)[0]
@@ -99,7 +104,8 @@ def _panel(axes: Axes, machine: str, result: Anomalies) -> None:
             _errors(axes, [len(levels)], line, result, "0.2", side)
             ticks.append(f"never\n({side} x {side})")
     axes.set_xticks(range(len(ticks)), ticks)
-    for name, colour, dashes in ((NETWORK, "black", "--"), ("IS", "0.55", ":")):
+    whole = [(entry.report_name, "0.55", ":") for entry in MACHINES if not entry.windows]
+    for name, colour, dashes in ((NETWORK, "black", "--"), *whole):
         if name in result.counts:
             found = rate(result.wrong(name))
             axes.axhspan(found.low, found.high, color=colour, alpha=0.08, linewidth=0)
@@ -141,7 +147,7 @@ def counted_grid(out: Path, result: Anomalies, rows: int = ROWS) -> Image.Image:
 
 def _words(point: Point) -> str:
     if point.late is None:
-        return "fitted" if point.machine in ("LS", "ELS") else ""
+        return "fitted" if point.machine in WINDOWED_REPORTS else ""
     return f"always {point.late}" if point.shrink == ALWAYS else f"{point.late} from {point.shrink:g}"
 
 

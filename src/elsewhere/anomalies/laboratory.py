@@ -33,6 +33,7 @@ from elsewhere.data import ImageSet, to_uint8, to_unit
 from elsewhere.denoiser import DenoiserLike, check_request
 from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.locality import LocalitySchedule, check_window
+from elsewhere.machines.table import WINDOWED_REPORTS
 from elsewhere.optional import require
 from elsewhere.phrases import count, decimal
 from elsewhere.progress import track
@@ -168,7 +169,7 @@ class Anomalies:
         with p below 0.05; else "undecided".
         """
         found = []
-        for machine in ("LS", "ELS"):
+        for machine in WINDOWED_REPORTS:
             mine = [point for point in self.points if point.machine == machine and point.shrink is not None]
             for shrink in sorted({point.shrink for point in mine if point.shrink is not None}, reverse=True):
                 alike = sorted((p for p in mine if p.shrink == shrink), key=lambda p: p.late or 0)

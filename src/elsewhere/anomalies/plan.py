@@ -1,38 +1,33 @@
-"""Which drawers a measurement needs: from what a user names to points."""
+"""The points of a measurement, from what a user names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from elsewhere.anomalies.laboratory import NETWORK, Point, two_windows
 from elsewhere.anomalies.subjects import SUBJECTS, Subject
-from elsewhere.choices import WindowedName, borders_of, check_same_images, choose_window, make_windowed
 from elsewhere.data import ImageSet, load_images
-from elsewhere.machines import IdealScore
+from elsewhere.factory import borders_of, check_same_images, choose_window, make_windowed, split_names
 from elsewhere.machines.equivariant_local import Borders
 from elsewhere.machines.locality import check_window
+from elsewhere.machines.table import NAMES, TABLE, WINDOWED, DrawerName, WindowedName
 from elsewhere.networks import load_network
 from elsewhere.schedules import Schedule
 
-DrawerName = Literal["is", "ls", "els", "network"]
-NAMES = ("is", "ls", "els", "network")
+DRAWERS = (*NAMES, NETWORK)
 ALWAYS = float("inf")
 
 
 def split_drawers(text: str) -> list[DrawerName]:
-    """Names from "is,ls,els,network", none twice.
+    """Names of machines, and "network", from "is,ls,els,network".
 
     Raises:
-        ValueError: a name that is none of them, or given twice.
+        ValueError: another name, or one given twice.
     """
-    names = [part.strip().lower() for part in text.split(",")]
-    for name in names:
-        if name not in NAMES or names.count(name) > 1:
-            raise ValueError(f"--machines must be names of {', '.join(NAMES)}, each once, got {text!r}")
-    return cast("list[DrawerName]", names)
+    return split_names(text, DRAWERS)
 
 
 def parse_levels(text: str) -> list[float]:
@@ -96,7 +91,7 @@ class Windows:
         **settings: Any,
     ) -> Iterator[Point]:  # fmt: skip
         """The points of one machine: the windows that fit the network, constant ones, shrinking ones."""
-        title = name.upper()
+        title = TABLE[name].report_name
         fitting, _ = choose_window(name, network_name, None, self.locality)
         base = make_windowed(name, data, fitting, borders, **settings)
         yield Point(f"{title} fitted", title, base, count)
@@ -138,7 +133,7 @@ def prepare(
         FileNotFoundError: no such network, or no such file of windows.
         TypeError, ValueError: windows that do not fit the run, a network of other images.
     """
-    if {"ls", "els"} & set(drawers):
+    if set(WINDOWED) & set(drawers):
         windows.check(schedule)
     what = SUBJECTS[subject]
     name = network or what.network
@@ -149,12 +144,13 @@ def prepare(
     borders = "aware" if net is None else borders_of(net)
     points: list[Point] = []
     for drawer in drawers:
-        if drawer == "network":
+        number = els_count if drawer == "els" and els_count is not None else count
+        if drawer == NETWORK:
             assert net is not None
-            points.append(Point(NETWORK, NETWORK, net, count))
-        elif drawer == "is":
-            points.append(Point("IS", "IS", IdealScore(data, **settings), count))
-        else:
-            number = els_count if drawer == "els" and els_count is not None else count
+            points.append(Point(NETWORK, NETWORK, net, number))
+        elif drawer in WINDOWED:
             points += windows.points(drawer, data, name, borders, schedule, number, **settings)
+        else:
+            title = TABLE[drawer].report_name
+            points.append(Point(title, title, TABLE[drawer].make(data, borders=borders, **settings), number))
     return what, data, points

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere import choices
+from elsewhere import factory
 from elsewhere.machines.locality import published_locality
+from elsewhere.machines.table import WINDOWED
 from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 
@@ -22,7 +23,7 @@ def images(labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> el
 
 
 def test_classes_in_turn_leave_out_those_without_images() -> None:
-    labels = choices.choose_labels("cycle", 5, images([0, 4, 2, 2]))
+    labels = factory.choose_labels("cycle", 5, images([0, 4, 2, 2]))
     assert labels is not None
     assert labels.tolist() == [0, 2, 4, 0, 2]
 
@@ -30,83 +31,83 @@ def test_classes_in_turn_leave_out_those_without_images() -> None:
 def test_a_class_by_name_or_number() -> None:
     data = images([0, 1, 1], ("hat", "shoe"))
     for request in ("1", "shoe"):
-        labels = choices.choose_labels(request, 2, data)
+        labels = factory.choose_labels(request, 2, data)
         assert labels is not None
         assert labels.tolist() == [1, 1]
-    assert choices.choose_labels("none", 2, data) is None
-    assert choices.choose_labels(None, 2, data) is None
+    assert factory.choose_labels("none", 2, data) is None
+    assert factory.choose_labels(None, 2, data) is None
     with pytest.raises(ValueError, match="choose from hat, shoe, cycle or none"):
-        choices.choose_labels("sock", 2, data)
+        factory.choose_labels("sock", 2, data)
 
 
 def test_the_window_asked_for_comes_first(tmp_path: Path) -> None:
     path = tmp_path / "windows.json"
     schedule = els.LocalitySchedule((1.0,), (5,))
     schedule.save(path)
-    assert choices.choose_window("els", "fashion-resnet", 7, None)[0] == 7
-    assert choices.choose_window("els", "fashion-resnet", None, path)[0] == schedule
-    assert choices.choose_window("els", None, None, None)[0] == published_locality()
+    assert factory.choose_window("els", "fashion-resnet", 7, None)[0] == 7
+    assert factory.choose_window("els", "fashion-resnet", None, path)[0] == schedule
+    assert factory.choose_window("els", None, None, None)[0] == published_locality()
     with pytest.raises(ValueError, match="give one of them"):
-        choices.choose_window("els", None, 7, path)
+        factory.choose_window("els", None, 7, path)
 
 
 def test_a_tapered_window_is_one_at_every_noise_level() -> None:
-    window, words = choices.choose_window("els", None, 7, None, taper=True)
+    window, words = factory.choose_window("els", None, 7, None, taper=True)
     assert isinstance(window, els.LocalitySchedule)
     assert window.taper
     assert {window(sigma) for sigma in (1e-3, 1.0, 80.0)} == {7}
     assert words.endswith("tapered")
     with pytest.raises(ValueError, match="--taper goes with --window"):
-        choices.choose_window("els", "faces-resnet", None, None, taper=True)
+        factory.choose_window("els", "faces-resnet", None, None, taper=True)
 
 
 def test_windows_that_did_not_come_with_a_network_are_a_clear_error() -> None:
     with pytest.raises(FileNotFoundError, match=r"no calibrated windows .* 'nothing'.*elsewhere calibrate"):
-        choices.shipped_locality("nothing")
+        factory.shipped_locality("nothing")
 
 
 @pytest.mark.parametrize("network", SHIPPED)
 def test_every_shipped_network_has_its_windows(network: str) -> None:
-    for machine in ("ls", "els"):
-        schedule, origin = choices.choose_window(machine, network, None, None)
+    for machine in WINDOWED:
+        schedule, source = factory.choose_window(machine, network, None, None)
         assert isinstance(schedule, els.LocalitySchedule)
-        assert network in origin
+        assert network in source
         assert schedule.details["fingerprint"], "says on which images"
 
 
-@pytest.mark.parametrize(("source", "network"), choices.NETWORK_OF.items())
+@pytest.mark.parametrize(("source", "network"), factory.NETWORK_OF.items())
 def test_the_network_of_an_embedded_set_was_trained_on_it(source: str, network: str) -> None:
-    assert choices.check_same_images(els.load_network(network), els.load_images(source))
+    assert factory.check_same_images(els.load_network(network), els.load_images(source))
 
 
 def test_machines_are_named_as_reports_name_them() -> None:
-    machines, _ = choices.choose_machines(["els", "is"], images(), None, "wrap", 3)
+    machines, _ = factory.choose_machines(["els", "is"], images(), None, "wrap", 3)
     assert {name: type(machine) for name, machine in machines.items()} == {
         "ELS": els.EquivariantLocalScore,
         "IS": els.IdealScore,
     }
     with pytest.raises(ValueError, match="has no window"):
-        choices.choose_machines(["is"], images(), None, "aware", 3)
-    assert choices.split_names(" ELS, is") == ["els", "is"]
+        factory.choose_machines(["is"], images(), None, "aware", 3)
+    assert factory.split_names(" ELS, is") == ["els", "is"]
 
 
 def test_borders_are_for_els_and_else_as_the_network_pads() -> None:
     circular = SimpleNamespace(spec=SimpleNamespace(options={"padding": "circular"}))
-    assert choices.choose_borders(["is", "els"], "torus") == "torus"
-    assert choices.choose_borders(["els"], None) == "aware"
-    assert choices.choose_borders(["els"], None, circular) == "wrap"  # type: ignore[arg-type]
-    assert choices.choose_borders(["els"], "aware", circular) == "aware"  # type: ignore[arg-type]
+    assert factory.choose_borders(["is", "els"], "torus") == "torus"
+    assert factory.choose_borders(["els"], None) == "aware"
+    assert factory.choose_borders(["els"], None, circular) == "wrap"  # type: ignore[arg-type]
+    assert factory.choose_borders(["els"], "aware", circular) == "aware"  # type: ignore[arg-type]
     # Also where nobody has any use for them: nothing was asked for.
-    assert choices.choose_borders(["is", "ls"], None) == "aware"
+    assert factory.choose_borders(["is", "ls"], None) == "aware"
     with pytest.raises(ValueError, match="--borders wrap is for els, and here draws is, ls: leave it out"):
-        choices.choose_borders(["is", "ls"], "wrap")
+        factory.choose_borders(["is", "ls"], "wrap")
 
 
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_the_options_of_a_network_to_train(padding: Padding) -> None:
-    assert choices.network_options("resnet", 8, 2, padding) == {"width": 8, "blocks": 2, "padding": padding}
+    assert factory.network_options("resnet", 8, 2, padding) == {"width": 8, "blocks": 2, "padding": padding}
     if padding == "zeros":
-        assert choices.network_options("unet", 8, 2, padding) == {"widths": [8, 8], "layers": 2}
+        assert factory.network_options("unet", 8, 2, padding) == {"widths": [8, 8], "layers": 2}
     else:
         with pytest.raises(ValueError, match="--padding circular is for a resnet"):
-            choices.network_options("unet", 8, 2, padding)
+            factory.network_options("unet", 8, 2, padding)

@@ -1,3 +1,5 @@
+"""Arguments are compared with the annotations of their function."""
+
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -7,22 +9,13 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.checks import (
-    check_choice,
-    check_dense,
-    check_device,
-    check_levels,
-    check_memory,
-    check_number,
-    check_path,
-    check_sides,
-    check_type,
-    check_whole,
-    checked,
-    seen,
-)
+from elsewhere.checks import check_type, checked
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.schedules import Schedule, cosine
+
+SET = els.ImageSet(torch.arange(2 * 8 * 9, dtype=torch.uint8).reshape(2, 1, 8, 9), torch.tensor([0, 1]))
+MACHINE = els.LocalScore(SET, 3)
+NOISE = els.make_noise(2, SET.shape)
 
 
 @checked
@@ -99,90 +92,6 @@ def test_values_of_an_annotation_are_taken(value, hint):
 def test_other_values_are_refused_by_name(value, hint, error):
     with pytest.raises(error, match="it"):
         check_type("it", value, hint)
-
-
-def test_numbers_have_bounds():
-    assert check_whole("n", np.int32(3), 1, 5) == 3
-    assert check_number("n", 1, 0, 2) == 1.0
-    for check, arguments, message in (
-        (check_whole, (0, 1, 5), "n must be between 1 and 5, got 0"),
-        (check_whole, (-1, 0), "n must be 0 or more, got -1"),
-        (check_number, (float("inf"),), "n must be a number and finite, got inf"),
-        (check_number, (3.0, 0, 2), "n must be between 0 and 2 and finite, got 3"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check("n", *arguments)
-    with pytest.raises(ValueError, match="n must be positive and finite, got 0"):
-        check_number("n", 0, above=0)
-    with pytest.raises(ValueError, match="n must be at most 9, got 10"):
-        check_whole("n", 10, 0, limit=9)
-
-
-def test_a_device_must_be_there():
-    assert check_device("device", "cpu") == torch.device("cpu")
-    for device in ("nonsense", "meta", "cuda:99"):
-        with pytest.raises(ValueError, match=f"device '{device}' cannot be used here"):
-            check_device("device", device)
-    with pytest.raises(TypeError, match="device must be a device such as 'cpu'"):
-        check_device("device", 7)
-
-
-def test_paths_are_such_as_files_can_have():
-    assert check_path("out", "a/b") == Path("a/b")
-    assert check_path("out", "/") == Path("/")
-    for path, error in (
-        ("", ValueError),
-        ("a\0b", ValueError),
-        (b"a", TypeError),
-        (None, TypeError),
-        ("a" * 300, OSError),
-    ):
-        with pytest.raises(error, match="out"):
-            check_path("out", path)
-
-
-def test_what_would_not_fit_into_memory_is_refused_at_once():
-    for values in (torch.zeros(1, 1).expand(2**31, 2**31), np.broadcast_to(np.zeros(1), (2**31, 2**28))):
-        with pytest.raises(MemoryError, match=r"^x \(.*\) needs .* GiB of memory, this machine has"):
-            check_dense("x", values)
-
-
-def test_noise_levels_come_as_any_row_of_numbers():
-    for levels in ([2, 1.0], (2.0, 1), np.array([2.0, 1.0]), torch.tensor([2.0, 1.0])):
-        assert check_levels("sigmas", levels) == (2.0, 1.0)
-    for levels in ("21", 2.0, [2.0, "1"], np.ones((2, 2)), torch.ones(2).to_sparse(), [float("nan")], [0.0] * 20_000):
-        with pytest.raises((TypeError, ValueError), match="sigmas"):
-            check_levels("sigmas", levels)
-
-
-def test_the_other_checks_name_their_argument():
-    for check, arguments in (
-        (check_choice, ("colour", 3, ("red",))),
-        (check_choice, ("colour", "blue", ("red",))),
-        (check_sides, ("colour", (0, 1))),
-        (check_sides, ("colour", (2**20, 1))),
-        (check_memory, (10,)),
-        (check_memory, (2**60,)),
-    ):
-        with pytest.raises((TypeError, ValueError), match=r"colour|memory"):
-            check(*arguments)
-
-
-def test_values_are_shown_in_short():
-    class Faulty:
-        def __repr__(self):
-            raise RuntimeError
-
-    assert seen(None) == "None"
-    assert seen(torch.zeros(2, 3)) == "Tensor torch.float32 of shape (2, 3)"
-    assert len(seen(list(range(10_000)))) < 100
-    assert seen(10**5000) == "int (too long to show)"
-    assert "Faulty" in seen(Faulty())
-
-
-SET = els.ImageSet(torch.arange(2 * 8 * 9, dtype=torch.uint8).reshape(2, 1, 8, 9), torch.tensor([0, 1]))
-MACHINE = els.LocalScore(SET, 3)
-NOISE = els.make_noise(2, SET.shape)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""From what a user names to what the library works with: machines, their windows, classes."""
+"""The factory: from what a user names to machines, windows, borders, classes and noise.
+
+Messages name the options of the command line, from which the names come.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,53 +19,56 @@ from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.limits import require_memory
-from elsewhere.machines import EquivariantLocalScore, IdealScore, LocalitySchedule, LocalScore
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
-from elsewhere.machines.equivariant_local import Borders
-from elsewhere.machines.locality import published_locality
+from elsewhere.machines.equivariant_local import Borders, EquivariantLocalScore
+from elsewhere.machines.locality import LocalitySchedule, published_locality
+from elsewhere.machines.table import (
+    BORDERED,
+    DEFAULT,
+    NAMES,
+    NETWORK,
+    SEARCHABLE,
+    TABLE,
+    WINDOWED,
+    MachineName,
+    WindowedName,
+)
 from elsewhere.networks import SHIPPED, load_network
 from elsewhere.networks.resnet import Padding
-from elsewhere.phrases import count
+from elsewhere.phrases import count, listed
 from elsewhere.sampling import make_noise
 
-MachineName = Literal["is", "ls", "els"]
-WindowedName = Literal["ls", "els"]
-
-A_PIXEL = 64
-"""Bytes that a run takes at its peak for every number in its images: noise, states, predictions, float64 sums."""
+BYTES_PER_NUMBER = 64
+"""Peak memory of a run, in bytes for every number in its images: noise, states, predictions and float64 sums."""
 
 NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
-"""The shipped network whose calibrated windows stand for an embedded set when no other network is named."""
-
-
-def make_windowed(
-    name: WindowedName, data: ImageSet, window: Window, borders: Borders, **settings: Any
-) -> WindowedMachine:
-    """The machine of that name: "ls" local, "els" equivariant local.
-
-    Args:
-        name: which; "ls" has no use for borders.
-        data, window, borders, settings: as for the machine's class.
-    """
-    if name == "ls":
-        return LocalScore(data, window, **settings)
-    return EquivariantLocalScore(data, window, borders, **settings)
+"""Embedded set -> the shipped network whose calibrated windows are used when no other network is named."""
 
 
 @checked
-def shipped_locality(network: str, machine: WindowedName = "els") -> LocalitySchedule:
-    """The windows with which a machine was found to match a shipped network best.
+def shipped_locality(network: str, machine: WindowedName = DEFAULT) -> LocalitySchedule:
+    """The windows with which a machine matches a shipped network best.
 
-    The local machine uses those of the equivariant one where it has none of its own.
+    A machine that was not calibrated to the network itself has the windows of the equivariant local machine.
+
+    Args:
+        network: name of a shipped network.
+        machine: name of a machine with windows, such as "els".
 
     Raises:
-        FileNotFoundError: none came with this network.
-        TypeError, ValueError: not a name, or an unknown kind of machine.
+        FileNotFoundError: no windows came with this network.
+        TypeError, ValueError: not a name, or no machine with windows.
+
+    Example:
+        >>> shipped_locality("fashion-resnet", "ls")(1.0)
+        15
     """
     if network not in SHIPPED:
         raise _no_windows(network)
-    names = [f"{network}.ls.locality.json"] if machine == "ls" else []
-    for name in [*names, f"{network}.locality.json"]:
+    names = [f"{network}.locality.json"]
+    if machine != DEFAULT:
+        names.insert(0, f"{network}.{machine}.locality.json")
+    for name in names:
         with as_file(files("elsewhere.networks") / "shipped" / name) as path:
             if path.is_file():
                 return LocalitySchedule.load(path)
@@ -79,31 +85,29 @@ def _no_windows(network: str) -> FileNotFoundError:
 def choose_window(
     machine: WindowedName, network: str | None, window: int | None, locality: Path | None, taper: bool = False
 ) -> tuple[Window, str]:
-    """The window that was asked for, else the calibrated ones of a shipped network, else the published ones.
+    """The window asked for, else those calibrated to a shipped network, else the published ones.
 
     Args:
-        machine: "ls" or "els".
+        machine: name of a machine with windows.
         network: name of a shipped network, or anything else.
-        window: odd side, or None.
-        locality: a file of windows, or None.
-        taper: whether the window that was asked for is tapered.
+        window: odd side in pixels, or None.
+        locality: a file that `LocalitySchedule.save` wrote, or None.
+        taper: whether `window` is tapered.
 
     Returns:
-        The window, and in words where it comes from.
+        The window, and its source in words.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not a file of windows; both window and locality given, or
-            taper without a window.
+        FileNotFoundError, ValueError: no such file, or not a file of windows; both window and locality; taper without
+            a window.
     """
     if window is not None and locality is not None:
-        raise ValueError("--window and --locality both say which windows to look through: give one of them")
+        raise ValueError("--window and --locality are mutually exclusive: give one of them")
     if taper and window is None:
-        raise ValueError(
-            "--taper goes with --window: windows for each noise level say themselves whether they are tapered"
-        )
+        raise ValueError("--taper goes with --window: a file of windows for each noise level says if they are tapered")
     if window is not None:
-        words = f"{window} x {window} pixels at every noise level"
-        return (LocalitySchedule((1.0,), (window,), taper=True), f"{words}, tapered") if taper else (window, words)
+        source = f"{window} x {window} pixels at every noise level"
+        return (LocalitySchedule((1.0,), (window,), taper=True), f"{source}, tapered") if taper else (window, source)
     if locality is not None:
         if not locality.exists():
             raise FileNotFoundError(f"--locality {locality}: no such file")
@@ -116,6 +120,20 @@ def choose_window(
         return published_locality(), "published for CIFAR-10 (run `elsewhere calibrate` for better ones)"
 
 
+def make_windowed(
+    name: WindowedName, data: ImageSet, window: Window, borders: Borders, **settings: Any
+) -> WindowedMachine:
+    """A machine with windows.
+
+    Args:
+        name: which.
+        data, window, borders, settings: as for the class; not every machine has borders.
+    """
+    machine = TABLE[name].make(data, window, borders, **settings)
+    assert isinstance(machine, WindowedMachine)
+    return machine
+
+
 def choose_machines(
     names: Sequence[MachineName],
     data: ImageSet,
@@ -126,28 +144,31 @@ def choose_machines(
     taper: bool = False,
     **settings: Any,
 ) -> tuple[dict[str, SoftmaxMachine], str]:
-    """Machines under the names that reports give them ("IS", "LS", "ELS"), and where their windows come from.
+    """Machines under their names in reports ("IS", "LS", "ELS"), and the source of their windows in words.
 
     Args:
         names: which, in this order.
         data: training images.
         network, window, locality, taper: see `choose_window`.
-        borders, settings: as for the machines' classes.
+        borders: used by the machines that have borders.
+        settings: as for the classes.
 
     Raises:
-        ValueError: windows given that none of them looks through.
+        ValueError: window, locality or taper for machines none of which has windows.
     """
+    if not set(names) & set(WINDOWED) and (window is not None or locality is not None or taper):
+        titles = listed([f"the {TABLE[name].title} machine ({name})" for name in names])
+        raise ValueError(
+            f"{titles} {'has' if len(names) == 1 else 'have'} no window: leave out --window, --taper and --locality"
+        )
     machines: dict[str, SoftmaxMachine] = {}
-    origin = "none: the ideal machine sees the whole image"
-    if set(names) == {"is"} and (window is not None or locality is not None or taper):
-        raise ValueError("the ideal machine (is) has no window: leave out --window, --taper and --locality")
+    source = f"none: the {TABLE[names[-1]].title} machine sees the whole image"
     for name in names:
-        if name == "is":
-            machines["IS"] = IdealScore(data, **settings)
-        else:
-            sides, origin = choose_window(name, network, window, locality, taper)
-            machines[name.upper()] = make_windowed(name, data, sides, borders, **settings)
-    return machines, origin
+        entry, sides = TABLE[name], None
+        if entry.windows:
+            sides, source = choose_window(name, network, window, locality, taper)
+        machines[entry.report_name] = entry.make(data, sides, borders, **settings)
+    return machines, source
 
 
 def choose_denoiser(
@@ -160,20 +181,25 @@ def choose_denoiser(
     taper: bool = False,
     **settings: Any,
 ) -> tuple[Denoiser, str]:
-    """One machine, or the trained network, and where its windows come from.
+    """One machine or a trained network, and the source of its windows in words.
 
-    The windows are those of the shipped network that was trained on the embedded set that `data` comes from.
+    A machine has the windows of the shipped network that was trained on the embedded set `data`, if there is one.
+
+    Args:
+        name: of a machine, or "network".
+        network: with "network", which one.
+        data, borders, window, locality, taper, settings: see `choose_machines`.
 
     Raises:
-        ValueError: a network was named for a machine, or none, or windows for a network.
+        ValueError: `network` for a machine, "network" without it, or windows for a network.
     """
-    if name != "network":
+    if name != NETWORK:
         if network is not None:
             raise ValueError(f"--network {network} was given for the machine {name}: it goes with --machine network")
-        machines, origin = choose_machines(
+        machines, source = choose_machines(
             [name], data, NETWORK_OF.get(data.name), borders, window, locality, taper, **settings
         )
-        return machines[name.upper()], origin
+        return machines[TABLE[name].report_name], source
     if network is None:
         raise ValueError("--machine network needs --network: a shipped name, a file or a folder")
     if window is not None or locality is not None or taper:
@@ -181,50 +207,87 @@ def choose_denoiser(
     return load_network(network), "none: a trained network"
 
 
-def split_names(text: str) -> list[MachineName]:
-    """Names of machines from "is,ls,els", none twice.
+def choose_searched(
+    data: ImageSet,
+    network: str | None,
+    net: DenoiserLike | None,
+    borders: Borders | None,
+    window: int | None,
+    locality: Path | None,
+    **settings: Any,
+) -> tuple[EquivariantLocalScore, str]:
+    """The machine whose windows the fast engine searches, and the source of its windows in words.
+
+    Args:
+        data: training images.
+        network, window, locality: see `choose_window`; None takes the network shipped for these images.
+        net, borders: see `choose_borders`.
+        settings: as for the class.
+    """
+    [name] = SEARCHABLE
+    sides, source = choose_window(name, network or NETWORK_OF.get(data.name), window, locality)
+    machine = TABLE[name].make(data, sides, choose_borders([name], borders, net), engine="fast", **settings)
+    assert isinstance(machine, EquivariantLocalScore)
+    return machine, source
+
+
+def split_names(text: str, names: Sequence[str] = NAMES) -> list[str]:
+    """Names from a list such as "is,ls,els".
+
+    Args:
+        text: names with commas between them, each once, in any case.
+        names: those allowed.
 
     Raises:
-        ValueError: a name that is none of them, or given twice.
+        ValueError: another name, or one given twice.
+
+    Example:
+        >>> split_names("ELS, is")
+        ['els', 'is']
     """
-    names = [part.strip().lower() for part in text.split(",")]
-    for name in names:
-        if name not in ("is", "ls", "els") or names.count(name) > 1:
-            raise ValueError(f"--machines must be names of is, ls and els, each once, got {text!r}")
-    return cast("list[MachineName]", names)
+    found = [part.strip().lower() for part in text.split(",")]
+    if any(name not in names or found.count(name) > 1 for name in found):
+        raise ValueError(f"--machines must be names of {listed(names)}, each once, got {text!r}")
+    return found
 
 
 def default_label(network: DenoiserLike | None) -> str:
-    """The classes that show most of a network: all of them in turn, where it knows any."""
+    """What --label is where it was left out: "cycle" for a network that knows classes, else "none"."""
     return "cycle" if getattr(network, "num_classes", 0) else "none"
 
 
 def borders_of(network: DenoiserLike | None) -> Borders:
-    """What the machine must do at the borders to be like the network: "wrap" for circular padding, else "aware"."""
+    """Borders that match the padding of a network: "wrap" for circular padding, else "aware"."""
     options: Mapping[str, Any] = getattr(getattr(network, "spec", None), "options", {})
     return "wrap" if options.get("padding") == "circular" else "aware"
 
 
-def choose_borders(
-    machines: Sequence[MachineName | Literal["network"]], asked: Borders | None, network: DenoiserLike | None = None
-) -> Borders:
-    """The borders that were asked for, else those of a machine that is to be like the network.
+def choose_borders(machines: Sequence[str], asked: Borders | None, network: DenoiserLike | None = None) -> Borders:
+    """The borders asked for, else those that match the padding of the network.
 
     Args:
-        machines: who draws.
+        machines: names of the machines that draw, or "network".
         asked: the value of --borders, or None.
         network: see `borders_of`.
 
     Raises:
-        ValueError: borders were asked for, but none of the machines is els, the only one that has them to choose.
+        ValueError: borders for machines none of which has borders.
     """
-    if asked is not None and "els" not in machines:
-        raise ValueError(f"--borders {asked} is for els, and here draws {', '.join(machines)}: leave it out")
+    if asked is not None and not set(machines) & set(BORDERED):
+        raise ValueError(
+            f"--borders {asked} is for {listed(BORDERED)}, and here draws {', '.join(machines)}: leave it out"
+        )
     return asked or borders_of(network)
 
 
 def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, padding: Padding) -> dict[str, Any]:
     """Arguments of a network to train, as `TrainSettings.options` takes them.
+
+    Args:
+        kind: "resnet" or "unet".
+        width: feature maps in every layer.
+        blocks: residual blocks; of a UNet, layers of each level.
+        padding: of a resnet.
 
     Raises:
         ValueError: circular padding for a UNet.
@@ -237,10 +300,10 @@ def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, pa
 
 
 def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:
-    """Make sure that a network draws images like these.
+    """Check that a network draws images of the shape of these.
 
     Raises:
-        ValueError: it draws other colours, or another size.
+        ValueError: the network draws other channels, or another size.
     """
     channels, size = getattr(network, "channels", None), getattr(network, "size", None)
     if channels is not None and channels != data.shape[0]:
@@ -257,10 +320,10 @@ def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:
 
 
 def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None:
-    """Make sure that images of this height and width can be drawn.
+    """Check that a denoiser can draw images of this height and width; None is the size of the training images.
 
     Raises:
-        ValueError: what draws knows one size only, and it is another.
+        ValueError: the denoiser draws another size only.
     """
     size = getattr(denoiser, "size", None)
     if canvas is not None and size is not None and tuple(size) != canvas:
@@ -271,16 +334,16 @@ def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None
 
 
 def draw_noise(count: int, shape: tuple[int, int, int], seed: int, kept: int = 0) -> Tensor:
-    """The noise of `count` images, once it is known that there is memory to draw them.
+    """The noise of `count` images; refuses, before it is drawn, what does not fit into memory.
 
     Args:
         count, shape, seed: see `make_noise`.
-        kept: states and predictions of the run that are kept until its end.
+        kept: number of states and predictions that the run keeps until its end.
 
     Raises:
-        MemoryError: noise, states and what is computed from them would take more than the machine has.
+        MemoryError: noise, states and intermediate results need more memory than the machine has.
     """
-    needed = (A_PIXEL + 4 * kept) * count * math.prod(shape)
+    needed = (BYTES_PER_NUMBER + 4 * kept) * count * math.prod(shape)
     remedy = f"give a smaller --count or --size{', or leave out --keep' * bool(kept)}"
     require_memory(needed, f"--count {count} of {shape[1]}x{shape[2]} pixels", remedy)
     return make_noise(count, shape, seed)
@@ -294,8 +357,8 @@ def choose_labels(
     Args:
         request: number or name of a class, "cycle" for one class after the other, None or "none" for no class.
         count: how many.
-        data: has the classes.
-        network: a network that is to draw them.
+        data: the training images, with their classes.
+        network: the network that draws them, if there is one.
 
     Returns:
         int64 (count,), or None.
@@ -325,19 +388,19 @@ def choose_labels(
 
 
 def distinct_labels(request: str | None, data: ImageSet) -> list[int | None]:
-    """Every class that a request of `choose_labels` names, once; [None] for all classes together."""
+    """The classes that a request of `choose_labels` names, each once; [None] for all classes together."""
     labels = choose_labels(request, max(1, data.num_classes), data)
     return [None] if labels is None else sorted(set(labels.tolist()))
 
 
 def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
-    """Whether the network is known to have been trained on exactly these images.
+    """Check that a network was trained on exactly these images.
 
     Returns:
-        False where the network does not say what it was trained on.
+        True if it was; False if the network does not say what it was trained on.
 
     Raises:
-        ValueError: it was trained on others.
+        ValueError: the network was trained on other images.
     """
     spec = getattr(network, "spec", None)
     theirs = getattr(spec, "fingerprint", "")
@@ -351,14 +414,9 @@ def check_same_images(network: DenoiserLike, data: ImageSet) -> bool:
 
 
 def _difference(spec: Any, data: ImageSet) -> str:
-    """What to change so that the images are those that a network was trained on, as far as can be seen."""
+    """What to change so that the images are the network's training images, where that can be seen."""
     size, shape = getattr(spec, "size", None), data.shape[1:]
     if size is not None and tuple(size) != shape:
         side = size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
         return f", of {size[0]}x{size[1]} pixels, not {shape[0]}x{shape[1]} (--size {side}?)"
     return f" (these are {data.amount}: leave out --limit?)" if data.is_part else ""
-
-
-def describe_window(window: Window, sigmas: tuple[float, ...]) -> list[int]:
-    """Window side at each noise level but the final 0."""
-    return [window if isinstance(window, int) else window(sigma) for sigma in sigmas[:-1]]
