@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests import reference
 
 import elsewhere as els
-from elsewhere.analysis.explaining import read_windows
+from elsewhere.analysis.mosaic import read_windows
 
 # All of this holds with the compiled loop, which takes few images too here, and without.
 pytestmark = pytest.mark.usefixtures("loop")

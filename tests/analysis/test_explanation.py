@@ -66,7 +66,7 @@ def test_the_chosen_pixel_is_the_one_shown(tmp_path: Path, monkeypatch: pytest.M
     few = els.schedules.cosine(1)
     found = explain_images(els.LocalScore(data, 3), els.make_noise(1, data.shape), schedule=few)
     figures: list[Any] = []
-    monkeypatch.setattr("elsewhere.analysis.explanation.save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr("elsewhere.analysis.explanation_files.save_figure", lambda path, figure: figures.append(figure))
     found.save(tmp_path, pixel=(2, 7))
     asked = next(axes for axes in figures[0].axes if axes.get_title() == "asked with")
     assert asked.get_xlabel() == "pixel 2, 7"

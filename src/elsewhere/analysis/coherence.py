@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.explaining import Mosaic, read_windows
+from elsewhere.analysis.mosaic import MosaicResult, read_windows
 from elsewhere.checks import checked
 from elsewhere.engine import PixelStore
 
@@ -17,7 +17,7 @@ CHUNK = 4_000_000
 
 
 @checked
-def regions(mosaic: Mosaic) -> Tensor:
+def regions(mosaic: MosaicResult) -> Tensor:
     """Regions of pixels whose heaviest windows continue one another, int64 (B, H, W).
 
     Two pixels side by side belong together when the heaviest window of one, moved by as much in its training image,
@@ -38,7 +38,7 @@ def regions(mosaic: Mosaic) -> Tensor:
     return _regions(mosaic, plain(mosaic))
 
 
-def plain(mosaic: Mosaic) -> Tensor:
+def plain(mosaic: MosaicResult) -> Tensor:
     """Pixels whose heaviest window is of one colour throughout, bool (B, H, W)."""
     found = torch.empty_like(mosaic.image_ids[..., 0], dtype=torch.bool)
     for index, reader in enumerate(_readers(mosaic)):
@@ -49,7 +49,7 @@ def plain(mosaic: Mosaic) -> Tensor:
 
 
 @checked
-def coherence_length(mosaic: Mosaic) -> Tensor:
+def coherence_length(mosaic: MosaicResult) -> Tensor:
     """Side, in pixels, of the patch that a pixel comes from, float64 (B,).
 
     The square root of the mean size of the region that a pixel lies in, over all pixels of an image but plain ones
@@ -82,7 +82,7 @@ class _Reader:
         return read_windows(self.store.pixels, self.window, *place, wraps=self.wraps)
 
 
-def _readers(mosaic: Mosaic) -> list[_Reader]:
+def _readers(mosaic: MosaicResult) -> list[_Reader]:
     """One for each image of the batch."""
     return [
         _Reader(mosaic.store, window, wraps.training)
@@ -90,7 +90,7 @@ def _readers(mosaic: Mosaic) -> list[_Reader]:
     ]
 
 
-def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
+def _regions(mosaic: MosaicResult, is_plain: Tensor) -> Tensor:
     batch, height, width = is_plain.shape
     below = _continue(mosaic, is_plain, (1, 0))
     right = _continue(mosaic, is_plain, (0, 1))
@@ -111,7 +111,7 @@ def _spread(labels: Tensor, joined: Tensor, axis: int) -> Tensor:
     return torch.where(joined.roll(1, axis), torch.minimum(labels, least.roll(1, axis)), labels)
 
 
-def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
+def _continue(mosaic: MosaicResult, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
     """Whether each pixel and the next one, a step down or to the right, come from one place: bool (B, H, W).
 
     The next one of the last is the first, where windows of x wrap round; else the last has none.

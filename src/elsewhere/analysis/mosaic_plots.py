@@ -14,8 +14,8 @@ from torch.nn.functional import avg_pool2d
 
 from elsewhere.analysis.checks import check_pixel
 from elsewhere.analysis.coherence import coherence_length, plain
-from elsewhere.analysis.explaining import Mosaic, read_windows
 from elsewhere.analysis.figures import COLOURS
+from elsewhere.analysis.mosaic import MosaicResult, read_windows
 from elsewhere.phrases import count
 from elsewhere.pictures import Column, new_figure, show_image
 
@@ -33,7 +33,7 @@ STEPS = 7
 """Steps of a run that are shown."""
 
 
-def source_colours(mosaic: Mosaic) -> Tensor:
+def source_colours(mosaic: MosaicResult) -> Tensor:
     """Every pixel in the colour of the training image with its heaviest window, (B, 3, H, W) in [-1, 1].
 
     A training image has one colour in all pictures; the pixel's own brightness shades it. Pixels made by plain windows,
@@ -49,16 +49,16 @@ def source_colours(mosaic: Mosaic) -> Tensor:
 
 
 def mosaic_figure(
-    mosaic: Mosaic, index: int | None = None, pixel: tuple[int, int] | None = None, beside: Column | None = None
+    mosaic: MosaicResult, index: int | None = None, pixel: tuple[int, int] | None = None, network: Column | None = None
 ) -> Figure:
-    """See `Mosaic.plot`; `beside` is a further column on the left, with one image for each of the mosaic's."""
+    """See `Mosaic.plot`; `network` is a further column on the left, with one image for each image of the mosaic."""
     batch, height, width = mosaic.image_ids.shape[:3]
     if index is not None and not 0 <= index < batch:
         raise ValueError(f"index must be between 0 and {batch - 1}, or None for all, got {index}")
     if pixel is not None:
         check_pixel(pixel, height, width)
     chosen = range(batch) if index is None else [index]
-    columns = 3 + (beside is not None)
+    columns = 3 + (network is not None)
     figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
     # Room between the images, not within the groups of small pictures.
     figure.set_layout_engine("constrained", hspace=0, h_pad=0.05)
@@ -68,9 +68,9 @@ def mosaic_figure(
         asked = pixel or _varied_pixel(mosaic.x0[image])
         cells = [figure.add_subplot(parts[line, j]) for j in range(columns)]
         titles = [name if line == 0 else "" for name in pictures]
-        if beside is not None:
-            show_image(cells[0], beside.images[image], beside.title if line == 0 else "")
-            cells[0].set_xlabel(beside.captions[image], fontsize=8)
+        if network is not None:
+            show_image(cells[0], network.images[image], network.title if line == 0 else "")
+            cells[0].set_xlabel(network.captions[image], fontsize=8)
         for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
             show_image(axes, images[image], title)
             _frame(axes, asked, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
@@ -85,7 +85,7 @@ def mosaic_figure(
     return figure
 
 
-def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
+def run_figure(mosaics: Sequence[MosaicResult], index: int = 0) -> Figure:
     """A run from noise to image: predictions, their sources, and the length over which patches are pasted whole.
 
     Args:
@@ -151,7 +151,7 @@ def _frame(axes: Axes, pixel: tuple[int, int], window: int, period: tuple[int, i
             axes.add_patch(Rectangle(corner, side, side, fill=False, color="#e8442e", linewidth=width))
 
 
-def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title: str) -> None:
+def _show_chief(figure: Figure, part: object, mosaic: MosaicResult, index: int, title: str) -> None:
     """The training images with most credit, framed in their colours."""
     credit, order = mosaic.credits()[index].sort(descending=True)
     cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
@@ -164,7 +164,7 @@ def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title:
         axes.set_xlabel(f"#{source}  {_percent(share)}", fontsize=6.5, labelpad=2)
 
 
-def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixel: tuple[int, int]) -> None:
+def _show_patches(figure: Figure, part: object, mosaic: MosaicResult, index: int, pixel: tuple[int, int]) -> None:
     """What a pixel asked with, and the windows that answered."""
     rows = math.ceil((PATCHES + 2) / ACROSS)
     cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
@@ -198,11 +198,11 @@ def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: 
     axes.set_xlabel(label, fontsize=6.5, labelpad=2)
 
 
-def _window_name(mosaic: Mosaic, index: int) -> str:
+def _window_name(mosaic: MosaicResult, index: int) -> str:
     return "whole image" if _sees_all(mosaic, index) else f"window {mosaic.windows[index]}"
 
 
-def _sees_all(mosaic: Mosaic, index: int) -> bool:
+def _sees_all(mosaic: MosaicResult, index: int) -> bool:
     """Whether every pixel sees the whole image."""
     side = max(mosaic.image_ids.shape[1:3])
     return mosaic.windows[index] >= (side if mosaic.wraps[index].x else 2 * side - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from elsewhere import __version__
-from elsewhere.analysis.comparison import NETWORK, Comparison
+from elsewhere.analysis.comparison_result import NETWORK, ComparisonResult
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.checks import checked
 from elsewhere.files import write_text
@@ -30,7 +30,7 @@ FIRST_ROWS = 8
 
 
 @checked
-def write_report(comparisons: Mapping[str, Comparison], path: str | Path) -> None:
+def write_report(comparisons: Mapping[str, ComparisonResult], path: str | Path) -> None:
     """Write one page with a section for each comparison, under the titles given.
 
     Raises:
@@ -44,7 +44,7 @@ def write_report(comparisons: Mapping[str, Comparison], path: str | Path) -> Non
         raise OSError(f"cannot write the report {path}: {error.strerror}; choose another place") from error
 
 
-def render_report(comparisons: Mapping[str, Comparison]) -> str:
+def render_report(comparisons: Mapping[str, ComparisonResult]) -> str:
     """The page as text.
 
     Raises:
@@ -76,7 +76,7 @@ def environment() -> Environment:
     return pages
 
 
-def grid_png(comparison: Comparison) -> bytes:
+def grid_png(comparison: ComparisonResult) -> bytes:
     """The first seeds as rows; the machines, the network and its nearest training image as columns."""
     columns = [
         Column(c["title"], c["subtitle"], c["images"][:FIRST_ROWS], c["captions"][:FIRST_ROWS])
@@ -85,7 +85,7 @@ def grid_png(comparison: Comparison) -> bytes:
     return picture_png(labelled_grid(columns))
 
 
-def scatter_png(comparison: Comparison) -> bytes | None:
+def scatter_png(comparison: ComparisonResult) -> bytes | None:
     """Pearson r of one machine against another over seeds; None for one machine, or no seed with both."""
     if comparison.pair is None:
         return None
@@ -95,7 +95,7 @@ def scatter_png(comparison: Comparison) -> bytes | None:
     return figure_png(agreement_scatter(comparison.pair[0], x, comparison.pair[1], y, comparison.near))
 
 
-def _columns(comparison: Comparison) -> list[dict[str, Any]]:
+def _columns(comparison: ComparisonResult) -> list[dict[str, Any]]:
     columns = [
         {
             "title": name,
@@ -121,7 +121,7 @@ def _class(label: str) -> str:
     return f"class {label}" if label.isdecimal() else label
 
 
-def _section(title: str, comparison: Comparison) -> dict[str, Any]:
+def _section(title: str, comparison: ComparisonResult) -> dict[str, Any]:
     columns = _columns(comparison)
     rows = [
         {
@@ -159,7 +159,7 @@ def _section(title: str, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _headline(comparison: Comparison) -> str:
+def _headline(comparison: ComparisonResult) -> str:
     """The measured agreement, in words."""
     if not comparison.near:
         return comparison.verdict()
@@ -179,7 +179,7 @@ def _headline(comparison: Comparison) -> str:
     return f"{text} {other} reaches {decimal(comparison.median(other, 'pearson_r'), '.2f')}. {comparison.verdict()}"
 
 
-def _memory(comparison: Comparison) -> str:
+def _memory(comparison: ComparisonResult) -> str:
     """How many images are copies of training images, in words; empty where no data is known."""
     counts = [f"{name} {int(near.copies.sum())}" for name, near in comparison.nearest.items()]
     if not counts:
@@ -189,14 +189,14 @@ def _memory(comparison: Comparison) -> str:
     return f"Copies of a training image, out of {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
 
 
-def _medians(comparison: Comparison) -> list[dict[str, Any]]:
+def _medians(comparison: ComparisonResult) -> list[dict[str, Any]]:
     return [
         {"name": name, "full": FULL_NAMES.get(name, ""), "leading": name in comparison.closest, "values": values}
         for name, values in comparison.summary().items()
     ]
 
 
-def _settings(comparison: Comparison) -> list[tuple[str, str]]:
+def _settings(comparison: ComparisonResult) -> list[tuple[str, str]]:
     """What a reader needs to run it again, as (name, value)."""
     settings = comparison.settings
     sigmas = settings["sigmas"]
