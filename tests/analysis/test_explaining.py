@@ -264,7 +264,7 @@ def test_a_table_has_a_row_for_every_source() -> None:
 def test_bad_requests_are_refused() -> None:
     data = few_images()
     machine, x = els.LocalScore(data, 3), noisy(data, 1.0)
-    with pytest.raises(TypeError, match="got Mock: explain a trained network through"):
+    with pytest.raises(TypeError, match="got Mock: to explain a trained network, use the machine"):
         els.explain(type("Mock", (), {})(), x, 1.0)
     for top, error in ((0, ValueError), (1025, ValueError), (2.0, TypeError), (True, TypeError)):
         with pytest.raises(error, match="top must be"):

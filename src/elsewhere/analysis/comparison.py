@@ -61,28 +61,38 @@ def compare(
     about: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> Comparison:
-    """Draw from the same noises with every machine and the network, and measure how well they agree.
+    """Draw from the same noise with every machine and the network, and measure how well their images agree.
 
     Args:
-        machines: name -> D(x, sigma, label=None); a machine with `.data` also has its images looked up there.
+        machines: name -> D(x, sigma, label=None). If a machine has `.data`, the nearest training image of each of its
+            images is found there.
         network: D(x, sigma, label=None).
-        noise: standard normal (B, C, H, W), one seed an image.
-        schedule: `schedules.cosine(20)` when None.
+        noise: standard normal (B, C, H, W), one seed per image.
+        schedule: noise levels; None: `schedules.cosine(20)`.
         label: class of every image or (B,), for the machines and the network.
-        about: further settings to put on record, such as the seed of the noise or the command line. "network" is what
-            reports call the network.
-        progress: show a bar with the time left for each machine.
+        about: further settings to store in the result, such as the seed of the noise or the command line. The entry
+            "network" is the name of the network in reports.
+        progress: show a progress bar with the time left for each machine.
 
     Returns:
-        A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings`, which the report
-        shows, say when the network drew no images at all, when a number is undefined, and when the network was trained
-        on other images. They are Python warnings, too.
+        A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings` are also issued as
+        Python warnings: the network's images are far outside [-1, 1], a metric is undefined, or the network was trained
+        on other images.
 
     Raises:
-        TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
+        TypeError, ValueError: no machines, a machine named "network", noise or labels that a denoiser cannot take, a
+            prediction that is not finite.
+
+    Example:
+        >>> import elsewhere as els
+        >>> data = els.load_images("fashion-mini", limit=20)
+        >>> machines = {"IS": els.IdealScore(data), "ELS": els.EquivariantLocalScore(data, 5)}
+        >>> noise, schedule = els.make_noise(2, data.shape), els.schedules.cosine(3)
+        >>> els.compare(machines, els.LocalScore(data, 5), noise, schedule=schedule).machines
+        ('IS', 'ELS')
     """
     if not machines:
-        raise ValueError('machines is empty: give at least one, such as {"ELS": EquivariantLocalScore(data)}')
+        raise ValueError('machines is empty: give one or more, such as {"ELS": EquivariantLocalScore(data)}')
     if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
         raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
     schedule = cosine() if schedule is None else schedule
@@ -92,7 +102,7 @@ def compare(
     data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
     data = {name: images for name, images in data.items() if images is not None}
     if data:
-        # The network has no data of its own to look in: the machines' are what it should have been trained on.
+        # The network has no data of its own; it should have been trained on the images of the machines.
         data[NETWORK] = next(iter(data.values()))
     training = data.get(NETWORK)
     on_others = training_note(network, training)
@@ -116,20 +126,20 @@ def compare(
 
 def _agreement(images: Tensor, target: Tensor) -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
-        # What is undefined is gathered for all machines, and said once: see `_undefined`.
+        # `_undefined` collects the undefined metrics of all machines into one warning.
         warnings.simplefilter("ignore")
         return {name: metric(images, target).cpu().numpy() for name, metric in METRICS.items()}
 
 
 def _undefined(metrics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
-    """One sentence when Pearson r or R^2 is undefined somewhere, or none."""
+    """One sentence if Pearson r or R^2 is undefined on any seed, or none."""
     counts = [
         f"{title} of {name} on {undefined} of {count(len(values[metric]), 'seed')}"
         for name, values in metrics.items()
         for metric, title in (("pearson_r", "Pearson r"), ("r_squared", "R^2"))
         if (undefined := int(np.isnan(values[metric]).sum()))
     ]
-    why = "one picture is constant; medians leave these seeds out"
+    why = "one of the images is constant; medians leave these seeds out"
     return [f"Undefined: {', '.join(counts)} ({why})."] if counts else []
 
 

@@ -23,18 +23,19 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """What machines and a network drew from the same noises.
+    """What machines and a network drew from the same noise: data only. `compare` returns a `Comparison`, which can also
+    be written to files.
 
     Attributes:
-        images: name -> final images (B, C, H, W), the machines in the order given, then "network".
-        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), against the network;
-            NaN where the metric is undefined, such as r of a constant image.
-        nearest: name -> nearest training images, for every machine that knows its data, and for the network.
+        images: name -> final images (B, C, H, W) in about [-1, 1]: the machines in the order given, then "network".
+        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), of the machine's and the
+            network's images; NaN where the metric is undefined, such as r of a constant image.
+        nearest: name -> nearest training images, for the machines that have `data`, and for the network.
         seconds: name -> seconds it took to draw all images.
-        windows: machine -> its locality schedule, where it looks through one.
-        labels: names or numbers of the classes asked for, one a seed; empty when none was.
-        settings: what is needed to run this again.
-        warnings: what a reader must know before the numbers: sentences, none when all is well.
+        windows: machine -> its locality schedule, if it has one.
+        labels: class names or numbers, one per seed; empty without labels.
+        settings: everything needed to repeat the comparison.
+        warnings: sentences that a reader needs before the numbers; empty if there is nothing to warn of.
     """
 
     images: dict[str, Tensor]
@@ -51,7 +52,7 @@ class ComparisonResult:
 
     def __repr__(self) -> str:
         medians = ", ".join(f"{name} {decimal(self.median(name, 'pearson_r'))}" for name in self.machines)
-        return f"Comparison({count(self.seeds, 'seed')}, median Pearson r: {medians})"
+        return f"{type(self).__name__}({count(self.seeds, 'seed')}, median Pearson r: {medians})"
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -60,21 +61,21 @@ class ComparisonResult:
 
     @property
     def seeds(self) -> int:
-        """How many noises were drawn from."""
+        """Number of seeds."""
         return len(self.images[NETWORK])
 
     @property
     def title(self) -> str:
-        """What was compared: the images and the network, as far as they have names."""
+        """Names of the training images and the network, as far as they are known."""
         names = [self.settings.get("data"), self.settings.get("network_name")]
         return " and ".join(name for name in names if name) or "Comparison"
 
     @property
     def near(self) -> bool:
-        """Whether any machine is near the network; if not, which of them is closer says nothing.
+        """Whether any machine is near the network. If not, it is meaningless to say which one is closer.
 
-        Its median R^2 must be above 0, where the mean gray of each of the network's images would be as near. And most
-        of the network's images must not be far outside [-1, 1], where all images of the machines lie.
+        A machine is near if its median R^2 is above 0, that is, if it predicts the network's images better than their
+        mean gray value, and if at most half of the network's images are far outside [-1, 1], the range of the machines.
         """
         known = [self.median(name, "r_squared") for name in self.machines]
         return self._has_images and any(value > 0 for value in known)
@@ -85,9 +86,9 @@ class ComparisonResult:
 
     @property
     def closest(self) -> tuple[str, ...]:
-        """The machines with the highest median Pearson r, several when they tie; empty when none is near.
+        """The machines with the highest median Pearson r, several if they tie; empty if none is near.
 
-        Medians tie when they are equal to three decimals, as they are printed.
+        Medians tie if they are equal to three decimals, as they are printed.
         """
         medians = {name: round(self.median(name, "pearson_r"), 3) for name in self.machines}
         best = max((r for r in medians.values() if not np.isnan(r)), default=None)
@@ -95,15 +96,15 @@ class ComparisonResult:
 
     @property
     def leading(self) -> str:
-        """The machine that reports put first: one of the closest, or of all where none is near; of several "ELS"."""
+        """The machine that reports discuss first: one of the closest, or of all if none is near; preferably "ELS"."""
         first = self.closest or self.machines
         return "ELS" if "ELS" in first else first[0]
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """Two machines to hold against each other: the other, and the leading one. None when there is only one.
+        """Two machines to contrast: another one, and the leading one. None if there is only one machine.
 
-        The other is IS where it does not lead, else ELS, else the first of the others.
+        The other one is "IS", else "ELS", else the first of the others.
         """
         others = [name for name in self.machines if name != self.leading]
         if not others:
@@ -111,16 +112,16 @@ class ComparisonResult:
         return next((name for name in ("IS", "ELS") if name in others), others[0]), self.leading
 
     def verdict(self) -> str:
-        """Which machine is closer to the network, in one sentence; empty for one machine that is near."""
+        """Which machine is closer to the network, in one sentence; empty for a single machine that is near."""
         if not self._has_images:
-            return "No machine is near the network, as its pictures are far outside -1..1."
+            return "No machine is near the network, because its images are far outside -1..1."
         if not self.near:
             medians = [self.median(name, "r_squared") for name in self.machines]
             best = max((value for value in medians if not np.isnan(value)), default=None)
             if best is None:
-                return "Which machine is closer to the network cannot be said: R^2 is undefined on every seed."
+                return "It is unknown which machine is closer to the network: R^2 is undefined on every seed."
             return (
-                f"No machine is near the network: the best median R^2 is {best:.3f}, and a picture of one gray would "
+                f"No machine is near the network: the best median R^2 is {best:.3f}, and a uniform gray image would "
                 "reach 0."
             )
         if self.pair is None:
@@ -130,47 +131,51 @@ class ComparisonResult:
             return f"{name} and {other} are equally close to the network: their median r is the same to three decimals."
         wins, seeds = self._wins(name, other)
         if not seeds:
-            return f"Whether {name} or {other} is closer to the network cannot be said: r is undefined on every seed."
+            return f"It is unknown whether {name} or {other} is closer to the network: r is undefined on every seed."
         undefined = self.seeds - seeds
         left_out = f" ({undefined} left out: r is undefined)" if undefined else ""
         return f"{name} is closer to the network than {other} on {wins} of {count(seeds, 'seed')}{left_out}."
 
     def median(self, machine: str, metric: str) -> float:
-        """Median of a metric over the seeds where it is defined; NaN where it never is. See `undefined`.
+        """Median of a metric over the seeds where it is defined; NaN if it is undefined on every seed.
+
+        Args:
+            machine: one of `machines`.
+            metric: "pearson_r", "r_squared", "mse" or "cosine".
 
         Raises:
-            ValueError: no machine of that name.
+            TypeError, ValueError: no such machine or metric.
         """
         return _median(self._metric(machine, metric))
 
     def undefined(self, machine: str, metric: str) -> int:
-        """On how many seeds a metric is undefined (NaN), and left out of the median.
+        """Number of seeds on which a metric is undefined (NaN) and therefore not in the median.
 
         Raises:
-            TypeError, ValueError: no machine of that name.
+            TypeError, ValueError: no such machine or metric.
         """
         return int(np.isnan(self._metric(machine, metric)).sum())
 
     def beats(self, machine: str, other: str) -> float:
-        """Share of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
+        """Fraction of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
 
-        Seeds on which either r is undefined are left out; NaN where that is every seed.
+        Seeds on which either r is undefined do not count; NaN if there are no others.
 
         Raises:
-            TypeError, ValueError: no machine of that name.
+            TypeError, ValueError: no such machine.
         """
         wins, seeds = self._wins(machine, other)
         return wins / seeds if seeds else np.nan
 
     def _wins(self, machine: str, other: str) -> tuple[int, int]:
-        """On how many seeds a machine has the higher r, and on how many both have one."""
+        """Number of seeds on which `machine` has the higher r, and of seeds on which both r are defined."""
         ours, theirs = self._metric(machine, "pearson_r"), self._metric(other, "pearson_r", "other")
         return int((ours > theirs).sum()), int((~np.isnan(ours + theirs)).sum())
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a seed and name: the metrics and the nearest training image.
+        """One row for each seed and name: the metrics and the nearest training image.
 
-        None for metrics of the network, for undefined ones, and for a nearest training image that is not known.
+        None for metrics of the network, for undefined metrics, and for unknown nearest training images.
         """
         rows = []
         for seed in range(self.seeds):
@@ -187,10 +192,10 @@ class ComparisonResult:
     def summary(self) -> dict[str, dict[str, Any]]:
         """Name -> metric -> {"median", "low", "high", "undefined"}, also for "nearest_distance"; "copies", "seconds".
 
-        low and high bound the 95 % bootstrap interval of the median (2,000 resamples of the seeds, always the
-        same ones); None when fewer than two seeds have a value. "undefined" is the number of seeds where the metric is
-        undefined, which the median leaves out; it is None when that is all of them. "copies" is the share of images
-        nearer than one grey level, rms, to a training image.
+        low and high bound the 95 % bootstrap interval of the median (2,000 resamples of the seeds with a fixed random
+        state); None if fewer than two seeds have a value. "undefined" is the number of seeds on which the metric is
+        undefined; if that is all of them, the median is None. "copies" is the fraction of images within one gray level
+        (rms) of a training image.
         """
         result: dict[str, dict[str, Any]] = {}
         for name in self.images:
@@ -211,7 +216,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _median_interval(values: np.ndarray) -> dict[str, float | int | None]:
-    """Median over the seeds that have a value, with its 95 % percentile-bootstrap interval; see `summary`."""
+    """Median over the seeds that have a value and its 95 % percentile-bootstrap interval; see `summary`."""
     defined = values[~np.isnan(values)]
     low = high = None
     if len(defined) > 1:

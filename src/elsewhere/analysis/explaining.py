@@ -33,28 +33,33 @@ class Mosaic(MosaicResult):
 
     @checked
     def save_parquet(self, path: str | Path) -> None:
-        """Write `table` as a Parquet file: see `analysis.save_parquet`, which also takes the mosaics of a whole run.
+        """Write `table` as a Parquet file. `analysis.save_parquet` writes the mosaics of a whole run.
 
         Raises:
-            ImportError: pyarrow is missing.
+            ImportError: pyarrow is not installed (extra `explain`).
+            OSError: the file cannot be written.
         """
         save_parquet([self], path)
 
     @checked
     def save_json(self, path: str | Path) -> None:
-        """Write `table` as JSON: see `analysis.save_json`, which also takes the mosaics of a whole run."""
+        """Write `table` as JSON. `analysis.save_json` writes the mosaics of a whole run.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         save_json([self], path)
 
     @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
-        """For each image a row: the prediction, its sources in colours, the sources pasted, the patches of one pixel.
+        """Plot one row per image: prediction, sources in colours, pasted sources, largest credits, patches of a pixel.
 
         Args:
-            index: which image of the batch, None for all.
-            pixel: row and column of the pixel whose patches are shown; None for one in varied surroundings.
+            index: image of the batch; None: all images.
+            pixel: row and column of the pixel whose patches are shown; None: one in a varied region.
 
         Raises:
-            ValueError: no such image or pixel.
+            TypeError, ValueError: no such image or pixel.
         """
         return mosaic_figure(self, index, pixel)
 
@@ -66,21 +71,26 @@ def explain(
     top: int | None = 8,
     label: Label = None,
 ) -> Mosaic:
-    """Which training patches made each pixel of D(x, sigma), and with which weights (Kamb & Ganguli 2025, eq. 7).
+    """Find the training patches that made each pixel of D(x, sigma), and their weights (Kamb & Ganguli 2025, eq. 7).
 
-    The exact engine goes over the keys twice: the first time for the totals, the second time for the weights. It
-    takes two to four times as long as the call itself.
+    An attribution pass over all keys follows the usual pass of the exact engine: the first computes the normalisation
+    of each pixel, the second the weights. It takes two to four times as long as the call itself.
 
     Args:
         machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same
-            sources, whole training images; the position is then the pixel's own, as it is for the local machine.
-        x, sigma, label: as for the machine's call. Training images keep their index whatever the label.
-        top: how many sources to name at each pixel, 1 to 1024; None for every one, on small data.
+            sources, whole training images. For the ideal and the local machine the position is the pixel's own.
+        x: noisy images (B, C, H, W).
+        sigma: noise level, a number or (B,).
+        top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
+        label: class of every image or (B,). `image_ids` always count all training images.
+
+    Returns:
+        A Mosaic.
 
     Raises:
-        TypeError: the machine is no average over training windows, such as a trained network; see the machine's call.
-        ValueError: top out of range, or None on more data than the machine's memory holds; x requires gradients, which
-            weights do not have; see the machine's call.
+        TypeError: the machine is not an average over training windows, for example a trained network.
+        ValueError: `top` is out of range, or None for more data than the machine's `memory` holds; x requires a
+            gradient, which weights do not have; x, sigma or label that the machine cannot take.
 
     Example:
         >>> import elsewhere as els
@@ -113,7 +123,7 @@ def explain(
         entry = part.images[:, None], pixels[None], slice(0, part.trace.top.keys.shape[1])
         ids[entry], positions[entry], counts[entry] = _places(part, pixels, width)
         weights[entry] = _by_pixel(part, part.trace.top.logs.exp())
-        # A question that asks for whole images has one query where others have one for each pixel.
+        # A job for whole images has a single query, other jobs have one query per pixel.
         asked = 1 if part.question.pixels is None else height * width
         shares[part.images[:, None], part.training] += part.trace.shares / asked
         answer = x0[part.images]
@@ -141,16 +151,26 @@ def explain(
 def explain_run(
     machine: DenoiserLike, run: Run, top: int | None = 8, label: Label = None, *, progress: bool = False
 ) -> Iterator[Mosaic]:
-    """Explain every step of a run, from noise to image, one at a time: no more than one Mosaic need be held.
+    """Explain every step of a run, from noise to image, one at a time, so that only one Mosaic is in memory.
 
     Args:
-        machine, top, label: see `explain`; the label is the one that the run was drawn with.
-        run: from `sample(..., keep=True)`. It need not be the machine's own: the steps of a trained network say what
-            the machine makes of the states that the network went through.
-        progress: show a bar with the time left.
+        machine, top, label: see `explain`; use the label that the run was drawn with.
+        run: from `sample(..., keep=True)`. It may be the run of another denoiser, for example of a trained network:
+            then the result explains what the machine predicts from the network's states.
+        progress: show a progress bar with the time left.
+
+    Yields:
+        A Mosaic for each step.
 
     Raises:
         TypeError, ValueError: a run without states; see `explain`.
+
+    Example:
+        >>> import elsewhere as els
+        >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
+        >>> run = els.sample(machine, els.make_noise(1, (1, 28, 28)), els.schedules.cosine(3), keep=True)
+        >>> [mosaic.step for mosaic in els.explain_run(machine, run)]
+        [0, 1, 2]
     """
     known = check_explained(machine, top)
     if not run.states:
@@ -162,7 +182,7 @@ def explain_run(
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
-    """The machine, if it can be explained with that many sources.
+    """The machine, if `explain` can take it and `top`.
 
     Raises:
         TypeError, ValueError: see `explain`.
@@ -170,7 +190,7 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
     if not isinstance(machine, SoftmaxMachine):
         raise TypeError(
             f"machine must be an IdealScore, LocalScore or EquivariantLocalScore, got {type(machine).__name__}: "
-            "explain a trained network through the machine that was calibrated for it"
+            "to explain a trained network, use the machine that was calibrated for it"
         )
     if top is not None:
         check_whole("top", top, 1, MOST)
@@ -178,19 +198,19 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
 
 
 def _pixels(part: Traced, count: int) -> Tensor:
-    """Flat positions of the pixels that a question asks for."""
+    """Flat positions of the pixels of a job."""
     if part.question.pixels is not None:
         return part.question.pixels
     return torch.arange(count, device=part.images.device)
 
 
 def _by_pixel(part: Traced, values: Tensor) -> Tensor:
-    """What was found for the queries (Q, k), as (B, pixels, k); one query may have asked for all pixels."""
+    """Values of the queries (Q, k) as (B, pixels, k), where pixels is 1 for a job with a single query per image."""
     return values.view(len(part.images), -1, values.shape[1])
 
 
 def _places(part: Traced, pixels: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Training images (B, P, k), places (B, P, k, 2) and counts (B, P, k) of the top keys; -1, -1 and 0 for none."""
+    """Training images (B, P, k), positions (B, P, k, 2) and counts (B, P, k) of the top keys; -1, -1 and 0 for none."""
     keys = _by_pixel(part, part.trace.top.keys)
     keys = keys.expand(-1, len(pixels), -1)
     row, column = (pixels // width)[None, :, None], (pixels % width)[None, :, None]

@@ -64,27 +64,34 @@ def explain_images(
     about: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> Explanation:
-    """Draw images with a machine, and say of which training patches they were made.
+    """Draw images with a machine and find the training patches that they were made of.
 
-    A trained network has no patches to name. With one given, it draws from the same noises, and how well the machine
-    agrees with it on each image says how far the machine's explanation is one of the network's image too.
+    A trained network has no patches. If one is given, it draws from the same noise; the agreement on each image shows
+    how far the machine's explanation also holds for the network's image.
 
     Args:
-        machine: an IdealScore, LocalScore or EquivariantLocalScore; for a network, the one calibrated to it.
+        machine: an IdealScore, LocalScore or EquivariantLocalScore; with a network, the one calibrated for it.
         noise: standard normal (B, C, H, W).
-        schedule: `schedules.cosine(20)` when None.
-        label: class of every image or (B,), None for none.
+        schedule: noise levels; None: `schedules.cosine(20)`.
+        label: class of every image or (B,); None: all training images.
         network: D(x, sigma, label=None), or None.
-        top: how many sources to name at each pixel.
-        every_step: explain every step, not the last one alone; takes two to three times as long as drawing.
-        about: further settings to put on record, such as the seed of the noise or the command line.
-        progress: show bars with the time left.
+        top: number of sources for each pixel, 1 to 1024.
+        every_step: explain every step, not only the last one; this takes two to three times as long as drawing.
+        about: further settings to store in the result, such as the seed of the noise or the command line.
+        progress: show progress bars with the time left.
 
     Returns:
         An Explanation; `.save(folder)` writes the numbers and the pictures.
 
     Raises:
-        TypeError, ValueError: see `explain`; noise or label that do not fit machine or network.
+        TypeError, ValueError: see `explain`; noise or labels that the machine or the network cannot take.
+
+    Example:
+        >>> import elsewhere as els
+        >>> machine = els.EquivariantLocalScore(els.load_images("fashion-mini", limit=20), window=5)
+        >>> found = explain_images(machine, els.make_noise(1, (1, 28, 28)), schedule=els.schedules.cosine(3))
+        >>> found.mosaic.step
+        2
     """
     known = check_explained(machine, top)
     schedule = cosine() if schedule is None else schedule

@@ -17,13 +17,14 @@ from elsewhere.phrases import decimal
 
 @dataclass(frozen=True)
 class ExplanationResult:
-    """Images that a machine drew, and the training patches that they were made of.
+    """Images that a machine drew and their explanation: data only. `explain_images` returns an `Explanation`, which can
+    also be written to files.
 
     Attributes:
-        mosaics: of every step from noise to image, or of the last step alone.
-        network: what a trained network drew from the same noises, (B, C, H, W), or None.
-        settings: what is needed to run this again.
-        warnings: what a reader must know before the numbers: sentences, none when all is well.
+        mosaics: of every step from noise to image, or of the last step only.
+        network: images that a trained network drew from the same noise, (B, C, H, W), or None.
+        settings: everything needed to repeat the explanation.
+        warnings: sentences that a reader needs before the numbers; empty if there is nothing to warn of.
     """
 
     mosaics: tuple[MosaicResult, ...]
@@ -34,18 +35,18 @@ class ExplanationResult:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.mosaics:
-            raise ValueError("mosaics is empty: an explanation has one or more")
+            raise ValueError("mosaics is empty: give one or more")
 
     @property
     def mosaic(self) -> MosaicResult:
-        """Of the last step, whose prediction is the image itself."""
+        """The mosaic of the last step, whose prediction is the final image."""
         return self.mosaics[-1]
 
     @property
     def agreement(self) -> dict[str, np.ndarray]:
-        """ "pearson_r" and "r_squared" of machine and network, image by image; empty without a network.
+        """Metric ("pearson_r", "r_squared") -> agreement of machine and network, (B,); empty without a network.
 
-        NaN, and a warning, where one is undefined: see `analysis.pearson_r` and `analysis.r_squared`.
+        Undefined values are NaN, with a warning: see `analysis.pearson_r` and `analysis.r_squared`.
         """
         if self.network is None:
             return {}
@@ -54,8 +55,14 @@ class ExplanationResult:
         return {name: metric(images, self.network).cpu().numpy() for name, metric in metrics.items()}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Header and rows of a table in words, one row an image."""
-        header = ("image", "most credit", *("Pearson r", "R^2")[: len(self.agreement)], "patch side", "beyond the top")
+        """Header and rows of a printable table with one row per image."""
+        header = (
+            "image",
+            "largest credit",
+            *("Pearson r", "R^2")[: len(self.agreement)],
+            "patch side",
+            "not in the top",
+        )
         credits, lengths = self.mosaic.credits(), coherence_length(self.mosaic).tolist()
         rows: list[tuple[str, ...]] = []
         both = self.agreement
@@ -63,7 +70,7 @@ class ExplanationResult:
             share, source = credit.max(0)
             agreement = [decimal(values[i]) for values in both.values()]
             left_over = float(self.mosaic.unexplained[i].mean())
-            most = f"{float(share):.1%} to #{int(source)}"
+            most = f"{float(share):.1%} from #{int(source)}"
             rows.append(
                 (
                     str(i),

@@ -15,26 +15,27 @@ from elsewhere.machines.borders import Wraps
 
 @dataclass(frozen=True)
 class MosaicResult:
-    """The training patches that made each pixel of a prediction x0hat = D(x, sigma).
+    """The training patches that made each pixel of a prediction x0hat = D(x, sigma): data only. `explain` returns a
+    `Mosaic`, which can also be plotted and written to files.
 
-    A pixel is a weighted mean of centre pixels of training windows: sum_j w_j v_j, with sum_j w_j = 1. Here are the
-    windows with the largest weights, the heaviest first. Windows that are equal bit for bit, where the engine has
-    merged them, are one entry: its weight is that of all of them, its count says how many they are, and the one that
-    is named is the first in the order of the training images, then of rows, then of columns. Equal windows that are
-    not merged (few repeats, edges, LS, IS) are entries of their own; their weights are equal up to rounding.
+    A pixel is a weighted mean of centre pixels of training windows: sum_j w_j v_j, with sum_j w_j = 1. A mosaic has the
+    `top` windows with the largest weights, in decreasing order. Identical windows that the engine has merged are one
+    entry with their total weight and their count; its position is that of the first of them in the order of training
+    images, rows, columns. Identical windows that were not merged (few repeats, edges, LS, IS) are separate entries,
+    whose weights are equal up to rounding.
 
     Attributes:
-        image_ids: index into the machine's training images, int64 (B, H, W, top); -1 where there are fewer sources.
+        image_ids: index of the training image, int64 (B, H, W, top); -1 if there are fewer than `top` sources.
         positions: row and column of the window's centre in that image, int64 (B, H, W, top, 2).
-        weights: float64 (B, H, W, top), each 0 to 1, decreasing.
-        counts: how many equal windows an entry stands for, int64 (B, H, W, top); 0 where there is none.
+        weights: weight in the mean, 0 to 1, decreasing, float64 (B, H, W, top).
+        counts: number of identical windows that an entry stands for, int64 (B, H, W, top); 0 for no source.
         x, x0: the noisy images and the prediction, (B, C, H, W).
         sigmas: noise level of each image.
         windows: side of the window of each image, in pixels; it may exceed the image.
-        wraps: where these windows wrap round the edges, for each image.
+        wraps: for each image, whether windows of x and of the training images are periodic.
         store: the training images.
-        shares: see `credits`.
-        step: which step of a run this is, counted from the noise; 0 for a call on its own.
+        shares: see `credits`, float64 (B, N).
+        step: index of the step of a run, 0 for the first (noisiest) one and for a single call.
     """
 
     image_ids: Tensor
@@ -60,26 +61,26 @@ class MosaicResult:
 
     @property
     def unexplained(self) -> Tensor:
-        """Weight of all sources that are not among the top, float64 (B, H, W)."""
+        """Total weight of the sources that are not among the top, 0 to 1, float64 (B, H, W)."""
         return (1 - self.weights.sum(-1)).clamp(min=0)
 
     def credits(self) -> Tensor:
-        """Share of each image that is owed to each training image, float64 (B, N); every row sums to 1.
+        """Contribution of each training image to each image, float64 (B, N); every row sums to 1.
 
-        The mean over the pixels of all the weight that windows of that training image have, not of the top alone.
-        Equal windows have equal weights, so that a copy of a training image gets as much as the original.
+        It is the total weight of all windows of that training image, not only of the top ones, averaged over pixels.
+        Identical windows have equal weights, so a duplicate of a training image gets as much as the original.
         """
         return self.shares
 
     def pasted(self) -> Tensor:
-        """Every pixel replaced by the centre of the window with the largest weight, (B, C, H, W) in [-1, 1]."""
+        """Each pixel replaced by the centre of its window with the largest weight, (B, C, H, W) in [-1, 1]."""
         row, column = self.positions[..., 0, :].unbind(-1)
         return self.store.floats(self.store.pixels[self.image_ids[..., 0], :, row, column]).permute(0, 3, 1, 2)
 
     def table(self) -> dict[str, np.ndarray]:
-        """One row a pixel and source: column name -> values.
+        """One row for each pixel and source: column name -> values (rows,).
 
-        Columns: step (of the run), sigma, image (in the batch), row, column, rank (0 the heaviest), source (training
+        Columns: step (of the run), sigma, image (in the batch), row, column, rank (0: largest weight), source (training
         image), source_row, source_column, weight, count.
         """
         there = (self.image_ids >= 0).nonzero().unbind(1)
@@ -103,10 +104,17 @@ class MosaicResult:
 def read_windows(
     pixels: Tensor, window: int, image: Tensor, row: Tensor, column: Tensor, *, wraps: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Windows of images (N, C, H, W) centred on M places, and which of their pixels lie inside, both (M, C, h, w).
+    """Windows of images around given places.
 
-    Sides are those of the window, or less where it exceeds the image on both sides of every place. Where windows wrap
-    round the edges, sides are those of the window whatever the image, places count modulo its sides, and all is inside.
+    Args:
+        pixels: images (N, C, H, W).
+        window: odd side in pixels.
+        image, row, column: int64 (M,): the image and the centre of each window.
+        wraps: whether windows are periodic; positions then count modulo the sides of the image.
+
+    Returns:
+        The windows and which of their pixels lie inside the image, both (M, C, h, w). h and w are `window`, or less if
+        even the widest window of the image is smaller. Periodic windows always have the full size.
     """
     height, width = pixels.shape[2:]
     reach = (window // 2 if wraps else min(window // 2, side - 1) for side in (height, width))

@@ -1,4 +1,4 @@
-"""One HTML page that shows comparisons to a reader: self-contained, no scripts, nothing fetched."""
+"""The comparison as one self-contained HTML page (no scripts, no external files) and as pictures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ FULL_NAMES = {
     NETWORK: "trained",
 }
 FIRST_ROWS = 8
-"""Seeds shown in grid.png and before the fold of the report: the first ones, not the best ones."""
+"""Seeds shown in grid.png and before the fold of the report: the first ones, to avoid selection."""
 
 
 @checked
 def write_report(comparisons: Mapping[str, ComparisonResult], path: str | Path) -> None:
-    """Write one page with a section for each comparison, under the titles given.
+    """Write one HTML page with a section for each comparison.
+
+    Args:
+        comparisons: title of the section -> comparison.
+        path: the file, replaced if it exists.
 
     Raises:
         ValueError: no comparisons.
@@ -41,17 +45,17 @@ def write_report(comparisons: Mapping[str, ComparisonResult], path: str | Path) 
     try:
         write_text(path, page)
     except OSError as error:
-        raise OSError(f"cannot write the report {path}: {error.strerror}; choose another place") from error
+        raise OSError(f"cannot write the report {path}: {error.strerror}; choose another path") from error
 
 
 def render_report(comparisons: Mapping[str, ComparisonResult]) -> str:
-    """The page as text.
+    """The report as HTML text.
 
     Raises:
         ValueError: no comparisons.
     """
     if not comparisons:
-        raise ValueError("comparisons is empty: there is nothing to report")
+        raise ValueError("comparisons is empty: give one or more")
     return (
         environment()
         .get_template("report.html.j2")
@@ -64,7 +68,7 @@ def render_report(comparisons: Mapping[str, ComparisonResult]) -> str:
 
 
 def environment() -> Environment:
-    """Where templates of pages come from; what they are given is text, not markup."""
+    """The Jinja environment of the reports; values are escaped."""
     pages = Environment(
         loader=PackageLoader("elsewhere.analysis", "templates"),
         autoescape=True,
@@ -77,7 +81,7 @@ def environment() -> Environment:
 
 
 def grid_png(comparison: ComparisonResult) -> bytes:
-    """The first seeds as rows; the machines, the network and its nearest training image as columns."""
+    """The first seeds as rows; machines, network and its nearest training image as columns; PNG."""
     columns = [
         Column(c["title"], c["subtitle"], c["images"][:FIRST_ROWS], c["captions"][:FIRST_ROWS])
         for c in _columns(comparison)
@@ -86,7 +90,7 @@ def grid_png(comparison: ComparisonResult) -> bytes:
 
 
 def scatter_png(comparison: ComparisonResult) -> bytes | None:
-    """Pearson r of one machine against another over seeds; None for one machine, or no seed with both."""
+    """Scatter plot of Pearson r of two machines, one dot per seed, as PNG; None without a pair or defined values."""
     if comparison.pair is None:
         return None
     x, y = (comparison.metrics[name]["pearson_r"] for name in comparison.pair)
@@ -117,7 +121,7 @@ def _columns(comparison: ComparisonResult) -> list[dict[str, Any]]:
 
 
 def _class(label: str) -> str:
-    """A class in words: a number alone, beside the number of a seed, could be anything."""
+    """A class as printed: a bare number could be mistaken for a seed."""
     return f"class {label}" if label.isdecimal() else label
 
 
@@ -160,7 +164,7 @@ def _section(title: str, comparison: ComparisonResult) -> dict[str, Any]:
 
 
 def _headline(comparison: ComparisonResult) -> str:
-    """The measured agreement, in words."""
+    """The measured agreement as one or two sentences."""
     if not comparison.near:
         return comparison.verdict()
     name = comparison.leading
@@ -168,10 +172,10 @@ def _headline(comparison: ComparisonResult) -> str:
     full = f"the {FULL_NAMES[name]} machine ({name})" if name in FULL_NAMES else name
     seeds = count(comparison.seeds - r["undefined"], "seed")
     if r["low"] is None:
-        text = f"From the same noise, {full} and the network draw images that agree with a Pearson r of "
+        text = f"From the same noise, {full} and the network draw images with a Pearson r of "
         text += f"{decimal(r['median'], '.2f')} ({seeds})."
     else:
-        text = f"From the same noise, {full} and the network draw images that agree with a median Pearson r of "
+        text = f"From the same noise, {full} and the network draw images with a median Pearson r of "
         text += f"{r['median']:.2f} (95 % interval {r['low']:.2f} to {r['high']:.2f}, {seeds})."
     if comparison.pair is None:
         return text
@@ -180,13 +184,13 @@ def _headline(comparison: ComparisonResult) -> str:
 
 
 def _memory(comparison: ComparisonResult) -> str:
-    """How many images are copies of training images, in words; empty where no data is known."""
+    """How many images are copies of training images, as a sentence; empty if no training data is known."""
     counts = [f"{name} {int(near.copies.sum())}" for name, near in comparison.nearest.items()]
     if not counts:
         return ""
     read, total = comparison.settings["data_images"], comparison.settings["data_total"]
-    among = f" Looked at were {part_of(read, total, 'training image')}." if total and total > read else ""
-    return f"Copies of a training image, out of {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
+    among = f" Training images compared: {part_of(read, total, 'training image')}." if total and total > read else ""
+    return f"Copies of a training image among {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
 
 
 def _medians(comparison: ComparisonResult) -> list[dict[str, Any]]:
@@ -197,7 +201,7 @@ def _medians(comparison: ComparisonResult) -> list[dict[str, Any]]:
 
 
 def _settings(comparison: ComparisonResult) -> list[tuple[str, str]]:
-    """What a reader needs to run it again, as (name, value)."""
+    """Everything needed to repeat the comparison, as (name, value)."""
     settings = comparison.settings
     sigmas = settings["sigmas"]
     images = part_of(settings["data_images"], settings["data_total"], "image")
