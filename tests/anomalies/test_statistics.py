@@ -83,5 +83,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         agreement(np.zeros(2, bool), np.zeros(3, bool))
     with pytest.raises(ValueError, match="got 0 and 0"):
         agreement(np.zeros(0, bool), np.zeros(0, bool))
-    with pytest.raises(ValueError, match="needs at least one picture"):
+    with pytest.raises(ValueError, match="needs one or more trials"):
         rate(np.zeros(0, bool))
