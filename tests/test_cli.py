@@ -347,11 +347,11 @@ def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: P
 def test_explain_shows_the_pixel_that_was_chosen(
     world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from elsewhere.analysis import explanation
+    from elsewhere.analysis import explanation_files
 
     asked = []
-    draw = explanation.mosaic_figure
-    monkeypatch.setattr(explanation, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
+    draw = explanation_files.mosaic_figure
+    monkeypatch.setattr(explanation_files, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
     line = f"explain {{data}} --window 3 --size 8x20 --count 1 --steps 1 --out {tmp_path}"
     assert run(f"{line} --pixel 7,19", **world).exit_code == 0
     assert run(line, **world).exit_code == 0
@@ -932,8 +932,8 @@ def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_pa
     ("options", "words"),
     [
         ("{data} {colour}", "are 8 x 8 gray, the generated images colour.npz 8 x 8 colour"),
-        ("{data} {plain} --by-class", "--by-class was asked for but plain.npz has no labels"),
-        ("{data} {plain} --shift 4", "shift must be less than half of 8 pixels"),
+        ("{data} {plain} --by-class", "by_class needs labels, and plain.npz has none"),
+        ("{data} {plain} --shift 4", "shift must be less than half the shorter side of the images"),
         ("{data} {plain} --window 4", "window must be odd"),
         ("{data} {plain} --memory 1MB", "memory must be at least 67108864 bytes"),
         ("{data} {plain} --limit 2", "3 training images or more"),

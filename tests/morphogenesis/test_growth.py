@@ -106,5 +106,5 @@ def test_bad_originals_are_refused() -> None:
         pattern_machine(torch.rand(1, 3, 8, 8))
     with pytest.raises(ValueError, match="must have contrast"):
         pattern_machine(torch.zeros(1, 1, 8, 8))
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="must have the size of image"):
         copying(SPOTS, SPOTS[:24], 5)
