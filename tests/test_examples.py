@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 
 import pytest
 
-import elsewhere
+from tests.test_imports import PACKAGE, modules
 
-MODULES = sorted(found.name for found in pkgutil.walk_packages(elsewhere.__path__, "elsewhere."))
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+@pytest.mark.parametrize("name", [name for name in modules(PACKAGE) if not name.endswith("__main__")])
 def test_examples_give_what_they_show(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
     assert found.failed == 0, f"{name}: see the output above"
