@@ -10,7 +10,7 @@
 4. Rolling the noise rolls what ELS with wrapping borders draws.
 5. An image does not depend on the batch that it is drawn in, and drawing it again gives the same bits.
 
-Final images are those of `sample`, 20 steps, followed by `settle`.
+Final images are those of `sample`, 20 steps, followed by `fixed_point`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from elsewhere.files import write_text
 from elsewhere.machines.borders import border_classes
 from elsewhere.machines.locality import published_locality
 from elsewhere.pictures import Column, labelled_grid, picture_png, save_bytes
-from elsewhere.sampling import Settled
+from elsewhere.sampling import FixedPoint
 
 SIGMA = 1e-3
 HALF_LEVEL = 0.5 / 127.5
@@ -47,7 +47,7 @@ TILE = 400_000
 
 
 class TinyNoise:
-    """Border-aware ELS at tiny sigma, quick enough for the hundreds of rounds that settling takes.
+    """Border-aware ELS at tiny sigma, quick enough for the hundreds of iterations to the fixed point.
 
     The same average over the same windows, but no window is asked about twice, and keys that weigh less than e^-30 of
     the heaviest are left out. Products of whole gray levels are exact in float32; other windows are done in float64.
@@ -137,13 +137,13 @@ class End:
 
     Attributes:
         drawn: images of 20 steps.
-        settled: what they settle to.
-        lowest: smallest share of resting pixels of each image in AFTER further rounds, as some may go round for ever.
-        nearest: training images nearest to the settled images.
+        fixed: the fixed points that they lead to.
+        lowest: smallest fraction of converged pixels of each image in AFTER further iterations, as some cycle.
+        nearest: training images nearest to the fixed points.
     """
 
     drawn: Tensor
-    settled: Settled
+    fixed: FixedPoint
     lowest: Tensor
     nearest: Nearest
 
@@ -153,12 +153,12 @@ def follow(machine: Denoiser, noise: Tensor, labels: Tensor | None, data: els.Im
     tiny = machine
     if isinstance(machine, els.EquivariantLocalScore):
         tiny = TinyNoise(data, published_locality()(SIGMA))
-    settled = els.settle(tiny, drawn, labels, sigma=SIGMA)
-    x, lowest = settled.images, settled.share
+    fixed = els.fixed_point(tiny, drawn, labels, sigma=SIGMA)
+    x, lowest = fixed.images, fixed.converged_fraction
     for _ in range(AFTER):
         x0 = tiny(x, SIGMA, labels)
         x, lowest = x0, torch.minimum(lowest, resting(x, x0))
-    return End(drawn, settled, lowest, nearest_training_images(settled.images, data))
+    return End(drawn, fixed, lowest, nearest_training_images(fixed.images, data))
 
 
 def resting(x: Tensor, x0: Tensor) -> Tensor:
@@ -178,20 +178,20 @@ def spread(values: Tensor) -> dict[str, Any]:
 
 def memory_figures(end: End) -> dict[str, Any]:
     """How near the final images are to training images, pixel by pixel."""
-    worst = (end.settled.images - end.nearest.images).abs().amax((1, 2, 3)).double()
+    worst = (end.fixed.images - end.nearest.images).abs().amax((1, 2, 3)).double()
     return {"largest_pixel_difference": spread(worst), "share_of_seeds": float((worst < HALF_LEVEL).double().mean())}
 
 
 def consistency(machine: Denoiser, end: End, labels: Tensor | None) -> dict[str, Any]:
     """Share of the pixels that the machine itself leaves where they are."""
-    share = resting(end.settled.images, machine(end.settled.images, SIGMA, labels))
+    share = resting(end.fixed.images, machine(end.fixed.images, SIGMA, labels))
     return {
         "share_of_pixels": spread(share),
         "seeds_reaching_it": int((share >= CONSISTENT).sum()),
-        "share_while_settling": end.settled.share.tolist(),
-        "lowest_share_in_further_rounds": end.lowest.tolist(),
-        "further_rounds": AFTER,
-        "rounds": end.settled.rounds,
+        "converged_fraction": end.fixed.converged_fraction.tolist(),
+        "lowest_fraction_in_further_iterations": end.lowest.tolist(),
+        "further_iterations": AFTER,
+        "iterations": end.fixed.iterations,
     }
 
 
@@ -293,7 +293,7 @@ def columns(data: els.ImageSet, ends: dict[str, End], rows: list[int]) -> list[C
     found = []
     for name, end in ends.items():
         captions = [f"rms {float(end.nearest.distances[i]):.3f}" for i in rows]
-        found.append(Column(name, data.name, end.settled.images[rows], names))
+        found.append(Column(name, data.name, end.fixed.images[rows], names))
         found.append(Column("nearest", "training image", end.nearest.images[rows], captions))
     return found
 

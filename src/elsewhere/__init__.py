@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import LocalScore as LocalScore
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
+    from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
     from elsewhere.sampling import sample as sample
     from elsewhere.sampling import settle as settle
@@ -46,7 +47,7 @@ _HOMES = {
     "inpainting": ("inpaint",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
     "networks": ("load_network",),
-    "sampling": ("Run", "make_noise", "sample", "settle"),
+    "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

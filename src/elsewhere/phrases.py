@@ -1,4 +1,4 @@
-"""Numbers in words, the same in the terminal, in reports and in errors."""
+"""Numbers in words, for the terminal, reports and error messages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number and its noun, singular or plural: "1 seed", "2 seeds", "0 copies".
 
     Args:
-        number: how many.
-        noun: its name in the singular.
-        plural: its name in the plural, `noun` and an s when None.
+        number: the number.
+        noun: the noun in the singular.
+        plural: the noun in the plural; None: `noun` with an s.
 
     Example:
         >>> count(1, "seed"), count(3, "copy", "copies")
@@ -32,7 +32,7 @@ def decimal(value: float | None, form: str = ".3f") -> str:
 
 
 def part_of(number: int, total: int | None, noun: str) -> str:
-    """How many there are, and that they are only the first of `total` where that is more.
+    """A number and its noun, as a part of `total` if that is more.
 
     Example:
         >>> part_of(4000, 4000, "image"), part_of(100, 4000, "image")

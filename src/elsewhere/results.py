@@ -1,4 +1,4 @@
-"""What commands leave behind: drawn images with their settings, contact sheets, facts about a set of images."""
+"""Files and tables of commands: drawn images with their settings, contact sheets, facts about a set of images."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
+"""Images in a row of grids and contact sheets."""
 MOST_KINDS = 6
-"""Kinds of things left out that are named in one line."""
+"""Kinds of omitted files that one line lists."""
 
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
@@ -50,20 +51,23 @@ def save_run(
     labels: Tensor | None,
     about: Mapping[str, Any],
 ) -> list[Path]:
-    """Write what was drawn: grid.png, images.npz (float32, clipped to [-1, 1]), run.json (every setting).
+    """Write grid.png, images.npz (float32, clipped to [-1, 1]) and run.json (all settings).
 
-    Networks overshoot [-1, 1] by a little. run.json says under "clipped" which share of the pixels that was, and from
-    where to where they went; under "warnings" and as a Python warning, whether images are too far outside to be images.
-    With the states kept in the run also trajectory.npz: `states` (levels, B, C, H, W), `predictions`, `sigmas`.
+    Networks exceed [-1, 1] slightly: the entry "clipped" of run.json has the fraction of clipped pixels and their
+    range. If images are far outside [-1, 1], there is a Python warning, and an entry in "warnings". If the run has
+    states, trajectory.npz has `states` (levels, B, C, H, W), `predictions` and `sigmas`.
 
     Args:
-        folder: made when missing; files of these names are replaced, each whole or not at all.
-        run: what was drawn.
-        denoiser, data, schedule, labels: from what.
-        about: further settings to put on record.
+        folder: created if missing. Files of these names are replaced, each completely or not at all.
+        run: the run.
+        denoiser, data, schedule, labels: what it was drawn with.
+        about: further settings to store in run.json.
 
     Returns:
         The files written.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     window = getattr(denoiser, "window", None)
     images = run.images.float().cpu()
@@ -95,7 +99,7 @@ def save_run(
     arrays = {
         "images": images.clamp(-1, 1).numpy(),
         LAYOUT_KEY: np.array([LAYOUT]),
-        # The range is said, because images that are all bright have no value that would show it.
+        # States the range, which cannot be inferred from images that are all bright.
         RANGE_KEY: np.array([-1.0, 1.0]),
     }
     if labels is not None:
@@ -119,13 +123,13 @@ def _sides(window: Window, sigmas: Sequence[float]) -> list[int]:
 
 
 def clipped(images: Tensor) -> dict[str, float]:
-    """Which "share" of the pixels lies outside [-1, 1], but for rounding; the "lowest" and the "highest" pixel."""
+    """The "share" of the pixels outside [-1, 1], up to rounding; the "lowest" and the "highest" pixel."""
     share = float((images.abs() > 1 + 1e-6).double().mean())
     return {"share": share, "lowest": float(images.min()), "highest": float(images.max())}
 
 
 def describe_clipping(images: Tensor) -> str:
-    """What `save_run` clipped, in words; empty for nothing."""
+    """What `save_run` clipped, as a sentence; empty for nothing."""
     found = clipped(images)
     if not found["share"]:
         return ""
@@ -136,7 +140,7 @@ def describe_clipping(images: Tensor) -> str:
 
 
 def facts(data: ImageSet) -> list[tuple[str, str]]:
-    """What is in a set, as (name, value)."""
+    """Facts about a set of images, as (name, value)."""
     channels, height, width = data.shape
     lines = [
         ("name", data.name),
@@ -158,7 +162,7 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
 
 
 def describe_left_out(data: ImageSet) -> str:
-    """What was not taken of a source, without what --limit asked for, in one line; empty where there is nothing."""
+    """The files of a source that were not read, except those beyond --limit, in one line; empty if there are none."""
     return _kinds({kind: number for kind, number in data.left_out.items() if kind != BEYOND})
 
 
@@ -171,7 +175,7 @@ def _kinds(left_out: Mapping[str, int]) -> str:
 
 
 def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of the sets that come with the package, or are drawn by it."""
+    """Header and rows of a table of the built-in sets of images."""
     rows: list[tuple[str, ...]] = []
     for name in LICENCES:
         data = load_images(name)
@@ -182,7 +186,7 @@ def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of indexes, one row for each window side and class."""
+    """Header and rows of a table of indexes, one row per window side and class."""
     together: dict[tuple[int, int | None], list[Prepared]] = {}
     for one in made:
         together.setdefault((one.window, one.label), []).append(one)
@@ -202,13 +206,13 @@ def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[st
 
 
 def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
-    """How many indexes there are, how large, and where: in words."""
+    """Number, size and folder of the indexes, as a sentence."""
     if not made:
-        return "no indexes: few windows, and tapered ones, are weighed one by one"
+        return "no indexes: small sets and tapered windows are computed without one"
     kept = sum(one.windows >= WORTH_KEEPING for one in made)
     size, seconds = sum(one.nbytes for one in made) / 1e6, sum(one.seconds for one in made)
     small = len(made) - kept
-    left_out = f"; {small} of less than {WORTH_KEEPING} windows are built again when needed" if small else ""
+    left_out = f"; {small} of less than {WORTH_KEEPING} windows are rebuilt when needed" if small else ""
     return f"indexes: {len(made)}, {size:.1f} MB, {seconds:.1f} s; {kept} kept in {folder}{left_out}"
 
 
@@ -252,18 +256,21 @@ def traced_rows(found: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def refuse_without_source(given: Mapping[str, object]) -> None:
-    """Options that need a set of images, given without one.
+    """Refuse options that need a set of images.
+
+    Args:
+        given: option -> its value, or None.
 
     Raises:
-        ValueError: any value is not None.
+        ValueError: a value is not None.
     """
     options = [name for name, value in given.items() if value is not None]
     if options:
-        raise ValueError(f"{', '.join(options)} given without SOURCE: say which images, such as fashion-mini")
+        raise ValueError(f"SOURCE is required with {', '.join(options)}: name the images, for example fashion-mini")
 
 
 def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None = None) -> None:
-    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `number`."""
+    """Write a PNG file of at most `number` images: the first ones, or with a seed a random choice."""
     index = torch.arange(min(number, len(data)), device="cpu")
     if seed is not None:
         index = (
@@ -275,10 +282,10 @@ def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None
 
 
 def save_images(path: Path, data: ImageSet) -> None:
-    """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
+    """Write uint8 images, labels and class names as an .npz file that `load_images` reads."""
     arrays = {"images": data.images.numpy(), LAYOUT_KEY: np.array([LAYOUT])}
     if int(data.images.max()) <= DARKEST:
-        # Such a set is only read where it says itself that it is that dark.
+        # A set this dark is only read if the file states its range.
         arrays[RANGE_KEY] = np.array([0.0, 255.0])
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()

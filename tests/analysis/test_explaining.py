@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests import reference
 
 import elsewhere as els
-from elsewhere.analysis.explaining import read_windows
+from elsewhere.analysis.mosaic import read_windows
 from elsewhere.engine import Planner
 
 # All of this holds with the compiled loop, which takes few images too here, and without.
@@ -265,7 +265,7 @@ def test_a_table_has_a_row_for_every_source() -> None:
 def test_bad_requests_are_refused() -> None:
     data = few_images()
     machine, x = els.LocalScore(data, 3), noisy(data, 1.0)
-    with pytest.raises(TypeError, match="got Mock: explain a trained network through"):
+    with pytest.raises(TypeError, match="got Mock: to explain a trained network, use the machine"):
         els.explain(type("Mock", (), {})(), x, 1.0)
     for top, error in ((0, ValueError), (1025, ValueError), (2.0, TypeError), (True, TypeError)):
         with pytest.raises(error, match="top must be"):

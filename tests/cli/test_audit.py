@@ -41,8 +41,8 @@ def test_audit_finds_the_copies_that_were_planted(world: dict[str, Path], tmp_pa
     ("options", "words"),
     [
         ("{data} {colour}", "are 8 x 8 gray, the generated images colour.npz 8 x 8 colour"),
-        ("{data} {plain} --by-class", "--by-class was asked for but plain.npz has no labels"),
-        ("{data} {plain} --shift 4", "shift must be less than half of 8 pixels"),
+        ("{data} {plain} --by-class", "by_class needs labels, and plain.npz has none"),
+        ("{data} {plain} --shift 4", "shift must be less than half the shorter side of the images"),
         ("{data} {plain} --window 4", "window must be odd"),
         ("{data} {plain} --memory 1MB", "memory must be at least 67108864 bytes"),
         ("{data} {plain} --limit 2", "3 training images or more"),

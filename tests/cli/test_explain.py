@@ -63,11 +63,11 @@ def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: P
 def test_explain_shows_the_pixel_that_was_chosen(
     world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from elsewhere.analysis import explanation
+    from elsewhere.analysis import explanation_files
 
     asked = []
-    draw = explanation.mosaic_figure
-    monkeypatch.setattr(explanation, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
+    draw = explanation_files.mosaic_figure
+    monkeypatch.setattr(explanation_files, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
     line = f"explain {{data}} --window 3 --size 8x20 --count 1 --steps 1 --out {tmp_path}"
     assert run(f"{line} --pixel 7,19", **world).exit_code == 0
     assert run(line, **world).exit_code == 0

@@ -396,7 +396,7 @@ def test_local_machines_end_on_locally_consistent_images(name: str) -> None:
     # At sigma -> 0 every pixel is the centre of the training window nearest to its own.
     data = els.load_images("fashion-mini", 12)
     machine = MAKERS[name](data, 5)
-    end = els.settle(machine, els.sample(machine, els.make_noise(1, data.shape)).images)
+    end = els.fixed_point(machine, els.sample(machine, els.make_noise(1, data.shape)).images)
     assert float(end.share.min()) >= 0.99
     images, windows = data.scaled(torch.float64).numpy(), end.images.double().numpy()
     # The same share with the nearest window found by the slow formula, at a sigma that leaves one window only.

@@ -1,4 +1,4 @@
-"""The pictures of the laboratory: rates against windows, what was drawn, and where fingers came from."""
+"""Figures of a measurement: rates against windows, drawn images with their counts, and sources of fingers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from elsewhere.analysis.figures import COLOURS, head_figure
-from elsewhere.anomalies.laboratory import NETWORK, Anomalies, Point, drawn
+from elsewhere.anomalies.laboratory import drawn
 from elsewhere.anomalies.origins import Origins, draw_with_origins
+from elsewhere.anomalies.points import NETWORK, Point
+from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
 from elsewhere.machines import EquivariantLocalScore
@@ -30,13 +32,20 @@ TIP_COLOURS = ("#e4572e", "#f2a541", "#76b041", "#17bebb", "#4a7bd0", "#9b5de5",
 
 
 def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
-    """Write the pictures of a measurement.
+    """Write the figures of a measurement.
 
-    grid.png has the first pictures of every point with what was counted; rates.png, when windows shrink, the rates;
-    origins.png, when the equivariant local machine drew a hand of too many fingers, where these came from.
+    grid.png has the first images of the points with their counts; rates.png the rates, if windows shrink; origins.png
+    the sources of the fingers, if the equivariant local machine drew a hand with too many.
+
+    Args:
+        out: the folder given to `measure`.
+        result: what it returned.
 
     Returns:
         The files written.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     out = Path(out)
     files = [out / "grid.png"]
@@ -58,7 +67,7 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
 
 
 def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
-    """The first hand of too many fingers that the equivariant local machine drew, and its seed."""
+    """The point and seed of the first hand with too many fingers that the equivariant local machine drew."""
     if result.subject.limb != "fingers":
         return None
     for point in result.points:
@@ -73,7 +82,7 @@ def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
 
 
 def rates_figure(result: Anomalies) -> Figure:
-    """Share of wrong pictures against the noise level at which the window shrinks, a line for each late window."""
+    """Rate of wrong images against the noise level at which the window shrinks, one line for each late window."""
     machines = [
         name for name in WINDOWED_REPORTS if any(p.machine == name and p.shrink is not None for p in result.points)
     ]
@@ -81,7 +90,7 @@ def rates_figure(result: Anomalies) -> Figure:
     panels = figure.subplots(1, len(machines), sharey=True, squeeze=False)[0]
     for axes, machine in zip(panels, machines, strict=True):
         _panel(axes, machine, result)
-    panels[0].set_ylabel(f"pictures with a wrong number of {result.subject.limb}")
+    panels[0].set_ylabel(f"images with a wrong number of {result.subject.limb}")
     head_figure(figure, result.warnings)
     return figure
 
@@ -90,7 +99,7 @@ def _panel(axes: Axes, machine: str, result: Anomalies) -> None:
     points = [p for p in result.points if p.machine == machine and p.shrink is not None and p.name in result.counts]
     levels = sorted({p.shrink for p in points if p.shrink is not None}, reverse=True)
     late = sorted({p.late for p in points if p.late is not None})
-    # The large window has no shrinking: it stands at the right, where shrinking comes last.
+    # The large window never shrinks; it is at the right end, after the latest shrinking.
     shrinking = {p.late for p in points if p.shrink != ALWAYS}
     for index, side in enumerate(s for s in late if s in shrinking or len(levels) == 1):
         line = sorted((p for p in points if p.late == side), key=lambda p: -(p.shrink or 0))
@@ -127,9 +136,14 @@ def _errors(axes: Axes, x: Sequence[float], line: Sequence[Point], result: Anoma
 
 
 def counted_grid(out: Path, result: Anomalies, rows: int = ROWS) -> Image.Image:
-    """The first seeds, one a row: what was drawn, and how many limbs were counted; mistakes are marked.
+    """The first seeds, one per row, with the number of limbs under each image; wrong numbers are marked.
 
-    Of the shrinking windows only the smallest late one is shown, beside the large one.
+    Of the late windows only the smallest one and the large one are shown.
+
+    Args:
+        out: the folder given to `measure`.
+        result: what it returned.
+        rows: largest number of seeds to show.
     """
     points = [point for point in result.points if point.name in result.counts]
     smallest = min((p.late for p in points if p.late is not None), default=None)
@@ -148,11 +162,11 @@ def counted_grid(out: Path, result: Anomalies, rows: int = ROWS) -> Image.Image:
 def _words(point: Point) -> str:
     if point.late is None:
         return "fitted" if point.machine in WINDOWED_REPORTS else ""
-    return f"always {point.late}" if point.shrink == ALWAYS else f"{point.late} from {point.shrink:g}"
+    return f"window {point.late}" if point.shrink == ALWAYS else f"{point.late} at {point.shrink:g}"
 
 
 def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
-    """One drawn hand with its finger tips, and for each tip the training hand it was taken from."""
+    """One drawn hand with its finger tips, and for each tip the training hand with the largest weight."""
     from matplotlib.patches import Rectangle
 
     count = len(origins.tips)
@@ -166,7 +180,9 @@ def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
         colour = TIP_COLOURS[index % len(TIP_COLOURS)]
         panel = figure.add_subplot(layout[index % 2, 2 + index // 2])
         show_image(
-            panel, to_unit(origins.images[index]), f"hand {int(origins.image_ids[index])}: {origins.weights[index]:.0%}"
+            panel,
+            to_unit(origins.images[index]),
+            f"hand {int(origins.image_ids[index])}, weight {origins.weights[index]:.0%}",
         )
         for axes, (row, column) in ((main, origins.tips[index]), (panel, origins.places[index])):
             corner = (float(column) - half, float(row) - half)

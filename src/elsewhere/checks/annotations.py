@@ -8,13 +8,12 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
 import types
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -38,7 +37,9 @@ EXAMPLES = {
     "ImageSet": "an ImageSet (from load_images)",
     "Run": "a Run (from sample)",
     "Mosaic": "a Mosaic (from explain)",
+    "MosaicResult": "a Mosaic (from explain)",
     "Comparison": "a Comparison (from compare)",
+    "ComparisonResult": "a Comparison (from compare)",
     "WindowedMachine": "a machine with windows (such as EquivariantLocalScore)",
 }
 """How messages name some types; the others are named "a ClassName"."""
@@ -93,11 +94,11 @@ class _OtherKind(Exception):
 def _hints(owner: Any) -> dict[str, Any]:
     """Annotations of the parameters of a function, or of the fields of a dataclass."""
     if isinstance(owner, type):
-        names = {field.name: field.type for field in fields(owner)}
-        scope = vars(sys.modules[owner.__module__])
-    else:
-        names = {name: p.annotation for name, p in inspect.signature(owner).parameters.items() if _is_plain(p)}
-        scope = inspect.unwrap(owner).__globals__
+        # A field may be inherited from a class of another module, whose names its annotation uses.
+        hints = get_type_hints(owner)
+        return {field.name: hints[field.name] for field in fields(owner)}
+    names = {name: p.annotation for name, p in inspect.signature(owner).parameters.items() if _is_plain(p)}
+    scope = inspect.unwrap(owner).__globals__
     return {name: eval(hint, scope) if isinstance(hint, str) else hint for name, hint in names.items()}
 
 
