@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/elsewhere/engine")
-SOURCES, LIBRARY = ("shifts.c", "blocks.c", "cells.c", "naming.c"), FOLDER / "libloops.so"
+SOURCES, LIBRARY = ("shifts.c", "scan.c", "windows.c", "attribution.c", "partition.c", "neighbours.c"), FOLDER / "libloops.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # The first set that the compiler takes; GCC else keeps to half of the widest vectors of some processors.
 MACHINES = [["-march=native", "-mprefer-vector-width=512"], ["-march=native"], ["-mcpu=native"], []]

@@ -63,8 +63,8 @@ class Task(ctypes.Structure):
     ]
 
 
-class Asking(ctypes.Structure):
-    """See blocks.c."""
+class ScanInput(ctypes.Structure):
+    """See tiles.h."""
 
     _fields_ = [
         ("keys", ctypes.c_void_p),
@@ -76,19 +76,20 @@ class Asking(ctypes.Structure):
         ("is_byte", ctypes.c_int32),
         ("width", ctypes.c_int32),
         ("channels", ctypes.c_int32),
+        ("roots", ctypes.c_void_p),
         ("queries", ctypes.c_void_p),
-        ("digits", ctypes.c_void_p),
+        ("quantised", ctypes.c_void_p),
         ("precision", ctypes.c_void_p),
         ("factor", ctypes.c_void_p),
         ("offset", ctypes.c_void_p),
     ]
 
 
-class Reading(ctypes.Structure):
-    """See blocks.c."""
+class ScanTask(ctypes.Structure):
+    """See scan.c."""
 
     _fields_ = [
-        ("asking", Asking),
+        ("input", ScanInput),
         ("first_group", ctypes.c_int32),
         ("end_group", ctypes.c_int32),
         ("block", ctypes.c_int32),
@@ -100,13 +101,13 @@ class Reading(ctypes.Structure):
         ("levels", ctypes.c_int32),
         ("rows", ctypes.c_int32),
         ("directions", ctypes.c_int32),
-        ("asked", ctypes.c_void_p),
+        ("queries", ctypes.c_void_p),
         ("count", ctypes.c_int64),
-        ("who", ctypes.c_void_p),
+        ("members", ctypes.c_void_p),
         ("opened", ctypes.c_void_p),
-        ("until", ctypes.c_void_p),
-        ("before", ctypes.c_void_p),
-        ("judged", ctypes.c_int32),
+        ("lower", ctypes.c_void_p),
+        ("upper", ctypes.c_void_p),
+        ("compares", ctypes.c_int32),
         ("band", ctypes.c_float),
         ("largest", ctypes.c_double),
         ("most", ctypes.c_double),
@@ -122,8 +123,44 @@ class Reading(ctypes.Structure):
     ]
 
 
-class Naming(ctypes.Structure):
-    """See naming.c."""
+class KeySources(ctypes.Structure):
+    """See attribution.c."""
+
+    _fields_ = [
+        ("kept", ctypes.c_void_p),
+        ("is_wide", ctypes.c_int32),
+        ("each", ctypes.c_int64),
+        ("merged_count", ctypes.c_int64),
+        ("merged", ctypes.c_void_p),
+        ("bounds", ctypes.c_void_p),
+        ("images", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
+    ]
+
+
+class AttributionTask(ctypes.Structure):
+    """See attribution.c."""
+
+    _fields_ = [
+        ("input", ScanInput),
+        ("sources", KeySources),
+        ("ranges", ctypes.c_int64),
+        ("first", ctypes.c_void_p),
+        ("end", ctypes.c_void_p),
+        ("bounds", ctypes.c_void_p),
+        ("queries", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("top", ctypes.c_int32),
+        ("logs", ctypes.c_void_p),
+        ("keys", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
+    ]
+
+
+class Propagation(ctypes.Structure):
+    """See neighbours.c."""
 
     _fields_ = [
         ("pixels", ctypes.c_void_p),
@@ -135,10 +172,11 @@ class Naming(ctypes.Structure):
         ("log_counts", ctypes.c_void_p),
         ("skipped", ctypes.c_int64),
         ("sides", ctypes.c_void_p),
-        ("beside", ctypes.c_void_p),
-        ("told", ctypes.c_void_p),
+        ("adjacent", ctypes.c_void_p),
+        ("sends", ctypes.c_void_p),
         ("found", ctypes.c_void_p),
         ("queries", ctypes.c_void_p),
+        ("roots", ctypes.c_void_p),
         ("least", ctypes.c_void_p),
         ("factor", ctypes.c_double),
         ("is_byte", ctypes.c_int32),
@@ -183,24 +221,34 @@ def load(path: Path) -> ctypes.CDLL | None:
     """The loops in a file, or None where they cannot be used here."""
     try:
         loaded = ctypes.CDLL(str(path))
-        sizes = loaded.shifts_task, loaded.blocks_asking, loaded.blocks_reading, loaded.naming_task
+        sizes = (
+            loaded.shifts_task,
+            loaded.scan_input_size,
+            loaded.scan_task_size,
+            loaded.attribution_size,
+            loaded.propagation_size,
+        )
         split, pairs = loaded.split_keys, loaded.pair_distances
     except (OSError, AttributeError):
         return None
-    for size, structure in zip(sizes, (Task, Asking, Reading, Naming), strict=True):
+    for size, structure in zip(sizes, (Task, ScanInput, ScanTask, AttributionTask, Propagation), strict=True):
         size.restype = ctypes.c_int64
         if size() != ctypes.sizeof(structure):
             return None
     for name in ("shifts_float", "shifts_double"):
         getattr(loaded, name).argtypes = [ctypes.POINTER(Task)]
-    loaded.read_blocks.argtypes = [ctypes.POINTER(Reading)]
+    loaded.scan_groups.argtypes = [ctypes.POINTER(ScanTask)]
+    loaded.attribute_keys.argtypes = [ctypes.POINTER(AttributionTask)]
+    loaded.spread_weights.argtypes = [ctypes.POINTER(KeySources), ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64]
+    loaded.spread_weights.argtypes += [ctypes.c_void_p]
+    loaded.spread_weights.restype = None
     loaded.copy_windows.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64]
     loaded.copy_windows.argtypes += [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     loaded.copy_windows.restype = None
     split.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 3]
-    pairs.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p]
+    pairs.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_void_p]
     pairs.restype = None
-    loaded.name_keys.argtypes = [ctypes.POINTER(Naming), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
-    loaded.name_keys.restype = ctypes.c_int64
-    loaded.read_all.argtypes = [ctypes.POINTER(Asking), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
+    loaded.propagate_keys.argtypes = [ctypes.POINTER(Propagation), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
+    loaded.propagate_keys.restype = ctypes.c_int64
+    loaded.scan_all.argtypes = [ctypes.POINTER(ScanInput), *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
     return loaded
