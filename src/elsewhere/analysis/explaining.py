@@ -74,7 +74,10 @@ def explain(
     """Find the training patches that made each pixel of D(x, sigma), and their weights (Kamb & Ganguli 2025, eq. 7).
 
     An attribution pass over all keys follows the usual pass of the exact engine: the first computes the normalisation
-    of each pixel, the second the weights. It takes two to four times as long as the call itself.
+    of each pixel, the second the weights. It takes two to four times as long as the call itself. The fast engine
+    reads the windows with the largest weights again, and takes about one and a half times as long as the call; weights
+    are relative to the total that the search found, and credits are partly estimated: see `Mosaic.unread` and
+    `Mosaic.error`. With top=None or more than 64, every window is weighed, whatever the engine.
 
     Args:
         machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same
@@ -117,6 +120,7 @@ def explain(
     )
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
+    unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
     windows = [0] * batch
     for traced in found:
         part, members = traced.part, traced.images
@@ -132,9 +136,10 @@ def explain(
         # One query may have asked for all pixels.
         weights[entry] = attribution.top.logs.exp().view(len(members), -1, image.shape[2])
         shares[members[:, None], traced.training] += attribution.shares / each
-        answer = x0[members]
-        step.write(part.state, answer)
-        x0[members] = answer
+        unread[members[:, None], pixels] = attribution.unread.view(len(members), -1)
+        answer, off_by = x0[members], error[members]
+        step.write(part.state, answer, off_by)
+        x0[members], error[members] = answer, off_by
         for number in members.tolist():
             windows[number] = traced.window
     grid = (batch, height, width, depth)
@@ -150,6 +155,8 @@ def explain(
         tuple(known.wraps(window) for window in windows),
         known.store,
         shares,
+        unread.view(batch, height, width),
+        error,
     )
 
 

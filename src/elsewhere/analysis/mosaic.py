@@ -34,6 +34,10 @@ class MosaicResult:
         wraps: for each image, whether windows of x and of the training images are periodic.
         store: the training images.
         shares: see `credits`, float64 (B, N).
+        unread: share of each pixel's weight whose windows were not read one by one, float64 (B, H, W): zero unless the
+            fast engine searched. The weights of the sources do not depend on it; the credits of this share are estimates.
+        error: estimated error of x0 at each pixel, (B, H, W), as `estimate` gives it; the weights have about the same
+            relative error. Zero where every window was weighed in full precision.
         step: index of the step of a run, 0 for the first (noisiest) one and for a single call.
     """
 
@@ -48,6 +52,8 @@ class MosaicResult:
     wraps: tuple[Wraps, ...]
     store: PixelStore
     shares: Tensor
+    unread: Tensor
+    error: Tensor
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -67,7 +73,9 @@ class MosaicResult:
         """Contribution of each training image to each image, float64 (B, N); every row sums to 1.
 
         It is the total weight of all windows of that training image, not only of the top ones, averaged over pixels.
-        Identical windows have equal weights, so a duplicate of a training image gets as much as the original.
+        Identical windows have equal weights, so a duplicate of a training image gets as much as the original. Where the
+        fast engine searched, windows with large weights are credited one by one, and the rest of the weight is spread
+        over groups of similar windows.
         """
         return self.shares
 

@@ -5,7 +5,8 @@ from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, P
 from elsewhere.engine.layout import Layout, Region, Wraps
 from elsewhere.engine.planner import ENGINES, Engine, Planner, Traced
 from elsewhere.engine.runner import run
-from elsewhere.engine.search.index import Index, build_index
+from elsewhere.engine.search.build import build_index
+from elsewhere.engine.search.index import Index
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights, merge_all
 from elsewhere.engine.workspace import Workspace
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from elsewhere.engine import sliding
 from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.jobs import Average, Step
+from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
-from elsewhere.engine.search.rounds import SearchJob
+from elsewhere.engine.search.job import SearchJob
 from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
@@ -81,8 +82,6 @@ class Planner:
         """Whether windows are searched if there are enough of them."""
         store = self.workspace.store
         if self.engine == "exact" or layout.metric is None or self.device.type != "cpu" or layout.value != "centre":
-            return False
-        if not layout.metric.is_square:
             return False
         return self.engine == "fast" or store.pixels[:, 0].numel() >= AUTO_PIXELS
 
@@ -182,7 +181,8 @@ class Planner:
         searched = [region for region in shared if self.searched(region, layout, label)]
         slides = layout.value == "centre" and x.dtype == torch.float32 and sliding.serves(store, metric)
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
-        small = bool(searched) and self.tolerance >= COARSE and store.channels * metric.side**2 <= SMALL_WINDOW
+        few = store.channels * metric.side**2 <= SMALL_WINDOW
+        small = bool(searched) and not traced and self.tolerance >= COARSE and few
         if small:
             shared, own = [*layout.regions], []
         elif slides:
@@ -200,7 +200,7 @@ class Planner:
                 inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
                 queries = region.places.extent.windows(padded, *inside)[1]
                 pixels = flat[region.rows.start : region.rows.stop, region.columns.start : region.columns.stop]
-                steps.append(Step(self._job(layout, queries, sigma, region, label), pixels.flatten()))
+                steps.append(Step(self._job(layout, queries, sigma, region, label, traced), pixels.flatten()))
             yield steps
         if own:
             yield [
@@ -213,7 +213,9 @@ class Planner:
             return True
         return region.is_own_place and tuple(x.shape[2:]) == self.workspace.store.image_size
 
-    def _job(self, layout: Layout, queries: Tensor, sigma: float, region: Region, label: int | None) -> Average:
+    def _job(
+        self, layout: Layout, queries: Tensor, sigma: float, region: Region, label: int | None, traced: bool
+    ) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against a region's keys."""
         assert region.places is not None
         assert layout.metric is not None
@@ -222,12 +224,12 @@ class Planner:
         flat = queries.reshape(len(queries) * grid[0] * grid[1], -1)
         if self.searched(region, layout, label):
             index = self.workspace.index(region.places, padding, label, layout.metric)
-            return SearchJob(flat, sigma, index, self.tolerance, self.workspace.memory, grid)
-        tolerance = self.tolerance if self.searches(layout) else 0.0
+            flat = _weighted(flat, index.keys)
+            return SearchJob(flat, sigma, index, self.tolerance, self.workspace.memory, grid, traced=traced)
+        # An attribution weighs the keys again, in full precision: the totals must be those.
+        tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
         keys = self.workspace.window_keys(region.places, padding, label, layout.metric, layout.value)
-        if keys.roots is not None:
-            flat = flat * keys.roots.to(flat.dtype)
-        return DenseJob(flat, sigma, keys, tolerance)
+        return DenseJob(_weighted(flat, keys), sigma, keys, tolerance)
 
     def _groups(self, regions: Sequence[Region], batch: int) -> Iterator[list[Region]]:
         """Regions in groups whose queries and states need a quarter of the memory at most; large regions are cut."""
@@ -247,6 +249,11 @@ class Planner:
                 free -= cost
         if group:
             yield group
+
+
+def _weighted(queries: Tensor, keys: WindowKeys) -> Tensor:
+    """Queries (Q, width) multiplied by the square roots of the metric's weights."""
+    return queries if keys.roots is None else queries * keys.roots.to(queries.dtype)
 
 
 def _centre_or_window(layout: Layout) -> Literal["centre", "window"]:

@@ -47,54 +47,94 @@ typedef struct {
 int sliding_float(const sliding_task *t);
 int sliding_double(const sliding_task *t);
 
-/* blocks.c: keys weighed one by one. */
+/* scan.c: keys weighed one by one, all of them or those of the blocks of an index that matter. */
 
-/* Keys, and what queries ask of them. */
+/* Keys, and the queries that they are weighed against. */
 typedef struct {
-    const void *keys; /* pixels as stored, of keys from number `skipped` on, (T, width) */
-    const float *log_counts; /* how many windows each stands for, (T); NULL for one each */
+    const void *keys;        /* pixels as stored, of keys from number `skipped` on, (T, width) */
+    const float *log_counts; /* log of the number of windows that each stands for, (T); NULL for one each */
     int64_t skipped;
     const int64_t *centres; /* positions of the values in a key, (channels) */
-    double centre, scale;   /* what is taken off pixels, and what values are divided by */
+    double centre, scale;   /* what is subtracted from pixels, and what values are divided by */
     int32_t is_byte, width, channels;
-    const float *queries;   /* (Q, width), for squared differences; NULL where products are to be made */
-    const int16_t *digits;  /* for products, what queries ask of keys, (Q, 2 (width + 1) / 2) */
-    const float *precision; /* 1 / sigma^2 in units of the pixels, (Q) */
-    const float *factor;    /* of the sums of products or of squares, (Q) */
-    const float *offset;    /* what is added to logs, (Q) */
-} asking;
+    const float *roots;       /* square roots of the metric's weights, (width); NULL where all are one */
+    const float *queries;     /* for squared differences: times the roots, (Q, width); NULL where products are made */
+    const int16_t *quantised; /* for products: times the weights, in steps, (Q, 2 (width + 1) / 2) */
+    const float *precision;   /* 1 / sigma^2 in units of the pixels, (Q) */
+    const float *factor;      /* of the sums of products or of squares, (Q) */
+    const float *offset;      /* added to log-weights, (Q) */
+} scan_input;
 
 typedef struct {
-    asking a;
+    scan_input in;
     int32_t first_group, end_group, block; /* groups to open, and cells of a block */
     const int64_t *starts, *bounds;        /* see `Index` */
     int64_t cells;
     const float *const *masses; /* for each level (rows, cells); the least counts */
     const float *values;        /* (channels, rows - directions - 2, cells) */
     int32_t levels, rows, directions;
-    const float *asked; /* what queries ask of masses, (Q, rows), and from 2 + directions on of values */
-    int64_t count;         /* queries of this round */
-    const int64_t *who;    /* their numbers */
-    const uint8_t *opened; /* which groups each opens, (groups, count) */
-    const float *until, *before; /* log shares between which blocks are read, (count) */
-    int32_t judged;              /* whether what is read is compared with what was expected */
-    float band;                  /* where its log share is so near to `until` */
-    double largest, most;        /* logs of the largest numbers in float and double */
-    int32_t kept;                /* of the keys read the heaviest so many are named, one of a block at most */
-    double *floors;              /* logs below which none need be named; raised for those who read other groups, (count) */
-    double *peaks, *read, *left, *left_squares, *bands, *tops; /* see `Found`: (count), or (count, ...) */
+    const float *queries;   /* products with `masses` are log masses, (Q, rows); from 2 + directions on with `values` */
+    int64_t count;          /* queries of this round */
+    const int64_t *members; /* their positions among all queries */
+    const uint8_t *opened;  /* which groups each opens, (groups, count) */
+    const float *lower, *upper; /* blocks whose log share lies from one to the other are read, (count) */
+    int32_t compares;           /* whether what is read is compared with what was expected */
+    float band;                 /* ... in the blocks whose log share lies this near to `lower` */
+    double largest, most;       /* logs of the largest numbers in float and double */
+    int32_t kept;               /* the heaviest key is kept of each of so many blocks */
+    double *floors; /* logs below which no key need be kept, (count); raised for the threads that read other groups */
+    double *peaks, *read, *left, *left_squares, *bands, *tops; /* see `ScanResult`: (count), or (count, ...) */
     int64_t *top_keys;
-} reading;
+} scan_task;
 
 /* Both return 0, or 1 where there is not enough memory. */
-int read_blocks(const reading *t);
-int read_all(const asking *t, int64_t count, int64_t queries, double *peaks, double *sums);
-void pair_distances(const void *keys, int64_t is_byte, int64_t width, const double *queries, const int64_t *who,
-                    int64_t count, double *squares);
+int scan_groups(const scan_task *t);
+int scan_all(const scan_input *t, int64_t count, int64_t queries, double *peaks, double *sums);
+
+/* windows.c */
+
+void pair_distances(const void *keys, int64_t is_byte, int64_t width, const double *roots, const double *queries,
+                    const int64_t *query, int64_t count, double *squares);
 void copy_windows(const void *pixels, int64_t bytes, const int64_t *shape, const int64_t *grid, const int64_t *window,
                   int64_t corner, const int64_t *places, int64_t count, void *copies);
 
-/* naming.c: windows beside those that were found beside a query. */
+/* attribution.c: which keys weigh most, and how much of the weight belongs to each training image. */
+
+/* Which training images the windows of each key come from. */
+typedef struct {
+    const void *kept;      /* the place of a window of each key, all windows counted; NULL where keys are places */
+    int32_t is_wide;       /* whether these are 64 bits wide */
+    int64_t each;          /* places of an image */
+    int64_t merged_count;
+    const int64_t *merged; /* keys that stand for several windows, rising, (merged_count) */
+    const int64_t *bounds; /* where the images of each of these begin, (merged_count + 1) */
+    const int32_t *images; /* each once for a key */
+    const float *shares;   /* share of the key's windows that lie in that image */
+} key_sources;
+
+/* Ranges of keys that are weighed again. */
+typedef struct {
+    scan_input in; /* its offsets make log-weights relative to the total of each query */
+    key_sources from;
+    int64_t ranges;
+    const int64_t *first, *end; /* keys of each range, rising, (ranges) */
+    const int64_t *bounds;      /* where the requests of each range begin, (ranges + 1) */
+    const int64_t *queries;     /* that ask for it, rising */
+    const int64_t *image;       /* which image drawn each query belongs to, rising, (Q) */
+    int64_t batch;
+    int32_t top;   /* so many of the largest weights are kept */
+    double *logs;  /* heaps, the least first, (Q, top) */
+    int64_t *keys; /* (Q, top) */
+    double *read;  /* weight of all keys read, (Q) */
+    double *shares; /* (training images, batch) */
+} attribution_task;
+
+/* Returns 0, or 1 where there is not enough memory. */
+int attribute_keys(const attribution_task *t);
+void spread_weights(const key_sources *from, int64_t ranges, const int64_t *first, const int64_t *end, const double *weights_of, const double *counts, int64_t batch, double *shares);
+
+
+/* neighbours.c: keys adjacent to those that adjacent queries found. */
 
 typedef struct {
     const void *pixels;            /* of all images, (N, channels, height, width) */
@@ -103,18 +143,19 @@ typedef struct {
     int64_t corner;                /* where the first window begins in an image */
     const void *numbers;           /* the key at each place, -1 for none; NULL where places are keys */
     const double *log_counts;      /* of the windows that each key stands for; NULL for one each */
-    int64_t skipped;               /* the first so many keys are never asked for */
-    const int64_t *sides, *beside; /* (8, 2) steps down and right, and which query is there, (Q, 8), -1 for none */
-    const uint8_t *told;           /* which queries tell what they found, (Q) */
+    int64_t skipped;               /* the first so many keys are not propagated */
+    const int64_t *sides, *adjacent; /* (8, 2) steps down and right, and which query is there, (Q, 8), -1 for none */
+    const uint8_t *sends;          /* which queries propagate what they found, (Q) */
     const int64_t *found;          /* places of keys that each query found, -1 for none, (Q, kept) */
-    const double *queries;         /* as pixels are stored, (Q, channels * window) */
+    const double *queries;         /* in units of the pixels, times the roots, (Q, channels * window) */
+    const double *roots;           /* square roots of the metric's weights, (channels * window) */
     const double *least;           /* the log-weight that a key must have, (Q) */
     double factor;                 /* of squared distances in log-weights, below 0 */
     int32_t is_byte, is_wide, kept; /* of the pixels, and of the numbers */
-} naming;
+} propagation;
 
 /* Returns how many pairs were found, or -1 where there is not enough memory. */
-int64_t name_keys(const naming *t, int64_t first, int64_t end, int64_t *who, int64_t *keys);
+int64_t propagate_keys(const propagation *t, int64_t first, int64_t end, int64_t *query_of, int64_t *keys);
 
-/* cells.c: sets of keys cut in two. Returns 0, or 1 where there is not enough memory. */
+/* partition.c: sets of keys cut in two. Returns 0, or 1 where there is not enough memory. */
 int split_keys(const float *table, int64_t width, int64_t *keys, int64_t count, int64_t first, int64_t steps);

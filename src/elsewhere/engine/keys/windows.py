@@ -341,6 +341,10 @@ class WindowKeys:
         self.log_counts = counts[by_position].double().log()
         self._exact = exact
 
+    def labels(self) -> Tensor:
+        """A number for every window, before merging, the same for equal windows and for no others, int64 (M,)."""
+        return (equal.names if self._exact else equal.hashes)(self._cut, self.extent.sides).flatten()
+
     def _all_equal(self, order: Tensor, representative: Tensor) -> bool:
         """Whether every window equals the one that would be kept for it: equal hashes alone are no proof."""
         differ = (order != representative).nonzero().flatten()

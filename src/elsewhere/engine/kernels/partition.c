@@ -1,4 +1,4 @@
-/* Sets of keys cut in two, across the longest direction of each: see `index`. */
+/* Sets of keys cut in two along the principal axis of each: see search/build.py. */
 
 #include "vectors.h"
 
@@ -13,11 +13,11 @@ INLINE void swap(float *along, int64_t *keys, int64_t a, int64_t b) {
     along[b] = other, keys[b] = key;
 }
 
-/* Bring the `first` keys that lie least far along a direction before all others (Hoare's selection). */
+/* Partition keys so that the `first` smallest projections come first (Hoare's selection). */
 static void bring_forward(float *along, int64_t *keys, int64_t count, int64_t first) {
     int64_t low = 0, high = count - 1;
     while (low < high) {
-        /* The median of three is no end of what is in order already. */
+        /* The median of three: keys that are sorted already do not cost quadratic time. */
         const int64_t middle = low + (high - low) / 2;
         if (along[middle] < along[low]) swap(along, keys, middle, low);
         if (along[high] < along[low]) swap(along, keys, high, low);
@@ -38,8 +38,8 @@ static void bring_forward(float *along, int64_t *keys, int64_t count, int64_t fi
     }
 }
 
-/* Order some keys, positions in a table (rows, width) of finite numbers, so that the `first` come first that lie least far
- * along the longest direction of them all, or nearly so: as many steps of the power method from the farthest one on.
+/* Partition keys, positions in a table (rows, width) of finite numbers, so that the `first` smallest projections on their
+ * principal axis come first. The axis is found by `steps` steps of the power method, which starts at the farthest key.
  * Returns 0, or 1 where there is not enough memory. */
 int split_keys(const float *table, int64_t width, int64_t *keys, int64_t count, int64_t first, int64_t steps) {
     const int64_t size = (width + LANES - 1) / LANES;
