@@ -1,4 +1,4 @@
-"""What commands leave behind: drawn images with their settings, contact sheets, facts about a set of images."""
+"""What commands write and print: drawn images with their settings, contact sheets, tables and facts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LONG = 20
 """Seconds from which work without a bar is announced."""
 
 MOST_KINDS = 6
-"""Kinds of things left out that are named in one line."""
+"""Most kinds of things left out that one line names."""
 
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
@@ -63,8 +63,8 @@ def save_run(
 ) -> list[Path]:
     """Write what was drawn: grid.png, images.npz (float32, clipped to [-1, 1]), run.json (every setting).
 
-    Networks overshoot [-1, 1] by a little. run.json says under "clipped" which share of the pixels that was, and from
-    where to where they went; under "warnings" and as a Python warning, whether images are too far outside to be images.
+    Networks overshoot [-1, 1] by a little: "clipped" in run.json has the share of such pixels, and the lowest and the
+    highest value. Images that are too far outside to be images cause a Python warning, repeated under "warnings".
     With the states kept in the run also trajectory.npz: `states` (levels, B, C, H, W), `predictions`, `sigmas`.
 
     Args:
@@ -106,7 +106,7 @@ def save_run(
     arrays = {
         "images": images.clamp(-1, 1).numpy(),
         LAYOUT_KEY: np.array([LAYOUT]),
-        # The range is said, because images that are all bright have no value that would show it.
+        # The range is written, because images that are all bright have no value that shows it.
         RANGE_KEY: np.array([-1.0, 1.0]),
     }
     if labels is not None:
@@ -263,7 +263,7 @@ def traced_rows(found: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def refuse_without_source(given: Mapping[str, object]) -> None:
-    """Options that need a set of images, given without one.
+    """Refuse options that need a set of images if there is none.
 
     Raises:
         ValueError: any value is not None.
@@ -313,7 +313,7 @@ def save_images(path: Path, data: ImageSet) -> None:
     """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
     arrays = {"images": data.images.numpy(), LAYOUT_KEY: np.array([LAYOUT])}
     if int(data.images.max()) <= DARKEST:
-        # Such a set is only read where it says itself that it is that dark.
+        # So dark a set is read only if it states its range.
         arrays[RANGE_KEY] = np.array([0.0, 255.0])
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()
