@@ -52,3 +52,16 @@ def listed(words: Sequence[str]) -> str:
     """
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def duration(seconds: float) -> str:
+    """A time in words, to two figures or so.
+
+    Example:
+        >>> duration(8.4), duration(200), duration(13_400)
+        ('8 s', '3 min', '3 h 43 min')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from elsewhere import __version__
 from elsewhere.analysis.finals import judge_finals
@@ -21,7 +22,7 @@ from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
 from elsewhere.machines.base import Prepared, Window
 from elsewhere.notices import warn
-from elsewhere.phrases import count, decimal
+from elsewhere.phrases import count, decimal, duration
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
@@ -32,8 +33,17 @@ if TYPE_CHECKING:
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
 """Images in a row of grids and contact sheets."""
+SHEET_SIDE = 512
+"""Pixels of the longer side of an image on a contact sheet, at most: a PNG of whole large images takes minutes."""
+
+BYTES_COMPRESSED = 80e6
+"""Bytes of images a second that one core compresses into an .npz."""
+
+LONG = 20
+"""Seconds from which work without a bar is announced."""
+
 MOST_KINDS = 6
-"""Kinds of omitted files that one line lists."""
+"""Most kinds of things left out that one line names."""
 
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
@@ -270,7 +280,10 @@ def refuse_without_source(given: Mapping[str, object]) -> None:
 
 
 def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None = None) -> None:
-    """Write a PNG file of at most `number` images: the first ones, or with a seed a random choice."""
+    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `number`.
+
+    Images larger than SHEET_SIDE are shrunk to it.
+    """
     index = torch.arange(min(number, len(data)), device="cpu")
     if seed is not None:
         index = (
@@ -278,7 +291,28 @@ def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None
             .sort()
             .values
         )
-    save_grid(path, ImageSet(data.images[index]).scaled(), min(COLUMNS, len(index)))
+    images = _shrunk(data.images[index])
+    save_grid(path, ImageSet(images).scaled(), min(COLUMNS, len(index)))
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) whose longer side is SHEET_SIDE at most: means of the pixels that come together."""
+    height, width = images.shape[2:]
+    share = SHEET_SIDE / max(height, width)
+    if share >= 1:
+        return images
+    sides = (max(1, round(height * share)), max(1, round(width * share)))
+    # One at a time, because floats take four times the memory.
+    small = [interpolate(image[None].float(), sides, mode="area") for image in images]
+    return torch.cat(small).round().to(torch.uint8)
+
+
+def describe_saving(data: ImageSet) -> str:
+    """How long `save_images` takes, in words; empty where that is not long."""
+    seconds = data.images.numel() / BYTES_COMPRESSED
+    if seconds < LONG:
+        return ""
+    return f"compressing {data.images.numel() / 1e9:.1f} GB of images takes about {duration(seconds)}"
 
 
 def save_images(path: Path, data: ImageSet) -> None:

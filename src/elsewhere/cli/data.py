@@ -89,6 +89,8 @@ def data(
     if out is not None:
         results.save_contact_sheet(out, images, count, seed)
     if save is not None:
+        if waiting := results.describe_saving(images):
+            typer.echo(f"note: {waiting}", err=True)
         results.save_images(save, images)
     print_rows(("", ""), results.facts(images))
     for path in (out, save):

@@ -31,8 +31,12 @@ def morphogenesis(
     """
     with results_in(out):
         from elsewhere.morphogenesis import study
-        from elsewhere.morphogenesis.tour import FILES, tour
+        from elsewhere.morphogenesis.tour import FILES, LARGE, seconds_of_large, tour
+        from elsewhere.phrases import duration
 
+        if side >= LARGE:
+            waiting = duration(seconds_of_large(side, seed))
+            typer.echo(f"note: large.png of {side}x{side} pixels takes about {waiting} on this machine", err=True)
         found = tour(out, seed, side, progress=is_watched())
         print_rows(study.GROWTH_HEADER, [study.growth_row(growth) for growth in found.growths])
         typer.echo()

@@ -110,7 +110,7 @@ BORDERED = tuple(entry.name for entry in MACHINES if entry.borders)
 SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)
 WINDOWED_REPORTS = tuple(TABLE[name].report_name for name in WINDOWED)
 DEFAULT = "els"
-"""The machine of commands that are given none."""
+"""The machine that commands use by default."""
 
 NETWORK = "network"
 """Stands for a trained network where commands take names of machines."""
