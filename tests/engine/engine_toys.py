@@ -9,7 +9,7 @@ from torch import Tensor
 
 import elsewhere as els
 from elsewhere.engine import Index, PixelStore, SoftmaxState, WindowKeys, build_index
-from elsewhere.engine.search.rounds import SearchJob
+from elsewhere.engine.search.job import SearchJob
 from elsewhere.machines.borders import interior
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import elsewhere as els
 from elsewhere.engine import planner
 from elsewhere.engine.kernels import loader
-from elsewhere.engine.search.rounds import SearchJob
+from elsewhere.engine.search.job import SearchJob
 from elsewhere.files import default_folder
 from elsewhere.machines.base import SoftmaxMachine, Window
 from elsewhere.machines.equivariant_local import Borders
