@@ -19,7 +19,10 @@ from elsewhere.engine import native
 from elsewhere.engine.kernels import scan
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
-SOURCES = [native.LIBRARY.with_name(name) for name in ("shifts.c", "blocks.c", "cells.c", "naming.c")]
+SOURCES = [
+    native.LIBRARY.with_name(name)
+    for name in ("shifts.c", "scan.c", "windows.c", "attribution.c", "partition.c", "neighbours.c")
+]
 COMPILER = shlex.split(os.environ.get("CC", "cc"))
 needs_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
 
@@ -90,7 +93,7 @@ def test_the_loop_from_an_older_source_is_left_alone(tmp_path: Path) -> None:
         shutil.copy(path, tmp_path)
     sources = [tmp_path / source.name for source in SOURCES]
     for number, (function, structure, text) in enumerate(
-        (("shifts_task", native.Task, "int32_t top;"), ("blocks_reading", native.Reading, "int32_t judged;"))
+        (("shifts_task", native.Task, "int32_t top;"), ("scan_task_size", native.ScanTask, "int32_t compares;"))
     ):
         newer = sources[number].read_text()
         sources[number].write_text(newer.replace(text, f"{text} int64_t gone[4];"))

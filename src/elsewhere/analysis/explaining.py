@@ -188,8 +188,8 @@ def explain(
     The exact engine goes over the keys twice: the first time for the totals, the second time for the weights. It
     takes two to four times as long as the call itself. The fast engine reads the windows that weigh most again, and
     takes about one and a half times as long as the call; weights are relative to the total that the search found, and
-    credits are partly estimated: see `Mosaic.unread` and `Mosaic.error`. With top=None, or more than 64, every window is
-    weighed, whatever the engine.
+    credits are partly estimated: see `Mosaic.unread` and `Mosaic.error`. With top=None, or more than 64, every window
+    is weighed, whatever the engine.
 
     Args:
         machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same

@@ -239,7 +239,12 @@ def load(path: Path) -> ctypes.CDLL | None:
         getattr(loaded, name).argtypes = [ctypes.POINTER(Task)]
     loaded.scan_groups.argtypes = [ctypes.POINTER(ScanTask)]
     loaded.attribute_keys.argtypes = [ctypes.POINTER(AttributionTask)]
-    loaded.spread_weights.argtypes = [ctypes.POINTER(KeySources), ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64]
+    loaded.spread_weights.argtypes = [
+        ctypes.POINTER(KeySources),
+        ctypes.c_int64,
+        *[ctypes.c_void_p] * 4,
+        ctypes.c_int64,
+    ]
     loaded.spread_weights.argtypes += [ctypes.c_void_p]
     loaded.spread_weights.restype = None
     loaded.copy_windows.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64]

@@ -207,7 +207,12 @@ class Planner:
         searched = [region for region in shared if self.searched(region, layout, label)]
         slides = layout.value == "centre" and x.dtype == torch.float32 and sliding.serves(store, metric)
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
-        small = bool(searched) and not traced and self.tolerance >= COARSE and store.channels * metric.side**2 <= SMALL_WINDOW
+        small = (
+            bool(searched)
+            and not traced
+            and self.tolerance >= COARSE
+            and store.channels * metric.side**2 <= SMALL_WINDOW
+        )
         if small:
             shared, own = [*layout.regions], []
         elif slides:

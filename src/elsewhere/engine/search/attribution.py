@@ -1,8 +1,8 @@
 """The attribution pass of a search: which keys weigh most, and whose images they are, from what the search read.
 
-The search kept, for each query, the heaviest key of each of its heaviest blocks. The t heaviest keys lie in the t blocks
-whose heaviest keys weigh most: these blocks are read again, now that the totals are known. What their keys do not hold of
-the weight is credited to training images by the predicted masses of groups, evenly over the windows of each.
+The search kept, for each query, the heaviest key of each of its heaviest blocks. The t heaviest keys lie in the t
+blocks whose heaviest keys weigh most: these blocks are read again, now that the totals are known. The weight that their
+keys do not hold is credited to training images by the predicted masses of groups, evenly over the windows of each.
 """
 
 from __future__ import annotations
@@ -179,9 +179,7 @@ class SearchAttribution:
             sums.index_add_(0, image[queries], weights)
             self.sources.credit(self.keys, low, sums.T.contiguous(), shares)
             best = logs.topk(min(self.top, high - low), dim=1)
-            merged = TopWeights(top.logs[queries], top.keys[queries]).merge(
-                TopWeights(best.values, best.indices + low)
-            )
+            merged = TopWeights(top.logs[queries], top.keys[queries]).merge(TopWeights(best.values, best.indices + low))
             top.logs[queries], top.keys[queries] = merged.logs, merged.keys
 
     def _spread(self, rest: Tensor, some: Tensor, search: Search, shares: Tensor) -> None:

@@ -25,14 +25,14 @@ from elsewhere.engine import native
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.index import Gaussians, Index, free_directions
-from elsewhere.engine.search.settings import IndexSettings
+from elsewhere.engine.search.settings import INDEX, IndexSettings
 
 
 def build_index(
     keys: WindowKeys,
     seed: int = 0,
     report: Callable[[float], None] | None = None,
-    settings: IndexSettings = IndexSettings(),
+    settings: IndexSettings = INDEX,
 ) -> Index:
     """Cut keys into cells.
 
@@ -159,9 +159,7 @@ class _Points(NamedTuple):
         return _Points(*(column[some] for column in self))
 
 
-def _arranged(
-    along: Tensor, groups: list[Tensor], settings: IndexSettings
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _arranged(along: Tensor, groups: list[Tensor], settings: IndexSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Groups of points cut into cells.
 
     Returns:

@@ -1,8 +1,8 @@
 """The Gaussians of an index, smoothed with noise, as tables for matrix products with queries.
 
-sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows: its derivative is the entropy of the weights. A
-Gaussian is a continuum and breaks that rule at small sigma, where a few keys are all that counts: it predicts neighbours
-that do not exist. Therefore the predicted log mass of a cell is the least of what its Gaussian predicts at the noise
+sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows: its derivative is the entropy of the weights.
+A Gaussian is a continuum and breaks that rule at small sigma, where a few keys are all that counts: it predicts
+neighbours that do not exist. Therefore the predicted log mass of a cell is the least of what its Gaussian predicts at the noise
 level of the query and at larger ones.
 """
 

@@ -25,7 +25,6 @@ from elsewhere.engine.search.error import Unread, estimated_error
 from elsewhere.engine.search.gaussians import SmoothedIndex, query_rows
 from elsewhere.engine.search.neighbours import Propagation
 from elsewhere.engine.search.plan import Planning, depth
-from elsewhere.engine.search.settings import SearchSettings
 from elsewhere.engine.state import SoftmaxState, merge_all
 
 

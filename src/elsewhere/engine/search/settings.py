@@ -135,3 +135,7 @@ class SearchSettings:
     propagated_at_once: int = 32
     largest: float = 80.0
     most: float = 300.0
+
+
+INDEX, SEARCH = IndexSettings(), SearchSettings()
+"""The settings that are used unless others are given."""

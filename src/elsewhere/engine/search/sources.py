@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import native
-from elsewhere.engine.keys import equal
 from elsewhere.engine.keys.windows import WindowKeys
 
 
