@@ -4,9 +4,9 @@
 
 For some steps of a run (a noise level and a window), all interior pixels of a few noisy images are searched. Every row
 is one change of `IndexSettings` or `SearchSettings`: seconds of the processor relative to those with nothing changed,
-the root mean square and the largest error against all windows weighed in full precision, how many pixels are off by more
-than the tolerance, and the time in which the index was built. All rows of a step are measured in one run, the unchanged
-search first and last.
+the root mean square and the largest error against all windows weighed in full precision, how many pixels are off by
+more than the tolerance, and the time in which the index was built. All rows of a step are measured in one run, the
+unchanged search first and last.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ windows are weighed. Two numbers follow:
 2. How many blocks, those whose Gaussians are most wrong first, where Gaussians approximate all others?
 
 No search knows either order, so each reads more. The closer a search comes to the second number, the more its time
-grows with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2). Of colour
-images the first channel is used.
+grows with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2). Of
+colour images the first channel is used.
 """
 
 from __future__ import annotations

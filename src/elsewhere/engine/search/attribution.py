@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 # Pieces that the blocks are divided into, each with sums for all training images of its own.
 PIECES = 4
-# Groups that together hold less than this share of the weight to be spread are not told apart: it is spread evenly over
-# all training images.
+# The weight of groups that together hold less than this share of what is spread goes evenly to all training images.
 TAIL = 0.01
 
 
