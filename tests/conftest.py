@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere.engine import native, sliding
+from elsewhere.engine import sliding
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search import rounds
 
 
@@ -18,7 +19,7 @@ def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with the compiled kernels, which take few images too here, and without."""
     if request.param == "as tensors":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
+        monkeypatch.setattr(loader, "library", lambda: None)
+    elif loader.library() is None:
         pytest.skip("the kernels were not compiled here")
     monkeypatch.setattr(sliding, "FEWEST_IMAGES", 1)

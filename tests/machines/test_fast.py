@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import native, planner
+from elsewhere.engine import planner
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search.rounds import SearchJob
 from elsewhere.files import default_folder
 from elsewhere.machines.base import SoftmaxMachine, Window
@@ -44,13 +45,13 @@ def noisy(data: els.ImageSet, sigma: float | torch.Tensor, batch: int = 2, seed:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries every search had."""
     seen: list[int] = []
-    honest = SearchJob.search
+    honest = SearchJob.run
 
-    def search(self: SearchJob) -> object:
+    def search(self: SearchJob, start: int, stop: int) -> object:
         seen.append(len(self.queries))
-        return honest(self)
+        return honest(self, start, stop)
 
-    monkeypatch.setattr(SearchJob, "search", search)
+    monkeypatch.setattr(SearchJob, "run", search)
     return seen
 
 
@@ -146,7 +147,7 @@ def test_what_is_weighed_is_off_by_rounding_at_most(
     edges = torch.ones(28, 28, dtype=torch.bool)
     edges[window // 2 : -(window // 2), window // 2 : -(window // 2)] = False
     # Rounded only where the tolerance allows it, by a compiled loop, and through small windows.
-    allowed = off if native.library() is not None else 0.0
+    allowed = off if loader.library() is not None else 0.0
     assert float(machine.last_error[:, edges].max()) == pytest.approx(allowed)
     exact = machine.with_engine("exact")
     assert float((found - exact(x, sigma)).abs()[:, :, edges].max()) <= allowed + 1e-5

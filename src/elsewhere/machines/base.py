@@ -386,8 +386,6 @@ def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:
         return data.images, data.labels
     floats = check_images(data, "data")
     check_constant(floats, "data", "a machine")
-    if floats.shape[1] not in (1, 3):
-        raise ValueError(f"data must have 1 or 3 channels, got {floats.shape[1]}")
     if float(floats.abs().max()) > 1.01:
         low, high = float(floats.min()), float(floats.max())
         raise ValueError(f"data must lie in [-1, 1], got {low:.3g} to {high:.3g}: scale it, as in x / 127.5 - 1")

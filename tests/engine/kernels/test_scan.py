@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from elsewhere.engine import native
-from elsewhere.engine.kernels import reference, scan
+from elsewhere.engine.kernels import loader, reference, scan
 from elsewhere.engine.kernels.reference import Chunk, ScanQueries, ScanResult, ScanSettings, ScanTables
 from elsewhere.engine.kernels.scan import QuantisedQueries
 from elsewhere.engine.keys import Extent, Metric, PixelStore, WindowKeys
@@ -17,7 +16,7 @@ from elsewhere.engine.search.settings import SearchSettings
 from tests.engine.engine_toys import asked, brute, levels, real, search
 
 WINDOWS = (("fashion-mini", 3), ("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7))
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
+pytestmark = pytest.mark.skipif(loader.library() is None, reason="no compiled kernels")
 
 
 def unlimited(round_: ScanQueries) -> ScanQueries:
@@ -169,5 +168,5 @@ def test_distances_without_a_compiled_kernel_are_the_same(monkeypatch: pytest.Mo
     queries = torch.linspace(0, 20, 12, dtype=torch.float64).view(2, 6)
     roots = torch.linspace(0, 1, 6, dtype=torch.float64)
     compiled = scan.distances(raw, queries, paired, roots)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
     assert torch.allclose(scan.distances(raw, queries, paired, roots), compiled, rtol=1e-12)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from elsewhere.engine import SoftmaxState, WindowKeys, build_index, native
+from elsewhere.engine import SoftmaxState, WindowKeys, build_index
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search.attribution import SearchAttribution
 from elsewhere.engine.search.job import SearchJob
 from elsewhere.engine.search.settings import SEARCH, SearchSettings
@@ -65,7 +66,7 @@ def test_the_largest_weights_are_those_of_all_keys(name: str, taper: bool, sigma
 @pytest.mark.parametrize("compiled", [True, False])
 def test_credits_are_those_of_single_windows(sigma: float, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(loader, "library", lambda: None)
     keys, _ = real("pixel-faces", 40, 3)
     job, _, queries = traced(keys, sigma)
     shares = job.run().shares

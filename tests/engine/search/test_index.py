@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsewhere.engine import Index, build_index, native
+from elsewhere.engine import Index, build_index
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search import build
 from elsewhere.engine.search.index import Gaussians
 from elsewhere.engine.search.settings import INDEX
@@ -282,7 +283,7 @@ def test_equal_windows_alone_make_an_index_too() -> None:
 
 
 # Both sides of a cut are those of the tensor code, but for keys that lie as far along as one another.
-@pytest.mark.skipif(native.library() is None, reason="no compiled loop")
+@pytest.mark.skipif(loader.library() is None, reason="no compiled loop")
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 700), st.integers(1, 40), st.integers(0, 2**31), st.booleans())
 def test_the_compiled_cut_is_that_of_the_tensor_code(count: int, width: int, seed: int, repeated: bool) -> None:
@@ -303,7 +304,7 @@ def test_the_compiled_cut_is_that_of_the_tensor_code(count: int, width: int, see
 
 def test_an_index_made_without_the_compiled_cut_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, index = real("fashion-mini", 60, 5, False)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
     other = build_index(keys.merged())
     within = [float((one.cells.variance.sum(1) * one.cells.log_mass.exp()).sum()) for one in (index, other)]
     assert within[0] == pytest.approx(within[1], rel=1e-2)

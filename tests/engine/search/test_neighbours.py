@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import Metric, WindowKeys, native
+from elsewhere.engine import Metric, WindowKeys
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search import neighbours
 from elsewhere.engine.search.neighbours import SIDES, Propagation, adjacent_queries
 from tests.engine.engine_toys import keys_of, rows_of
@@ -76,7 +77,7 @@ def test_all_keys_that_matter_are_propagated_once_and_in_order(
     monkeypatch.setattr(neighbours, "AT_ONCE", 7)
     keys = some_keys(kind)
     if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(loader, "library", lambda: None)
     generator = torch.Generator().manual_seed(3)
     count = 2 * GRID[0] * GRID[1]
     adjacent = adjacent_queries(count, GRID)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.kernels.reference import Chunk, ScanQueries, ScanResult, ScanSettings, ScanTables
 from elsewhere.engine.keys.base import Keys, StoredKeys
 from elsewhere.engine.keys.windows import WindowKeys
@@ -65,31 +65,32 @@ class QuantisedQueries:
         """The same queries, whose log-weights are relative to log totals, float64 (Q,), that were relative to these."""
         return QuantisedQueries(self.pixels, self.factor, self.precision, (self.offset.double() - log_totals).float())
 
-    def input(self, keys: StoredKeys, skipped: int, scale: float) -> tuple[native.ScanInput, object]:
+    def input(self, keys: StoredKeys, skipped: int, scale: float) -> tuple[Any, object]:
         """What the kernel is given of these queries and some keys, and what must be held until it is done."""
         raw, log_counts, roots = keys.raw.contiguous(), keys.log_counts.float(), keys.roots.float().contiguous()
         products, is_byte = self.pixels.dtype == torch.int16, raw.dtype == torch.uint8
         (total, width), count, channels = raw.shape, len(self.pixels), len(keys.values)
         if products:
-            pixels = native.address(self.pixels, torch.int16, count, width + width % 2)
+            pixels = loader.address(self.pixels, torch.int16, count, width + width % 2)
         else:
-            pixels = native.address(self.pixels, torch.float32, count, width)
-        made = native.ScanInput(
-            keys=native.address(raw, torch.uint8 if is_byte else torch.float32, total, width),
-            log_counts=native.address(log_counts, torch.float32, total) if len(log_counts) else None,
+            pixels = loader.address(self.pixels, torch.float32, count, width)
+        made = loader.struct(
+            "scan_input",
+            keys=loader.address(raw, torch.uint8 if is_byte else torch.float32, total, width),
+            log_counts=loader.address(log_counts, torch.float32, total) if len(log_counts) else None,
             skipped=skipped,
-            centres=native.address(keys.values, torch.int64, channels),
+            centres=loader.address(keys.values, torch.int64, channels),
             centre=keys.centre,
             scale=scale,
             is_byte=is_byte,
             width=width,
             channels=channels,
-            roots=native.address(roots, torch.float32, width) if len(roots) else None,
+            roots=loader.address(roots, torch.float32, width) if len(roots) else None,
             queries=None if products else pixels,
             quantised=pixels if products else None,
-            precision=native.address(self.precision, torch.float32, count),
-            factor=native.address(self.factor, torch.float32, count),
-            offset=native.address(self.offset, torch.float32, count),
+            precision=loader.address(self.precision, torch.float32, count),
+            factor=loader.address(self.factor, torch.float32, count),
+            offset=loader.address(self.offset, torch.float32, count),
         )
         return made, (raw, log_counts, roots)
 
@@ -101,7 +102,7 @@ def serves(keys: Keys) -> bool:
         and keys.device.type == "cpu"
         and keys.store.pixels.dtype in (torch.uint8, torch.float32)
         and len(keys.values) > 0
-        and native.library() is not None
+        and loader.library() is not None
     )
 
 
@@ -112,13 +113,19 @@ def multiplies(keys: Keys) -> bool:
 
 def weigh(keys: StoredKeys, scale: float, queries: QuantisedQueries) -> SoftmaxState:
     """Every query against every key."""
-    library = native.library()
+    library = loader.library()
     assert library is not None
     count, channels = len(queries.pixels), len(keys.values)
     peak = torch.full([count], -torch.inf, dtype=torch.float64, device="cpu")
     sums = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
     task, held = queries.input(keys, 0, scale)
-    failed = library.scan_all(ctypes.byref(task), len(keys.raw), count, peak.data_ptr(), sums.data_ptr())
+    failed = library.scan_all(
+        task,
+        len(keys.raw),
+        count,
+        loader.address(peak, torch.float64, count),
+        loader.address(sums, torch.float64, count, 1 + channels),
+    )
     del held
     if failed:
         raise MemoryError(f"not enough memory to weigh windows of {task.width} numbers against {count} queries")
@@ -129,7 +136,7 @@ def scan_groups(
     chunk: Chunk, tables: ScanTables, round_: ScanQueries, queries: QuantisedQueries, settings: ScanSettings
 ) -> ScanResult:
     """As `reference.scan_groups`, in float32."""
-    library = native.library()
+    library = loader.library()
     assert library is not None
     count, channels = len(round_.members), tables.values.shape[0]
     found = ScanResult.nothing(count, channels, settings.kept)
@@ -138,42 +145,46 @@ def scan_groups(
     opened = round_.opened.contiguous()
     rows, cells = tables.masses[0].shape
     directions, total = tables.values.shape[1] - 1, len(queries.pixels)
-    levels = [native.address(table, torch.float32, rows, cells) for table in tables.masses]
-    masses = (ctypes.c_void_p * len(levels))(*levels)
-    scan = native.ScanTask(
-        input=task,
+    levels = [loader.address(table, torch.float32, rows, cells) for table in tables.masses]
+    masses = loader.ffi.new("float *[]", levels)
+    results = {
+        "peaks": found.peak,
+        "read": found.read,
+        "left": found.left,
+        "left_squares": found.left_squares,
+        "bands": found.band,
+        "tops": found.tops,
+        "top_keys": found.top_keys,
+    }
+    scan = loader.struct(
+        "scan_task",
+        **{"in": task[0]},
         first_group=chunk.groups[0],
         end_group=chunk.groups[1],
         block=tables.block,
-        starts=native.address(tables.starts, torch.int64, cells + 1),
-        bounds=native.address(tables.bounds, torch.int64, len(opened) + 1),
+        starts=loader.address(tables.starts, torch.int64, cells + 1),
+        bounds=loader.address(tables.bounds, torch.int64, len(opened) + 1),
         cells=cells,
-        masses=ctypes.cast(masses, ctypes.c_void_p),
-        values=native.address(tables.values, torch.float32, channels, directions + 1, cells),
+        masses=masses,
+        values=loader.address(tables.values, torch.float32, channels, directions + 1, cells),
         levels=len(levels),
         rows=rows,
         directions=directions,
-        queries=native.address(tables.queries, torch.float32, total, rows),
+        queries=loader.address(tables.queries, torch.float32, total, rows),
         count=count,
-        members=native.address(members, torch.int64, count),
-        opened=native.address(opened, torch.bool, len(opened), count),
-        lower=native.address(lower, torch.float32, count),
-        upper=native.address(upper, torch.float32, count),
+        members=loader.address(members, torch.int64, count),
+        opened=loader.address(opened, torch.bool, len(opened), count),
+        lower=loader.address(lower, torch.float32, count),
+        upper=loader.address(upper, torch.float32, count),
         compares=round_.compares,
         band=settings.band,
         largest=settings.largest,
         most=settings.most,
         kept=settings.kept,
-        floors=native.address(round_.floors, torch.float64, count),
-        peaks=found.peak.data_ptr(),
-        read=found.read.data_ptr(),
-        left=found.left.data_ptr(),
-        left_squares=found.left_squares.data_ptr(),
-        bands=found.band.data_ptr(),
-        tops=found.tops.data_ptr(),
-        top_keys=found.top_keys.data_ptr(),
+        floors=loader.address(round_.floors, torch.float64, count),
+        **{name: loader.address(tensor, tensor.dtype, *tensor.shape) for name, tensor in results.items()},
     )
-    failed = library.scan_groups(ctypes.byref(scan))
+    failed = library.scan_groups(scan)
     del held
     if failed:
         raise MemoryError(f"not enough memory to read windows of {task.width} numbers for {count} queries")
@@ -189,7 +200,7 @@ def distances(raw: Tensor, queries: Tensor, paired: Tensor, roots: Tensor | None
         paired: which query each key is paired with, int64 (T,).
         roots: r, square roots of the metric's weights, float64 (width,); None where all are one.
     """
-    library = native.library()
+    library = loader.library()
     if library is None or raw.dtype not in (torch.uint8, torch.float32):
         keys = raw.double() if roots is None else raw.double() * roots
         return (keys - queries[paired]).square().sum(1)
@@ -198,13 +209,13 @@ def distances(raw: Tensor, queries: Tensor, paired: Tensor, roots: Tensor | None
         roots = torch.ones(raw.shape[1], dtype=torch.float64, device="cpu")
     squares = torch.empty(len(raw), dtype=torch.float64, device="cpu")
     library.pair_distances(
-        native.address(raw, raw.dtype, len(paired), queries.shape[1]),
+        loader.address(raw, raw.dtype, len(paired), queries.shape[1]),
         raw.dtype == torch.uint8,
         raw.shape[1],
-        native.address(roots, torch.float64, raw.shape[1]),
-        native.address(queries, torch.float64, *queries.shape),
-        native.address(paired, torch.int64, len(paired)),
+        loader.address(roots, torch.float64, raw.shape[1]),
+        loader.address(queries, torch.float64, *queries.shape),
+        loader.address(paired, torch.int64, len(paired)),
         len(raw),
-        squares.data_ptr(),
+        loader.address(squares, torch.float64, len(raw)),
     )
     return squares

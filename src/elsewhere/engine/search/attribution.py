@@ -7,7 +7,6 @@ keys do not hold is credited to training images by the predicted masses of group
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
 from elsewhere.engine.attribution import TiledAttribution
 from elsewhere.engine.dense import DenseJob
-from elsewhere.engine.kernels import reference
+from elsewhere.engine.kernels import loader, reference
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.gaussians import predicted_log_masses
 from elsewhere.engine.search.rounds import Search
@@ -129,7 +127,7 @@ class SearchAttribution:
         log_totals: Tensor,
         into: tuple[TopWeights, Tensor, Tensor],
     ) -> None:
-        library, queries, (top, read, shares) = native.library(), search.quantised, into
+        library, queries, (top, read, shares) = loader.library(), search.quantised, into
         assert library is not None
         assert queries is not None
         low, high = int(piece.first[0]), int(piece.end[-1])
@@ -137,23 +135,23 @@ class SearchAttribution:
         chunk = self.keys.read(low, high)
         task, held = relative.input(chunk, low, self.keys.scale)
         count, requests = len(piece.first), len(piece.queries)
-        attribution = native.AttributionTask(
-            input=task,
-            sources=self.sources.native(self.keys),
+        attribution = loader.struct(
+            "attribution_task",
+            **{"in": task[0], "from": self.sources.compiled(self.keys)[0]},
             ranges=count,
-            first=native.address(piece.first.contiguous(), torch.int64, count),
-            end=native.address(piece.end.contiguous(), torch.int64, count),
-            bounds=native.address(piece.bounds, torch.int64, count + 1),
-            queries=native.address(piece.queries.contiguous(), torch.int64, requests),
-            image=native.address(image, torch.int64, len(log_totals)),
+            first=loader.address(piece.first.contiguous(), torch.int64, count),
+            end=loader.address(piece.end.contiguous(), torch.int64, count),
+            bounds=loader.address(piece.bounds, torch.int64, count + 1),
+            queries=loader.address(piece.queries.contiguous(), torch.int64, requests),
+            image=loader.address(image, torch.int64, len(log_totals)),
             batch=self.batch,
             top=self.top,
-            logs=native.address(top.logs, torch.float64, len(log_totals), self.top),
-            keys=native.address(top.keys, torch.int64, len(log_totals), self.top),
-            read=native.address(read, torch.float64, len(log_totals)),
-            shares=native.address(shares, torch.float64, len(shares), self.batch),
+            logs=loader.address(top.logs, torch.float64, len(log_totals), self.top),
+            keys=loader.address(top.keys, torch.int64, len(log_totals), self.top),
+            read=loader.address(read, torch.float64, len(log_totals)),
+            shares=loader.address(shares, torch.float64, len(shares), self.batch),
         )
-        failed = library.attribute_keys(ctypes.byref(attribution))
+        failed = library.attribute_keys(attribution)
         del held
         if failed:
             raise MemoryError(f"not enough memory to attribute the weights of {len(log_totals)} queries")

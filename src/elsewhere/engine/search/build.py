@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.index import Gaussians, Index, free_directions
@@ -105,11 +105,11 @@ def _halved(positions: Tensor, settings: IndexSettings) -> tuple[Tensor, list[in
 
 def _partition(positions: Tensor, keys: Tensor, first: int, steps: int) -> Tensor:
     """Partition keys so that the `first` smallest projections on their principal axis come first."""
-    library = native.library()
+    library = loader.library()
     if library is None or positions.dtype != torch.float32:
         return keys[_projections(positions[keys], steps).argsort()]
     table, keys = positions.contiguous(), keys.clone()
-    where = native.address(table, torch.float32, *table.shape), native.address(keys, torch.int64, len(keys))
+    where = loader.address(table, torch.float32, *table.shape), loader.address(keys, torch.int64, len(keys))
     if library.split_keys(where[0], table.shape[1], where[1], len(keys), first, steps):
         raise MemoryError(f"not enough memory to cut {len(keys)} windows into cells")
     return keys

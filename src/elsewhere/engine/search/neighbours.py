@@ -6,15 +6,14 @@ little of it.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
-from elsewhere.engine.kernels import scan
+from elsewhere.engine.kernels import loader, scan
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
@@ -71,7 +70,7 @@ class Propagation:
             Queries and the keys propagated to them, int64 (P,) each, in order. Keys that a query found itself may be
             among them or not.
         """
-        library = native.library()
+        library = loader.library()
         if library is None or not scan.serves(self.keys):
             return self._propagated(found, sends, least)
         parts = torch.split(torch.arange(len(found), device="cpu"), AT_ONCE)
@@ -81,7 +80,8 @@ class Propagation:
             room = len(part) * self.adjacent.shape[1] * found.shape[1]
             pairs = torch.empty(2, room, dtype=torch.int64, device="cpu")
             first, end = int(part[0]), int(part[-1]) + 1
-            count = library.propagate_keys(ctypes.byref(task), first, end, pairs[0].data_ptr(), pairs[1].data_ptr())
+            where = (loader.address(row, torch.int64, room) for row in pairs)
+            count = library.propagate_keys(task, first, end, *where)
             if count < 0:
                 raise MemoryError(f"not enough memory to propagate {found.shape[1]} windows")
             return pairs[:, :count].clone()
@@ -115,35 +115,36 @@ class Propagation:
         pairs = (query * len(self.keys) + key).sort().values
         return pairs // len(self.keys), pairs % len(self.keys)
 
-    def _task(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[native.Propagation, object]:
+    def _task(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Any, object]:
         """What the kernel is given, and what must be held until it is done."""
         keys, pixels = self.keys, self.keys.store.pixels
         numbers, counts, count = None, keys.log_counts, len(found)
         if keys.kept is not None:
             numbers, found = keys.numbers, keys.kept[found.clamp(min=0)].long().masked_fill_(found < 0, -1)
         sizes = [np.array(some, np.int64) for some in (pixels.shape[1:], keys.grid, keys.extent.sides, SIDES)]
-        shape, grid, window, sides = (some.ctypes.data for some in sizes)
+        shape, grid, window, sides = (loader.numbers(some, "int64_t") for some in sizes)
         adjacent = self.adjacent.contiguous()
         roots = torch.ones(keys.width, dtype=torch.float64, device="cpu") if keys.roots is None else keys.roots
-        task = native.Propagation(
-            pixels=native.address(pixels, pixels.dtype, *pixels.shape),
+        task = loader.struct(
+            "propagation",
+            pixels=loader.address(pixels, pixels.dtype, *pixels.shape),
             shape=shape,
             grid=grid,
             window=window,
             corner=keys.corner,
-            numbers=None if numbers is None else native.address(numbers, numbers.dtype, keys.places),
-            log_counts=None if counts is None else native.address(counts, torch.float64, len(keys)),
+            numbers=None if numbers is None else loader.address(numbers, numbers.dtype, keys.places),
+            log_counts=None if counts is None else loader.address(counts, torch.float64, len(keys)),
             skipped=self.skipped,
             sides=sides,
-            adjacent=native.address(adjacent, torch.int64, count, len(SIDES)),
-            sends=native.address(sends, torch.bool, count),
-            found=native.address(found, torch.int64, count, found.shape[1]),
-            queries=native.address(self.queries, torch.float64, count, keys.width),
-            roots=native.address(roots, torch.float64, keys.width),
-            least=native.address(least, torch.float64, count),
+            adjacent=loader.address(adjacent, torch.int64, count, len(SIDES)),
+            sends=loader.address(sends, torch.bool, count),
+            found=loader.address(found, torch.int64, count, found.shape[1]),
+            queries=loader.address(self.queries, torch.float64, count, keys.width),
+            roots=loader.address(roots, torch.float64, keys.width),
+            least=loader.address(least, torch.float64, count),
             factor=-1 / (2 * self.sigma**2),
             is_byte=pixels.dtype == torch.uint8,
             is_wide=numbers is not None and numbers.dtype == torch.int64,
             kept=found.shape[1],
         )
-        return task, (sizes, numbers, adjacent, found, sends, least, roots)
+        return task, (shape, grid, window, sides, numbers, adjacent, found, sends, least, roots)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.windows import WindowKeys
 
 
@@ -59,18 +59,19 @@ class MergedSources:
         tensors = (self.keys, self.counts, self.bounds, self.images, self.shares)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-    def native(self, keys: WindowKeys) -> native.KeySources:
+    def compiled(self, keys: WindowKeys) -> Any:
         """As the compiled kernels take them; what it points to belongs to this object and to the keys."""
         kept, count = keys.kept, len(self.keys)
-        return native.KeySources(
-            kept=None if kept is None else native.address(kept, kept.dtype, len(keys)),
+        return loader.struct(
+            "key_sources",
+            kept=None if kept is None else loader.address(kept, kept.dtype, len(keys)),
             is_wide=kept is not None and kept.dtype == torch.int64,
             each=keys.grid[0] * keys.grid[1],
             merged_count=count,
-            merged=native.address(self.keys, torch.int64, count),
-            bounds=native.address(self.bounds, torch.int64, count + 1),
-            images=native.address(self.images, torch.int32, len(self.images)),
-            shares=native.address(self.shares, torch.float32, len(self.images)),
+            merged=loader.address(self.keys, torch.int64, count),
+            bounds=loader.address(self.bounds, torch.int64, count + 1),
+            images=loader.address(self.images, torch.int32, len(self.images)),
+            shares=loader.address(self.shares, torch.float32, len(self.images)),
         )
 
     def spread(self, keys: WindowKeys, first: Tensor, end: Tensor, weights: Tensor, into: Tensor) -> None:
@@ -82,19 +83,19 @@ class MergedSources:
             weights: weight of one window of each range for each image drawn, float64 (R, B).
             into: sums for the training images, float64 (N, B).
         """
-        library = native.library()
+        library = loader.library()
         if library is not None:
-            task = self.native(keys)
+            task = self.compiled(keys)
             batch = weights.shape[1]
             library.spread_weights(
-                ctypes.byref(task),
+                task,
                 len(first),
-                native.address(first, torch.int64, len(first)),
-                native.address(end, torch.int64, len(first)),
-                native.address(weights, torch.float64, len(first), batch),
-                native.address(self.counts, torch.float64, len(self.keys)),
+                loader.address(first, torch.int64, len(first)),
+                loader.address(end, torch.int64, len(first)),
+                loader.address(weights, torch.float64, len(first), batch),
+                loader.address(self.counts, torch.float64, len(self.keys)),
                 batch,
-                native.address(into, torch.float64, len(into), batch),
+                loader.address(into, torch.float64, len(into), batch),
             )
             return
         for low, high, weight in zip(first.tolist(), end.tolist(), weights, strict=True):
