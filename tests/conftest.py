@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere.engine import sliding
+from elsewhere.engine import planner, sliding
 from elsewhere.engine.kernels import loader
-from elsewhere.engine.search import rounds
+from tests.engine.engine_toys import TOYS
 
 
 @pytest.fixture(autouse=True)
 def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes of tests are small: with as many cells at first as real ones need, all of them would be read."""
-    monkeypatch.setattr(rounds, "FEWEST", 48)
+    monkeypatch.setattr(planner, "SEARCH", TOYS)
 
 
 @pytest.fixture(params=["compiled", "as tensors"])

@@ -11,8 +11,7 @@ from elsewhere.engine.kernels import reference, scan
 from elsewhere.engine.kernels.reference import ScanQueries
 from elsewhere.engine.search.gaussians import SmoothedIndex
 from elsewhere.engine.search.rounds import Search
-from elsewhere.engine.search.settings import SEARCH
-from tests.engine.engine_toys import asked, brute, levels, real, rows_of, search
+from tests.engine.engine_toys import TOYS, asked, brute, levels, real, rows_of, search
 
 WINDOWS = pytest.mark.parametrize(
     ("name", "window", "taper"),
@@ -24,11 +23,11 @@ def scanned(name: str, window: int, taper: bool, lower: float) -> tuple[Search, 
     """A search, its queries, and what the plain scan of all groups finds down to a log share."""
     keys, index = real(name, 40, window, taper=taper)
     queries = asked(keys, levels(0.5, each=6), seed=1)
-    one = Search(queries, SmoothedIndex(index, 0.5, SEARCH), 1e-3, torch.full((6, 8), -1))
+    one = Search(queries, SmoothedIndex(index, 0.5, TOYS), 1e-3, torch.full((6, 8), -1))
     everyone, everything = torch.arange(6), torch.ones(len(index.groups), 6, dtype=torch.bool)
     bounds = torch.full((6,), lower), torch.full((6,), torch.inf)
     round_ = ScanQueries(everyone, everything, *bounds, compares=True, floors=torch.full((6,), -torch.inf).double())
-    return one, queries, reference.scan_groups(one.chunk((0, len(index.groups))), one.tables, round_, SEARCH)
+    return one, queries, reference.scan_groups(one.chunk((0, len(index.groups))), one.tables, round_, TOYS)
 
 
 @WINDOWS
@@ -52,7 +51,7 @@ def test_all_keys_are_weighed_where_every_block_is_read(name: str, window: int, 
 def test_gaussians_stand_for_all_where_no_block_is_read(name: str, window: int, taper: bool) -> None:
     one, _, found = scanned(name, window, taper, torch.inf)
     logs = torch.stack([one.tables.queries @ table for table in one.tables.masses]).amin(0).double()
-    mass = logs.clamp(max=SEARCH.largest).exp()
+    mass = logs.clamp(max=TOYS.largest).exp()
     directions = one.index.basis.shape[1]
     values = torch.stack([one.tables.queries[:, directions + 2 :] @ table for table in one.tables.values], dim=2)
     assert torch.allclose(found.left[:, 0], mass.sum(1), rtol=1e-5)
@@ -67,6 +66,6 @@ def test_a_search_by_the_plain_scan_is_as_good(sigma: float, monkeypatch: pytest
     keys, index = real("fashion-mini", 40, 5)
     noise = levels(sigma, each=12)
     queries = asked(keys, noise, seed=1)
-    little = replace(SEARCH, numbers_first=0, least_first=60)
+    little = replace(TOYS, numbers_first=0, least_first=60)
     found = search(index, queries, noise, settings=little)
     assert float((found.mean() - brute(keys, queries, noise).mean()).abs().max()) < 5e-3

@@ -12,8 +12,7 @@ from elsewhere.engine.kernels.reference import Chunk, ScanQueries, ScanResult, S
 from elsewhere.engine.kernels.scan import QuantisedQueries
 from elsewhere.engine.keys import Extent, Metric, PixelStore, WindowKeys
 from elsewhere.engine.search import rounds
-from elsewhere.engine.search.settings import SearchSettings
-from tests.engine.engine_toys import asked, brute, levels, real, search
+from tests.engine.engine_toys import TOYS, asked, brute, levels, real, search
 
 WINDOWS = (("fashion-mini", 3), ("fashion-mini", 5), ("pixel-faces", 3), ("fashion-mini", 11), ("pixel-faces", 7))
 pytestmark = pytest.mark.skipif(loader.library() is None, reason="no compiled kernels")
@@ -98,7 +97,7 @@ def test_the_heavy_keys_of_one_part_spare_the_others_lighter_keys(monkeypatch: p
 
     monkeypatch.setattr(scan, "scan_groups", both)
     noise = levels(0.5, each=12)
-    search(index, asked(keys, noise, seed=4), noise, settings=SearchSettings(kept=4))
+    search(index, asked(keys, noise, seed=4), noise, settings=replace(TOYS, kept=4))
     everyone = [part[1:] for part in parts if len(part[0]) == 12]
     spared, free = (rounds.merged([part[which] for part in everyone]) for which in (0, 1))
     assert torch.equal(spared.tops, free.tops)

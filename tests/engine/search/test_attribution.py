@@ -12,9 +12,9 @@ from elsewhere.engine import SoftmaxState, WindowKeys, build_index
 from elsewhere.engine.kernels import loader
 from elsewhere.engine.search.attribution import SearchAttribution
 from elsewhere.engine.search.job import SearchJob
-from elsewhere.engine.search.settings import SEARCH, SearchSettings
+from elsewhere.engine.search.settings import SearchSettings
 from elsewhere.engine.search.sources import MergedSources
-from tests.engine.engine_toys import asked, keys_of, levels, real, rows_of
+from tests.engine.engine_toys import TOYS, asked, keys_of, levels, real, rows_of
 
 BATCH, EACH = 3, 10
 
@@ -23,7 +23,7 @@ def traced(
     keys: WindowKeys,
     sigma: float,
     top: int = 8,
-    settings: SearchSettings = SEARCH,
+    settings: SearchSettings = TOYS,
     queries: Tensor | None = None,
 ) -> tuple[SearchAttribution, SoftmaxState, Tensor]:
     """The attribution job of a search, the state of the search, and the queries."""
@@ -84,7 +84,7 @@ def test_copies_of_an_image_share_alike() -> None:
 
 def test_little_read_leaves_a_share_unread_and_credits_that_sum_to_one() -> None:
     keys, _ = real("fashion-mini", 150, 5)
-    little = replace(SEARCH, rounds=(0.0,), numbers_first=0, least_first=4, fewest=4, nearest=4, passes=0)
+    little = replace(TOYS, rounds=(0.0,), numbers_first=0, least_first=4, fewest=4, nearest=4, passes=0)
     job, _, queries = traced(keys, 2.0, settings=little)
     found = job.run()
     assert 0.05 < float(found.unread.mean()) < 1

@@ -16,8 +16,7 @@ from elsewhere.engine import Metric, SoftmaxState, build_index
 from elsewhere.engine.kernels.reference import ScanResult
 from elsewhere.engine.search.gaussians import SmoothedIndex, predicted_log_masses, query_rows
 from elsewhere.engine.search.rounds import Search
-from elsewhere.engine.search.settings import SEARCH
-from tests.engine.engine_toys import asked, brute, keys_of, levels, real, rows_of, search
+from tests.engine.engine_toys import TOYS, asked, brute, keys_of, levels, real, rows_of, search
 
 NOISE = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 10.0, 30.0, 100.0)
 SETS: list[tuple[str, int, int]] = [
@@ -42,7 +41,7 @@ def estimate(state: SoftmaxState) -> Tensor:
 
 
 # So little is read that much is missed. The least number of cells is for queries of which Gaussians are sure.
-LITTLE = replace(SEARCH, numbers_first=0, least_first=8, most_growth=2.0)
+LITTLE = replace(TOYS, numbers_first=0, least_first=8, most_growth=2.0)
 
 
 @pytest.mark.parametrize(("name", "limit", "window"), SETS)
@@ -85,7 +84,7 @@ def test_a_smaller_tolerance_gives_a_smaller_error() -> None:
 @pytest.mark.parametrize("sigma", [0.2, 0.3, 0.5])
 def test_outliers_are_read_sooner_than_others(sigma: float) -> None:
     # So little is read, and nothing propagated, that a window which Gaussians do not predict is not found.
-    little = replace(SEARCH, rounds=(0.0,), numbers_first=1, least_first=60, fewest=8, passes=0)
+    little = replace(TOYS, rounds=(0.0,), numbers_first=1, least_first=60, fewest=8, passes=0)
     keys, index = real("fashion-mini", 150, 7)
     outliers = torch.arange(int(index.starts[index.bounds[index.regular]]), len(index.keys))
     generator = torch.Generator().manual_seed(0)
@@ -94,7 +93,7 @@ def test_outliers_are_read_sooner_than_others(sigma: float) -> None:
     noise = levels(sigma, each=len(queries))
     expected = brute(keys, queries, noise)
     missed = []
-    for margin in (0.0, SEARCH.outlier_margin, 100.0):
+    for margin in (0.0, TOYS.outlier_margin, 100.0):
         settings = replace(little, outlier_margin=margin)
         missed.append(int((off(search(index, queries, noise, 1e-2, settings=settings), expected) > 1e-2).sum()))
     assert missed[0] > 10
@@ -119,12 +118,12 @@ def test_at_tiny_noise_the_nearest_window_is_all_that_counts(sigma: float) -> No
 def test_far_from_all_windows_the_nearest_cells_are_read_whatever_is_predicted() -> None:
     keys, index = real("fashion-mini", 600, 3)
     sigma = levels(0.1, each=400)
-    assert not SmoothedIndex(index, 0.1, SEARCH).nearest_regime
+    assert not SmoothedIndex(index, 0.1, TOYS).nearest_regime
     queries = asked(keys, levels(1.0, each=400), seed=21)
     expected = brute(keys, queries, sigma)
     assert float(off(search(index, queries, sigma), expected).max()) < 5e-3
     # There predicted masses fall by more than e^-30 from a few cells to the next ones.
-    none = search(index, queries, sigma, settings=replace(SEARCH, nearest=0))
+    none = search(index, queries, sigma, settings=replace(TOYS, nearest=0))
     assert int((off(none, expected) > 0.05).sum()) > 3
 
 
@@ -213,7 +212,7 @@ def test_a_round_reads_as_many_cells_as_the_error_of_the_one_before_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, tolerance = 40, 1e-3
-    settings = replace(SEARCH, numbers_first=0, least_first=first, fewest=first)
+    settings = replace(TOYS, numbers_first=0, least_first=first, fewest=first)
     keys, index = real("fashion-mini", 150, 5)
     sigma = levels(0.8, each=40)
     queries = asked(keys, sigma, seed=15)
@@ -288,8 +287,8 @@ def test_predicted_masses_never_fall_with_noise() -> None:
     rows = query_rows(index, asked(keys, levels(0.3, each=20), seed=11).double())
     before = torch.full((20, len(index.cells)), -math.inf, dtype=torch.float64)
     for step in range(8):
-        sigma = 0.02 * SEARCH.level_step**step
-        tables = [replace(table, masses=table.masses.double()) for table in SmoothedIndex(index, sigma, SEARCH).cells]
+        sigma = 0.02 * TOYS.level_step**step
+        tables = [replace(table, masses=table.masses.double()) for table in SmoothedIndex(index, sigma, TOYS).cells]
         now = sigma**2 * predicted_log_masses(rows, tables)
         # Float32 tables of numbers up to some 100.
         assert bool((now >= before - 1e-4 * before.abs()).all()), sigma
