@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from elsewhere.engine import planner, sliding
 from elsewhere.engine.kernels import loader
-from elsewhere.engine.search.settings import SearchSettings
+from tests.engine.engine_toys import TOYS
 
 
 @pytest.fixture(autouse=True)
 def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes of tests are small: with as many cells at first as real ones need, all of them would be read."""
-    monkeypatch.setattr(planner, "SearchSettings", partial(SearchSettings, fewest=48))
+    monkeypatch.setattr(planner, "SEARCH", TOYS)
 
 
 @pytest.fixture(params=["compiled", "as tensors"])

@@ -19,7 +19,7 @@ from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.job import SearchJob
-from elsewhere.engine.search.settings import SearchSettings
+from elsewhere.engine.search.settings import SEARCH, SearchSettings
 from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
@@ -75,7 +75,7 @@ class Planner:
     workspace: Workspace
     engine: Engine
     tolerance: float
-    search: SearchSettings = field(default_factory=lambda: SearchSettings())
+    search: SearchSettings = field(default_factory=lambda: SEARCH)
 
     @property
     def device(self) -> torch.device:
@@ -227,10 +227,8 @@ class Planner:
         flat = queries.reshape(len(queries) * grid[0] * grid[1], -1)
         if self.searched(region, layout, label):
             index = self.workspace.index(region.places, padding, label, layout.metric)
-            flat = _weighted(flat, index.keys)
-            return SearchJob(
-                flat, sigma, index, self.tolerance, self.workspace.memory, grid, traced=traced, settings=self.search
-            )
+            flat, memory = _weighted(flat, index.keys), self.workspace.memory
+            return SearchJob(flat, sigma, index, self.tolerance, memory, grid, traced=traced, settings=self.search)
         # An attribution weighs the keys again, in full precision: the totals must be those.
         tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
         keys = self.workspace.window_keys(region.places, padding, label, layout.metric, layout.value)

@@ -1,4 +1,4 @@
-/* Vectors of LANES floats, and what the loops need of them. Included once for each width, with NAME to tell them apart. */
+/* Vectors of LANES floats, and operations on them. Included once for each width, with NAME to distinguish the names. */
 
 #define weights NAME(weights)
 #define integers NAME(integers)
@@ -49,15 +49,15 @@ INLINE float NAME(sum_of)(weights a) {
 #endif
 }
 
-/* e^a of numbers up to 80; e^-80 of those below -80, so that no product of a weight is too small to be a normal number, which
- * costs a hundred times as much. Looking whether any is above costs more than it saves. */
+/* e^a of numbers up to 80, and e^-80 of those below -80: products of weights stay normal numbers, because denormal ones cost a
+ * hundred times as much. A test whether any number is above -80 costs more than it saves. */
 INLINE weights NAME(exponential)(weights a) {
     a = NAME(larger)(a, (weights){0} - 80.0f);
     /* a = n log 2 + r; adding 1.5 2^23 rounds to a whole number and leaves it in the lowest bits. The error of r grows with
-     * |a|, by 2e-8 of it: what is weighed is mostly at 0 or below, where the weight falls faster. */
+     * |a|, by 2e-8 of it; most numbers are 0 or below, where the weight falls faster. */
     const weights shifted = a * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
     const weights r = a - n * 0.693147181f;
-    /* 1 + r and the polynomial for the rest that errs least, by 1e-7 of e^r. */
+    /* 1 + r and the minimax polynomial for the rest, off by 1e-7 of e^r. */
     weights p = r * 8.31479411e-3f + 4.18902856e-2f;
     p = p * r + 1.66670883e-1f;
     p = p * r + 4.99992309e-1f;

@@ -1,7 +1,7 @@
 """The cell scan in plain code: slow, and the definition that the compiled scan is tested against.
 
-It serves where the compiled scan does not: without a compiler, for float64 queries, and at noise levels at which float32
-does not tell apart what matters.
+It serves where the compiled scan does not: without a compiler, for float64 queries, and at noise levels at which
+float32 does not distinguish the weights that matter.
 """
 
 from __future__ import annotations

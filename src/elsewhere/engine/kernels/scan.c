@@ -256,7 +256,7 @@ int scan_groups(const scan_task *t) {
     g.openers = malloc((t->count + 1) * sizeof *g.openers);
     int enough = g.openers != NULL;
     for (int group = t->first_group; enough && group < t->end_group; group++) enough = scan_group(t, group, &g, &s);
-    /* A query that has enough heavy keys needs no lighter ones from other groups. */
+    /* A query that has enough keys needs no lighter ones from other groups. */
     for (int64_t query = 0; enough && query < t->count; query++) {
         double *least = t->tops + query * t->kept;
         if (*least > floor_of(t, query)) __atomic_store(t->floors + query, least, __ATOMIC_RELAXED);

@@ -1,4 +1,4 @@
-/* What all compiled loops need. */
+/* Included by all compiled kernels. */
 
 #include <math.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define APART __attribute__((noinline))
 
-/* As many floats as a register holds: of vectors that are wider compilers make code that is several times slower. */
+/* Floats of a register: for wider vectors compilers make code that is several times slower. */
 #if defined(__AVX512F__)
 #define FLOATS 16
 #elif defined(__AVX__)
@@ -28,7 +28,7 @@ INLINE int at_most(int a, int b) { return a < b ? a : b; }
 
 INLINE void *vectors(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 
-/* A function that replaces the least of a heap, which comes first. */
+/* Defines a function that replaces the least entry of a heap, which comes first. */
 #define HEAP(name, type)                                                                                               \
     static void name(type *logs, int64_t *keys, int top, type log, int64_t key) {                                      \
         int hole = 0;                                                                                                  \

@@ -1,8 +1,8 @@
 """The attribution pass of a search: which keys weigh most, and whose images they are, from what the search read.
 
-The search kept, for each query, the heaviest key of each of its heaviest blocks. The t heaviest keys lie in the t blocks
-whose heaviest keys weigh most: these blocks are read again, now that the totals are known. What their keys do not hold of
-the weight is credited to training images by the predicted masses of groups, evenly over the windows of each.
+The search kept, for each query, the heaviest key of each of its heaviest blocks. The t heaviest keys lie in the t
+blocks whose heaviest keys weigh most: these blocks are read again, now that the totals are known. The weight that their
+keys do not hold is credited to training images by the predicted masses of groups, evenly over the windows of each.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 # Pieces that the blocks are divided into, each with sums for all training images of its own.
 PIECES = 4
-# Groups that together hold less than this share of the weight to be spread are not told apart: it is spread evenly over
-# all training images.
+# The weight of groups that together hold less than this share of what is spread goes evenly to all training images.
 TAIL = 0.01
 
 

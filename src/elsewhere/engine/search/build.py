@@ -25,14 +25,14 @@ from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.index import Gaussians, Index, free_directions
-from elsewhere.engine.search.settings import IndexSettings
+from elsewhere.engine.search.settings import INDEX, IndexSettings
 
 
 def build_index(
     keys: WindowKeys,
     seed: int = 0,
     report: Callable[[float], None] | None = None,
-    settings: IndexSettings = IndexSettings(),
+    settings: IndexSettings = INDEX,
 ) -> Index:
     """Cut keys into cells.
 

@@ -15,7 +15,7 @@ from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.build import build_index
 from elsewhere.engine.search.index import Index
-from elsewhere.engine.search.settings import IndexSettings
+from elsewhere.engine.search.settings import INDEX, IndexSettings
 from elsewhere.engine.search.validation import fault
 from elsewhere.files import default_folder
 from elsewhere.notices import warn
@@ -41,7 +41,7 @@ class IndexCache:
 
     folder: Path | None
     images: str
-    settings: IndexSettings = IndexSettings()
+    settings: IndexSettings = INDEX
 
     @classmethod
     def of(cls, folder: Path | None, pixels: Tensor) -> IndexCache:

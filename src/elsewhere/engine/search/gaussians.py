@@ -1,9 +1,9 @@
 """The Gaussians of an index, smoothed with noise, as tables for matrix products with queries.
 
-sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows: its derivative is the entropy of the weights. A
-Gaussian is a continuum and breaks that rule at small sigma, where a few keys are all that counts: it predicts neighbours
-that do not exist. Therefore the predicted log mass of a cell is the least of what its Gaussian predicts at the noise
-level of the query and at larger ones.
+sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows: its derivative is the entropy of the weights.
+A Gaussian is a continuum and breaks that rule at small sigma, where a few keys are all that counts: it predicts
+neighbours that do not exist. Therefore the predicted log mass of a cell is the least of what its Gaussian predicts at
+the noise level of the query and at larger ones.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SmoothedIndex:
 
     Attributes:
         cells, groups: tables at the noise level and at larger ones.
-        dtype: of the tables: float64 where float32 does not tell Gaussians apart.
+        dtype: of the tables: float64 where float32 does not distinguish Gaussians.
         nat: what one nat at the width of cells is at this noise level, at least 1.
         nearest_regime: whether only the nearest keys contribute.
         margin: nats by which groups are read further down, float32 (G,): zero but for outliers.

@@ -87,7 +87,7 @@ class Index:
         """Bytes held beside the images."""
         assert self.keys.kept is not None
         held = [*self.tensors().values(), *([] if self.keys.copies is None else [self.keys.copies])]
-        # Neighbour propagation looks up the key at every place.
+        # Neighbour propagation needs the number of the key at every place.
         numbers = self.keys.places * self.keys.kept.element_size()
         return numbers + sum(tensor.numel() * tensor.element_size() for tensor in held)
 

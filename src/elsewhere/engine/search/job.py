@@ -14,7 +14,7 @@ from elsewhere.engine.search.gaussians import SmoothedIndex
 from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.neighbours import adjacent_queries
 from elsewhere.engine.search.rounds import Search
-from elsewhere.engine.search.settings import SearchSettings
+from elsewhere.engine.search.settings import SEARCH, SearchSettings
 from elsewhere.engine.state import SoftmaxState, stack
 
 
@@ -45,7 +45,7 @@ class SearchJob:
         grid: tuple[int, int] = (1, 1),
         *,
         traced: bool = False,
-        settings: SearchSettings = SearchSettings(),
+        settings: SearchSettings = SEARCH,
     ) -> None:
         self.queries = queries
         self.count = len(queries)

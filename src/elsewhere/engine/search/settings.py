@@ -85,13 +85,13 @@ class SearchSettings:
         level_step: ratio of the noise levels at which Gaussians are evaluated beside the query's own.
         widest_level: the largest of these, in widths of cells.
         most_levels: number of these, at most.
-        float64_below: below this noise level, in widths of cells, float32 does not tell Gaussians apart.
+        float64_below: below this noise level, in widths of cells, float32 does not distinguish Gaussians.
         blurred: queries at which rounding changes predicted log masses by more nats than this are not searched.
         queries_planned: queries planned together: their tables stay in a core's own cache.
         pieces: parts into which the groups are divided among the cores.
         query_bytes: bytes that a query needs in a search, beside one for each group.
         kept: the heaviest key is kept of each of the heaviest so many blocks of a query (chosen with fast_engine).
-        band: nats above the lower bound of a round within which blocks tell how good Gaussians are.
+        band: nats above the lower bound of a round of the blocks from which the error is estimated.
         passes: passes of neighbour propagation: keys found by propagation are propagated once more.
         propagated_share: a propagated key is read only if it has this share of a query's mass.
         propagated_margin: and if its log-weight is above the least one kept by so many nats, more than rounding.
@@ -135,3 +135,7 @@ class SearchSettings:
     propagated_at_once: int = 32
     largest: float = 80.0
     most: float = 300.0
+
+
+INDEX, SEARCH = IndexSettings(), SearchSettings()
+"""The settings that are used unless others are given."""
