@@ -218,7 +218,7 @@ def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[st
 def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
     """Number, size and folder of the indexes, as a sentence."""
     if not made:
-        return "no indexes: small sets and tapered windows are computed without one"
+        return "no indexes: small sets are computed without one"
     kept = sum(one.windows >= WORTH_KEEPING for one in made)
     size, seconds = sum(one.nbytes for one in made) / 1e6, sum(one.seconds for one in made)
     small = len(made) - kept
