@@ -9,7 +9,7 @@ import elsewhere as els
 from elsewhere.engine import Layout, Metric, Planner, Region, Step, planner
 from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.same_place import SamePlaceJob
-from elsewhere.engine.search.rounds import SearchJob
+from elsewhere.engine.search.job import SearchJob
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.base import SoftmaxMachine
 

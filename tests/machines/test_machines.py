@@ -397,7 +397,7 @@ def test_local_machines_end_on_locally_consistent_images(name: str) -> None:
     data = els.load_images("fashion-mini", 12)
     machine = MAKERS[name](data, 5)
     end = els.fixed_point(machine, els.sample(machine, els.make_noise(1, data.shape)).images)
-    assert float(end.share.min()) >= 0.99
+    assert float(end.converged_fraction.min()) >= 0.99
     images, windows = data.scaled(torch.float64).numpy(), end.images.double().numpy()
     # The same share with the nearest window found by the slow formula, at a sigma that leaves one window only.
     nearest = SLOW[name](windows[0], images, 1e-4, 5)

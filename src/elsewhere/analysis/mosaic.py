@@ -35,7 +35,7 @@ class MosaicResult:
         store: the training images.
         shares: see `credits`, float64 (B, N).
         unread: share of each pixel's weight whose windows were not read one by one, float64 (B, H, W): zero unless the
-            fast engine searched. The weights of the sources do not depend on it; the credits of this share are estimates.
+            fast engine searched. Weights of the sources do not depend on it; credits of this share are estimates.
         error: estimated error of x0 at each pixel, (B, H, W), as `estimate` gives it; the weights have about the same
             relative error. Zero where every window was weighed in full precision.
         step: index of the step of a run, 0 for the first (noisiest) one and for a single call.

@@ -182,7 +182,7 @@ def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
         show_image(
             panel,
             to_unit(origins.images[index]),
-            f"hand {int(origins.image_ids[index])}, weight {origins.weights[index]:.0%}",
+            f"hand {int(origins.image_ids[index])}: {origins.weights[index]:.0%}",
         )
         for axes, (row, column) in ((main, origins.tips[index]), (panel, origins.places[index])):
             corner = (float(column) - half, float(row) - half)

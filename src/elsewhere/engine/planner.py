@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -19,7 +19,7 @@ from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.job import SearchJob
-from elsewhere.engine.search.settings import SEARCH
+from elsewhere.engine.search.settings import SEARCH, SearchSettings
 from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
@@ -69,11 +69,13 @@ class Planner:
         engine: "exact" weighs every key; "fast" searches an index where there are enough; "auto" is "fast" for large
             sets.
         tolerance: error of x0hat that a search may make.
+        search: how an index is searched.
     """
 
     workspace: Workspace
     engine: Engine
     tolerance: float
+    search: SearchSettings = field(default_factory=lambda: SEARCH)
 
     @property
     def device(self) -> torch.device:
@@ -226,7 +228,7 @@ class Planner:
         if self.searched(region, layout, label):
             index = self.workspace.index(region.places, padding, label, layout.metric)
             flat, memory = _weighted(flat, index.keys), self.workspace.memory
-            return SearchJob(flat, sigma, index, self.tolerance, memory, grid, traced=traced, settings=SEARCH)
+            return SearchJob(flat, sigma, index, self.tolerance, memory, grid, traced=traced, settings=self.search)
         # An attribution weighs the keys again, in full precision: the totals must be those.
         tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
         keys = self.workspace.window_keys(region.places, padding, label, layout.metric, layout.value)

@@ -18,7 +18,6 @@ from elsewhere.checks import check_choice, check_memory, check_number, check_who
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, Label, check_images
 from elsewhere.engine import ENGINES, Engine, Layout, Metric, PixelStore, Planner, Traced, Workspace, Wraps
-from elsewhere.engine.search.settings import SEARCH
 from elsewhere.gradients import check_constant
 from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
@@ -244,7 +243,7 @@ class SoftmaxMachine(Denoiser):
         Raises:
             ValueError: all weights need more than the machine's memory.
         """
-        searched = top is not None and top <= SEARCH.kept
+        searched = top is not None and top <= self._planner.search.kept
         planner = self._planner if searched else replace(self._planner, engine="exact")
         centred, sigma = self._centred(x.detach()), sigma.detach()
         for index, layout, level, chosen in self._groups(centred, sigma, label):

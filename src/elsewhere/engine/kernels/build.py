@@ -41,7 +41,7 @@ X86 = {"v4-vnni": [*V4, "avx512vnni"], "v4": V4, "v3": V3, "v2": V2}
 
 v2 to v4 are x86-64-v2 to v4 without cx16, lahf and movbe, which the kernels have no use for and torch does not report.
 Features are listed, because compilers before GCC 11 do not know the names of the levels. VNNI multiplies and adds
-16-bit numbers in one instruction instead of two (`multiply_add` in blocks.c).
+16-bit numbers in one instruction instead of two (`multiply_add` in tiles.h).
 """
 
 

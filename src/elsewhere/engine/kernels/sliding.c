@@ -32,9 +32,10 @@
 
 /* Minus the log-weight of a pair that does not exist. It is finite: infinity minus a peak that is not known yet is NaN. */
 #define NO_PAIR 1e38f
-/* Value of all pixels in a lane that has no training image, where squared differences are summed. Its log-weight must be
- * negligible at every noise level, and its squared distance finite for windows of 25 pixels in thousands of channels. */
-#define ABSENT_PIXEL 1e15f
+/* Value of all pixels in a lane that has no training image, where squared differences are summed. It is so large that the
+ * log-weights of that lane are negligible at every noise level, and so small that e^-80 of it is negligible as well: that
+ * is the smallest weight of `exponential`. */
+#define ABSENT_PIXEL 1e17f
 /* Log-weights below the peak by so many nats are skipped: e^-32 is less than float32 rounding of the sum. */
 #define NEGLIGIBLE -32.0f
 

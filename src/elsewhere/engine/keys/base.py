@@ -118,6 +118,7 @@ class Keys(Protocol):
         scale: stored units for each unit of the queries.
         typical_norm: root mean square length of a key, in units of the queries, by which rounding is judged.
         is_bytes: whether keys are whole numbers of eight bits, in a processor's memory, and all weights are one.
+        roots: square roots of the metric's weights, float64 (width,); None where all are one.
     """
 
     store: PixelStore
@@ -125,6 +126,7 @@ class Keys(Protocol):
     scale: float
     typical_norm: float
     is_bytes: bool
+    roots: Tensor | None
 
     def __len__(self) -> int: ...
 

@@ -362,7 +362,7 @@ def _directions(keys: WindowKeys, inside: Tensor, some: Tensor, settings: IndexS
     Mean values by Gaussians are then right to first order in 1 / sigma^2.
     """
 
-    def moments(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def moments(part: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows, values = keys.some(part, torch.empty((len(part), keys.width + 2), dtype=torch.float32, device="cpu"))
         counts = rows[:, -1].exp()
         weighted = rows[:, :-2] * counts[:, None]
