@@ -25,7 +25,7 @@ from elsewhere.terminal import results_in
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SearchedWindows:
-    """As `Windows`, without tapered ones, which are not searched."""
+    """As `Windows`, without --taper: a schedule says whether its windows are tapered."""
 
     window: Window = None
     locality: Locality = None

@@ -95,7 +95,7 @@ def test_little_read_leaves_a_share_unread_and_credits_that_sum_to_one() -> None
 
 def test_far_queries_are_attributed_too() -> None:
     keys, _ = real("fashion-mini", 20, 3)
-    queries = torch.full((BATCH * EACH, keys.width), 300.0)
+    queries = torch.full((BATCH * EACH, keys.width), 1e6)
     job, _, _ = traced(keys, 1e-3, queries=queries)
     assert len(job.job.blurred) == BATCH * EACH
     found = job.run()

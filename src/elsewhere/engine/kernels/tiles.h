@@ -199,8 +199,9 @@ static void load_keys(const scan_input *t, key_tiles *s, int64_t first, int64_t 
         } else {
             float *lanes = (float *)into;
             for (int64_t lane = 0; lane < here; lane++)
-                for (int i = 0; i < t->width; i++)
-                    lanes[i * TILE + lane] = pixel_of(t, start + lane, i) * (t->roots ? t->roots[i] : 1);
+                for (int i = 0; i < t->width; i++) lanes[i * TILE + lane] = pixel_of(t, start + lane, i);
+            for (int i = 0; t->roots && i < t->width; i++)
+                for (int64_t lane = 0; lane < TILE; lane++) lanes[i * TILE + lane] *= t->roots[i];
         }
         for (int64_t lane = 0; lane < TILE; lane++) {
             const int there = lane < here;
