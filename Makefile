@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= elsewhere-demo
 BIN := $(VENV)/bin
-LOOPS := $(wildcard src/elsewhere/engine/*.[ch])
-SANITIZED := build/sanitized/libloops.so
+KERNELS := src/elsewhere/engine/kernels
+LOOPS := $(wildcard $(KERNELS)/*.[ch]) $(KERNELS)/build.py
+SANITIZED := build/sanitized/kernels-sanitized.so
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint sanitize docs benchmark clean
+.PHONY: help demo test lint sanitize wheel docs benchmark clean
 
 help: ## Say what each command does.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,17 +31,31 @@ lint: $(VENV)/dev.stamp ## Check format, style and types.
 # Any error ends the run. Python itself is not sanitised: leaks of it say nothing. The C++ library is loaded first as
 # well, because the sanitiser must find how torch throws exceptions before it sees the first.
 sanitize: $(SANITIZED) ## Run the tests of engine and machines with loops that check every access to memory and every sum.
-	ELSEWHERE_LOOPS=$(abspath $<) ASAN_OPTIONS=detect_leaks=0 \
+	ELSEWHERE_KERNELS=$(abspath $<) ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
 		$(BIN)/python -m pytest tests/engine tests/machines
 
 $(SANITIZED): $(LOOPS) $(VENV)/dev.stamp
-	@mkdir -p $(@D)
-	$(CC) -O1 -g -std=gnu11 -fPIC -shared -march=native -fno-math-errno -ffp-contract=fast -fno-omit-frame-pointer \
-		-fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(filter %.c,$^) -lm
+	CC="$(CC)" $(BIN)/python $(KERNELS)/build.py sanitized --folder $(@D)
 
-docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command.
+# The wheel is made from the source distribution, so that both are complete. The environments that test them have no
+# compiler on their PATH, no other folders than their own, and do not see this checkout.
+wheel: $(VENV)/dev.stamp ## Build dist/, and test wheel and source distribution without a compiler, at every level.
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/wheel/env
+	cp scripts/check_wheel.py build/wheel/
+	cd build/wheel && $(ALONE) -m pip --disable-pip-version-check install --constraint $(abspath constraints.txt) $(abspath dist)/*.whl
+	cd build/wheel && $(ALONE) check_wheel.py --expect-kernels
+	cd build/wheel && $(ALONE) -m pip --disable-pip-version-check install --no-deps --force-reinstall $(abspath dist)/*.tar.gz
+	cd build/wheel && $(ALONE) check_wheel.py --expect-none
+	@ls -l dist
+
+ALONE := PATH=$(abspath build/wheel/env/bin) $(abspath build/wheel/env/bin)/python -I
+
+docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every command, and the table of machines.
 	$(BIN)/python scripts/command_line_docs.py
+	$(BIN)/python scripts/machine_docs.py
 
 benchmark: $(VENV)/dev.stamp ## Measure speed and memory against plain implementations.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done

@@ -7,7 +7,7 @@
    by 1 to 3 pixels, mirrored copies, mirrored and shifted copies, and the images held out. Recall: share of the copies
    of a kind that were called copy or near copy, of the right training image. Precision: share of what was called so
    that was, with the copies of that kind and all images held out. The same for the two published criteria.
-2. Mosaics, `sample` by border-aware ELS followed by `settle`, and as many images held out, pixels traced by class.
+2. Mosaics, `sample` by border-aware ELS followed by `fixed_point`, and as many images held out, pixels traced by class.
 3. With --scale, a folder of IDX files such as Fashion-MNIST's: all training images against the 10,000 test images, of
    which 300 are replaced by exact, noisy and shifted copies.
 """
@@ -26,7 +26,7 @@ from limits import TinyNoise
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.analysis.auditing import YOON
+from elsewhere.analysis.audit_result import YOON
 from elsewhere.analysis.neighbours import Placing, place
 from elsewhere.data.images import to_uint8
 from elsewhere.files import write_text
@@ -103,25 +103,25 @@ def copies(training: els.ImageSet, held_out: els.ImageSet, count: int) -> dict[s
     false = {name: int(call[len(kinds) * count :].sum()) for name, call in calls.items()}
     result["held out images called copies"] = false
     print(f"images held out that were called copies, of {len(held_out)}: {false}", flush=True)
-    result["proven"] = float(found.settled.double().mean())
+    result["proven"] = float(found.proven.double().mean())
     print(f"verdicts that no training image passed over could change: {result['proven']:.2%}", flush=True)
     return result
 
 
 def mosaics(training: els.ImageSet, held_out: els.ImageSet, count: int) -> tuple[dict[str, Any], Tensor]:
-    """Verdicts on settled images of ELS and on as many images held out; and the settled images."""
+    """Verdicts on fixed points of ELS and on as many images held out; and the fixed points."""
     labels = torch.arange(count) % 10
     machine = els.EquivariantLocalScore(training, published_locality(), engine="exact")
     drawn = els.sample(machine, els.make_noise(count, training.shape), els.schedules.cosine(STEPS), labels).images
-    settled = els.settle(TinyNoise(training, WINDOW), drawn, labels, sigma=SIGMA).images
+    ends = els.fixed_point(TinyNoise(training, WINDOW), drawn, labels, sigma=SIGMA).images
     assert held_out.labels is not None
     generated = els.ImageSet(
-        torch.cat([to_uint8(settled), held_out.images[:count]]), torch.cat([labels, held_out.labels[:count]]), "both"
+        torch.cat([to_uint8(ends), held_out.images[:count]]), torch.cat([labels, held_out.labels[:count]]), "both"
     )
     found = els.audit(training, generated, pixels=2 * count, by_class=True, window=WINDOW)
     assert found.provenance is not None
     result = {}
-    for name, mine in (("settled", slice(0, count)), ("held out", slice(count, None))):
+    for name, mine in (("fixed points", slice(0, count)), ("held out", slice(count, None))):
         verdicts = list(found.verdicts[mine])
         shares, sources = found.provenance.consistent[mine], found.provenance.sources[mine]
         result[name] = {"verdicts": verdicts, "consistent": shares.tolist(), "sources": sources.tolist()}
@@ -130,17 +130,17 @@ def mosaics(training: els.ImageSet, held_out: els.ImageSet, count: int) -> tuple
             f"{float(shares.max()):.3f}; effective sources {float(sources.min()):.0f} to {float(sources.max()):.0f}",
             flush=True,
         )
-    return result, settled
+    return result, ends
 
 
-def examples(training: els.ImageSet, held_out: els.ImageSet, settled: Tensor, folder: Path) -> None:
+def examples(training: els.ImageSet, held_out: els.ImageSet, ends: Tensor, folder: Path) -> None:
     """An audit of one image of every kind, with its report and pictures."""
     assert training.labels is not None
     assert held_out.labels is not None
     images, labels = training.images, training.labels
     made = [
         images[1:2], noisy(images[7:8], 8, 0), place(images[10:11], Placing(2, -3, False)), images[20:21].flip(-1),
-        to_uint8(settled[:2]), held_out.images[2:4],
+        to_uint8(ends[:2]), held_out.images[2:4],
     ]  # fmt: skip
     classes = torch.cat([labels[[1, 7, 10, 20]], torch.arange(2), held_out.labels[2:4]])
     generated = els.ImageSet(torch.cat(made), classes, "examples")
@@ -175,7 +175,7 @@ def scale(folder: Path) -> dict[str, Any]:
         "other test images called copies": int(flagged[300:].sum()),
         "near": found.near,
         "duplicates_among_training": found.summary()["duplicates_among_training"],
-        "settled": float(found.settled.double().mean()),
+        "proven": float(found.proven.double().mean()),
     }
     print(json.dumps(result, indent=1))
     return result
@@ -189,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--count", type=int, default=200, help="copies of each kind")
-    parser.add_argument("--mosaics", type=int, default=4, help="settled images")
+    parser.add_argument("--mosaics", type=int, default=4, help="fixed points of ELS")
     parser.add_argument("--scale", type=Path, help="folder of IDX files; only the large audit is run")
     options = parser.parse_args()
     if options.scale is not None:
@@ -197,9 +197,9 @@ def main() -> None:
         return
     training, held_out = split()
     result: dict[str, Any] = {"copies": copies(training, held_out, options.count)}
-    result["mosaics"], settled = mosaics(training, held_out, options.mosaics)
+    result["mosaics"], ends = mosaics(training, held_out, options.mosaics)
     write_text(options.out / "audit.json", json.dumps(result, indent=1) + "\n")
-    examples(training, held_out, settled, options.out / "audit")
+    examples(training, held_out, ends, options.out / "audit")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def compiled_loops_seen() -> Iterator[None]:
 
         return call
 
-    loops = ((blocks, "read"), (blocks, "weigh"), (blocks, "distances"), (SlidingJob, "loop"))
+    loops = ((scan, "read"), (scan, "weigh"), (scan, "distances"), (SlidingJob, "run_kernel"))
     before = [(owner, name, getattr(owner, name)) for owner, name in loops]
     try:
         for owner, name, loop in before:

@@ -10,7 +10,7 @@
 4. Rolling the noise rolls what ELS with wrapping borders draws.
 5. An image does not depend on the batch that it is drawn in, and drawing it again gives the same bits.
 
-Final images are those of `sample`, 20 steps, followed by `settle`.
+Final images are those of `sample`, 20 steps, followed by `fixed_point`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from torch import Tensor
 
 import elsewhere as els
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
-from elsewhere.choices import choose_labels
 from elsewhere.denoiser import Denoiser
+from elsewhere.engine import Places
+from elsewhere.factory import choose_labels
 from elsewhere.files import write_text
-from elsewhere.machines.borders import BorderClass, border_classes
+from elsewhere.machines.borders import border_classes
 from elsewhere.machines.locality import published_locality
 from elsewhere.pictures import Column, labelled_grid, picture_png, save_bytes
-from elsewhere.sampling import Settled
+from elsewhere.sampling import FixedPoint
 
 SIGMA = 1e-3
 HALF_LEVEL = 0.5 / 127.5
@@ -46,7 +47,7 @@ TILE = 400_000
 
 
 class TinyNoise:
-    """Border-aware ELS at tiny sigma, quick enough for the hundreds of rounds that settling takes.
+    """Border-aware ELS at tiny sigma, quick enough for the hundreds of iterations to the fixed point.
 
     The same average over the same windows, but no window is asked about twice, and keys that weigh less than e^-30 of
     the heaviest are left out. Products of whole gray levels are exact in float32; other windows are done in float64.
@@ -77,9 +78,9 @@ class TinyNoise:
             out[some] = part
         return out
 
-    def _look_up(self, windows: Tensor, sigma: float, label: int, places: BorderClass) -> Tensor:
+    def _look_up(self, windows: Tensor, sigma: float, label: int, places: Places) -> Tensor:
         """Posterior means (Q, C) of windows (Q, D)."""
-        answers = self.answers.setdefault((sigma, label, places.key), {})
+        answers = self.answers.setdefault((sigma, label, places.extent), {})
         names = [window.tobytes() for window in windows.numpy()]
         new = {name: i for i, name in enumerate(names) if name not in answers}
         if new:
@@ -92,9 +93,9 @@ class TinyNoise:
             answers.update(zip(new, (means / 127.5 - 1).to(windows.dtype), strict=True))
         return torch.stack([answers[name] for name in names])
 
-    def _keys(self, label: int, places: BorderClass) -> tuple[Tensor, Tensor]:
+    def _keys(self, label: int, places: Places) -> tuple[Tensor, Tensor]:
         """Distinct windows (K, D), in gray levels around 128, and (K, 1 + C): their count, and their count x centre."""
-        if (label, places.key) not in self.keys:
+        if (label, places.extent) not in self.keys:
             images = self.data.images
             if self.data.labels is not None and label >= 0:
                 images = images[self.data.labels == label]
@@ -106,8 +107,8 @@ class TinyNoise:
             shaped = keys.view(len(keys), *windows.shape[3:])
             values = shaped[:, :, places.extent.top, places.extent.left].double()
             weighed = counts.double()[:, None] * torch.cat([torch.ones(len(keys), 1), values], dim=1)
-            self.keys[label, places.key] = keys.float() - 128, weighed
-        return self.keys[label, places.key]
+            self.keys[label, places.extent] = keys.float() - 128, weighed
+        return self.keys[label, places.extent]
 
 
 def _average(windows: Tensor, keys: Tensor, weighed: Tensor, sigma: float) -> Tensor:
@@ -136,13 +137,13 @@ class End:
 
     Attributes:
         drawn: images of 20 steps.
-        settled: what they settle to.
-        lowest: smallest share of resting pixels of each image in AFTER further rounds, as some may go round for ever.
-        nearest: training images nearest to the settled images.
+        fixed: the fixed points that they lead to.
+        lowest: smallest fraction of converged pixels of each image in AFTER further iterations, as some cycle.
+        nearest: training images nearest to the fixed points.
     """
 
     drawn: Tensor
-    settled: Settled
+    fixed: FixedPoint
     lowest: Tensor
     nearest: Nearest
 
@@ -152,12 +153,12 @@ def follow(machine: Denoiser, noise: Tensor, labels: Tensor | None, data: els.Im
     tiny = machine
     if isinstance(machine, els.EquivariantLocalScore):
         tiny = TinyNoise(data, published_locality()(SIGMA))
-    settled = els.settle(tiny, drawn, labels, sigma=SIGMA)
-    x, lowest = settled.images, settled.share
+    fixed = els.fixed_point(tiny, drawn, labels, sigma=SIGMA)
+    x, lowest = fixed.images, fixed.converged_fraction
     for _ in range(AFTER):
         x0 = tiny(x, SIGMA, labels)
         x, lowest = x0, torch.minimum(lowest, resting(x, x0))
-    return End(drawn, settled, lowest, nearest_training_images(settled.images, data))
+    return End(drawn, fixed, lowest, nearest_training_images(fixed.images, data))
 
 
 def resting(x: Tensor, x0: Tensor) -> Tensor:
@@ -177,20 +178,20 @@ def spread(values: Tensor) -> dict[str, Any]:
 
 def memory_figures(end: End) -> dict[str, Any]:
     """How near the final images are to training images, pixel by pixel."""
-    worst = (end.settled.images - end.nearest.images).abs().amax((1, 2, 3)).double()
+    worst = (end.fixed.images - end.nearest.images).abs().amax((1, 2, 3)).double()
     return {"largest_pixel_difference": spread(worst), "share_of_seeds": float((worst < HALF_LEVEL).double().mean())}
 
 
 def consistency(machine: Denoiser, end: End, labels: Tensor | None) -> dict[str, Any]:
     """Share of the pixels that the machine itself leaves where they are."""
-    share = resting(end.settled.images, machine(end.settled.images, SIGMA, labels))
+    share = resting(end.fixed.images, machine(end.fixed.images, SIGMA, labels))
     return {
         "share_of_pixels": spread(share),
         "seeds_reaching_it": int((share >= CONSISTENT).sum()),
-        "share_while_settling": end.settled.share.tolist(),
-        "lowest_share_in_further_rounds": end.lowest.tolist(),
-        "further_rounds": AFTER,
-        "rounds": end.settled.rounds,
+        "converged_fraction": end.fixed.converged_fraction.tolist(),
+        "lowest_fraction_in_further_iterations": end.lowest.tolist(),
+        "further_iterations": AFTER,
+        "iterations": end.fixed.iterations,
     }
 
 
@@ -292,7 +293,7 @@ def columns(data: els.ImageSet, ends: dict[str, End], rows: list[int]) -> list[C
     found = []
     for name, end in ends.items():
         captions = [f"rms {float(end.nearest.distances[i]):.3f}" for i in rows]
-        found.append(Column(name, data.name, end.settled.images[rows], names))
+        found.append(Column(name, data.name, end.fixed.images[rows], names))
         found.append(Column("nearest", "training image", end.nearest.images[rows], captions))
     return found
 

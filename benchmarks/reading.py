@@ -1,16 +1,16 @@
-"""How much of an index must be read for a given error, by one that knows all windows beforehand.
+"""How much of an index must be read for a given error, by a reader that knows all weights beforehand.
 
     python benchmarks/reading.py --images train-images-idx3-ubyte.gz --sizes 6000,60000
 
 For random interior pixels of some steps of a run (border-aware ELS, windows published for a UNet on Fashion-MNIST), all
-windows are weighed, and then asked:
+windows are weighed. Two numbers follow:
 
 1. How many windows, the heaviest first, give x0hat with a root mean square error below ERROR, all others left out?
-2. How many blocks, those first whose Gaussians are most wrong, where Gaussians stand for all others?
+2. How many blocks, those whose Gaussians are most wrong first, where Gaussians approximate all others?
 
-No search knows either order, and so each reads more. The nearer one comes to the second number, the more its time grows
-with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2). Of colours the
-first is looked at.
+No search knows either order, so each reads more. The closer a search comes to the second number, the more its time
+grows with the number of training images as that number does. Numbers are found on a grid of powers of sqrt(2). Of
+colour images the first channel is used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from fast_engine import published
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine.search import rounds
-from elsewhere.engine.search.index import BLOCK, Index
+from elsewhere.engine import Index
+from elsewhere.engine.search.gaussians import SmoothedIndex, predicted_log_masses
 from elsewhere.engine.search.neighbours import SIDES
+from elsewhere.engine.search.rounds import Search
+from elsewhere.engine.search.settings import SEARCH
 from elsewhere.files import write_text
 from elsewhere.machines.borders import interior
 
@@ -77,47 +79,49 @@ def blocks_needed(
     """How many blocks must be read, and how many there are."""
     groups = torch.repeat_interleave(torch.arange(len(index.groups)), index.bounds.diff())
     cells = torch.arange(len(index.cells)) - index.bounds[groups]
-    block = (cells % BLOCK == 0).cumsum(0) - 1
+    block = (cells % index.block == 0).cumsum(0) - 1
     count = int(block[-1]) + 1
-    looks = rounds._Looks(index, sigma)
-    search = rounds._Search(queries, looks, ERROR, torch.full((len(queries), len(SIDES)), -1))
-    claims = rounds._weigh(search.asked, looks.cells, slice(None)).double()
+    smoothed = SmoothedIndex(index, sigma, SEARCH)
+    search = Search(queries, smoothed, ERROR, torch.full((len(queries), len(SIDES)), -1))
+    predicted = predicted_log_masses(search.tables.queries, smoothed.cells).double()
+    value_rows = search.tables.queries[:, index.basis.shape[1] + 2 :].float()
     of_keys = torch.repeat_interleave(block, index.starts.diff())
     counts = sorted({0, *(min(some, count) for some in GRID)})
     at, errors = torch.tensor(counts), []
     for number, log in enumerate(logs):
-        weights, heavy = log.double().exp(), index.heavy
-        # What Gaussians say, in units of the whole mass.
-        claim = (claims[number] + search.plan.reference[number] - total[number]).exp()
-        value = (search.asked_values[number] @ looks.cells[0].values[0]).double()
-        read, said = torch.zeros(2, count, dtype=torch.float64), torch.zeros(2, count, dtype=torch.float64)
-        read.index_add_(1, of_keys, torch.stack([weights, weights * values])[:, heavy:])
-        said.index_add_(1, block, torch.stack([claim, claim * value]))
-        sure = torch.stack([weights[:heavy].sum(), (weights * values)[:heavy].sum()])
+        weights, outside = log.double().exp(), index.outside
+        # Predicted by Gaussians, in units of the whole mass.
+        mass = (predicted[number] + search.plan.reference[number] - total[number]).exp()
+        value = (value_rows[number] @ search.tables.values[0]).double()
+        read, expected = torch.zeros(2, count, dtype=torch.float64), torch.zeros(2, count, dtype=torch.float64)
+        read.index_add_(1, of_keys, torch.stack([weights, weights * values])[:, outside:])
+        expected.index_add_(1, block, torch.stack([mass, mass * value]))
+        sure = torch.stack([weights[:outside].sum(), (weights * values)[:outside].sum()])
         exact = read.sum(1) + sure
-        miss = read - said
+        miss = read - expected
         order = (miss[1] - exact[1] / exact[0] * miss[0]).abs().argsort(descending=True)
-        mended = torch.cat([torch.zeros(2, 1, dtype=torch.float64), miss[:, order].cumsum(1)], dim=1)[:, at]
-        some = (said.sum(1) + sure)[:, None] + mended
+        corrected = torch.cat([torch.zeros(2, 1, dtype=torch.float64), miss[:, order].cumsum(1)], dim=1)[:, at]
+        some = (expected.sum(1) + sure)[:, None] + corrected
         errors.append((some[1] / some[0] - exact[1] / exact[0]).abs())
     return fewest(torch.stack(errors), counts), count
 
 
 def needed(machine: els.EquivariantLocalScore, x: Tensor, sigma: float, queries: int) -> dict[str, Any] | None:
-    """What must be read at one step, or None where nothing is rounds."""
-    window = machine._window_at(sigma)
+    """What must be read at one step, or None where nothing is searched."""
+    window, planner = machine.window_at(sigma), machine._planner
+    layout = machine.layout(*machine.image_size, window)
     places = interior(*machine.image_size, window)
-    if places is None or not machine._searched(places, None):
+    region = next((region for region in layout.regions if region.places == places), None)
+    if places is None or region is None or not planner.searched(region, layout, None):
         return None
-    centred = x - machine.store.offset
-    windows = places.extent.windows(centred, places.rows, places.columns)[1].flatten(0, 2).flatten(1)
+    windows = places.extent.windows(x - machine.store.offset, places.rows, places.columns)[1].flatten(0, 2).flatten(1)
     generator = torch.Generator().manual_seed(0)
     asked = windows[torch.randperm(len(windows), generator=generator)[:queries]].float()
-    index = machine._index(places, None)
+    index = planner.built(region, layout, None)
     logs, total, values = weights_of(index, asked, sigma)
     blocks, of = blocks_needed(index, asked, sigma, logs, total, values)
-    told = {"sigma": sigma, "window": window, "windows": windows_needed(logs, values), "of_windows": len(values)}
-    return told | {"blocks": blocks, "of_blocks": of}
+    found = {"sigma": sigma, "window": window, "windows": windows_needed(logs, values), "of_windows": len(values)}
+    return found | {"blocks": blocks, "of_blocks": of}
 
 
 def main() -> None:
@@ -140,14 +144,14 @@ def main() -> None:
         if draw is None:
             draw = els.sample(machine, els.make_noise(2, data.shape), keep=True)
         for step in map(int, args.steps.split(",")):
-            told = needed(machine, draw.states[step], draw.sigmas[step], args.queries)
-            if told is None:
+            found = needed(machine, draw.states[step], draw.sigmas[step], args.queries)
+            if found is None:
                 print(f"{size} images, step {step}: not searched", flush=True)
                 continue
-            results.append({"images": size, "step": step} | told)
+            results.append({"images": size, "step": step} | found)
             print(
-                f"{size} images, step {step}, window {told['window']}: {told['windows']} of {told['of_windows']} "
-                f"windows, {told['blocks']} of {told['of_blocks']} blocks",
+                f"{size} images, step {step}, window {found['window']}: {found['windows']} of {found['of_windows']} "
+                f"windows, {found['blocks']} of {found['of_blocks']} blocks",
                 flush=True,
             )
     args.out.mkdir(parents=True, exist_ok=True)

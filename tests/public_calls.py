@@ -66,7 +66,7 @@ def scored(machine: Any, x: Images) -> Found:
 
 def drawn(machine: Any, x: Images) -> Found:
     run = els.sample(machine, x, STEPS, keep=True)
-    return [run.images, *run.states, *run.predictions, els.settle(machine, x, most=2).images]
+    return [run.images, *run.states, *run.predictions, els.fixed_point(machine, x, max_iters=2).images]
 
 
 def inpainted(machine: Any, x: Images, mask: Images) -> Found:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.choices import check_same_images
+from elsewhere.factory import check_same_images
 from elsewhere.networks import TrainedNetwork
 from elsewhere.networks.trained import NetworkSpec
 from tests.analysis.analysis_toys import few_images

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from elsewhere.files import json_text, write_text
-from elsewhere.phrases import count, decimal, part_of
+from elsewhere.phrases import count, decimal, duration, listed, part_of
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (2, "2 seeds")])
@@ -35,3 +35,14 @@ def test_json_has_no_bare_nan():
 def test_a_name_that_is_no_text_does_not_cost_the_file(tmp_path):
     write_text(tmp_path / "page.html", "set \udcff")
     assert (tmp_path / "page.html").read_text() == "set \\udcff"
+
+
+def test_lists_end_with_and():
+    assert [listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_times_are_in_the_unit_that_fits():
+    seconds = (0.01, 59.6, 89, 90, 3600, 5399, 5400, 36_000)
+    assert [duration(s) for s in seconds] == [
+        "1 s", "60 s", "89 s", "2 min", "60 min", "1 h 30 min", "1 h 30 min", "10 h 0 min",
+    ]  # fmt: skip

@@ -28,7 +28,7 @@ def test_predictions_of_the_wrong_shape_or_with_nan_name_the_denoiser():
 
 
 @pytest.mark.parametrize("answer", [lambda x: None, lambda x: x[..., :1], lambda x: x * float("nan")])
-@pytest.mark.parametrize("call", ["sample", "settle", "score", "inpaint"])
+@pytest.mark.parametrize("call", ["sample", "fixed_point", "score", "inpaint"])
 def test_a_denoiser_whose_answer_is_no_image_is_named(call, answer):
     images = torch.zeros(1, 1, 5, 5)
     settings = {"score": [1.0], "inpaint": [torch.ones(5, 5, dtype=torch.bool)]}.get(call, [])

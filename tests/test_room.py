@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import elsewhere as els
-from elsewhere import choices, limits
+from elsewhere import factory, limits
 from elsewhere.cli import app
 
 
@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_drawing_that_does_not_fit_is_refused_in_one_line(
     line: str, said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("limits", "checks"):
+    for module in ("limits", "checks.ranges"):
         monkeypatch.setattr(f"elsewhere.{module}.total_memory", lambda: 2 * 10**9)
     monkeypatch.setattr(torch, "randn", lambda *_, **__: pytest.fail("noise was drawn"))
     out = tmp_path / "out"
@@ -47,7 +47,7 @@ def test_a_drawing_that_does_not_fit_is_refused_in_one_line(
 
 
 def test_noise_of_what_fits_is_that_of_make_noise() -> None:
-    torch.testing.assert_close(choices.draw_noise(2, (1, 4, 5), 3), els.make_noise(2, (1, 4, 5), 3))
+    torch.testing.assert_close(factory.draw_noise(2, (1, 4, 5), 3), els.make_noise(2, (1, 4, 5), 3))
 
 
 def test_a_budget_above_the_memory_of_the_machine_is_refused() -> None:
@@ -63,7 +63,7 @@ def test_a_training_that_does_not_fit_is_refused_before_the_network_is_made(
     size: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("elsewhere.limits.total_memory", lambda: 2 * 10**9)
-    monkeypatch.setattr("elsewhere.networks.training._Run", lambda *_: pytest.fail("the network was made"))
+    monkeypatch.setattr("elsewhere.networks.training.TrainingRun", lambda *_: pytest.fail("the network was made"))
     out = tmp_path / "net"
     result = CliRunner().invoke(app, ["train", str(data), "--out", str(out), *size.split()])
     assert result.exit_code == 2

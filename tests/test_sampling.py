@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import elsewhere as els
+from elsewhere import sampling
 from elsewhere.sampling import reverse_process
 
 
@@ -56,8 +57,8 @@ def test_what_a_run_says_of_itself_is_short() -> None:
     noise = els.make_noise(2, (3, 4, 5))
     run = els.sample(lambda x, sigma, label=None: 0 * x, noise, els.schedules.karras(3, 0.1, 10.0), keep=True)
     assert repr(run) == ("Run(images of shape (2, 3, 4, 5), 4 noise levels from 10 to 0, states and predictions kept)")
-    settled = els.settle(lambda x, sigma, label=None: x, run.images)
-    assert repr(settled) == "Settled(images of shape (2, 3, 4, 5), 100.0% of the pixels at rest, rounds=1)"
+    end = els.fixed_point(lambda x, sigma, label=None: x, run.images)
+    assert repr(end) == "FixedPoint(images of shape (2, 3, 4, 5), 100.0% of the pixels converged, iterations=1)"
 
 
 def test_a_seed_gives_the_same_images_bit_for_bit() -> None:
@@ -108,23 +109,35 @@ def test_numpy_noise_is_taken() -> None:
     assert torch.equal(els.sample(Blend(), noise.numpy()).images, els.sample(Blend(), noise).images)
 
 
-def test_settling_stops_where_the_denoiser_rests() -> None:
-    settled = els.settle(Blend(0.5), torch.zeros(2, 1, 4, 4))
-    assert settled.rounds == 2
-    assert torch.equal(settled.share, torch.ones(2, dtype=torch.float64))
-    assert torch.equal(settled.images, torch.full((2, 1, 4, 4), 0.5))
+def test_the_iteration_stops_at_a_fixed_point() -> None:
+    end = els.fixed_point(Blend(0.5), torch.zeros(2, 1, 4, 4))
+    assert end.iterations == 2
+    assert torch.equal(end.converged_fraction, torch.ones(2, dtype=torch.float64))
+    assert torch.equal(end.images, torch.full((2, 1, 4, 4), 0.5))
 
 
-def test_settling_says_how_far_it_got() -> None:
+def test_the_converged_fraction_counts_the_pixels_that_stay() -> None:
     class Restless:
         def __call__(self, x: torch.Tensor, sigma: float, label: object = None) -> torch.Tensor:
             x = x.clone()
             x[:, :, 0] += 1
             return x
 
-    settled = els.settle(Restless(), torch.zeros(1, 1, 4, 4), most=20)
-    assert settled.rounds == 20
-    assert float(settled.share[0]) == 0.75
+    end = els.fixed_point(Restless(), torch.zeros(1, 1, 4, 4), max_iters=20)
+    assert end.iterations == 20
+    assert float(end.converged_fraction[0]) == 0.75
+
+
+def test_the_names_of_version_0_1_still_work_and_warn() -> None:
+    with pytest.warns(DeprecationWarning, match=r"use fixed_point\(max_iters=\.\.\.\)") as seen:
+        end = els.settle(Blend(0.5), torch.zeros(2, 1, 4, 4), most=20)
+    assert seen[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="use converged_fraction"):
+        assert torch.equal(end.share, end.converged_fraction)
+    with pytest.warns(DeprecationWarning, match="use iterations"):
+        assert end.rounds == end.iterations
+    with pytest.warns(DeprecationWarning, match="use FixedPoint"):
+        assert isinstance(end, sampling.Settled)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +161,6 @@ def test_bad_noise_is_refused(count: int, seed: int) -> None:
         els.make_noise(count, (1, 4, 4), seed)
 
 
-def test_settling_for_no_rounds_is_refused() -> None:
-    with pytest.raises(ValueError, match="most must be 1"):
-        els.settle(Blend(), torch.zeros(1, 1, 4, 4), most=0)
+def test_no_iterations_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_iters must be 1"):
+        els.fixed_point(Blend(), torch.zeros(1, 1, 4, 4), max_iters=0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from elsewhere.terminal import (
     Interrupted,
     check_file,
+    check_outside,
     parse_memory,
     parse_pixel,
     parse_size,
@@ -116,3 +119,43 @@ def test_files_are_named_after_what_is_in_them(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(IsADirectoryError, match="give the name of a file"):
         check_file(tmp_path / "folder.png", ".png")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with one class of two pictures."""
+    folder = tmp_path / "photos"
+    (folder / "cats").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.new("L", (8, 8), 99).save(folder / "cats" / name)
+    return folder
+
+
+@pytest.mark.parametrize("place", ["", "cats", "cats/deep/new", "new", "../photos/new", "linked"])
+def test_pictures_are_not_written_among_the_images_that_are_read(photos: Path, tmp_path: Path, place: str) -> None:
+    (photos / "linked").symlink_to(photos / "cats")
+    before = sorted(tmp_path.rglob("*"))
+    refused = pytest.raises(
+        ValueError, match=r"^--out \S+ lies in the folder of the images .*choose a folder elsewhere"
+    )
+    with refused, results_in(photos / place, sources=["fashion-mini", str(photos)]):
+        pytest.fail("the work was begun")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_pictures_may_be_written_where_no_images_are_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("out", "photos-out", "photos/.hidden/out", "."):
+        check_outside(tmp_path / place, str(photos))
+    # A file is read alone, and a name of the package is no folder, whatever lies there.
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
+    check_outside(tmp_path, str(tmp_path / "a.npz"))
+    monkeypatch.chdir(tmp_path)
+    photos.rename(tmp_path / "hands")
+    for name in ("hands", "hands:20", "hf:hands", "nowhere", "a\0b", "x" * 300):
+        check_outside(tmp_path / "hands", name)
+    # Of a folder of IDX files only these are read.
+    (tmp_path / "idx").mkdir()
+    (tmp_path / "idx" / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3]) + bytes(12))
+    check_outside(tmp_path / "idx" / "out", str(tmp_path / "idx"))

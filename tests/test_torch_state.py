@@ -16,7 +16,8 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.engine import planner
 from elsewhere.morphogenesis import disc, rectangle, scattered
-from elsewhere.networks.training import TrainSettings, draw_batch, train
+from elsewhere.networks import train
+from elsewhere.networks.train_settings import TrainSettings, draw_batch
 from elsewhere.testing import check_denoiser
 from tests import public_calls as calls
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
-    from elsewhere.choices import shipped_locality as shipped_locality
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import IdealScore as IdealScore
@@ -34,19 +34,20 @@ if TYPE_CHECKING:
     from elsewhere.machines import LocalScore as LocalScore
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
+    from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
     from elsewhere.sampling import sample as sample
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
     "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
-    "choices": ("shipped_locality",),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
+    "factory": ("shipped_locality",),
     "inpainting": ("inpaint",),
     "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
     "networks": ("load_network",),
-    "sampling": ("Run", "make_noise", "sample", "settle"),
+    "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""The demonstration: what shipped networks draw, predicted by the formulas from the same noise."""
+"""The demonstration: formulas and shipped networks draw from the same noise, and the agreement is measured."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elsewhere.analysis import Comparison, compare, write_report
-from elsewhere.choices import borders_of, check_same_images, choose_labels, choose_machines
 from elsewhere.data import load_images
+from elsewhere.factory import borders_of, check_same_images, choose_labels, choose_machines
+from elsewhere.machines.table import NAMES
 from elsewhere.networks import load_network
 from elsewhere.sampling import make_noise
 
@@ -38,7 +39,7 @@ SCENES = (
 
 
 def demo(out: str | Path, count: int = 8, seed: int = 0, *, progress: bool = False) -> dict[str, Comparison]:
-    """Compare the ideal, the local and the equivariant local machine with two shipped networks.
+    """Compare every machine with two shipped networks.
 
     Writes report.html, and in a folder for each image set the numbers and pictures of `Comparison.save`.
 
@@ -67,12 +68,12 @@ def play(scene: Scene, count: int, seed: int, *, progress: bool = False) -> Comp
     data, network = load_images(scene.data), load_network(scene.network)
     check_same_images(network, data)
     seeds = max(1, round(count * scene.share)) if count > 0 else count
-    machines, windows = choose_machines(("is", "ls", "els"), data, scene.network, borders_of(network))
+    machines, source = choose_machines(NAMES, data, scene.network, borders_of(network))
     return compare(
         machines,
         network,
         make_noise(seeds, data.shape, seed),
         label=choose_labels("cycle" if data.num_classes else None, seeds, data),
-        about={"network": scene.network, "windows": windows, "seed": str(seed)},
+        about={"network": scene.network, "windows": source, "seed": str(seed)},
         progress=progress,
     )

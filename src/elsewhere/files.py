@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 
 def default_folder() -> Path:
     """Where indexes are kept: `ELSEWHERE_CACHE`, or `elsewhere` in the user's cache folder.
@@ -21,11 +23,8 @@ def default_folder() -> Path:
         FileNotFoundError: nothing is named, and the user has no home folder.
     """
     named = os.environ.get("ELSEWHERE_CACHE")
-    if named:
-        return Path(named)
-    caches = os.environ.get("XDG_CACHE_HOME")
     try:
-        return Path(caches or Path.home() / ".cache") / "elsewhere"
+        return Path(named) if named else user_cache_path("elsewhere", appauthor=False)
     except RuntimeError:
         raise FileNotFoundError("the user has no home folder: name a folder for indexes in ELSEWHERE_CACHE") from None
 

@@ -1,17 +1,18 @@
-"""Numbers in words, the same in the terminal, in reports and in errors."""
+"""Numbers in words, for the terminal, reports and error messages."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number and its noun, singular or plural: "1 seed", "2 seeds", "0 copies".
 
     Args:
-        number: how many.
-        noun: its name in the singular.
-        plural: its name in the plural, `noun` and an s when None.
+        number: the number.
+        noun: the noun in the singular.
+        plural: the noun in the plural; None: `noun` with an s.
 
     Example:
         >>> count(1, "seed"), count(3, "copy", "copies")
@@ -31,7 +32,7 @@ def decimal(value: float | None, form: str = ".3f") -> str:
 
 
 def part_of(number: int, total: int | None, noun: str) -> str:
-    """How many there are, and that they are only the first of `total` where that is more.
+    """A number and its noun, as a part of `total` if that is more.
 
     Example:
         >>> part_of(4000, 4000, "image"), part_of(100, 4000, "image")
@@ -40,3 +41,27 @@ def part_of(number: int, total: int | None, noun: str) -> str:
     if total is None or number >= total:
         return count(number, noun)
     return f"only the first {number} of {count(total, noun)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last "and".
+
+    Example:
+        >>> listed(["is"]), listed(["is", "ls", "els"])
+        ('is', 'is, ls and els')
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def duration(seconds: float) -> str:
+    """A time in words, to two figures or so.
+
+    Example:
+        >>> duration(8.4), duration(200), duration(13_400)
+        ('8 s', '3 min', '3 h 43 min')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,4 +1,4 @@
-"""Pictures: image grids and plots, written whole or not at all."""
+"""Image grids and plots. Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,19 +24,25 @@ if TYPE_CHECKING:
 
 
 SIDE = 128
-"""Side in pixels, at least about, of an image in a grid: small images are enlarged by a whole factor."""
+"""Approximate side in pixels of an image in a grid; smaller images are enlarged by an integer factor."""
 
 
 def enlargement(height: int, width: int, side: int = SIDE) -> int:
-    """The whole factor that brings the longer side of an image nearest to `side` pixels, 1 or more."""
+    """The integer factor, 1 or more, that brings the longer side of an image nearest to `side` pixels."""
     return max(1, round(side / max(height, width)))
 
 
 def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Image:
-    """Images (B, C, H, W) in [-1, 1] as one picture, row by row, each pixel `scale` pixels wide.
+    """Images (B, C, H, W) in [-1, 1] as one picture, row by row.
+
+    Args:
+        images: 1 or 3 channels.
+        columns: images in a row.
+        scale: side in pixels of each pixel of an image.
+        gap: white pixels between images and around them.
 
     Raises:
-        ValueError: images that are neither gray nor colour.
+        ValueError: images with another number of channels.
     """
     pixels = _drawable(images)
     batch, _, height, width = pixels.shape
@@ -59,7 +65,7 @@ def _drawable(images: Tensor) -> Tensor:
 
 
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
-    """Fill a panel of a figure with one image (C, H, W) in [-1, 1], every pixel a square."""
+    """Fill a panel of a figure with one image (C, H, W) in [-1, 1], without interpolation."""
     axes.imshow(np.asarray(grid(image[None], 1, 1, gap=0)), interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_xticks([])
@@ -68,14 +74,14 @@ def show_image(axes: Axes, image: Tensor, title: str) -> None:
 
 
 def save_grid(path: str | Path, images: Tensor, columns: int, scale: int | None = None) -> None:
-    """Write `grid` as a PNG; None for the scale of `enlargement`."""
+    """Write `grid` as a PNG file. `scale` None: that of `enlargement`."""
     scale = enlargement(*images.shape[2:]) if scale is None else scale
     with atomic_path(path) as beside:
         grid(images, columns, scale).save(beside, format="PNG")
 
 
 def literal(text: str, most: int = 60) -> str:
-    """Text of a user's, such as a name, as a figure shows it literally: shortened, on one line, no mathematics.
+    """Text of a user, such as a name, escaped for a figure: one line, no mathematics, at most `most` characters.
 
     Example:
         >>> literal("cost in $", 20), literal("a very long name", 9)
@@ -84,12 +90,17 @@ def literal(text: str, most: int = 60) -> str:
     line = " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     shown = shorten(line, lambda some: len(some) <= most).replace("$", r"\$")
-    # matplotlib leaves labels that begin with an underscore out of legends.
+    # matplotlib omits labels that begin with an underscore from legends.
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def shorten(text: str, fits: Callable[[str], bool]) -> str:
-    """The text, or as much of its beginning and end as fits, with an ellipsis between."""
+    """The text, or as much of its beginning and end as fits, with an ellipsis between.
+
+    Args:
+        text: the text.
+        fits: whether a text is short enough.
+    """
     if fits(text):
         return text
     for left_out in range(1, len(text)):
@@ -101,19 +112,19 @@ def shorten(text: str, fits: Callable[[str], bool]) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A matplotlib figure that needs no screen and leaves no global state behind."""
+    """A matplotlib figure of a size in inches, without a display and without global state."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(path: str | Path, figure: Any, dpi: int = 120) -> None:
-    """Write a matplotlib figure as a PNG."""
+    """Write a matplotlib figure as a PNG file."""
     save_bytes(path, figure_png(figure, dpi))
 
 
 def save_loss_plot(path: str | Path, lines: list[dict[str, float]]) -> None:
-    """Loss against step, with a running median."""
+    """Plot the loss against the step, with a running median, and write it as a PNG file."""
     steps = np.array([line["step"] for line in lines])
     losses = np.array([line["loss"] for line in lines])
     figure = new_figure(7, 4)
@@ -131,7 +142,7 @@ def figure_png(figure: Any, dpi: int = 150) -> bytes:
     """A matplotlib figure as the bytes of a PNG."""
     buffer = BytesIO()
     with warnings.catch_warnings():
-        # A letter that the typeface lacks is drawn as a box; one warning for each letter says nothing more.
+        # A character that the font lacks is drawn as a box; a warning for each adds nothing.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(buffer, dpi=dpi, format="png")
     return buffer.getvalue()
@@ -145,10 +156,10 @@ def picture_png(picture: Image.Image) -> bytes:
 
 
 def image_png(image: Tensor) -> bytes:
-    """One image (C, H, W) in [-1, 1] as the bytes of a PNG, pixel for pixel.
+    """One image (C, H, W) in [-1, 1] as the bytes of a PNG of H x W pixels.
 
     Raises:
-        ValueError: an image that is neither gray nor colour.
+        ValueError: an image with another number of channels than 1 or 3.
     """
     pixels = _drawable(image[None])[0]
     array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
@@ -156,12 +167,12 @@ def image_png(image: Tensor) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
-    """PNG bytes as an address that carries them, for pages that must stand alone."""
+    """PNG bytes as a data URI, for self-contained pages."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def save_bytes(path: str | Path, content: bytes) -> None:
-    """Write bytes, whole or not at all."""
+    """Write bytes to a file, completely or not at all."""
     with atomic_path(path) as beside:
         beside.write_bytes(content)
 
@@ -172,8 +183,8 @@ class Column:
 
     Attributes:
         title, subtitle: printed above the column.
-        images: one image a row, (B, C, H, W) in [-1, 1].
-        captions: printed under each image, B of them.
+        images: one image per row, (B, C, H, W) in [-1, 1].
+        captions: B texts, printed under the images.
     """
 
     title: str
@@ -183,13 +194,13 @@ class Column:
 
 
 def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) -> Image.Image:
-    """Columns of captioned images side by side, every image enlarged by a whole number to about `width` pixels.
+    """Columns of captioned images, each image enlarged by an integer factor to about `width` pixels.
 
-    Titles and captions that are wider than their column are shortened.
+    Titles and captions wider than their column are shortened.
     """
     high, wide = columns[0].images.shape[-2:]
     scale = enlargement(high, wide, width)
-    # Thin images get a column in which words have room.
+    # Columns of narrow images are wider, so that captions fit.
     image_w, cell_w, cell_h = wide * scale, max(wide * scale, width // 2), high * scale
     title, text = font(max(11, min(cell_w, width) // 7), bold=True), font(max(9, min(cell_w, width) // 9))
     line = round(text.size * 1.5)
@@ -216,7 +227,7 @@ def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) ->
 
 
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The typeface that the plots use, which comes with matplotlib."""
+    """The font of the plots, which is part of matplotlib."""
     from matplotlib.font_manager import FontProperties, findfont
 
     return ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")), size)

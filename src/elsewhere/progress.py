@@ -1,4 +1,4 @@
-"""Progress with time left, on standard error."""
+"""Progress bars with the time left, on standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], total: int, title: str, show: bool, done: int = 0) -> Iterator[Item]:
-    """Yield the items, with a bar, a count and the time left when `show` is true."""
+    """Yield the items, and show a progress bar with count and time left if `show` is true.
+
+    Args:
+        items: what to yield.
+        total: number of items, including those that are done.
+        title: text before the bar.
+        show: whether to show the bar.
+        done: number of items finished before.
+    """
     if not show:
         yield from items
         return

@@ -1,18 +1,18 @@
-"""What commands leave behind: drawn images with their settings, contact sheets, facts about a set of images."""
+"""Files and tables of commands: drawn images with their settings, contact sheets, facts about a set of images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from elsewhere import __version__
 from elsewhere.analysis.finals import judge_finals
-from elsewhere.choices import describe_window
 from elsewhere.data import ImageSet, load_images
 from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
 from elsewhere.data.pixels import DARKEST
@@ -20,16 +20,30 @@ from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import atomic_path, json_text, write_text
-from elsewhere.machines.equivariant_local import Prepared
+from elsewhere.machines.base import Prepared, Window
 from elsewhere.notices import warn
+from elsewhere.phrases import count, decimal, duration
 from elsewhere.pictures import save_grid
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
 
+if TYPE_CHECKING:
+    from elsewhere.analysis import Audit, Comparison
+
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
+"""Images in a row of grids and contact sheets."""
+SHEET_SIDE = 512
+"""Pixels of the longer side of an image on a contact sheet, at most: a PNG of whole large images takes minutes."""
+
+BYTES_COMPRESSED = 80e6
+"""Bytes of images a second that one core compresses into an .npz."""
+
+LONG = 20
+"""Seconds from which work without a bar is announced."""
+
 MOST_KINDS = 6
-"""Kinds of things left out that are named in one line."""
+"""Most kinds of things left out that one line names."""
 
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
@@ -47,20 +61,23 @@ def save_run(
     labels: Tensor | None,
     about: Mapping[str, Any],
 ) -> list[Path]:
-    """Write what was drawn: grid.png, images.npz (float32, clipped to [-1, 1]), run.json (every setting).
+    """Write grid.png, images.npz (float32, clipped to [-1, 1]) and run.json (all settings).
 
-    Networks overshoot [-1, 1] by a little. run.json says under "clipped" which share of the pixels that was, and from
-    where to where they went; under "warnings" and as a Python warning, whether images are too far outside to be images.
-    With the states kept in the run also trajectory.npz: `states` (levels, B, C, H, W), `predictions`, `sigmas`.
+    Networks exceed [-1, 1] slightly: the entry "clipped" of run.json has the fraction of clipped pixels and their
+    range. If images are far outside [-1, 1], there is a Python warning, and an entry in "warnings". If the run has
+    states, trajectory.npz has `states` (levels, B, C, H, W), `predictions` and `sigmas`.
 
     Args:
-        folder: made when missing; files of these names are replaced, each whole or not at all.
-        run: what was drawn.
-        denoiser, data, schedule, labels: from what.
-        about: further settings to put on record.
+        folder: created if missing. Files of these names are replaced, each completely or not at all.
+        run: the run.
+        denoiser, data, schedule, labels: what it was drawn with.
+        about: further settings to store in run.json.
 
     Returns:
         The files written.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     window = getattr(denoiser, "window", None)
     images = run.images.float().cpu()
@@ -79,7 +96,7 @@ def save_run(
             "shape": data.shape,
             "fingerprint": data.fingerprint(),
         },
-        "window_at_each_sigma": None if window is None else describe_window(window, run.sigmas),
+        "window_at_each_sigma": None if window is None else _sides(window, run.sigmas),
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
         "count": len(run.images),
@@ -92,7 +109,7 @@ def save_run(
     arrays = {
         "images": images.clamp(-1, 1).numpy(),
         LAYOUT_KEY: np.array([LAYOUT]),
-        # The range is said, because images that are all bright have no value that would show it.
+        # States the range, which cannot be inferred from images that are all bright.
         RANGE_KEY: np.array([-1.0, 1.0]),
     }
     if labels is not None:
@@ -110,14 +127,19 @@ def save_run(
     return files
 
 
+def _sides(window: Window, sigmas: Sequence[float]) -> list[int]:
+    """Window side in pixels at each noise level but the final 0."""
+    return [window if isinstance(window, int) else window(sigma) for sigma in sigmas[:-1]]
+
+
 def clipped(images: Tensor) -> dict[str, float]:
-    """Which "share" of the pixels lies outside [-1, 1], but for rounding; the "lowest" and the "highest" pixel."""
+    """The "share" of the pixels outside [-1, 1], up to rounding; the "lowest" and the "highest" pixel."""
     share = float((images.abs() > 1 + 1e-6).double().mean())
     return {"share": share, "lowest": float(images.min()), "highest": float(images.max())}
 
 
 def describe_clipping(images: Tensor) -> str:
-    """What `save_run` clipped, in words; empty for nothing."""
+    """What `save_run` clipped, as a sentence; empty for nothing."""
     found = clipped(images)
     if not found["share"]:
         return ""
@@ -128,7 +150,7 @@ def describe_clipping(images: Tensor) -> str:
 
 
 def facts(data: ImageSet) -> list[tuple[str, str]]:
-    """What is in a set, as (name, value)."""
+    """Facts about a set of images, as (name, value)."""
     channels, height, width = data.shape
     lines = [
         ("name", data.name),
@@ -150,7 +172,7 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
 
 
 def describe_left_out(data: ImageSet) -> str:
-    """What was not taken of a source, without what --limit asked for, in one line; empty where there is nothing."""
+    """The files of a source that were not read, except those beyond --limit, in one line; empty if there are none."""
     return _kinds({kind: number for kind, number in data.left_out.items() if kind != BEYOND})
 
 
@@ -163,7 +185,7 @@ def _kinds(left_out: Mapping[str, int]) -> str:
 
 
 def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of the sets that come with the package, or are drawn by it."""
+    """Header and rows of a table of the built-in sets of images."""
     rows: list[tuple[str, ...]] = []
     for name in LICENCES:
         data = load_images(name)
@@ -174,7 +196,7 @@ def built_in_sets() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a table of indexes, one row for each window side and class."""
+    """Header and rows of a table of indexes, one row per window side and class."""
     together: dict[tuple[int, int | None], list[Prepared]] = {}
     for one in made:
         together.setdefault((one.window, one.label), []).append(one)
@@ -194,44 +216,110 @@ def index_rows(made: Sequence[Prepared]) -> tuple[tuple[str, ...], list[tuple[st
 
 
 def describe_indexes(made: Sequence[Prepared], folder: Path) -> str:
-    """How many indexes there are, how large, and where: in words."""
+    """Number, size and folder of the indexes, as a sentence."""
     if not made:
-        return "no indexes: few windows, and tapered ones, are weighed one by one"
+        return "no indexes: small sets and tapered windows are computed without one"
     kept = sum(one.windows >= WORTH_KEEPING for one in made)
     size, seconds = sum(one.nbytes for one in made) / 1e6, sum(one.seconds for one in made)
     small = len(made) - kept
-    left_out = f"; {small} of less than {WORTH_KEEPING} windows are built again when needed" if small else ""
+    left_out = f"; {small} of less than {WORTH_KEEPING} windows are rebuilt when needed" if small else ""
     return f"indexes: {len(made)}, {size:.1f} MB, {seconds:.1f} s; {kept} kept in {folder}{left_out}"
 
 
+def describe_seeds(comparison: Comparison) -> str:
+    """What the numbers of `agreement_rows` are: "medians over 8 seeds", or "1 seed"."""
+    over = "medians over " if comparison.seeds > 1 else ""
+    return f"{over}{count(comparison.seeds, 'seed')}"
+
+
+def agreement_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of medians over seeds, one row a machine."""
+    rows: list[tuple[str, ...]] = [
+        (name, *(decimal(comparison.median(name, metric)) for metric in ("pearson_r", "r_squared", "mse")))
+        for name in comparison.machines
+    ]
+    return ("", "Pearson r", "R^2", "MSE"), rows
+
+
+def describe_traced(found: Audit) -> str:
+    """How many of the generated images had their pixels traced, in words."""
+    traced = found.summary()["pixels"]["generated"]
+    return f"images whose pixels were traced: {traced['traced'] if traced else 0} of {len(found.verdicts)}"
+
+
+def traced_rows(found: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the images whose pixels were traced; no rows where there are none."""
+    traced = found.summary()["pixels"]["generated"]
+    rows: list[tuple[str, ...]] = []
+    for name, key, form in (
+        ("locally consistent pixels", "consistent", "{:.1%}"),
+        ("effective number of sources", "sources", "{:.0f}"),
+    ):
+        if traced is None:
+            break
+        n = {part: form.format(value) for part, value in traced[key].items()}
+        quartiles, ends = f"{n['lower_quartile']} to {n['upper_quartile']}", f"{n['lowest']} to {n['highest']}"
+        if traced["traced"] == 1:
+            quartiles = ends = "-"
+        rows.append((name, n["median"], quartiles, ends))
+    return ("of these", "median", "quartiles", "lowest and highest"), rows
+
+
 def refuse_without_source(given: Mapping[str, object]) -> None:
-    """Options that need a set of images, given without one.
+    """Refuse options that need a set of images.
+
+    Args:
+        given: option -> its value, or None.
 
     Raises:
-        ValueError: any value is not None.
+        ValueError: a value is not None.
     """
     options = [name for name, value in given.items() if value is not None]
     if options:
-        raise ValueError(f"{', '.join(options)} given without SOURCE: say which images, such as fashion-mini")
+        raise ValueError(f"SOURCE is required with {', '.join(options)}: name the images, for example fashion-mini")
 
 
-def save_contact_sheet(path: Path, data: ImageSet, count: int, seed: int | None = None) -> None:
-    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `count`."""
-    index = torch.arange(min(count, len(data)), device="cpu")
+def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None = None) -> None:
+    """Write a PNG of the first images, or of a random choice of them; all where there are no more than `number`.
+
+    Images larger than SHEET_SIDE are shrunk to it.
+    """
+    index = torch.arange(min(number, len(data)), device="cpu")
     if seed is not None:
         index = (
             torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")[: len(index)]
             .sort()
             .values
         )
-    save_grid(path, ImageSet(data.images[index]).scaled(), min(COLUMNS, len(index)))
+    images = _shrunk(data.images[index])
+    save_grid(path, ImageSet(images).scaled(), min(COLUMNS, len(index)))
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) whose longer side is SHEET_SIDE at most: means of the pixels that come together."""
+    height, width = images.shape[2:]
+    share = SHEET_SIDE / max(height, width)
+    if share >= 1:
+        return images
+    sides = (max(1, round(height * share)), max(1, round(width * share)))
+    # One at a time, because floats take four times the memory.
+    small = [interpolate(image[None].float(), sides, mode="area") for image in images]
+    return torch.cat(small).round().to(torch.uint8)
+
+
+def describe_saving(data: ImageSet) -> str:
+    """How long `save_images` takes, in words; empty where that is not long."""
+    seconds = data.images.numel() / BYTES_COMPRESSED
+    if seconds < LONG:
+        return ""
+    return f"compressing {data.images.numel() / 1e9:.1f} GB of images takes about {duration(seconds)}"
 
 
 def save_images(path: Path, data: ImageSet) -> None:
-    """Write an .npz of uint8 images and, if there are any, labels and names of classes, as `load_images` reads it."""
+    """Write uint8 images, labels and class names as an .npz file that `load_images` reads."""
     arrays = {"images": data.images.numpy(), LAYOUT_KEY: np.array([LAYOUT])}
     if int(data.images.max()) <= DARKEST:
-        # Such a set is only read where it says itself that it is that dark.
+        # A set this dark is only read if the file states its range.
         arrays[RANGE_KEY] = np.array([0.0, 255.0])
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()

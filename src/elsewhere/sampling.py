@@ -13,10 +13,12 @@ from torch import Tensor
 
 from elsewhere.checks import MOST_IMAGES, check_fields, check_number, check_room, check_seed, check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_request
+from elsewhere.notices import warn_deprecated
 from elsewhere.progress import track
 from elsewhere.schedules import Schedule, cosine
 
 PATIENCE = 100
+"""Denoiser calls without a higher converged fraction after which `fixed_point` stops: cycling pixels never converge."""
 
 
 @dataclass(frozen=True)
@@ -141,22 +143,94 @@ def draw(
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The end of a reverse process at sigma -> 0.
+class FixedPoint:
+    """The images at which repeated denoising at a tiny noise level ended.
 
     Attributes:
         images: (B, C, H, W).
-        share: share of the pixels of each image that the denoiser leaves where they are, (B,).
-        rounds: denoiser calls made.
+        converged_fraction: fraction of the pixels of each image that the last call left unchanged, up to the
+            tolerance, float64 (B,), 0 to 1.
+        iterations: number of denoiser calls made.
     """
 
     images: Tensor
-    share: Tensor
-    rounds: int
+    converged_fraction: Tensor
+    iterations: int
 
     def __repr__(self) -> str:
-        share = f"{float(self.share.detach().double().mean()):.1%} of the pixels"
-        return f"Settled(images of shape {tuple(self.images.shape)}, {share} at rest, rounds={self.rounds})"
+        fraction = f"{float(self.converged_fraction.detach().double().mean()):.1%} of the pixels"
+        return (
+            f"FixedPoint(images of shape {tuple(self.images.shape)}, {fraction} converged, "
+            f"iterations={self.iterations})"
+        )
+
+    @property
+    def share(self) -> Tensor:
+        """Deprecated: use `converged_fraction`."""
+        warn_deprecated("share", "converged_fraction")
+        return self.converged_fraction
+
+    @property
+    def rounds(self) -> int:
+        """Deprecated: use `iterations`."""
+        warn_deprecated("rounds", "iterations")
+        return self.iterations
+
+
+@checked
+def fixed_point(
+    denoiser: DenoiserLike,
+    images: Tensor | np.ndarray,
+    label: Label = None,
+    *,
+    sigma: float = 1e-3,
+    tolerance: float = 0.5 / 127.5,
+    max_iters: int = 1000,
+) -> FixedPoint:
+    """Repeat x <- D(x, sigma) at a tiny noise level until the images stop changing: the limit sigma -> 0 of a run.
+
+    A run ends at a finite sigma, where neighbouring pixels may still disagree on the patch that they belong to. In the
+    limit, every pixel of a local machine equals the centre of the training window nearest to its own window: the image
+    is locally consistent (Kamb & Ganguli 2025, section 4). A few pixels never converge (they cycle). Consistent areas
+    grow slowly, so hundreds of iterations may be needed.
+
+    Args:
+        denoiser: D(x, sigma, label=None).
+        images: final images of a run, (B, C, H, W) in about [-1, 1].
+        label: class of every image or (B,), passed to the denoiser.
+        sigma: the tiny noise level, above 0.
+        tolerance: a pixel has converged if no channel changes by more than this, 0 or more; half a gray level by
+            default.
+        max_iters: largest number of denoiser calls, 1 or more. It also stops after PATIENCE calls that did not raise
+            the converged fraction.
+
+    Returns:
+        A FixedPoint. Its images are differentiable if the denoiser is.
+
+    Raises:
+        TypeError, ValueError: an argument that the denoiser cannot take, or a number out of range.
+
+    Example:
+        >>> import elsewhere as els
+        >>> half = lambda x, sigma, label=None: 0.5 * x
+        >>> els.fixed_point(half, els.make_noise(2, (1, 8, 8))).converged_fraction
+        tensor([1., 1.], dtype=torch.float64)
+    """
+    check_number("sigma", sigma, above=0)
+    check_number("tolerance", tolerance, 0)
+    check_whole("max_iters", max_iters, 1)
+    x = check_request({"denoiser": denoiser}, images, label, "images")[0]
+    best, without_progress, iterations = -1.0, 0, 0
+    while True:
+        x0 = ask(denoiser, x, sigma, label)
+        converged = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
+        fraction = converged.double().mean((1, 2, 3))
+        without_progress = 0 if float(fraction.mean()) > best else without_progress + 1
+        best = max(best, float(fraction.mean()))
+        iterations += 1
+        if best == 1 or without_progress == PATIENCE or iterations == max_iters:
+            return FixedPoint(x, fraction, iterations)
+        x = x0
 
 
 @checked
@@ -168,43 +242,11 @@ def settle(
     sigma: float = 1e-3,
     tolerance: float = 0.5 / 127.5,
     most: int = 1000,
-) -> Settled:
-    """Follow a reverse process to its limit: repeat x <- D(x, sigma) at tiny sigma until nothing moves.
-
-    A schedule ends at a finite sigma, where neighbouring pixels may still disagree on the patch that they belong to.
-    In the limit every pixel of a local machine is the centre of the training window nearest to its own: the image is
-    locally consistent, but for the odd group of pixels that chase one another for ever. Consistent areas grow at the
-    expense of others, slowly, so that hundreds of rounds may be needed.
-
-    Args:
-        denoiser: D(x, sigma, label=None).
-        images: final images of a run, (B, C, H, W) in about [-1, 1].
-        label: passed to the denoiser.
-        sigma: the tiny noise level.
-        tolerance: a pixel rests when no channel moves further; half a gray level by default.
-        most: rounds after which to stop all the same; it also stops when PATIENCE rounds brought nothing.
-
-    Returns:
-        Settled; `share` says how far it got. Images are differentiable where the denoiser is.
-
-    Raises:
-        TypeError, ValueError: arguments that the denoiser cannot take, `sigma` not positive, `tolerance` below 0, or
-            `most` below 1.
-    """
-    check_number("sigma", sigma, above=0)
-    check_number("tolerance", tolerance, 0)
+) -> FixedPoint:
+    """Deprecated: use `fixed_point`, in which `most` is called `max_iters`."""
+    warn_deprecated("settle(most=...)", "fixed_point(max_iters=...)")
     check_whole("most", most, 1)
-    x, best, since, rounds = check_request({"denoiser": denoiser}, images, label, "images")[0], -1.0, 0, 0
-    while True:
-        x0 = ask(denoiser, x, sigma, label)
-        resting = (x0 - x).abs().amax(1, keepdim=True) <= tolerance
-        share = resting.double().mean((1, 2, 3))
-        since = 0 if float(share.mean()) > best else since + 1
-        best = max(best, float(share.mean()))
-        rounds += 1
-        if best == 1 or since == PATIENCE or rounds == most:
-            return Settled(x, share, rounds)
-        x = x0
+    return fixed_point(denoiser, images, label, sigma=sigma, tolerance=tolerance, max_iters=most)
 
 
 @checked
@@ -236,3 +278,10 @@ def generators(count: int, seed: int) -> list[torch.Generator]:
     """
     count, seed = check_whole("count", count, 1, limit=MOST_IMAGES), check_seed(seed)
     return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Settled":
+        warn_deprecated("Settled", "FixedPoint")
+        return FixedPoint
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

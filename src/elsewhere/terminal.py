@@ -1,4 +1,4 @@
-"""What the commands share at the terminal: errors on one line, exit codes, and a check of where results go."""
+"""What all commands do at the terminal: errors on one line, exit codes, and checks of where results are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,10 +21,8 @@ from elsewhere.stopping import NOTHING, Stopped
 
 BAD_INPUT = 2
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
-"""What the library raises for arguments that it cannot use; anything else is our fault and shows its traceback.
-
-But for the RuntimeError of torch when memory is short: see `_is_out_of_memory`.
-"""
+"""What the library raises for arguments that it cannot use. Anything else is a fault of ours and shows its traceback,
+except for the RuntimeError of torch when memory is short: see `_is_out_of_memory`."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -49,7 +46,7 @@ class OneLineErrors(TyperGroup):
     """
 
     running: Any = None
-    """The command that was named, once it is known."""
+    """The command that runs, once it is known."""
 
     def main(
         self,
@@ -70,7 +67,7 @@ class OneLineErrors(TyperGroup):
                 code = self._run(given, prog_name or "elsewhere", **extra)
         except (KeyboardInterrupt, Interrupted) as error:
             if args is None:
-                stopping.restore()  # before the message: a second Ctrl-C may follow at once
+                stopping.restore()  # before the message: a second Ctrl-C may come at once
             stop = error if isinstance(error, Interrupted) else Interrupted(NOTHING, error)
             code = _say(f"interrupted: {stop}", stop.code)
         except (*EXPECTED, RuntimeError) as error:
@@ -78,14 +75,14 @@ class OneLineErrors(TyperGroup):
                 raise
             code = _say(f"error: {_describe(error, self.running)}", BAD_INPUT)
         if args is None:
-            # Loops that run in other threads are still waited for: a second Ctrl-C ends that too, without a word.
+            # The process still waits for loops in other threads; a second Ctrl-C ends that silently.
             stopping.restore()
         for stream in (sys.stdout, sys.stderr):
             _flush(stream)
         sys.exit(code)
 
     def _run(self, given: list[str], prog_name: str, **extra: Any) -> int:
-        """Run the command that was given, and say what ended it early; the exit code."""
+        """Run the command and return its exit code; bad usage is reported here."""
         try:
             with self.make_context(prog_name, list(given), **extra) as context:
                 self.invoke(context)
@@ -97,14 +94,14 @@ class OneLineErrors(TyperGroup):
                 return BAD_INPUT
             return _say(f"error: {wording.describe_usage(error, self)}", BAD_INPUT)
         except BrokenPipeError:
-            # Whoever read the output, such as `head`, has seen enough; the files were written before it.
+            # The reader of the output, such as `head`, has closed it; the files were written before.
             _silence(sys.stdout)
         return 0
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         self.running = command
-        # What cannot be parsed is refused, with better words, when the command itself does it.
+        # What cannot be parsed is refused later, by the command itself, with a better message.
         with suppress(typer.TyperException):
             assert command is not None
             parser = command.make_parser(ctx)
@@ -114,17 +111,17 @@ class OneLineErrors(TyperGroup):
         return name, command, rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list of commands, wrapped where the lines are too short, not cut as typer's."""
+        """The list of commands, wrapped to the width of the terminal; typer would cut the lines."""
         rows = [(name, (command.help or "").split("\n\n")[0]) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
 def _is_fault(error: BaseException) -> bool:
-    """An error that no argument brought about.
+    """Whether an error has no cause in the arguments: a fault of ours.
 
-    An import that failed by itself, as `optional.require` raises one without the name of a module; a RuntimeError that
-    does not say that memory is short.
+    These are a RuntimeError that does not say that memory is short, and an ImportError that names a module: those of
+    `optional.require` name none.
     """
     if isinstance(error, RuntimeError):
         return not _is_out_of_memory(error)
@@ -146,7 +143,7 @@ def _say(text: str, code: int) -> int:
 
 
 def _prepare_streams() -> None:
-    """Output never fails for its letters, and none is asked for where a stream is closed."""
+    """Escape characters that the encoding of the output lacks; write nowhere where a stream is closed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -159,7 +156,7 @@ def _flush(stream: TextIO) -> None:
     try:
         stream.flush()
     except OSError:
-        # It was said when it was written; the interpreter would try again, and complain.
+        # The error was reported on writing; the interpreter would try again at exit, and complain.
         _silence(stream)
 
 
@@ -182,22 +179,26 @@ def _describe(error: BaseException, command: Any) -> str:
 
 
 @contextmanager
-def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]:
+def results_in(folder: Path, kept: str = "", proof: str = "*", sources: Sequence[str] = ()) -> Iterator[None]:
     """A block that ends by writing into `folder`.
 
-    Before it begins: can files be written there? If Ctrl-C stops it: what is kept is said. If it fails, a folder that
-    it has made and left empty goes away again.
+    Before the block, check that files can be written there. If Ctrl-C stops the block, say what is kept. If the block
+    fails, remove the folders that it made and left empty.
 
     Args:
         folder: made by the block if it is missing.
-        kept: what to say of unfinished work that can be gone on with; said only where there is a file of it.
+        kept: what to say of unfinished work that can be continued, if there is a file of it.
         proof: which files (a glob pattern) that unfinished work leaves.
+        sources: names and paths of the images that the block reads; see `check_outside`.
 
     Raises:
+        ValueError: the folder lies in one of the sources.
         FileExistsError: the folder, or a folder above it, is a file.
         OSError: no file can be made there.
         Interrupted: Ctrl-C.
     """
+    for source in sources:
+        check_outside(folder, source)
     missing = _check(folder, "a folder")
     before = _contents(folder)
     stopping.raise_from_now_on()
@@ -219,7 +220,7 @@ def results_in(folder: Path, kept: str = "", proof: str = "*") -> Iterator[None]
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """A block in which every Python warning is one line on standard error, and none is said twice."""
+    """A block in which every Python warning is one line on standard error, each text once."""
     said: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -239,15 +240,15 @@ def _contents(folder: Path) -> set[tuple[Path, int]]:
 
 
 def check_file(path: Path, suffix: str, option: str = "--out") -> None:
-    """Make sure that a file of this name can be written.
+    """Check that a file of this name can be written.
 
     Args:
         path: the file.
         suffix: how its name must end.
-        option: which option names it.
+        option: the option that names it.
 
     Raises:
-        ValueError: its name ends otherwise than what it will hold.
+        ValueError: its name does not end in the suffix.
         IsADirectoryError: it is a folder.
         OSError: no file can be made there.
     """
@@ -259,8 +260,37 @@ def check_file(path: Path, suffix: str, option: str = "--out") -> None:
     stopping.raise_from_now_on()
 
 
+def check_outside(folder: Path, source: str, option: str = "--out") -> None:
+    """Check that pictures written into a folder are not read as images of a source the next time.
+
+    Args:
+        folder: where pictures are written.
+        source: name or path of images, as `load_images` takes it.
+        option: names the folder.
+
+    Raises:
+        ValueError: the folder is a folder of image files that is the source, or lies in it.
+    """
+    try:
+        place, read = folder.resolve(), Path(source).resolve()
+        below = place.relative_to(read).parts
+    except (ValueError, OSError, RuntimeError):  # outside; or no path at all, which is reported when it is used
+        return
+    if any(part.startswith(".") for part in below):  # hidden folders are not read
+        return
+    from elsewhere.data.loading import picture_folder
+
+    if picture_folder(source) is not None:
+        raise ValueError(
+            f"{option} {folder} lies in the folder of the images {source}, where its pictures would be read as images: "
+            "choose a folder elsewhere"
+        )
+
+
 def _check(folder: Path, wanted: str, option: str = "--out", name: str = "results.json") -> list[Path]:
     """Try to write a file of this name into a folder, and leave no trace; the folders to be made, innermost first."""
+    import tempfile  # here, because `elsewhere --help` does without it
+
     try:
         os.fsencode(folder).decode("utf-8")
     except UnicodeDecodeError:
@@ -273,7 +303,7 @@ def _check(folder: Path, wanted: str, option: str = "--out", name: str = "result
     if not place.is_dir():
         raise FileExistsError(f"{place} is not a folder: {option} must be {wanted} that exists or can be made")
     try:
-        # Asking for permissions would not tell a read-only disk, nor names that are too long for it.
+        # Permissions alone do not show that a disk is read-only, nor that a name is too long for it.
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             (folder / name).lstat()
@@ -340,7 +370,7 @@ def parse_pixel(text: str | None) -> tuple[int, int] | None:
     """Row and column from "14,9", counted from 0.
 
     Raises:
-        ValueError: not two such numbers; whether they lie in the image is the business of who uses them.
+        ValueError: not two such numbers. Whether they lie in the image is checked by the user of the pixel.
     """
     if text is None:
         return None
@@ -354,7 +384,7 @@ def parse_windows(text: str) -> list[int]:
     """Odd numbers of a list such as "3,5,9" or a range such as "3-15".
 
     Raises:
-        ValueError: not such a list; even numbers are the business of who uses it.
+        ValueError: not such a list. Even numbers are refused later, by what looks through the windows.
     """
     span = re.fullmatch(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*", text)
     if span is not None:

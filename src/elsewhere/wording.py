@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 
 VALIDATOR = "Value error, "
-"""What pydantic, by which typer reads options, puts before what a check of typer's says."""
+"""What pydantic, which typer uses to read options, puts before the message of a check."""
 
 LONGEST_WORD = 400
-"""Characters of one word of a message; of a longer one the middle is left out."""
+"""Most characters of one word of a message; the middle of a longer word is left out."""
 
 LONGEST_NUMBER = 18
-"""Characters of a whole number: every such number fits in 64 bits."""
+"""Most characters of a whole number: every number of so many fits in 64 bits."""
 
 KINDS = {int: "a whole number", float: "a number"}
 
 
 def shown(param: Any) -> str:
-    """How a parameter of a command is called where it is typed: --learning-rate, or DATA."""
+    """The name of a parameter as it is typed: --learning-rate, or DATA."""
     name: str = param.opts[0] if param.param_type_name == "option" else (param.metavar or param.name).strip("[]")
     return name
 
 
 def one_line(text: str) -> str:
-    """A message on one line: white space is made single, control characters are escaped, long words shortened."""
+    """A message on one line: white space collapsed, control characters escaped, long words shortened."""
     words = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in text.split())
     return " ".join(w if len(w) <= LONGEST_WORD else f"{w[:60]}...{w[-10:]}" for w in words)
 
 
 READING = {"split": "--split", "value_range": "--value-range"}
-"""Arguments of reading that only `elsewhere data` has as options."""
+"""Arguments of `load_images` that are options of `elsewhere data` only."""
 
 
 def in_options(text: str, command: Any) -> str:
@@ -56,7 +55,7 @@ def in_options(text: str, command: Any) -> str:
         if option in text and name not in known and "elsewhere data" not in text:
             text += f" (`elsewhere data SOURCE {option} ... --save images.npz` writes them for this command)"
     for param in getattr(command, "params", ()):
-        # One window of a list is called by its own name.
+        # The library calls one window of a list `window`.
         option, name = shown(param), re.escape(param.name) + ("?" if param.name == "windows" else "")
         text = re.sub(rf"^{name}(?= (?:must|was|has to|is empty)\b| ')", option, text)
         # Not inside of a call, as the repr of a network is.
@@ -94,9 +93,9 @@ def describe_usage(error: typer.TyperException, group: Any) -> str:
 
 
 def check_typed(command: Any, typed: Mapping[str, Any]) -> None:
-    """Refuse what no parameter can mean.
+    """Refuse values that no parameter takes.
 
-    That is nothing at all where its help does not say what '' means, NUL characters, and whole numbers beyond 64 bits.
+    These are empty values, unless the help says what '' means; NUL characters; and whole numbers beyond 64 bits.
 
     Args:
         command: which.
@@ -135,12 +134,14 @@ def _example(command: Any) -> str:
 
 
 def _describe_unknown(option: str, command: Any, context: Any, group: Any) -> str:
-    """An option that the command does not have: is it misspelt, or does it belong to other commands?"""
+    """The message for an option that the command lacks: the commands that have it, and the most similar option."""
+    from difflib import get_close_matches  # here, because `elsewhere --help` does without it
+
     path = context.command_path if context is not None else "elsewhere"
     said = f"no option {option} in `{path}`"
     known = dict(_options(command))
     owners = [name for name, other in group.commands.items() if option in dict(_options(other))]
-    # Without the dashes, by which all options look alike; nearer where the option is not misspelt.
+    # Without the dashes, which make all options similar. Stricter where another command has the option.
     bare = {name.strip("-"): name for name in known}
     near = get_close_matches(option.strip("-"), bare, n=1, cutoff=0.8 if owners else 0.7)
     close = [bare[name] for name in near] or [

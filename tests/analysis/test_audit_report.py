@@ -36,7 +36,7 @@ def test_the_page_stands_alone_and_says_what_was_found(found: els.Audit) -> None
         "elsewhere audit few made",
         found.training.fingerprint(),
         found.generated.fingerprint(),
-        "What this cannot see",
+        "What this audit cannot detect",
         "mirrored upside down",
         "mirroring left to right",
         "Yoon, Choi, Kwon and Ryu",

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.analysis.auditing import DUPLICATE, audit, describe_change
+from elsewhere.analysis.audit_result import DUPLICATE, describe_change
+from elsewhere.analysis.auditing import audit
 from elsewhere.analysis.neighbours import LEVEL, Placing, place
 from elsewhere.analysis.provenance import provenance
 
@@ -46,7 +47,7 @@ def test_planted_copies_are_told_from_images_that_were_held_out(planted: els.Aud
     assert planted.change(4) == "2 up, 3 right"
     assert planted.change(5) == "mirrored"
     assert planted.change(0) == "as it stands"
-    assert planted.settled[:6].all()
+    assert planted.proven[:6].all()
 
 
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -202,7 +203,7 @@ def test_the_same_seed_finds_the_same(planted: els.Audit) -> None:
 
 def test_the_files_have_every_number(planted: els.Audit) -> None:
     content = json.loads(planted.to_json())
-    assert content["format"] == "elsewhere.audit/1"
+    assert content["format"] == "elsewhere.audit/2"
     assert content["settings"]["training"]["fingerprint"] == TRAINING.fingerprint()
     assert content["settings"]["generated"]["fingerprint"] == planted.generated.fingerprint()
     assert content["summary"]["verdicts"] == planted.counts()
@@ -236,6 +237,11 @@ def test_changes_in_words() -> None:
     assert describe_change([1, -2], True) == "mirrored, 1 down, 2 left"
 
 
+def test_the_old_name_of_proven_still_works_and_warns(planted: els.Audit) -> None:
+    with pytest.warns(DeprecationWarning, match=r"Audit\.settled is deprecated.*use Audit\.proven"):
+        assert torch.equal(planted.settled, planted.proven)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -250,18 +256,22 @@ def test_changes_in_words() -> None:
         ({"generated": torch.zeros(1, 4, 28, 28)}, ValueError, "1 or 3 channels, got 4"),
         ({"generated": torch.full((1, 1, 28, 28), 255.0)}, ValueError, r"about \[-1, 1\], got 255 to 255"),
         ({"generated": "images"}, TypeError, "generated must be an ImageSet"),
-        ({"shift": 14}, ValueError, "shift must be less than half of 28 pixels.*got 14"),
+        (
+            {"shift": 14},
+            ValueError,
+            r"shift must be less than half the shorter side of the images \(28 pixels\), got 14",
+        ),
         ({"shift": -1}, ValueError, "shift must be 0 or more, got -1"),
         ({"shift": 1.5}, TypeError, "shift must be an integer or None, got float 1.5"),
         ({"pixels": -1}, ValueError, "pixels must be 0 or more"),
         ({"null": 0}, ValueError, "null must be 1 or more"),
         ({"memory": 1000}, ValueError, "memory must be at least 67108864 bytes"),
         ({"window": 4}, ValueError, "window must be odd"),
-        ({"by_class": True}, ValueError, "by_class was asked for but made has no labels"),
+        ({"by_class": True}, ValueError, "by_class needs labels, and made has none"),
         (
             {"by_class": True, "generated": els.ImageSet(TRAINING.images[:1], torch.tensor([11]), "strange")},
             ValueError,
-            "strange has images of class 11, clothes has none",
+            "strange has images of class 11, which clothes does not have",
         ),
     ],
 )

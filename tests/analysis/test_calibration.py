@@ -154,7 +154,7 @@ def test_a_cache_of_other_settings_is_refused(tmp_path, change, named):
     usual = {"machine": Blur(), "network": Nearly(Blur(KNOWN)), "noise": NOISE, "schedule": SCHEDULE}
     calibrate(**usual, windows=[3], cache=tmp_path / "cache.json")
     before = (tmp_path / "cache.json").read_bytes()
-    with pytest.raises(ValueError, match=rf"holds the scores of another calibration \(different .*{named}.*delete it"):
+    with pytest.raises(ValueError, match=rf"has the scores of another calibration \(different .*{named}.*delete it"):
         calibrate(**{**usual, **change}, windows=[3], cache=tmp_path / "cache.json")
     assert (tmp_path / "cache.json").read_bytes() == before
 

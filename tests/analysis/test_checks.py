@@ -7,7 +7,7 @@ from elsewhere.analysis.checks import check_pixel, describe
 def test_a_pixel_lies_in_the_image():
     check_pixel((0, 8), 4, 9)
     for pixel in ((4, 0), (0, 9), (-1, 0), (0, -1)):
-        with pytest.raises(ValueError, match="a row and a column of 4x9 pixels, counted from 0"):
+        with pytest.raises(ValueError, match="row,column inside the 4x9 image, counted from 0"):
             check_pixel(pixel, 4, 9)
 
 

@@ -93,7 +93,7 @@ def test_summary_brackets_the_median_and_is_the_same_each_time(result):
 
 
 def test_the_bootstrap_interval_covers_the_median_as_often_as_it_says():
-    from elsewhere.analysis.comparison import _median_interval
+    from elsewhere.analysis.comparison_result import _median_interval
 
     rng = np.random.default_rng(1)
     intervals = [_median_interval(rng.normal(size=32)) for _ in range(150)]
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_an_image_that_cannot_be_drawn_leaves_nothing_behind(tmp_path, result, monkeypatch):
-    monkeypatch.setattr("elsewhere.analysis.report.grid_png", lambda comparison: 1 / 0)
+    monkeypatch.setattr("elsewhere.analysis.comparison_files.grid_png", lambda comparison: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         result.save(tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests import reference
 
 import elsewhere as els
-from elsewhere.analysis.explaining import read_windows
+from elsewhere.analysis.mosaic import read_windows
+from elsewhere.engine import Planner
 
 # All of this holds with the compiled loop, which takes few images too here, and without.
 pytestmark = pytest.mark.usefixtures("loop")
@@ -186,7 +187,7 @@ def test_images_that_memory_parts_are_explained_alike(monkeypatch: pytest.Monkey
     machine, x = els.EquivariantLocalScore(data, 3), noisy(data, 0.5, batch=3)
     label = torch.tensor([1, 0, 1])
     together = els.explain(machine, x, 0.5, 3, label)
-    monkeypatch.setattr(type(machine), "_images_at_once", lambda *_: 1)
+    monkeypatch.setattr(Planner, "images_at_once", lambda *_: 1)
     apart = els.explain(machine, x, 0.5, 3, label)
     assert torch.equal(together.image_ids[:, 1:-1, 1:-1], apart.image_ids[:, 1:-1, 1:-1])
     assert torch.allclose(together.weights, apart.weights, rtol=1e-9)
@@ -264,7 +265,7 @@ def test_a_table_has_a_row_for_every_source() -> None:
 def test_bad_requests_are_refused() -> None:
     data = few_images()
     machine, x = els.LocalScore(data, 3), noisy(data, 1.0)
-    with pytest.raises(TypeError, match="got Mock: explain a trained network through"):
+    with pytest.raises(TypeError, match="got Mock: to explain a trained network, use the machine"):
         els.explain(type("Mock", (), {})(), x, 1.0)
     for top, error in ((0, ValueError), (1025, ValueError), (2.0, TypeError), (True, TypeError)):
         with pytest.raises(error, match="top must be"):

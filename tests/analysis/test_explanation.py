@@ -57,7 +57,7 @@ def test_every_step_on_request(tmp_path: Path) -> None:
         assert step["coherence_length"] == coherence_length(mosaic).tolist()
         assert step["unexplained_by_top"] == [pytest.approx(float(mosaic.unexplained.mean()))]
     header, rows = found.table()
-    assert header == ("image", "most credit", "patch side", "beyond the top")
+    assert header == ("image", "largest credit", "patch side", "not in the top")
     assert len(rows) == 1
 
 
@@ -66,11 +66,11 @@ def test_the_chosen_pixel_is_the_one_shown(tmp_path: Path, monkeypatch: pytest.M
     few = els.schedules.cosine(1)
     found = explain_images(els.LocalScore(data, 3), els.make_noise(1, data.shape), schedule=few)
     figures: list[Any] = []
-    monkeypatch.setattr("elsewhere.analysis.explanation.save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr("elsewhere.analysis.explanation_files.save_figure", lambda path, figure: figures.append(figure))
     found.save(tmp_path, pixel=(2, 7))
-    asked = next(axes for axes in figures[0].axes if axes.get_title() == "asked with")
+    asked = next(axes for axes in figures[0].axes if axes.get_title() == "query")
     assert asked.get_xlabel() == "pixel 2, 7"
-    with pytest.raises(ValueError, match="pixel must be a row and a column of 9x9 pixels"):
+    with pytest.raises(ValueError, match="pixel must be row,column inside the 9x9 image"):
         found.save(tmp_path / "none", pixel=(2, 9))
     assert not (tmp_path / "none").exists()
 

@@ -50,10 +50,10 @@ def test_the_judgement_counts_the_pictures():
     images = torch.zeros(3, 1, 4, 4)
     images[1] = 5
     (sentence,) = judge_finals(images)
-    assert sentence.startswith(f"1 of the network's 3 pictures is {FAR} (rms 2.89, pixels from 0 to 5)")
+    assert sentence.startswith(f"1 of the network's 3 images is {FAR} (rms 2.89, pixels from 0 to 5)")
     assert "prediction_type" in sentence
-    assert judge_finals(images[1:2])[0].startswith("The network's picture is")
-    assert judge_finals(images[[1, 1]])[0].startswith("The network's pictures are")
+    assert judge_finals(images[1:2])[0].startswith("The network's image is")
+    assert judge_finals(images[[1, 1]])[0].startswith("The network's images are")
 
 
 def test_a_comparison_with_a_network_that_diverged_names_nobody_closer(tmp_path):
@@ -131,13 +131,13 @@ def test_a_median_is_that_of_the_seeds_that_have_a_value():
 def test_a_constant_network_leaves_open_who_is_closer():
     with pytest.warns(UserWarning, match="Undefined"):
         result = compare({"IS": Blur(3, DATA), "ELS": Blur(5, DATA)}, flat, NOISE, schedule=SCHEDULE)
-    assert "cannot be said" in result.verdict()
+    assert "It is unknown" in result.verdict()
     assert result.closest == ()
 
 
 def test_a_score_without_direction_chooses_no_window():
     with (
         pytest.warns(UserWarning, match=FAR),
-        pytest.raises(ValueError, match=r"no window can be chosen .* least-squares"),
+        pytest.raises(ValueError, match=r"the criterion cosine is undefined .* least-squares"),
     ):
         calibrate(Blur(3), lambda x, sigma: x, NOISE, schedule=SCHEDULE, windows=[1, 3])

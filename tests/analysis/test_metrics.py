@@ -107,7 +107,7 @@ def test_one_float64_number_an_image_whatever_the_dtype(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_bad_images_are_refused(metric):
     prediction, target = pair()
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         metric(prediction[:2], target)
     with pytest.raises(ValueError, match=r"\(B, C, H, W\)"):
         metric(prediction[0], target[0])

@@ -71,6 +71,6 @@ def test_a_run_is_written_as_it_is_explained(tmp_path: Path) -> None:
 def test_no_mosaics_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     for save in (save_json, save_parquet):
-        with pytest.raises(ValueError, match="no mosaics to write"):
+        with pytest.raises(ValueError, match="mosaics is empty"):
             save([], tmp_path / "none")
     assert list(tmp_path.iterdir()) == []

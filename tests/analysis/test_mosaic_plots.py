@@ -23,13 +23,13 @@ def test_a_plot_shows_prediction_sources_and_patches() -> None:
     found = mosaic()
     axes = found.plot(1, pixel=(4, 5)).axes
     titles = [a.get_title() for a in axes]
-    assert titles[:3] == ["prediction", "by source", "sources pasted"]
+    assert titles[:3] == ["prediction", "by source", "top windows"]
     pasted = ((found.pasted()[1] + 1) * 127.5).round().byte().permute(1, 2, 0)
     np.testing.assert_array_equal(shown(axes[2]), pasted.numpy())
     # The heaviest patch of the pixel, as it stands in its training image.
     row, column = found.positions[1, 4, 5, 0].tolist()
     patch = DATA.images[found.image_ids[1, 4, 5, 0], :, row - 1 : row + 2, column - 1 : column + 2]
-    heaviest = axes[titles.index("asked with") + 1]
+    heaviest = axes[titles.index("query") + 1]
     np.testing.assert_array_equal(shown(heaviest), patch.permute(1, 2, 0).numpy())
     assert f"{float(found.weights[1, 4, 5, 0]):.0%}" == heaviest.get_title()
     assert heaviest.get_xlabel() == f"#{int(found.image_ids[1, 4, 5, 0])}"
@@ -45,12 +45,12 @@ def test_training_images_without_credit_are_not_shown() -> None:
     machine = els.EquivariantLocalScore(classes, 3)
     axes = els.explain(machine, els.make_noise(1, DATA.shape), 0.8, 3, label=0).plot(0).axes
     assert {a.get_xlabel().split()[0] for a in axes if a.get_xlabel().startswith("#")} == {"#0", "#1"}
-    assert sum(a.get_title() == "most credit" for a in axes) == 1
+    assert sum(a.get_title() == "largest credits" for a in axes) == 1
 
 
 def test_windows_are_shown_as_far_as_the_image_goes() -> None:
     axes = mosaic(window=5).plot(0, pixel=(0, 9)).axes
-    asked = next(a for a in axes if a.get_title() == "asked with")
+    asked = next(a for a in axes if a.get_title() == "query")
     assert shown(asked).shape == (3, 3, 3)
 
 
@@ -61,10 +61,10 @@ def test_windows_that_wrap_round_are_shown_whole() -> None:
     titles = [a.get_title() for a in axes]
     corner = x[0].roll((2, -7), (1, 2))[:, :5, :5].clamp(-1, 1)
     expected = ((corner + 1) * 127.5).round().byte().permute(1, 2, 0)
-    np.testing.assert_array_equal(shown(axes[titles.index("asked with")]), expected.numpy())
+    np.testing.assert_array_equal(shown(axes[titles.index("query")]), expected.numpy())
     row, column = found.positions[0, 0, 9, 0].tolist()
     patch = DATA.images[found.image_ids[0, 0, 9, 0]].roll((2 - row, 2 - column), (1, 2))[:, :5, :5]
-    np.testing.assert_array_equal(shown(axes[titles.index("asked with") + 1]), patch.permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(shown(axes[titles.index("query") + 1]), patch.permute(1, 2, 0).numpy())
     # The window's frame goes on at the opposite edges.
     corners = {patch.get_xy() for patch in axes[0].patches if patch.get_width() == 5}
     assert {(6.5, -2.5), (-3.5, -2.5), (6.5, 6.5), (-3.5, 6.5)} <= corners

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from elsewhere.analysis import provenance as module
 from elsewhere.analysis.provenance import provenance
 from elsewhere.machines import EquivariantLocalScore
-from elsewhere.sampling import settle
+from elsewhere.sampling import fixed_point
 
 LITTLE, MUCH = 2**10, 2**26
 
@@ -103,13 +103,14 @@ def test_plain_background_is_owed_to_who_made_the_rest() -> None:
     assert int(found.images[0, 0]) == 0
 
 
-def test_what_settles_under_the_machine_is_consistent() -> None:
+def test_fixed_points_of_the_machine_are_consistent() -> None:
     training = pixels(20, 256, (1, 8, 8))
     machine = EquivariantLocalScore(training.float() / 127.5 - 1, 3)
-    settled = settle(machine, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), most=60)
-    levels = ((settled.images + 1) * 127.5).round().to(torch.uint8)
+    noise = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    end = fixed_point(machine, noise, max_iters=60)
+    levels = ((end.images + 1) * 127.5).round().to(torch.uint8)
     found = provenance(levels, training, 3, memory=MUCH)
-    torch.testing.assert_close(found.consistent, settled.share)
+    torch.testing.assert_close(found.consistent, end.converged_fraction)
 
 
 def test_fewer_training_images_than_sources_to_name() -> None:

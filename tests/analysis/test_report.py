@@ -85,7 +85,7 @@ def test_the_page_says_what_was_measured(tmp_path, some):
     assert f"median Pearson r of {r['median']:.2f}" in text
     assert f"95 % interval {r['low']:.2f} to {r['high']:.2f}, 3 seeds" in text
     assert f"IS reaches {some.median('IS', 'pearson_r'):.2f}" in text
-    assert "Copies of a training image, out of 3 images: IS 0, LS 0, ELS 0, network 0." in text
+    assert "Copies of a training image among 3 images: IS 0, LS 0, ELS 0, network 0." in text
     for name in some.machines:
         assert f"{some.median(name, 'r_squared'):.3f}".replace("-", "\N{MINUS SIGN}") in text
         assert f"r = {some.metrics[name]['pearson_r'][2]:.2f}" in text
@@ -173,14 +173,14 @@ def test_every_machine_that_ties_is_highlighted(tmp_path):
 
 
 def test_nothing_to_report_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="nothing to report"):
+    with pytest.raises(ValueError, match="comparisons is empty"):
         write_report({}, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, plain):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OSError, match=r"cannot write the report .*report\.html: .*choose another place"):
+    with pytest.raises(OSError, match=r"cannot write the report .*report\.html: .*choose another path"):
         write_report({"few": plain}, tmp_path / "taken" / "report.html")
 
 

@@ -56,24 +56,32 @@ def test_the_agreement_is_that_of_the_textbooks(pairs: list[tuple[bool, bool]]) 
     if chance < 1 - 1e-9:
         assert found.kappa == pytest.approx(((a + d) / n - chance) / (1 - chance), abs=1e-9)
     if a + c:
-        assert found.foretold == pytest.approx(a / (a + c))
+        assert found.recall == pytest.approx(a / (a + c))
     if a + b:
-        assert found.correct == pytest.approx(a / (a + b))
+        assert found.precision == pytest.approx(a / (a + b))
 
 
 def test_shares_of_nothing_are_no_numbers_and_nothing_in_json() -> None:
     found = agreement(np.array([False, False]), np.array([False, False]))
-    assert math.isnan(found.foretold)
+    assert math.isnan(found.recall)
     assert math.isnan(found.kappa)
-    assert found.to_dict()["foretold"] is None
+    assert found.to_dict()["recall"] is None
     assert found.to_dict()["neither"] == 2
     assert more_often(0, 0) == 1
 
 
+def test_the_old_names_of_recall_and_precision_still_work_and_warn() -> None:
+    found = agreement(np.array([True, True, False]), np.array([True, False, True]))
+    with pytest.warns(DeprecationWarning, match=r"use Agreement\.recall"):
+        assert found.foretold == found.recall
+    with pytest.warns(DeprecationWarning, match=r"use Agreement\.precision"):
+        assert found.correct == found.precision
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(ValueError, match="the same seeds of both, one or more, got 2 and 3"):
+    with pytest.raises(ValueError, match="the same length of 1 or more, got 2 and 3"):
         agreement(np.zeros(2, bool), np.zeros(3, bool))
     with pytest.raises(ValueError, match="got 0 and 0"):
         agreement(np.zeros(0, bool), np.zeros(0, bool))
-    with pytest.raises(ValueError, match="needs at least one picture"):
+    with pytest.raises(ValueError, match="needs one or more trials"):
         rate(np.zeros(0, bool))

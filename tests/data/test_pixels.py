@@ -234,3 +234,13 @@ def test_several_sizes_are_refused_with_both_names() -> None:
     pictures = [("one", Image.new("L", (6, 5))), ("two", Image.new("RGB", (5, 6)))]
     with refused(ValueError, "two is 6x5 pixels (height x width) but one is 5x6"):
         stack(pictures, 2, Request())
+
+
+def test_resizing_shows_progress_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        "elsewhere.data.pixels.track", lambda items, total, title, show: asked.append((total, show)) or items
+    )
+    for progress in (True, False):
+        conform(np.full((3, 1, 4, 4), 99, np.uint8), Request(size=(8, 8), progress=progress), "here")
+    assert asked == [(3, True), (3, False)]

@@ -46,6 +46,7 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("limit", 0, ValueError, "limit must be 1 or more, got 0"),
     ("limit", -3, ValueError, "got -3"),
     ("limit", 2.0, TypeError, "limit must be an integer or None, got 2.0"),
+    ("progress", 1, TypeError, "progress must be True or False, got 1"),
     ("limit", True, TypeError, "got True"),
     ("limit", "2", TypeError, "got '2'"),
     ("size", 0, ValueError, "size must be 1 or more pixels a side, got 0"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import Index, PixelStore, SoftmaxState, WindowKeys, build_index
-from elsewhere.engine.search.rounds import SearchJob
+from elsewhere.engine import Index, Metric, PixelStore, SoftmaxState, WindowKeys, build_index
+from elsewhere.engine.search.job import SearchJob
+from elsewhere.engine.search.settings import SEARCH, SearchSettings
+from elsewhere.engine.state import stack
 from elsewhere.machines.borders import interior
+
+# Indexes of tests are small: with as many cells at first as real ones need, all of them would be read.
+TOYS = replace(SEARCH, fewest=48)
 
 
 def every_window(keys: WindowKeys) -> Tensor:
@@ -18,18 +24,19 @@ def every_window(keys: WindowKeys) -> Tensor:
     return keys._raw(torch.arange(keys.places))
 
 
-def keys_of(pixels: Tensor, window: int) -> WindowKeys:
+def keys_of(pixels: Tensor, window: int, metric: Metric | None = None) -> WindowKeys:
     """The windows that lie wholly inside some images, not merged."""
     places = interior(pixels.shape[2], pixels.shape[3], window)
     assert places is not None
-    return WindowKeys(PixelStore.of(pixels), places.extent, places.rows, places.columns)
+    return WindowKeys(PixelStore.of(pixels), places.extent, places.rows, places.columns, metric=metric)
 
 
 @cache
-def real(name: str, limit: int, window: int, floats: bool = False) -> tuple[WindowKeys, Index]:
+def real(name: str, limit: int, window: int, floats: bool = False, taper: bool = False) -> tuple[WindowKeys, Index]:
     """Windows of an embedded set, and the index of them, equal ones merged."""
     data = els.load_images(name, limit)
-    keys = keys_of(data.scaled() if floats else data.images, window)
+    metric = Metric.tapered(window) if taper else None
+    keys = keys_of(data.scaled() if floats else data.images, window, metric)
     return keys, build_index(keys.merged())
 
 
@@ -69,9 +76,15 @@ def search(
     tolerance: float = 1e-3,
     memory: int = 2**28,
     grid: tuple[int, int] = (1, 1),
+    settings: SearchSettings = TOYS,
 ) -> SoftmaxState:
-    """What the fast engine finds."""
-    return SearchJob(queries, sigma, index, tolerance, memory, grid).search()
+    """What searches find, one for each noise level; with a grid there must be one level."""
+    states, order = [], []
+    for level in sigma.unique().tolist():
+        order.append((sigma == level).nonzero().flatten())
+        job = SearchJob(queries[order[-1]], level, index, tolerance, memory, grid, settings=settings)
+        states.append(job.run())
+    return stack(states).take(torch.cat(order).argsort())
 
 
 def levels(*sigmas: float, each: int = 1) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsewhere.engine import Extent, ImageKeys, PixelStore, WindowKeys, merge_all, runner
+from elsewhere.engine import Extent, ImageKeys, Metric, PixelStore, WindowKeys, merge_all, runner
 from elsewhere.engine.attribution import TiledAttribution
 from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.same_place import SamePlaceJob
@@ -27,7 +27,7 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 def shared(keys: WindowKeys | ImageKeys, count: int = 6, sigma: float = 0.7) -> DenseJob:
-    return DenseJob(noise(count, keys.width), torch.full((count,), sigma, dtype=torch.float64), keys)
+    return DenseJob(noise(count, keys.width), sigma, keys)
 
 
 def traced(average: DenseJob | SamePlaceJob, top: int = 5, batch: int = 2) -> TiledAttribution:
@@ -71,7 +71,7 @@ def test_ranges_of_keys_merge_to_all_of_them(cuts: list[int], top: int, same_pla
     # All different: the last bit of a product decides between equal keys, and depends on the tile.
     images = PixelStore.of(torch.randint(0, 256, (16, 1, 7, 7), generator=torch.Generator().manual_seed(2)).byte())
     average = (
-        SamePlaceJob(noise(2, 1, 7, 7), torch.tensor([0.3, 2.0]).double(), images, 3, torch.arange(49))
+        SamePlaceJob(noise(2, 1, 7, 7), 0.3, images, Metric.square(3), torch.arange(49))
         if same_place
         else shared(ImageKeys(images))
     )
@@ -89,16 +89,16 @@ def test_more_is_asked_for_than_there_is() -> None:
     assert torch.allclose(top.logs.exp().sum(1), torch.ones(6).double())
 
 
-def test_of_equal_images_the_first_is_named() -> None:
-    average = SamePlaceJob(noise(1, 1, 7, 7), torch.tensor([0.05]).double(), STORE, 13, torch.arange(49))
+def test_of_equal_images_the_first_is_kept() -> None:
+    average = SamePlaceJob(noise(1, 1, 7, 7), 0.05, STORE, Metric.square(13), torch.arange(49))
     job = traced(average, top=1, batch=1)
     assert job.run(0, 16).top.keys.max() < 12
 
 
 def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = traced(shared(windows(merge=True), count=12)).run(0, 200)
-    monkeypatch.setattr("elsewhere.engine.jobs.ROWS", 5)
-    monkeypatch.setattr("elsewhere.engine.jobs.TILE", 5 * 64)
+    monkeypatch.setattr("elsewhere.engine.dense.ROWS", 5)
+    monkeypatch.setattr("elsewhere.engine.dense.TILE", 5 * 64)
     small = traced(shared(windows(merge=True), count=12)).run(0, 200)
     assert torch.equal(small.top.keys, whole.top.keys)
     assert torch.allclose(small.shares, whole.shares, rtol=1e-12)
@@ -124,4 +124,4 @@ def test_counts_and_places_are_those_of_the_images() -> None:
         window = STORE.pixels[i, :, j - 1 : j + 2, k - 1 : k + 2].flatten()
         equal = (every == window).all(1).nonzero().flatten()
         assert len(equal) == count
-        assert int(equal[0]) == (i * 5 + j - 1) * 4 + k - 2, "the first of the equal ones is named"
+        assert int(equal[0]) == (i * 5 + j - 1) * 4 + k - 2, "the first of the equal ones is kept"

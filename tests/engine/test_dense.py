@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import Extent, ImageKeys, PixelStore, WindowKeys, merge_all, runner
+from elsewhere.engine import Extent, ImageKeys, Metric, PixelStore, WindowKeys, merge_all, runner
 from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.same_place import SamePlaceJob
 
@@ -26,12 +26,12 @@ def window_keys(levels: int = 256, **settings: object) -> WindowKeys:
 
 def shared(keys: WindowKeys | ImageKeys, count: int = 5, sigma: float = 0.5) -> DenseJob:
     queries = torch.randn(count, keys.width, generator=torch.Generator().manual_seed(1))
-    return DenseJob(queries, torch.full((count,), sigma, dtype=torch.float64), keys)
+    return DenseJob(queries, sigma, keys)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 1000), (3, 7), (24, 26), (130, 131), (975, 1000)])
 def test_lengths_of_windows_are_those_of_their_numbers(start: int, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elsewhere.engine.keys.multiplies_digits", lambda width: True)
+    monkeypatch.setattr("elsewhere.engine.keys.windows.multiplies_bytes", lambda width: True)
     read = window_keys().read(start, stop)
     expected = (read.raw.double() - read.centre).square().sum(1)
     assert torch.allclose(read.norms.double(), expected, rtol=1e-6)
@@ -50,10 +50,11 @@ def test_ranges_of_keys_merge_to_all_of_them(cuts: list[int], sigma: float) -> N
     assert torch.allclose(merged.log_total, whole.log_total, rtol=1e-6)
 
 
-def test_same_places_merge_too() -> None:
+@pytest.mark.parametrize("sigma", [0.3, 2.0])
+def test_same_places_merge_too(sigma: float) -> None:
     images = store()
     x = torch.randn(2, 1, 7, 7, generator=torch.Generator().manual_seed(2))
-    job = SamePlaceJob(x, torch.tensor([0.3, 2.0]).double(), images, 3, torch.arange(49))
+    job = SamePlaceJob(x, sigma, images, Metric.square(3), torch.arange(49))
     merged = merge_all([job.run(0, 13), job.run(13, 40)])
     assert torch.allclose(merged.mean(), job.run(0, 40).mean(), atol=1e-6)
 
@@ -94,7 +95,7 @@ def test_float32_is_left_where_it_would_lose_what_decides() -> None:
 def test_far_queries_neither_overflow_nor_vanish() -> None:
     keys = ImageKeys(store())
     queries = torch.full((1, keys.width), 300.0)
-    state = DenseJob(queries, torch.tensor([1e-3]).double(), keys).run(0, 40)
+    state = DenseJob(queries, 1e-3, keys).run(0, 40)
     assert torch.isfinite(state.mean()).all()
     assert torch.isfinite(state.log_total).all()
 
@@ -139,5 +140,5 @@ def test_few_queries_and_many_large_windows_lose_nothing() -> None:
     queries = queries[:, :-2] / keys.scale
     raw = (keys.raw(0, len(keys)).double() - keys.store.centre) / keys.scale
     weights = (-(queries.double() - raw).square().sum(1) / (2 * 4.0**2)).softmax(0)
-    found = DenseJob(queries, torch.tensor([4.0]).double(), keys).run(0, len(keys)).mean()
+    found = DenseJob(queries, 4.0, keys).run(0, len(keys)).mean()
     assert torch.allclose(found, weights @ raw[:, keys.centres], rtol=0, atol=3e-6)

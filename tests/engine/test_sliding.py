@@ -13,26 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import PixelStore, merge_all, native, runner
+from elsewhere.engine import Metric, PixelStore, merge_all, runner
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingAttribution, SlidingJob, axis_overlaps, serves
 
 GRAY = els.load_images("fashion-mini", 40)
 COLOUR = els.load_images("pixel-faces", 40)
-compiled_only = pytest.mark.skipif(native.library() is None, reason="the loop was not compiled here")
+compiled_only = pytest.mark.skipif(loader.library() is None, reason="the loop was not compiled here")
 
 
-def job(data: els.ImageSet = GRAY, sigma: float = 0.5, window: int = 5, batch: int = 2) -> SlidingJob:
+def job(
+    data: els.ImageSet = GRAY,
+    sigma: float = 0.5,
+    window: int = 5,
+    batch: int = 2,
+    log_counts: torch.Tensor | None = None,
+) -> SlidingJob:
     x = data.scaled()[:batch] + sigma * els.make_noise(batch, data.shape)
     store = PixelStore.of(data.images)
     whole = RegionPair(*([AxisOverlap(0, 0, side)] for side in data.shape[1:]))
-    levels = torch.full((batch,), sigma).double()
-    return SlidingJob(x - store.offset, levels, store, window, [whole], torch.arange(x[0, 0].numel()))
+    metric = Metric.square(window)
+    return SlidingJob(x - store.offset, sigma, store, metric, [whole], torch.arange(x[0, 0].numel()), None, log_counts)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_where_there_is_a_compiler_the_loop_was_compiled() -> None:
-    assert native.library() is not None
+    assert loader.library() is not None
 
 
 def test_rows_that_meet_are_all_rows_of_both_ranges_once() -> None:
@@ -104,10 +111,10 @@ def test_ranges_of_images_merge_to_all_of_them(cuts: list[int], sigma: float) ->
 
 @compiled_only
 @pytest.mark.parametrize("keys", [range(1, 11), range(4, 5), range(2, 12)], ids=["interior", "one place", "as many"])
-def test_an_image_that_turns_round_meets_what_its_repetition_meets(keys: range) -> None:
+def test_a_periodic_image_meets_what_its_repetition_meets(keys: range) -> None:
     store = PixelStore.of(GRAY.images[:, :, 8:20, 8:20])
     x = els.make_noise(2, (1, 10, 10)) - store.offset
-    levels = torch.full((2,), 0.6).double()
+    metric = Metric.square(3)
 
     def repeated(side: int) -> torch.Tensor:
         index = torch.arange(-1, side) % 10
@@ -118,17 +125,17 @@ def test_an_image_that_turns_round_meets_what_its_repetition_meets(keys: range) 
         return (at[:, None] * width + at).flatten()
 
     lines = axis_overlaps([(range(1, 11), keys)])
-    plain = SlidingJob(repeated(11), levels, store, 3, [RegionPair(lines, lines)], inside(12))
+    plain = SlidingJob(repeated(11), 0.6, store, metric, [RegionPair(lines, lines)], inside(12))
     lines = [AxisOverlap(1 - keys.start + shift, keys.start, keys.stop) for shift in range(10)]
     side = 10 + len(keys)
-    turning = SlidingJob(repeated(side), levels, store, 3, [RegionPair(lines, lines)], inside(side + 1), (10, 10))
-    assert turning.most == plain.most == len(store) * len(keys) ** 2
+    turning = SlidingJob(repeated(side), 0.6, store, metric, [RegionPair(lines, lines)], inside(side + 1), (10, 10))
+    assert turning.keys_met == plain.keys_met == len(store) * len(keys) ** 2
     assert turning.pairs == plain.pairs
     states = [job.run(0, len(job)) for job in (turning, plain)]
     torch.testing.assert_close(states[0].mean(), states[1].mean(), rtol=0, atol=1e-5)
     torch.testing.assert_close(states[0].log_total, states[1].log_total, rtol=1e-6, atol=1e-4)
     tops = [
-        SlidingAttribution(job, state, 3, None).run(0, len(job)).top
+        SlidingAttribution(job, state, 3).run(0, len(job)).top
         for job, state in zip((turning, plain), states, strict=True)
     ]
     torch.testing.assert_close(tops[0].logs, tops[1].logs, rtol=0, atol=1e-3)
@@ -138,15 +145,14 @@ def test_an_image_that_turns_round_meets_what_its_repetition_meets(keys: range) 
 def test_log_totals_are_those_of_products() -> None:
     x = (GRAY.scaled()[:2] + 0.5 * els.make_noise(2, GRAY.shape)).double()
     machine = els.LocalScore(GRAY, 5)
-    levels = torch.full((2,), 0.5).double()
-    (question,), *_ = machine._questions(machine._centred(x), levels, 5, None, traced=True)
-    assert isinstance(question.job, SamePlaceJob)
-    expected = runner.run([question.job])[0]
+    (step,), *_ = machine._planner.plan(machine.layout(28, 28, 5), machine._centred(x), 0.5, None)
+    assert isinstance(step.job, SamePlaceJob)
+    expected = runner.run([step.job])[0]
     torch.testing.assert_close(runner.run([job()])[0].log_total, expected.log_total, atol=1e-3, rtol=0)
 
 
-def look(average: SlidingJob, top: int = 5, log_counts: torch.Tensor | None = None) -> SlidingAttribution:
-    return SlidingAttribution(average, average.run(0, len(average)), top, log_counts)
+def attributed(average: SlidingJob, top: int = 5) -> SlidingAttribution:
+    return average.attribution(average.run(0, len(average)), len(average.x), top)
 
 
 def plain_weights(average: SlidingJob, sigma: float, window: int) -> torch.Tensor:
@@ -161,13 +167,15 @@ def plain_weights(average: SlidingJob, sigma: float, window: int) -> torch.Tenso
 @pytest.mark.parametrize("data", [GRAY, COLOUR], ids=["gray", "colour"])
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
 @pytest.mark.parametrize("top", [1, 5, 40])
-def test_a_second_look_finds_the_largest_weights_and_whose_they_are(data: els.ImageSet, sigma: float, top: int) -> None:
+def test_an_attribution_finds_the_largest_weights_and_whose_they_are(
+    data: els.ImageSet, sigma: float, top: int
+) -> None:
     average = job(data, sigma)
-    trace, weights = look(average, top).run(0, len(average)), plain_weights(average, sigma, 5)
+    trace, weights = attributed(average, top).run(0, len(average)), plain_weights(average, sigma, 5)
     torch.testing.assert_close(trace.shares, weights.sum(1), rtol=1e-4, atol=1e-6)
     expected = weights.flatten(0, 1).sort(dim=1, descending=True).values[:, :top]
     torch.testing.assert_close(trace.top.logs.exp(), expected, rtol=2e-3, atol=1e-30)
-    image, row, column = look(average).locate(trace.top.keys, torch.tensor(0), torch.tensor(0))
+    image, row, column = attributed(average).locate(trace.top.keys, torch.tensor(0), torch.tensor(0))
     torch.testing.assert_close(weights.flatten(0, 1).gather(1, image), expected, rtol=2e-3, atol=1e-30)
     place = torch.arange(len(weights[0])).repeat(2)[:, None].expand(image.shape)
     assert torch.equal(row * data.shape[2] + column, place), "the local machine knows where it is"
@@ -176,12 +184,12 @@ def test_a_second_look_finds_the_largest_weights_and_whose_they_are(data: els.Im
 @compiled_only
 def test_a_window_that_stands_for_others_weighs_as_much_as_all_of_them() -> None:
     doubled = els.ImageSet(torch.cat([GRAY.images[:20]] * 2))
-    average, single = job(doubled), job(els.ImageSet(GRAY.images[:20]))
     counts = torch.zeros(40, *GRAY.shape[1:])
     counts[:20], counts[20:] = np.log(2), -torch.inf
-    merged = look(average, 40, counts)
+    average, single = job(doubled, log_counts=counts), job(els.ImageSet(GRAY.images[:20]))
+    merged = attributed(average, 40)
     top = merged.run(0, len(average)).top
-    expected = look(single, 20).run(0, len(single)).top
+    expected = attributed(single, 20).run(0, len(single)).top
     assert torch.equal(top.keys[:, :20].sort(1).values, expected.keys.sort(1).values)
     torch.testing.assert_close(top.logs[:, :20], expected.logs, atol=1e-5, rtol=0)
     assert (top.keys[:, 20:] == -1).all()
@@ -192,8 +200,8 @@ def test_a_window_that_stands_for_others_weighs_as_much_as_all_of_them() -> None
 @compiled_only
 @settings(deadline=None, max_examples=20)
 @given(cuts=st.lists(st.integers(1, 2), max_size=2, unique=True), sigma=st.sampled_from([0.02, 0.5, 30.0]))
-def test_second_looks_at_ranges_merge_to_that_at_all(cuts: list[int], sigma: float) -> None:
-    traced = look(job(sigma=sigma), 7)
+def test_attributions_of_ranges_merge_to_that_of_all(cuts: list[int], sigma: float) -> None:
+    traced = attributed(job(sigma=sigma), 7)
     whole = traced.run(0, 3)
     merged = merge_all(traced.run(a, b) for a, b in pairwise([0, *sorted(cuts), 3]))
     assert torch.equal(merged.top.logs, whole.top.logs)
@@ -224,16 +232,16 @@ def test_a_mixed_batch_is_its_parts() -> None:
 @pytest.mark.parametrize(("count", "dtype", "fits"), [(40, "byte", True), (15, "byte", False), (40, "double", False)])
 def test_which_images_it_serves(count: int, dtype: str, fits: bool) -> None:
     images = GRAY.images[:count] if dtype == "byte" else GRAY.scaled()[:count].double()
-    assert serves(PixelStore.of(images)) == fits
+    assert serves(PixelStore.of(images), Metric.square(5)) == fits
 
 
 @compiled_only
 def test_no_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        shifts_float = shifts_double = staticmethod(lambda task: 1)
+        sliding_float = sliding_double = staticmethod(lambda task: 1)
 
     some = job()
-    monkeypatch.setattr(native, "library", Full)
+    monkeypatch.setattr(loader, "library", Full)
     with pytest.raises(MemoryError, match="batch of 2 images of 28x28"):
         some.run(0, 1)
 
@@ -250,7 +258,7 @@ def test_small_windows_are_added_up_anew(data: els.ImageSet, window: int, sigma:
     weights, values = plain_weights(some, sigma, window), some.store.centred(some.store.pixels, torch.float64)
     means = torch.einsum("bpn,ncp->bpc", weights, values.flatten(2) / 127.5).flatten(0, 1)
     torch.testing.assert_close(some.run(0, len(some)).mean(), means, rtol=0, atol=5e-6)
-    torch.testing.assert_close(look(some).run(0, len(some)).shares, weights.sum(1), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(attributed(some).run(0, len(some)).shares, weights.sum(1), rtol=1e-4, atol=1e-6)
 
 
 @compiled_only

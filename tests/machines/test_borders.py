@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elsewhere.engine import Extent
 from elsewhere.machines.borders import border_classes, interior
 
 side = st.integers(1, 12)
@@ -17,12 +18,9 @@ def test_every_place_is_in_exactly_one_class_of_its_like(height: int, width: int
         for i in places.rows:
             for j in places.columns:
                 assert (i, j) not in seen
-                seen[i, j] = places.key
-                expected = (
-                    (min(i, radius), min(height - 1 - i, radius)),
-                    (min(j, radius), min(width - 1 - j, radius)),
-                )
-                assert places.key == expected
+                seen[i, j] = places.extent
+                reach = (i, height - 1 - i, j, width - 1 - j)
+                assert places.extent == Extent(*(min(distance, radius) for distance in reach))
     assert len(seen) == height * width
 
 
@@ -42,5 +40,5 @@ def test_an_edge_row_shares_its_columns_and_a_corner_nothing() -> None:
     assert classes[2, 2].columns == range(2, 7)
     assert classes[0, 2].rows == range(1)
     assert classes[0, 2].columns == range(2, 7)
-    assert classes[0, 0].alone
-    assert classes[7, 8].alone
+    assert len(classes[0, 0]) == 1
+    assert len(classes[7, 8]) == 1

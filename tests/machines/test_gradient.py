@@ -201,7 +201,7 @@ def test_a_reverse_process_is_differentiable_from_end_to_end() -> None:
     assert last.next_x.requires_grad
 
 
-def test_score_settle_and_inpaint_are_differentiable() -> None:
+def test_score_fixed_point_and_inpaint_are_differentiable() -> None:
     machine, x = els.EquivariantLocalScore(DATA, 3), between(DATA, 0.1)
     along, upstream = directions(x)
     mask = torch.zeros(6, 5, dtype=torch.bool)
@@ -209,7 +209,7 @@ def test_score_settle_and_inpaint_are_differentiable() -> None:
     schedule = els.schedules.karras(3, sigma_min=0.5, sigma_max=3.0)
     calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "score": lambda x: els.score(machine, x, 0.5),
-        "settle": lambda x: els.settle(machine, x, sigma=0.5, most=3).images,
+        "fixed_point": lambda x: els.fixed_point(machine, x, sigma=0.5, max_iters=3).images,
         "inpaint": lambda x: els.inpaint(machine, x, mask, schedule, rounds=2).images,
     }
     for name, call in calls.items():

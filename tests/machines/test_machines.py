@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SoftmaxState, native, run
+from elsewhere.engine import SoftmaxState, run
 from elsewhere.engine.dense import DenseJob
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.base import SoftmaxMachine
 from tests import reference
@@ -334,7 +335,7 @@ def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, n
     in_groups._planner.workspace.memory = memory
     # Products of other shapes round otherwise: log-weights of about 50 in float32.
     torch.testing.assert_close(in_groups(x, 0.7), expected, rtol=0, atol=1e-5)
-    if native.library() is None:
+    if loader.library() is None:
         # A pixel costs 16 bytes for each number of its window, 3 x 3 in a corner, and of the 64 states that wait.
         assert max(asked) <= max(1, memory // 4 // (16 * (9 + 64 * 3)))
     else:
@@ -363,7 +364,7 @@ def test_queries_cost_the_same_memory_on_any_canvas(monkeypatch: pytest.MonkeyPa
         held.clear()
         machine(torch.zeros(1, 1, side, side), 1.0)
         most[side] = max(held)
-    if native.library() is None:
+    if loader.library() is None:
         assert most[64] == most[32]
         assert most[32] < 1.1 * most[16]
     else:
@@ -395,8 +396,8 @@ def test_local_machines_end_on_locally_consistent_images(name: str) -> None:
     # At sigma -> 0 every pixel is the centre of the training window nearest to its own.
     data = els.load_images("fashion-mini", 12)
     machine = MAKERS[name](data, 5)
-    end = els.settle(machine, els.sample(machine, els.make_noise(1, data.shape)).images)
-    assert float(end.share.min()) >= 0.99
+    end = els.fixed_point(machine, els.sample(machine, els.make_noise(1, data.shape)).images)
+    assert float(end.converged_fraction.min()) >= 0.99
     images, windows = data.scaled(torch.float64).numpy(), end.images.double().numpy()
     # The same share with the nearest window found by the slow formula, at a sigma that leaves one window only.
     nearest = SLOW[name](windows[0], images, 1e-4, 5)

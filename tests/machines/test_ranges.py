@@ -105,7 +105,7 @@ def test_noise_levels_out_of_range_are_refused(name: str, sigma: float, tmp_path
     with pytest.raises(ValueError, match=r"between 1e-08 and 1e\+08, got"):
         els.schedules.Schedule((sigma, 0.0))
     with pytest.raises(ValueError, match=r"sigma must be between 1e-08 and 1e\+08, got"):
-        els.settle(machine, x, sigma=sigma)
+        els.fixed_point(machine, x, sigma=sigma)
 
 
 @pytest.mark.parametrize("far", [1.1e10, 1e36, -1e36])

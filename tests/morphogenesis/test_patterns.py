@@ -106,7 +106,7 @@ def test_turning_bright_to_dark_turns_spots_to_holes() -> None:
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        (torch.ones(8, 8), ValueError, "no pattern to measure"),
+        (torch.ones(8, 8), ValueError, "must have contrast"),
         (torch.rand(1, 8, 8), ValueError, r"\(H, W\) with sides of 4 or more"),
         (torch.rand(3, 8), ValueError, "sides of 4"),
         (torch.ones(8, 8, dtype=torch.uint8), TypeError, "floating-point"),

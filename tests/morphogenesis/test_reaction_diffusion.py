@@ -197,8 +197,11 @@ def test_images_run_from_the_least_to_the_most_v() -> None:
         (lambda: GrayScott(0.03, math.nan), "kill must be"),
         (lambda: GrayScott(0.03, 0.06, (0.1, -0.1)), "diffusion_u must be two rates"),
         (lambda: evolve(PATTERNS["spots"], scattered(1, (4, 4)), -1), "steps must be 0 or more, got -1"),
-        (lambda: evolve(PATTERNS["spots"], scattered(1, (4, 4)), 1, 0.0), "step must be positive"),
-        (lambda: evolve(PATTERNS["spots"], State(torch.ones(1, 4, 4), torch.ones(1, 4, 5)), 1), "must both be"),
+        (lambda: evolve(PATTERNS["spots"], scattered(1, (4, 4)), 1, 0.0), "step must be above 0"),
+        (
+            lambda: evolve(PATTERNS["spots"], State(torch.ones(1, 4, 4), torch.ones(1, 4, 5)), 1),
+            "must have the same shape",
+        ),
         (lambda: scattered(0, (4, 4)), "must be 1 or more, got 0"),
         (lambda: scattered(1, (4, 0)), "both sides of size"),
         (lambda: scattered(1, (4, 4), seed=-1), "seed must be"),

@@ -40,6 +40,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_large_canvas_is_announced_with_the_time_that_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tour, "LARGE", 32)
+    monkeypatch.setattr(tour, "perf_counter", iter([100.0, 102.0]).__next__)
+    result = CliRunner().invoke(app, ["morphogenesis", "--out", str(tmp_path), "--side", "240", "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    # Two seconds for 24 x 24 pixels are 200 for a hundred times as many.
+    assert result.stderr == "note: large.png of 240x240 pixels takes about 3 min on this machine\n"
+
+
+@pytest.mark.usefixtures("small")
 def test_the_command_writes_pictures_a_film_and_the_figures_it_prints(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["morphogenesis", "--out", str(tmp_path), "--side", "32", "--seed", "3"])
     assert result.exit_code == 0, result.output

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from elsewhere.files import only_process
 from elsewhere.networks import NetworkSpec, TrainedNetwork, load_network, train, training
+from elsewhere.networks.checkpoints import TrainingRun
 from elsewhere.networks.training import CHECKPOINT, LOCK, LOSS_LOG
 from elsewhere.tensor_files import read_tensors, write_tensors
 from tests.networks.test_training import TINY, stop_after, toys
@@ -108,7 +109,7 @@ def test_a_checkpoint_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
     chance = random.Random(1)
     bits = [chance.randrange(8 * (8 + header)) for _ in range(30)]
     bits += [chance.randrange(8 * (8 + header), 8 * len(content)) for _ in range(30)]
-    run = training._Run(network_spec(), settings)
+    run = TrainingRun(network_spec(), settings)
     for bit in bits:
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8

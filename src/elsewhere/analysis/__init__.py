@@ -1,4 +1,4 @@
-"""What machines draw: held against trained networks, and traced back to the training images."""
+"""Analysis of drawn images: comparison with trained networks, calibration, explanation, and audit for copies."""
 
 from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots

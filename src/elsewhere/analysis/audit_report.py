@@ -1,4 +1,4 @@
-"""The audit as one HTML page and as pictures: self-contained, no scripts, nothing fetched."""
+"""The audit as one self-contained HTML page (no scripts, no external files) and as pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.auditing import DUPLICATE, VERDICTS, Audit, describe_change
+from elsewhere.analysis.audit_result import DUPLICATE, VERDICTS, AuditResult, describe_change
 from elsewhere.analysis.figures import distance_histogram
 from elsewhere.analysis.neighbours import LEVEL, place_each
 from elsewhere.analysis.report import environment
@@ -17,14 +17,17 @@ from elsewhere.phrases import count, part_of
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 
 FIRST_ROWS, MOST_ROWS = 12, 300
+"""Images shown before the fold, and images on the page in total, which limits its size."""
 PAIRS = 8
+"""Rows of pairs.png."""
 WHITE = 64
-"""Gray levels of difference that are drawn white."""
+"""Difference, in gray levels, that is drawn white; smaller ones are gray."""
 NEIGHBOURS = 3
+"""Training images shown for each generated image."""
 
 
-def render_audit(found: Audit) -> str:
-    """The page as text."""
+def render_audit(found: AuditResult) -> str:
+    """The report as HTML text."""
     order = _order(found)
     numbers = found.rows()
     rows = [_row(found, index, numbers[index]) for index in order[:MOST_ROWS]]
@@ -47,8 +50,8 @@ def render_audit(found: Audit) -> str:
     )
 
 
-def pairs_png(found: Audit) -> bytes:
-    """The gravest images beside their nearest training images, as a picture."""
+def pairs_png(found: AuditResult) -> bytes:
+    """The most serious images next to their nearest training images, as PNG."""
     rows = torch.tensor(_order(found)[:PAIRS], dtype=torch.int64, device="cpu")
     aligned, training = found.measures.aligned, found.training.images
     distances = [[f"rms {d:.3f}" for d in row] for row in aligned.distances[rows, :2].tolist()]
@@ -71,20 +74,20 @@ def pairs_png(found: Audit) -> bytes:
     return picture_png(labelled_grid(columns))
 
 
-def distances_png(found: Audit) -> bytes:
-    """Distances of generated images to training images, beside those of training images to one another."""
+def distances_png(found: AuditResult) -> bytes:
+    """Histogram of the distances of generated images and of training images to their nearest training image, as PNG."""
     null, mine = found.null.aligned.distances[:, 0], found.measures.aligned.distances[:, 0]
     return figure_png(distance_histogram(null.numpy(), mine.numpy(), found.near))
 
 
-def _order(found: Audit) -> list[int]:
-    """Images by gravity of the verdict, the nearest first."""
+def _order(found: AuditResult) -> list[int]:
+    """Indices by verdict, the most serious first, then by distance."""
     distances = found.measures.aligned.distances[:, 0].tolist()
     return sorted(range(len(distances)), key=lambda i: (VERDICTS.index(found.verdicts[i]), distances[i], i))
 
 
-def _differences(found: Audit, rows: Tensor) -> Tensor:
-    """How images differ from their aligned nearest training image, as images (R, C, H, W): black where they do not."""
+def _differences(found: AuditResult, rows: Tensor) -> Tensor:
+    """Absolute difference from the aligned nearest training image, as images (R, C, H, W): black for no difference."""
     aligned = found.measures.aligned
     nearest = found.training.images[aligned.indices[rows, 0]]
     placed, inside = place_each(nearest, aligned.shifts[rows, 0], aligned.mirrored[rows, 0])
@@ -92,7 +95,7 @@ def _differences(found: Audit, rows: Tensor) -> Tensor:
     return 2 * (apart / WHITE).clamp(max=1) - 1
 
 
-def _row(found: Audit, index: int, numbers: dict[str, Any]) -> dict[str, Any]:
+def _row(found: AuditResult, index: int, numbers: dict[str, Any]) -> dict[str, Any]:
     aligned, training = found.measures.aligned, found.training.images
     difference = _differences(found, torch.tensor([index], dtype=torch.int64, device="cpu"))[0]
     cells = [
@@ -117,8 +120,8 @@ def _cell(image: Tensor, alt: str, caption: str) -> dict[str, str]:
     return {"src": data_uri(image_png(image)), "alt": alt, "caption": caption}
 
 
-def _settings(found: Audit) -> list[tuple[str, str]]:
-    """What a reader needs to run it again, as (name, value)."""
+def _settings(found: AuditResult) -> list[tuple[str, str]]:
+    """Everything needed to repeat the audit, as (name, value)."""
     s = found.settings
     lines = []
     for name in ("training", "generated"):
@@ -142,7 +145,7 @@ def _settings(found: Audit) -> list[tuple[str, str]]:
             f"{count(len(found.traced), 'image')}, windows of {s['window']} x {count(s['window'], 'pixel')}"
             + (", by class" if s["by_class"] else ""),
         ),
-        ("training images held against the others", str(s["null"])),
+        ("training images compared with the others", str(s["null"])),
         ("seed", str(s["seed"])),
         ("versions", f"elsewhere {s['version']}, torch {s['torch']}"),
         *s["about"].items(),

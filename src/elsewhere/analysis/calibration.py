@@ -1,4 +1,4 @@
-"""Calibration: the window at each noise level that makes a machine most like a network."""
+"""Calibration: the window at each noise level with which a machine best matches a network."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from elsewhere.schedules import Schedule, cosine
 CRITERIA = ("cosine", "least-squares")
 CACHE_FORMAT = "elsewhere.calibration-cache/1"
 CHUNK = 16
-"""Seeds a machine is asked for at once: enough to share the work on the keys, few enough to see progress."""
+"""Seeds per call of a machine: enough to share the work on the keys, few enough for a smooth progress bar."""
 
 Scores = dict[str, dict[str, list[float]]]
 
 
 @runtime_checkable
 class WindowedMachine(Protocol):
-    """A machine that can look through another window."""
+    """A machine that can be copied with another window."""
 
     def __call__(self, x: Any, sigma: Any, label: Any = None) -> Any: ...
 
@@ -57,40 +57,49 @@ def calibrate(
     cache: str | Path | None = None,
     progress: bool = False,
 ) -> LocalitySchedule:
-    """The window per noise level with which the machine best matches the network on the network's own path.
+    """Find the window at each noise level with which the machine best matches the network on the network's own path.
 
-    The network draws its images from `noise`. At every noise level on the way, machine and network see the
-    same noisy x, and every window is scored:
+    The network draws images from `noise`. At every noise level, machine and network get the same noisy x, and every
+    window is scored by one of two criteria:
 
-    - "cosine", the published way (Kamb & Ganguli 2025, as their code has it): cosine similarity of the two
-      scores (D(x, sigma) - x) / sigma^2, each a vector over the whole image. Highest wins.
-    - "least-squares": mean squared difference of the two posterior means x0hat. Lowest wins.
+    - "cosine", the published one (Kamb & Ganguli 2025, as in their code): cosine similarity of the two scores
+      (D(x, sigma) - x) / sigma^2, each as a vector over the whole image. The highest wins.
+    - "least-squares": mean squared difference of the two posterior means x0hat. The lowest wins.
 
-    A level's window is the one with the best mean over seeds, and the smaller of two that are exactly equal; no
-    smoothing and no monotonicity are imposed. (The published code picks a window for each seed and takes the
-    median of those.) At high noise both scores are nearly -x / sigma^2, so every cosine is close to 1 and
-    1 - cosine is about |difference of x0hat across the score|^2 / (2 |x - x0hat|^2): still a ranking, which is why
-    it is computed in float64, but one in which many windows nearly tie. `details["tied"]` lists, for each level,
-    the windows whose mean is within one standard error (of the paired difference over seeds) of the best.
+    The window of a level is the one with the best mean over seeds, the smaller one of exact ties. There is no smoothing
+    and no constraint of monotonicity. (The published code picks a window for each seed and takes the median of these.)
+    At high noise both scores are nearly -x / sigma^2, so every cosine is close to 1, and 1 - cosine is about
+    |difference of x0hat across the score|^2 / (2 |x - x0hat|^2). That still ranks windows, in float64, but many nearly
+    tie: `details["tied"]` lists, for each level, the windows whose mean is within one standard error (of the paired
+    difference over seeds) of the best.
 
     Args:
-        machine: has `with_window(window)`; its own window does not matter.
+        machine: has `with_window(window)`; its own window is ignored.
         network: D(x, sigma, label=None).
-        noise: standard normal (B, C, H, W), one seed an image; 20 or more give a steady answer.
-        schedule: `schedules.cosine(20)` when None.
+        noise: standard normal (B, C, H, W), one seed per image; 20 or more give a stable result.
+        schedule: noise levels; None: `schedules.cosine(20)`.
         label: class of every image or (B,), for machine and network.
-        windows: odd sides to try; every one from 3 to the longer image side when None.
-        criterion: "cosine" or "least-squares"; both are measured, this one decides.
-        cache: a JSON file that keeps finished work, so that an interrupted calibration goes on where it stopped.
-            `windows` and `criterion` may change between runs, anything else asks for another file.
-        progress: show a bar with the time left.
+        windows: odd sides to try, in pixels; None: 3, 5, ... up to the longer side of the images.
+        criterion: "cosine" or "least-squares". Both are measured; this one chooses the windows.
+        cache: a JSON file with finished scores, with which an interrupted calibration continues. `windows` and
+            `criterion` may change between runs; other changes need another file.
+        progress: show a progress bar with the time left.
 
     Returns:
-        A LocalitySchedule over schedule.sigmas without the final 0. `details` has, for both criteria, mean and
-        standard error over seeds as [level][window] (None for a single seed), and every setting.
+        A LocalitySchedule over schedule.sigmas without the final 0. Its `details` have, for both criteria, mean and
+        standard error over seeds as [level][window] (None for a single seed), and all settings.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit, an unreadable cache or one of other settings.
+        TypeError, ValueError: an argument that the machine or the network cannot take, an unreadable cache, or a cache
+            of other settings.
+
+    Example:
+        >>> import elsewhere as els
+        >>> data = els.load_images("fashion-mini", limit=20)
+        >>> machine, noise = els.EquivariantLocalScore(data, 3), els.make_noise(2, data.shape)
+        >>> teacher = machine.with_window(5)
+        >>> els.calibrate(machine, teacher, noise, schedule=els.schedules.cosine(3), windows=[3, 5, 7]).windows
+        (5, 5, 5)
     """
     check_choice("criterion", criterion, CRITERIA)
     schedule = cosine() if schedule is None else schedule
@@ -109,20 +118,24 @@ def calibrate(
     _score_windows(machine, run, labels, sides, store, progress)
     settings["warnings"] = [*findings, *training_note(network, getattr(machine, "data", None))]
     found = _choose(store.scores, sides, schedule, criterion, settings)
-    # Sides that were found for tapered windows are for these alone.
+    # Sides found for tapered windows do not apply to square ones.
     return replace(found, taper=getattr(machine, "taper", False))
 
 
 @checked
 def save_calibration_plots(schedule: LocalitySchedule, folder: str | Path) -> None:
-    """Write scores.png (how well every window did at every noise level) and windows.png (the windows chosen).
+    """Write scores.png (the score of every window at every noise level) and windows.png (the chosen windows).
+
+    Args:
+        schedule: from `calibrate`.
+        folder: created if missing.
 
     Raises:
-        ValueError: the schedule does not come from `calibrate`.
+        ValueError: the schedule is not from `calibrate`.
         OSError: the folder cannot be written.
     """
     if "tied" not in schedule.details:
-        raise ValueError("schedule has no calibration scores: use one returned by calibrate()")
+        raise ValueError("schedule has no calibration scores: give one that calibrate() returned")
     save_figure(Path(folder) / "scores.png", calibration_heat_map(schedule))
     save_figure(Path(folder) / "windows.png", window_curves({schedule.details["data"] or "calibrated": schedule}))
 
@@ -132,8 +145,8 @@ def _check_windows(windows: Sequence[int] | None, side: int) -> list[int]:
         return list(range(3, side + 1, 2)) or [1]
     sides = sorted({check_window(window, "windows") for window in windows})
     if not sides:
-        raise ValueError("windows is empty: give at least one odd window side, such as [3, 5, 7]")
-    # From every pixel such a window reaches every other.
+        raise ValueError("windows is empty: give one or more odd sides, such as [3, 5, 7]")
+    # Such a window covers the whole image from every pixel.
     most = 2 * side - 1
     if sides[-1] > most:
         raise ValueError(
@@ -146,7 +159,7 @@ def _check_windows(windows: Sequence[int] | None, side: int) -> list[int]:
 def _settings(
     machine: WindowedMachine, network: DenoiserLike, noise: Tensor, labels: Tensor | None, schedule: Schedule
 ) -> dict[str, Any]:
-    """Everything that changes a score and can be named; `_sketch` stands for weights and for data without a name."""
+    """The settings that affect scores. `_sketch` represents the network's weights and unnamed data."""
     data: Any = getattr(machine, "data", None)
     return {
         "machine": describe(machine.with_window(3)),
@@ -162,7 +175,7 @@ def _settings(
 
 
 def _sketch(machine: WindowedMachine, run: Run, labels: Tensor | None) -> list[float]:
-    """What network and machine answer to one image half way: other weights or training images answer otherwise."""
+    """The predictions of network and machine for one image at the middle level, which change with weights and data."""
     level = len(run.predictions) // 2
     x, sigma = run.states[level][:1], run.sigmas[level]
     x0 = _answer(machine.with_window(3), x, sigma, None if labels is None else labels[:1])
@@ -170,7 +183,7 @@ def _sketch(machine: WindowedMachine, run: Run, labels: Tensor | None) -> list[f
 
 
 class _Store:
-    """Finished scores, "window/level" -> criterion -> one value a seed, kept in a file when there is a path."""
+    """Finished scores, "window/level" -> criterion -> one value per seed, kept in a file if there is a path."""
 
     def __init__(self, path: Path | None, settings: dict[str, Any], sketch: list[float]) -> None:
         self.path, self.settings, self.sketch = path, settings, sketch
@@ -193,15 +206,15 @@ class _Store:
             settings, sketch, scores = (entry(content, name) for name in ("settings", "sketch", "scores"))
             settings = dict(settings)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a calibration cache: {error}; delete it, or give another cache") from error
+            raise ValueError(f"{path} is not a calibration cache: {error}; delete it or give another path") from error
         different = [name for name, value in self.settings.items() if settings.get(name) != value]
-        # With a tolerance: the last digits of an answer depend on the number of threads.
+        # The last digits of a prediction depend on the number of threads.
         if not different and not np.allclose(sketch, self.sketch, rtol=0, atol=1e-3):
             different = ["network weights or training images"]
         if different:
             raise ValueError(
-                f"{path} holds the scores of another calibration (different {', '.join(different)}): delete it, or "
-                "give another cache"
+                f"{path} has the scores of another calibration (different {', '.join(different)}): delete it or give "
+                "another path"
             )
         return dict(scores)
 
@@ -209,9 +222,9 @@ class _Store:
 def _score_windows(
     machine: WindowedMachine, run: Run, labels: Tensor | None, sides: list[int], store: _Store, progress: bool
 ) -> None:
-    """Score every window at every level that is not done yet, one window after the other.
+    """Score every window at every level that is missing in the store, window by window.
 
-    A machine may prepare its keys for a window: so each window is made once, and let go before the next.
+    A machine may prepare keys for its window, so each window is made once and released before the next one.
     """
     levels = len(run.predictions)
     chunks = range(0, len(run.images), CHUNK)
@@ -245,9 +258,9 @@ def _score(machine: DenoiserLike, run: Run, level: int, part: slice, label: Tens
     ours = _answer(machine, x, sigma, label)
     state = x.double()
     with warnings.catch_warnings():
-        # A score of zero has no direction: the cosine is undefined there, which `_choose` deals with.
+        # The cosine with a score of zero is undefined; `_choose` handles it.
         warnings.simplefilter("ignore")
-        # The factor 1 / sigma^2 of the score does not turn a vector.
+        # The factor 1 / sigma^2 of the score does not change the cosine.
         cosine = cosine_similarity(ours.double() - state, theirs.double() - state)
     return {"cosine": cosine, "least-squares": mse(ours, theirs)}
 
@@ -260,7 +273,7 @@ def _choose(
     scores: Scores, sides: list[int], schedule: Schedule, criterion: str, settings: dict[str, Any]
 ) -> LocalitySchedule:
     levels = range(schedule.steps)
-    # Undefined scores are null in the cache, None here: NaN as an array.
+    # Undefined scores are null in the cache and None here; the array has NaN.
     table = {
         name: np.array([[scores[_key(s, i)][name] for s in sides] for i in levels], np.float64) for name in CRITERIA
     }
@@ -269,8 +282,8 @@ def _choose(
     for level in levels:
         if np.isnan(means[level]).all():
             raise ValueError(
-                f"no window can be chosen at sigma {schedule.sigmas[level]:.4g}: network or machine returns its input "
-                "there, a score of zero, which has no direction: use the criterion least-squares"
+                f"the criterion cosine is undefined at sigma {schedule.sigmas[level]:.4g}, because network or machine "
+                "returns its input there (a score of zero): use the criterion least-squares"
             )
     best = np.nanargmin(means, axis=1)
     details = {
@@ -285,9 +298,9 @@ def _choose(
 
 
 def _tied(loss: np.ndarray, best: int) -> list[int]:
-    """Windows (rows) whose paired difference to the best, over seeds (columns), is at most its standard error.
+    """Windows (rows) whose mean paired difference to the best, over seeds (columns), is at most its standard error.
 
-    The best alone where fewer than two seeds have a value for both: one difference has no standard error.
+    With fewer than two seeds there is no standard error, and only the best window is returned.
     """
     worse = loss - loss[best]
     mean, error = _mean(worse), _error(worse)
@@ -295,25 +308,25 @@ def _tied(loss: np.ndarray, best: int) -> list[int]:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of the values that are defined; NaN where none is."""
+    """Mean over the last axis of the defined values; NaN if there are none."""
     count = (~np.isnan(values)).sum(-1)
     return _divide(np.nansum(values, -1), count, count > 0)
 
 
 def _error(values: np.ndarray) -> np.ndarray:
-    """Standard error of that mean; NaN where fewer than two values are defined."""
+    """Standard error of that mean; NaN for fewer than two defined values."""
     count = (~np.isnan(values)).sum(-1)
     squares = np.nansum((values - _mean(values)[..., None]) ** 2, -1)
     return np.asarray(np.sqrt(_divide(squares, (count - 1) * count, count > 1)))
 
 
 def _divide(above: np.ndarray, below: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """The ratio where it is defined, else NaN."""
+    """`above / below` where `defined`, else NaN."""
     ratio: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=defined)
     return ratio
 
 
 def _mean_and_error(values: np.ndarray) -> dict[str, Any]:
-    """Mean and standard error over the last axis, as lists for JSON; NaN where undefined."""
+    """Mean and standard error over the last axis as lists for JSON; NaN where undefined."""
     several = values.shape[-1] > 1
     return {"mean": _mean(values).tolist(), "standard_error": _error(values).tolist() if several else None}

@@ -1,4 +1,4 @@
-"""Checks that calibration and comparison make before the first long computation."""
+"""Checks and warnings that come before long computations."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from elsewhere.phrases import count
 
 
 def check_pixel(pixel: tuple[int, int], height: int, width: int) -> None:
-    """Make sure that a row and a column lie in an image.
+    """Check that (row, column) lies inside an image.
 
     Raises:
-        TypeError, ValueError: they do not.
+        TypeError: not a pair of integers.
+        ValueError: outside the image.
     """
     check_type("pixel", pixel, tuple[int, int])
     if not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
         raise ValueError(
-            f"pixel must be a row and a column of {height}x{width} pixels, counted from 0, got {pixel[0]},{pixel[1]}"
+            f"pixel must be row,column inside the {height}x{width} image, counted from 0, got {pixel[0]},{pixel[1]}"
         )
 
 
 def describe(denoiser: object) -> str:
-    """The repr on one line, without the memory address that differs in every run."""
+    """The repr on one line, without memory addresses, which differ in every run."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(denoiser).split()))
 
 
 def same_data(network: object, data: Any) -> bool | None:
-    """Whether the network was trained on exactly these images; None where either does not say."""
+    """Whether the network was trained on exactly these images; None if that is unknown."""
     theirs = getattr(getattr(network, "spec", None), "fingerprint", "")
     if not theirs or not hasattr(data, "fingerprint"):
         return None
@@ -38,22 +39,22 @@ def same_data(network: object, data: Any) -> bool | None:
 
 
 def training_note(network: object, data: Any) -> list[str]:
-    """What a reader must know of the network's training images: one sentence, or none where they are `data`."""
+    """A warning (one sentence) if the network was trained on other images than `data` or if that is unknown, or []."""
     known = same_data(network, data)
     if known or not hasattr(data, "fingerprint"):
         return []
     if known is None:
-        return ["The network does not say on which images it was trained."]
+        return ["It is unknown on which images the network was trained."]
     trained = getattr(getattr(network, "spec", None), "data", "") or "unknown"
     ours = f"{data.name}, {getattr(data, 'amount', count(len(data.images), 'image'))}"
     return [
         f"The network was trained on other images ({trained}) than the machines use ({ours}): expect less agreement, "
-        "because the theory assumes one training set for both."
+        "because the theory assumes the same training set for both."
     ]
 
 
 def warn_of_other_images(network: object, data: Any) -> None:
-    """Warn, before the long work, where the network is known to have been trained on other images than `data`."""
+    """Warn, before the long computation, if the network is known to have been trained on other images than `data`."""
     if same_data(network, data) is False:
         give_warnings(training_note(network, data))
 

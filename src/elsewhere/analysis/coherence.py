@@ -1,4 +1,4 @@
-"""Patches pasted whole: regions of neighbouring pixels that continue one place of one training image."""
+"""Copied patches: regions of neighbouring pixels that come from adjacent places of one training image."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.explaining import Mosaic, read_windows
+from elsewhere.analysis.mosaic import MosaicResult, read_windows
 from elsewhere.checks import checked
 from elsewhere.engine import PixelStore
 
 CHUNK = 4_000_000
-"""Pixels of windows that are read at once."""
+"""Pixels of windows read at once, which bounds the working memory."""
 
 
 @checked
-def regions(mosaic: Mosaic) -> Tensor:
-    """Regions of pixels whose heaviest windows continue one another, int64 (B, H, W).
+def regions(mosaic: MosaicResult) -> Tensor:
+    """Regions of pixels whose top windows are adjacent in the same training image, int64 (B, H, W).
 
-    Two pixels side by side belong together when the heaviest window of one, moved by as much in its training image,
-    is the heaviest window of the other: same training image, same position - pixel. Equal windows stand for one
-    another, so that it does not matter which of them is named. Plain windows, of one colour throughout, would continue
-    everywhere: pixels made by them stay regions of their own. Where windows of x wrap round, pixels at opposite edges
-    lie side by side; where those of the training images do, positions count modulo their sides.
+    Two neighbouring pixels belong to the same region if their top windows have the same training image and the same
+    offset (position of the window minus position of the pixel). Identical windows count as the same window. Constant
+    windows would continue everywhere, so each pixel made by one is a region of its own. If windows of x are periodic,
+    pixels at opposite edges are neighbours; if those of the training images are, offsets count modulo their sides.
+
+    Args:
+        mosaic: from `explain`.
 
     Returns:
-        For each pixel the flat position of the first pixel of its region.
+        For each pixel the flat position (row * W + column) of the first pixel of its region.
 
     Example:
         >>> import elsewhere as els
@@ -38,8 +40,8 @@ def regions(mosaic: Mosaic) -> Tensor:
     return _regions(mosaic, plain(mosaic))
 
 
-def plain(mosaic: Mosaic) -> Tensor:
-    """Pixels whose heaviest window is of one colour throughout, bool (B, H, W)."""
+def plain(mosaic: MosaicResult) -> Tensor:
+    """Pixels whose top window is constant (of one colour), bool (B, H, W)."""
     found = torch.empty_like(mosaic.image_ids[..., 0], dtype=torch.bool)
     for index, reader in enumerate(_readers(mosaic)):
         place = mosaic.positions[index, :, :, 0].flatten(0, 1)
@@ -49,12 +51,15 @@ def plain(mosaic: Mosaic) -> Tensor:
 
 
 @checked
-def coherence_length(mosaic: Mosaic) -> Tensor:
-    """Side, in pixels, of the patch that a pixel comes from, float64 (B,).
+def coherence_length(mosaic: MosaicResult) -> Tensor:
+    """Side, in pixels, of the copied patch that a typical pixel belongs to, float64 (B,).
 
-    The square root of the mean size of the region that a pixel lies in, over all pixels of an image but plain ones
-    (see `regions`): 1 when no two neighbours come from the same patch, sqrt(H W) when the whole image is one training
-    image. NaN when every pixel is plain, as there is nothing to tell patches by.
+    The square root of the mean size of a pixel's region, over all pixels whose top window is not constant (see
+    `regions`): 1 if no two neighbours come from the same patch, sqrt(H W) if the image is a training image. NaN if all
+    top windows are constant, because then patches cannot be distinguished.
+
+    Args:
+        mosaic: from `explain`.
     """
     is_plain = plain(mosaic)
     labels, counted = _regions(mosaic, is_plain).flatten(1), ~is_plain.flatten(1)
@@ -64,14 +69,14 @@ def coherence_length(mosaic: Mosaic) -> Tensor:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Windows of the training images as one image of a mosaic was made of them."""
+    """Reads training windows as one image of a mosaic uses them."""
 
     store: PixelStore
     window: int
     wraps: bool
 
     def test(self, test: Callable[..., Tensor], *places: Tensor) -> Tensor:
-        """A test of windows at image, row, column, ... (M,), not all of which are read at once."""
+        """Apply a test to the windows at (image, row, column, ...), each (M,), in parts that fit the memory."""
         side = self.window if self.wraps else min(self.window, 2 * max(self.store.pixels.shape[2:]))
         many = max(1, CHUNK // (side**2 * self.store.pixels.shape[1]))
         parts = zip(*(torch.split(place, many) for place in places), strict=True)
@@ -82,7 +87,7 @@ class _Reader:
         return read_windows(self.store.pixels, self.window, *place, wraps=self.wraps)
 
 
-def _readers(mosaic: Mosaic) -> list[_Reader]:
+def _readers(mosaic: MosaicResult) -> list[_Reader]:
     """One for each image of the batch."""
     return [
         _Reader(mosaic.store, window, wraps.training)
@@ -90,7 +95,7 @@ def _readers(mosaic: Mosaic) -> list[_Reader]:
     ]
 
 
-def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
+def _regions(mosaic: MosaicResult, is_plain: Tensor) -> Tensor:
     batch, height, width = is_plain.shape
     below = _continue(mosaic, is_plain, (1, 0))
     right = _continue(mosaic, is_plain, (0, 1))
@@ -98,23 +103,23 @@ def _regions(mosaic: Mosaic, is_plain: Tensor) -> Tensor:
     while True:
         before = labels
         labels = _spread(_spread(labels, below, 1), right, 2)
-        # Follow the pointers: what a region's first pixel has joined, the whole region has joined.
+        # Pointer jumping: a region takes the label that its first pixel has taken.
         labels = labels.flatten(1).gather(1, labels.flatten(1)).view_as(labels)
         if torch.equal(labels, before):
             return labels
 
 
 def _spread(labels: Tensor, joined: Tensor, axis: int) -> Tensor:
-    """The smallest label of every pixel and its neighbours along an axis that it is joined to: see `_continue`."""
+    """The smallest label of each pixel and of its neighbours along an axis that it is joined to; see `_continue`."""
     least = torch.minimum(labels, labels.roll(-1, axis))
     labels = torch.where(joined, least, labels)
     return torch.where(joined.roll(1, axis), torch.minimum(labels, least.roll(1, axis)), labels)
 
 
-def _continue(mosaic: Mosaic, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
-    """Whether each pixel and the next one, a step down or to the right, come from one place: bool (B, H, W).
+def _continue(mosaic: MosaicResult, is_plain: Tensor, step: tuple[int, int]) -> Tensor:
+    """Whether each pixel and its next neighbour, down or to the right, are in one region, bool (B, H, W).
 
-    The next one of the last is the first, where windows of x wrap round; else the last has none.
+    If windows of x are periodic, the next neighbour of the last pixel is the first one; otherwise it has none.
     """
     move = torch.tensor(step, device=is_plain.device, dtype=torch.int64)
     image, place = mosaic.image_ids[..., 0], mosaic.positions[..., 0, :]
@@ -148,7 +153,7 @@ def _equal(reader: _Reader, *places: Tensor) -> Tensor:
     one, inside = reader.read(*places[:3])
     other, also_inside = reader.read(*places[3:])
     same = (inside == also_inside) & ((one == other) | ~inside)
-    # A window centred outside an image is no window.
+    # A window centred outside an image does not exist.
     return same.flatten(1).all(1) & inside[:, 0, inside.shape[2] // 2, inside.shape[3] // 2]
 
 

@@ -1,4 +1,4 @@
-"""Comparison: machines and a network from the same noises, with the agreement measured."""
+"""Comparison: machines and a network from the same noise, and how well their images agree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,261 +15,39 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.checks import describe, give_warnings, same_data, training_note, warn_of_other_images
-from elsewhere.analysis.finals import far_outside, judge_finals
-from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
-from elsewhere.analysis.novelty import Nearest, nearest_training_images
-from elsewhere.checks import check_choice, check_fields, checked
+from elsewhere.analysis.comparison_files import comparison_csv, comparison_json, save_comparison
+from elsewhere.analysis.comparison_result import METRICS, NETWORK, ComparisonResult
+from elsewhere.analysis.finals import judge_finals
+from elsewhere.analysis.novelty import nearest_training_images
+from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
-from elsewhere.files import csv_text, json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule
-from elsewhere.phrases import count, decimal
-from elsewhere.pictures import save_bytes
+from elsewhere.phrases import count
 from elsewhere.progress import track
 from elsewhere.sampling import reverse_process
 from elsewhere.schedules import Schedule, cosine
 
-NETWORK = "network"
-METRICS = {"pearson_r": pearson_r, "r_squared": r_squared, "mse": mse, "cosine": cosine_similarity}
-FORMAT = "elsewhere.comparison/1"
-RESAMPLES = 2000
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """What machines and a network drew from the same noises.
-
-    Attributes:
-        images: name -> final images (B, C, H, W), the machines in the order given, then "network".
-        metrics: machine -> metric ("pearson_r", "r_squared", "mse", "cosine") -> float64 (B,), against the network;
-            NaN where the metric is undefined, such as r of a constant image.
-        nearest: name -> nearest training images, for every machine that knows its data, and for the network.
-        seconds: name -> seconds it took to draw all images.
-        windows: machine -> its locality schedule, where it looks through one.
-        labels: names or numbers of the classes asked for, one a seed; empty when none was.
-        settings: what is needed to run this again.
-        warnings: what a reader must know before the numbers: sentences, none when all is well.
-    """
-
-    images: dict[str, Tensor]
-    metrics: dict[str, dict[str, np.ndarray]]
-    nearest: dict[str, Nearest]
-    seconds: dict[str, float]
-    windows: dict[str, LocalitySchedule] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def __repr__(self) -> str:
-        medians = ", ".join(f"{name} {decimal(self.median(name, 'pearson_r'))}" for name in self.machines)
-        return f"Comparison({count(self.seeds, 'seed')}, median Pearson r: {medians})"
-
-    @property
-    def machines(self) -> tuple[str, ...]:
-        """Names of the machines, in the order given."""
-        return tuple(self.metrics)
-
-    @property
-    def seeds(self) -> int:
-        """How many noises were drawn from."""
-        return len(self.images[NETWORK])
-
-    @property
-    def title(self) -> str:
-        """What was compared: the images and the network, as far as they have names."""
-        names = [self.settings.get("data"), self.settings.get("network_name")]
-        return " and ".join(name for name in names if name) or "Comparison"
-
-    @property
-    def near(self) -> bool:
-        """Whether any machine is near the network; if not, which of them is closer says nothing.
-
-        Its median R^2 must be above 0, where the mean gray of each of the network's images would be as near. And most
-        of the network's images must not be far outside [-1, 1], where all images of the machines lie.
-        """
-        known = [self.median(name, "r_squared") for name in self.machines]
-        return self._has_images and any(value > 0 for value in known)
-
-    @property
-    def _has_images(self) -> bool:
-        return float(far_outside(self.images[NETWORK]).double().mean()) <= 0.5
-
-    @property
-    def closest(self) -> tuple[str, ...]:
-        """The machines with the highest median Pearson r, several when they tie; empty when none is near.
-
-        Medians tie when they are equal to three decimals, as they are printed.
-        """
-        medians = {name: round(self.median(name, "pearson_r"), 3) for name in self.machines}
-        best = max((r for r in medians.values() if not np.isnan(r)), default=None)
-        return tuple(name for name, r in medians.items() if r == best) if self.near else ()
-
-    @property
-    def leading(self) -> str:
-        """The machine that reports put first: one of the closest, or of all where none is near; of several "ELS"."""
-        first = self.closest or self.machines
-        return "ELS" if "ELS" in first else first[0]
-
-    @property
-    def pair(self) -> tuple[str, str] | None:
-        """Two machines to hold against each other: the other, and the leading one. None when there is only one.
-
-        The other is IS where it does not lead, else ELS, else the first of the others.
-        """
-        others = [name for name in self.machines if name != self.leading]
-        if not others:
-            return None
-        return next((name for name in ("IS", "ELS") if name in others), others[0]), self.leading
-
-    def verdict(self) -> str:
-        """Which machine is closer to the network, in one sentence; empty for one machine that is near."""
-        if not self._has_images:
-            return "No machine is near the network, as its pictures are far outside -1..1."
-        if not self.near:
-            medians = [self.median(name, "r_squared") for name in self.machines]
-            best = max((value for value in medians if not np.isnan(value)), default=None)
-            if best is None:
-                return "Which machine is closer to the network cannot be said: R^2 is undefined on every seed."
-            return (
-                f"No machine is near the network: the best median R^2 is {best:.3f}, and a picture of one gray would "
-                "reach 0."
-            )
-        if self.pair is None:
-            return ""
-        other, name = self.pair
-        if {other, name} <= set(self.closest):
-            return f"{name} and {other} are equally close to the network: their median r is the same to three decimals."
-        wins, seeds = self._wins(name, other)
-        if not seeds:
-            return f"Whether {name} or {other} is closer to the network cannot be said: r is undefined on every seed."
-        undefined = self.seeds - seeds
-        left_out = f" ({undefined} left out: r is undefined)" if undefined else ""
-        return f"{name} is closer to the network than {other} on {wins} of {count(seeds, 'seed')}{left_out}."
-
-    def median(self, machine: str, metric: str) -> float:
-        """Median of a metric over the seeds where it is defined; NaN where it never is. See `undefined`.
-
-        Raises:
-            ValueError: no machine of that name.
-        """
-        return _median(self._metric(machine, metric))
-
-    def undefined(self, machine: str, metric: str) -> int:
-        """On how many seeds a metric is undefined (NaN), and left out of the median.
-
-        Raises:
-            TypeError, ValueError: no machine of that name.
-        """
-        return int(np.isnan(self._metric(machine, metric)).sum())
-
-    def beats(self, machine: str, other: str) -> float:
-        """Share of seeds, 0 to 1, on which `machine` has a strictly higher Pearson r than `other`.
-
-        Seeds on which either r is undefined are left out; NaN where that is every seed.
-
-        Raises:
-            TypeError, ValueError: no machine of that name.
-        """
-        wins, seeds = self._wins(machine, other)
-        return wins / seeds if seeds else np.nan
-
-    def _wins(self, machine: str, other: str) -> tuple[int, int]:
-        """On how many seeds a machine has the higher r, and on how many both have one."""
-        ours, theirs = self._metric(machine, "pearson_r"), self._metric(other, "pearson_r", "other")
-        return int((ours > theirs).sum()), int((~np.isnan(ours + theirs)).sum())
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row a seed and name: the metrics and the nearest training image.
-
-        None for metrics of the network, for undefined ones, and for a nearest training image that is not known.
-        """
-        rows = []
-        for seed in range(self.seeds):
-            for name in self.images:
-                row: dict[str, Any] = {"seed": seed, "label": self.labels[seed] if self.labels else None, "name": name}
-                values = self.metrics.get(name)
-                row |= {metric: None if values is None else _number(values[metric][seed]) for metric in METRICS}
-                near = self.nearest.get(name)
-                row["nearest_index"] = None if near is None else int(near.indices[seed])
-                row["nearest_distance"] = None if near is None else float(near.distances[seed])
-                rows.append(row)
-        return rows
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Name -> metric -> {"median", "low", "high", "undefined"}, also for "nearest_distance"; "copies", "seconds".
-
-        low and high bound the 95 % bootstrap interval of the median (2,000 resamples of the seeds, always the
-        same ones); None when fewer than two seeds have a value. "undefined" is the number of seeds where the metric is
-        undefined, which the median leaves out; it is None when that is all of them. "copies" is the share of images
-        nearer than one grey level, rms, to a training image.
-        """
-        result: dict[str, dict[str, Any]] = {}
-        for name in self.images:
-            entry: dict[str, Any] = {m: _median_interval(v) for m, v in self.metrics.get(name, {}).items()}
-            if name in self.nearest:
-                entry["nearest_distance"] = _median_interval(self.nearest[name].distances.numpy())
-                entry["copies"] = float(self.nearest[name].copies.double().mean())
-            result[name] = {**entry, "seconds": self.seconds[name]}
-        return result
+class Comparison(ComparisonResult):
+    """A `ComparisonResult` that can be written to files."""
 
     def to_json(self) -> str:
-        """Everything but the images, as JSON text."""
-        content = {
-            "format": FORMAT,
-            "settings": self.settings,
-            "warnings": self.warnings,
-            "closest": self.closest,
-            "summary": self.summary(),
-            "beats": {a: {b: self.beats(a, b) for b in self.machines if b != a} for a in self.machines},
-            "windows": {
-                name: {
-                    "sigmas": s.sigmas,
-                    "windows": s.windows,
-                    "taper": s.taper,
-                    "criterion": s.details.get("criterion"),
-                }
-                for name, s in self.windows.items()
-            },
-            "table": self.table(),
-        }
-        return json_text(content)
+        """Everything except the images, as JSON text."""
+        return comparison_json(self)
 
     def to_csv(self) -> str:
         """`table()` as CSV text with a header."""
-        return csv_text(self.table())
+        return comparison_csv(self)
 
     @checked
     def save(self, folder: str | Path) -> None:
-        """Write results.json, results.csv, grid.png, report.html and, with two machines or more, scatter.png.
-
-        Each file is written whole or not at all, and none before all are ready.
+        """Write results.json, results.csv, grid.png, report.html and scatter.png; see `save_comparison`.
 
         Raises:
-            OSError: the folder cannot be made or written; the message names it.
+            OSError: the folder cannot be created or written; the message names it.
         """
-        # Here, not above: the report describes comparisons, and needs this module.
-        from elsewhere.analysis.report import grid_png, render_report, scatter_png
-
-        scatter = scatter_png(self)
-        report, picture = render_report({self.title: self}), grid_png(self)
-        folder = Path(folder)
-        try:
-            write_text(folder / "results.json", self.to_json() + "\n")
-            write_text(folder / "results.csv", self.to_csv())
-            save_bytes(folder / "grid.png", picture)
-            if scatter is not None:
-                save_bytes(folder / "scatter.png", scatter)
-            write_text(folder / "report.html", report)
-        except OSError as error:
-            raise OSError(
-                f"cannot write the comparison to {folder}: {error.strerror}; choose another folder"
-            ) from error
-
-    def _metric(self, machine: str, metric: str, argument: str = "machine") -> np.ndarray:
-        return self.metrics[check_choice(argument, machine, self.machines)][check_choice("metric", metric, METRICS)]
+        save_comparison(self, folder)
 
 
 @checked
@@ -284,28 +61,38 @@ def compare(
     about: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> Comparison:
-    """Draw from the same noises with every machine and the network, and measure how well they agree.
+    """Draw from the same noise with every machine and the network, and measure how well their images agree.
 
     Args:
-        machines: name -> D(x, sigma, label=None); a machine with `.data` also has its images looked up there.
+        machines: name -> D(x, sigma, label=None). If a machine has `.data`, the nearest training image of each of its
+            images is found there.
         network: D(x, sigma, label=None).
-        noise: standard normal (B, C, H, W), one seed an image.
-        schedule: `schedules.cosine(20)` when None.
+        noise: standard normal (B, C, H, W), one seed per image.
+        schedule: noise levels; None: `schedules.cosine(20)`.
         label: class of every image or (B,), for the machines and the network.
-        about: further settings to put on record, such as the seed of the noise or the command line. "network" is what
-            reports call the network.
-        progress: show a bar with the time left for each machine.
+        about: further settings to store in the result, such as the seed of the noise or the command line. The entry
+            "network" is the name of the network in reports.
+        progress: show a progress bar with the time left for each machine.
 
     Returns:
-        A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings`, which the report
-        shows, say when the network drew no images at all, when a number is undefined, and when the network was trained
-        on other images. They are Python warnings, too.
+        A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings` are also issued as
+        Python warnings: the network's images are far outside [-1, 1], a metric is undefined, or the network was trained
+        on other images.
 
     Raises:
-        TypeError, ValueError: no machines, a machine named "network", noise or label that do not fit, NaN.
+        TypeError, ValueError: no machines, a machine named "network", noise or labels that a denoiser cannot take, a
+            prediction that is not finite.
+
+    Example:
+        >>> import elsewhere as els
+        >>> data = els.load_images("fashion-mini", limit=20)
+        >>> machines = {"IS": els.IdealScore(data), "ELS": els.EquivariantLocalScore(data, 5)}
+        >>> noise, schedule = els.make_noise(2, data.shape), els.schedules.cosine(3)
+        >>> els.compare(machines, els.LocalScore(data, 5), noise, schedule=schedule).machines
+        ('IS', 'ELS')
     """
     if not machines:
-        raise ValueError('machines is empty: give at least one, such as {"ELS": EquivariantLocalScore(data)}')
+        raise ValueError('machines is empty: give one or more, such as {"ELS": EquivariantLocalScore(data)}')
     if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
         raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
     schedule = cosine() if schedule is None else schedule
@@ -315,7 +102,7 @@ def compare(
     data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
     data = {name: images for name, images in data.items() if images is not None}
     if data:
-        # The network has no data of its own to look in: the machines' are what it should have been trained on.
+        # The network has no data of its own; it should have been trained on the images of the machines.
         data[NETWORK] = next(iter(data.values()))
     training = data.get(NETWORK)
     on_others = training_note(network, training)
@@ -339,20 +126,20 @@ def compare(
 
 def _agreement(images: Tensor, target: Tensor) -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
-        # What is undefined is gathered for all machines, and said once: see `_undefined`.
+        # `_undefined` collects the undefined metrics of all machines into one warning.
         warnings.simplefilter("ignore")
         return {name: metric(images, target).cpu().numpy() for name, metric in METRICS.items()}
 
 
 def _undefined(metrics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
-    """One sentence when Pearson r or R^2 is undefined somewhere, or none."""
+    """One sentence if Pearson r or R^2 is undefined on any seed, or none."""
     counts = [
         f"{title} of {name} on {undefined} of {count(len(values[metric]), 'seed')}"
         for name, values in metrics.items()
         for metric, title in (("pearson_r", "Pearson r"), ("r_squared", "R^2"))
         if (undefined := int(np.isnan(values[metric]).sum()))
     ]
-    why = "one picture is constant; medians leave these seeds out"
+    why = "one of the images is constant; medians leave these seeds out"
     return [f"Undefined: {', '.join(counts)} ({why})."] if counts else []
 
 
@@ -396,22 +183,3 @@ def _label_names(labels: Tensor | None, data: Any) -> tuple[str, ...]:
         return ()
     classes = getattr(data, "classes", ())
     return tuple(classes[i] if i < len(classes) else str(i) for i in labels.tolist())
-
-
-def _median(values: np.ndarray) -> float:
-    defined = values[~np.isnan(values)]
-    return float(np.median(defined)) if len(defined) else np.nan
-
-
-def _median_interval(values: np.ndarray) -> dict[str, float | int | None]:
-    """Median over the seeds that have a value, with its 95 % percentile-bootstrap interval; see `summary`."""
-    defined = values[~np.isnan(values)]
-    low = high = None
-    if len(defined) > 1:
-        picks = np.random.default_rng(0).integers(len(defined), size=(RESAMPLES, len(defined)))
-        low, high = (float(end) for end in np.quantile(np.median(defined[picks], axis=1), [0.025, 0.975]))
-    return {"median": _number(_median(values)), "low": low, "high": high, "undefined": len(values) - len(defined)}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""The plots of calibration and comparison."""
+"""Plots of calibrations, comparisons and audits."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ COLOURS = ("#1f5fa8", "#c8553d", "#4c8c4a", "#7a5195")
 
 
 def calibration_heat_map(schedule: LocalitySchedule) -> Figure:
-    """Every window at every noise level: how much worse than the best of that level; chosen windows are marked."""
+    """Heat map of the loss of every window at every noise level, relative to the best; chosen windows are marked.
+
+    Args:
+        schedule: from `calibrate`; its details have the scores.
+    """
     from matplotlib.colors import LogNorm
 
     details = schedule.details
     means = np.array(details[details["criterion"]]["mean"], np.float64)
     loss = 1 - means if details["criterion"] == "cosine" else means
-    smallest = np.finfo(float).eps  # a perfect match is 0, which no ratio can show
+    smallest = np.finfo(float).eps  # keeps the ratio finite for a perfect match, whose loss is 0
     ratio = (loss + smallest) / (np.nanmin(loss, 1, keepdims=True) + smallest)
     figure = new_figure(8, 4.6)
     axes = figure.subplots()
@@ -49,9 +53,10 @@ def calibration_heat_map(schedule: LocalitySchedule) -> Figure:
 
 
 def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
-    """Window against noise level; a band spans the windows that tie with the best, where that was measured.
+    """Window side against noise level. A band spans the windows that tie with the best one, if that was measured.
 
-    Machines that look through the same windows share a line.
+    Args:
+        schedules: name -> schedule. Equal schedules share a line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -67,7 +72,10 @@ def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
             low, high = [min(sides) for sides in tied], [max(sides) for sides in tied]
             axes.fill_between(schedule.sigmas, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(schedule.sigmas, schedule.windows, "o-", color=colour, markersize=4, label=literal(name, 28))
-    top = 1.08 * max(max(schedule.windows) for schedule in schedules.values())
+    sides = [
+        (*schedule.windows, *(max(tied) for tied in schedule.details.get("tied", ()))) for schedule in lines.values()
+    ]
+    top = 1.08 * max(map(max, sides))
     axes.set(xscale="log", xlabel="noise level sigma", ylabel="window side (pixels)", ylim=(0, top))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -81,10 +89,12 @@ def window_curves(schedules: Mapping[str, LocalitySchedule]) -> Figure:
 
 
 def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray, near: bool) -> Figure:
-    """One dot a seed: Pearson r with the network of two machines; above the diagonal the second one is closer.
+    """Scatter plot of Pearson r with the network, one dot per seed; above the diagonal the second machine is closer.
 
-    Seeds on which r is undefined (NaN) for either have no dot; at least one must have both. Where neither machine is
-    near the network, the title says that instead of which one is closer.
+    Args:
+        x_name, y_name: names of two machines.
+        x, y: their r on each seed, (B,). Seeds on which either is NaN have no dot; one or more must have both.
+        near: whether any machine is near the network; if not, the title says so instead of counting seeds.
     """
     figure = new_figure(4.4, 4.4)
     axes = figure.subplots()
@@ -104,35 +114,37 @@ def agreement_scatter(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray, ne
 
 
 def distance_histogram(training: np.ndarray, generated: np.ndarray, near: float) -> Figure:
-    """How far images are from their nearest training image: training images from the others, and generated ones.
+    """Histogram of the distances of training images (to the others) and of generated images to the nearest one.
 
-    Copies are at the left edge; a line marks the distance below which a near copy must lie.
+    Args:
+        training, generated: rms distances, 0 or more, (N,) and (B,).
+        near: distance below which a near copy must lie, marked by a line.
     """
     figure = new_figure(6.4, 3.4)
     axes = figure.subplots()
-    # An axis needs a length, also where every image is a copy.
+    # The axis needs a length even if every distance is 0.
     top = 1.02 * max(float(training.max()), float(generated.max()), near) or 1
     edges = np.linspace(0, top, 41).tolist()
     for colour, name, values in (
-        (COLOURS[0], "training images, to the others", training),
+        (COLOURS[0], "training images (to the others)", training),
         (COLOURS[1], "generated images", generated),
     ):
         weights = np.full(len(values), 100 / len(values))
         axes.hist(values, edges, weights=weights, color=colour, alpha=0.25)
         axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.6, label=name)
-    axes.axvline(near, color="0.35", linestyle=":", linewidth=1.2, label=f"near copies: below {near:.3f}")
+    axes.axvline(near, color="0.35", linestyle=":", linewidth=1.2, label=f"near copies are below {near:.3f}")
     axes.set(
         xlabel="rms difference from the nearest training image, shifts and mirroring allowed", ylabel="% of images"
     )
     axes.set_xlim(0, top)
-    # Above the axes: bars and the line may be anywhere in them.
+    # The legend is above the axes, because bars may be anywhere inside.
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
     _plain(axes)
     return figure
 
 
 def head_figure(figure: Figure, notes: Iterable[str]) -> None:
-    """Sentences above everything else: what a reader must know first."""
+    """Put warnings above everything else in a figure."""
     text = "\n".join(fill(literal(note, 400), int(12 * figure.get_figwidth())) for note in notes)
     if text:
         figure.suptitle(text, x=0.02, ha="left", fontsize=9, color=COLOURS[1])

@@ -1,4 +1,4 @@
-"""Whether the images that a network ends on can be images at all."""
+"""Detect networks whose final images are far outside the range of images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor
 from elsewhere.phrases import count
 
 FAR = 0.1
-"""Rms distance of an image from the nearest image in [-1, 1] beyond which it is far outside: 13 gray levels of 255.
+"""Rms distance to the nearest image in [-1, 1] above which an image is far outside: 13 gray levels of 255.
 
-The networks that come with the package stay below 0.01; one that is read with the wrong prediction type is above 1.
+The shipped networks stay below 0.01; a network that is read with the wrong prediction type is above 1.
 """
 
 QUESTION = "is the network undertrained, or is its prediction_type wrong?"
 
 
 def far_outside(images: Tensor) -> Tensor:
-    """Which images are far outside [-1, 1], bool (B,).
+    """Which images are far outside [-1, 1], bool (B,): by more than FAR, rms.
 
     Args:
         images: final images of a reverse process, (B, C, H, W).
@@ -26,7 +26,7 @@ def far_outside(images: Tensor) -> Tensor:
 
 
 def judge_finals(images: Tensor) -> list[str]:
-    """What is wrong with the images that a network drew: one sentence, or none.
+    """A warning if final images of a network are far outside [-1, 1]: a list of one sentence, or an empty list.
 
     Args:
         images: final images of a reverse process, (B, C, H, W).
@@ -43,8 +43,8 @@ def judge_finals(images: Tensor) -> list[str]:
 def _sentence(far: int, images: Tensor) -> str:
     values = images.detach().double()
     if far == len(images):
-        which = "The network's picture is" if far == 1 else "The network's pictures are"
+        which = "The network's image is" if far == 1 else "The network's images are"
     else:
-        which = f"{far} of the network's {count(len(images), 'picture')} {'is' if far == 1 else 'are'}"
+        which = f"{far} of the network's {count(len(images), 'image')} {'is' if far == 1 else 'are'}"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
     return f"{which} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"

@@ -1,8 +1,8 @@
-"""How alike two images are, one number an image, computed in float64.
+"""Metrics of the agreement of two images, computed in float64.
 
-All take a prediction and a target of one shape (B, C, H, W), treat an image as one vector of all its pixels and
-channels, and return float64 (B,). Where a ratio would be x/0 the number is undefined: it is NaN, and a warning says for
-how many images and why.
+All take a prediction and a target of the same shape (B, C, H, W), treat an image as one vector of all its pixels and
+channels, and return float64 (B,). If a ratio would be divided by 0 the value is NaN, and a warning gives the number of
+such images and the reason.
 """
 
 from __future__ import annotations
@@ -16,38 +16,56 @@ from elsewhere.notices import warn
 from elsewhere.phrases import count
 
 ROUNDING = 4
-"""Images whose values differ by no more than this many last digits of their dtype are constant."""
+"""Images whose range is at most this many units of rounding (eps times the largest value) count as constant."""
 
 
 def pearson_r(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
-    """Pearson's r of the pixels: cosine of the mean-removed images, in [-1, 1].
+    """Pearson's r of the pixels, that is, the cosine of the mean-removed images, in [-1, 1].
 
-    This is the number that Kamb & Ganguli (2025) print as "r^2". NaN where either image is constant, but for rounding.
+    This is the number that Kamb & Ganguli (2025) print as "r^2". NaN if either image is constant up to rounding.
+
+    Args:
+        prediction, target: images (B, C, H, W).
+
+    Returns:
+        float64 (B,).
 
     Raises:
-        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+        TypeError, ValueError: not images of the same shape, or values that are not finite.
     """
     predicted, true = (_centred(v) for v in _vectors(prediction, target))
     return _defined("Pearson r", _cosine(predicted, true), "an image is constant")
 
 
 def cosine_similarity(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
-    """Cosine of the angle between the images, in [-1, 1]. NaN where either image is all zero.
+    """Cosine of the angle between the images, in [-1, 1]. NaN if either image is all zero.
+
+    Args:
+        prediction, target: images (B, C, H, W).
+
+    Returns:
+        float64 (B,).
 
     Raises:
-        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+        TypeError, ValueError: not images of the same shape, or values that are not finite.
     """
     return _defined("the cosine", _cosine(*_vectors(prediction, target)), "an image is all zero")
 
 
 def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
-    """Coefficient of determination: the share of the target's variance that the prediction explains, at most 1.
+    """Coefficient of determination R^2: the share of the target's variance that the prediction explains, at most 1.
 
-    1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 where the target's own mean would
-    have been the better prediction; NaN where the target is constant.
+    1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 if the target's mean would have been a
+    better prediction; NaN if the target is constant.
+
+    Args:
+        prediction, target: images (B, C, H, W).
+
+    Returns:
+        float64 (B,).
 
     Raises:
-        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+        TypeError, ValueError: not images of the same shape, or values that are not finite.
     """
     predicted, true = _vectors(prediction, target)
     left_over = (true - predicted).square().sum(1)
@@ -58,8 +76,18 @@ def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> T
 def mse(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Mean squared difference over pixels and channels, 0 or more.
 
+    Args:
+        prediction, target: images (B, C, H, W).
+
+    Returns:
+        float64 (B,).
+
+    Example:
+        >>> mse(torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
+        tensor([1., 1.], dtype=torch.float64)
+
     Raises:
-        TypeError, ValueError: not images (B, C, H, W) of one shape, NaN or infinite.
+        TypeError, ValueError: not images of the same shape, or values that are not finite.
     """
     predicted, true = _vectors(prediction, target)
     return (true - predicted).square().mean(1)
@@ -69,13 +97,13 @@ def _vectors(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tu
     predicted, true = check_images(prediction, "prediction"), check_images(target, "target")
     if predicted.shape != true.shape:
         raise ValueError(
-            f"prediction and target must have one shape, got {tuple(predicted.shape)} and {tuple(true.shape)}"
+            f"prediction and target must have the same shape, got {tuple(predicted.shape)} and {tuple(true.shape)}"
         )
     return _vector(predicted), _vector(true)
 
 
 def _vector(images: Tensor) -> Tensor:
-    """Float64 (B, C * H * W); images that are constant but for rounding are made exactly constant."""
+    """Float64 (B, C * H * W); images that are constant up to rounding become exactly constant."""
     vectors = images.detach().double().flatten(1)
     low, high = vectors.aminmax(dim=1, keepdim=True)
     rounding = ROUNDING * torch.finfo(images.dtype).eps * torch.maximum(low.abs(), high.abs())
@@ -83,7 +111,7 @@ def _vector(images: Tensor) -> Tensor:
 
 
 def _centred(vectors: Tensor) -> Tensor:
-    """Each vector less its mean; exactly zero where it is constant, which the mean's rounding would hide."""
+    """Each vector minus its mean; exactly zero for a constant vector, in spite of the rounding of the mean."""
     constant = vectors.amax(1, keepdim=True) == vectors.amin(1, keepdim=True)
     return (vectors - vectors.mean(1, keepdim=True)).masked_fill(constant, 0.0)
 
@@ -95,7 +123,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _defined(name: str, values: Tensor, why: str) -> Tensor:
-    """The values; a warning where some are undefined."""
+    """The values, with a warning if some are NaN."""
     undefined = int(values.isnan().sum())
     if undefined:
         warn(f"{name} is undefined (NaN) for {undefined} of {count(len(values), 'image')}: {why}")

@@ -1,4 +1,4 @@
-"""The plots of explanations: mosaics in the colours of their sources, and how patches shrink along a run."""
+"""Plots of explanations: mosaics coloured by source, and the size of copied patches along a run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.nn.functional import avg_pool2d
 
 from elsewhere.analysis.checks import check_pixel
 from elsewhere.analysis.coherence import coherence_length, plain
-from elsewhere.analysis.explaining import Mosaic, read_windows
 from elsewhere.analysis.figures import COLOURS
+from elsewhere.analysis.mosaic import MosaicResult, read_windows
 from elsewhere.phrases import count
 from elsewhere.pictures import Column, new_figure, show_image
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CHIEF = 6
-"""Training images shown of those with most credit."""
+CREDITED = 6
+"""Training images shown, those with the largest credits."""
 PATCHES = 8
-"""Patches shown of the chosen pixel."""
+"""Patches shown for the chosen pixel."""
 ACROSS = 4
-"""Of them in a row."""
+"""Patches in a row."""
 STEPS = 7
-"""Steps of a run that are shown."""
+"""Steps of a run shown."""
 
 
-def source_colours(mosaic: Mosaic) -> Tensor:
-    """Every pixel in the colour of the training image with its heaviest window, (B, 3, H, W) in [-1, 1].
+def source_colours(mosaic: MosaicResult) -> Tensor:
+    """Each pixel in the colour of the training image of its top window, (B, 3, H, W) in [-1, 1].
 
-    A training image has one colour in all pictures; the pixel's own brightness shades it. Pixels made by plain windows,
-    which many images have, are gray.
+    The colour of a training image is the same in all figures; it is shaded by the brightness of the pixel. Pixels made
+    by constant windows, which many images have, are gray.
     """
     light = (mosaic.x0.mean(1).clamp(-1, 1) + 1) / 2
     colours = torch.tensor(
@@ -49,48 +49,48 @@ def source_colours(mosaic: Mosaic) -> Tensor:
 
 
 def mosaic_figure(
-    mosaic: Mosaic, index: int | None = None, pixel: tuple[int, int] | None = None, beside: Column | None = None
+    mosaic: MosaicResult, index: int | None = None, pixel: tuple[int, int] | None = None, network: Column | None = None
 ) -> Figure:
-    """See `Mosaic.plot`; `beside` is a further column on the left, with one image for each of the mosaic's."""
+    """See `Mosaic.plot`; `network` is a further column on the left, with one image for each image of the mosaic."""
     batch, height, width = mosaic.image_ids.shape[:3]
     if index is not None and not 0 <= index < batch:
         raise ValueError(f"index must be between 0 and {batch - 1}, or None for all, got {index}")
     if pixel is not None:
         check_pixel(pixel, height, width)
     chosen = range(batch) if index is None else [index]
-    columns = 3 + (beside is not None)
+    columns = 3 + (network is not None)
     figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
     # Room between the images, not within the groups of small pictures.
     figure.set_layout_engine("constrained", hspace=0, h_pad=0.05)
     parts = figure.add_gridspec(len(chosen), columns + 2, width_ratios=[2.0] * columns + [3.3, 3.7])
-    pictures = {"prediction": mosaic.x0, "by source": source_colours(mosaic), "sources pasted": mosaic.pasted()}
+    pictures = {"prediction": mosaic.x0, "by source": source_colours(mosaic), "top windows": mosaic.pasted()}
     for line, image in enumerate(chosen):
-        asked = pixel or _varied_pixel(mosaic.x0[image])
+        at = pixel or _varied_pixel(mosaic.x0[image])
         cells = [figure.add_subplot(parts[line, j]) for j in range(columns)]
         titles = [name if line == 0 else "" for name in pictures]
-        if beside is not None:
-            show_image(cells[0], beside.images[image], beside.title if line == 0 else "")
-            cells[0].set_xlabel(beside.captions[image], fontsize=8)
+        if network is not None:
+            show_image(cells[0], network.images[image], network.title if line == 0 else "")
+            cells[0].set_xlabel(network.captions[image], fontsize=8)
         for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
             show_image(axes, images[image], title)
-            _frame(axes, asked, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
+            _frame(axes, at, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
         cells[-3].set_xlabel(f"sigma {mosaic.sigmas[image]:.3g}, window {mosaic.windows[image]}", fontsize=8)
         cells[-2].set_xlabel(
             count(len(set(mosaic.image_ids[image, ..., 0].flatten().tolist())), "training image"), fontsize=8
         )
         left_over = float(mosaic.unexplained[image].mean())
-        cells[-1].set_xlabel(f"{left_over:.0%} not in the top {mosaic.image_ids.shape[3]}", fontsize=8)
-        _show_chief(figure, parts[line, columns], mosaic, image, "most credit" if line == 0 else "")
-        _show_patches(figure, parts[line, columns + 1], mosaic, image, asked)
+        cells[-1].set_xlabel(f"{left_over:.0%} of weight not in top {mosaic.image_ids.shape[3]}", fontsize=8)
+        _show_credited(figure, parts[line, columns], mosaic, image, "largest credits" if line == 0 else "")
+        _show_patches(figure, parts[line, columns + 1], mosaic, image, at)
     return figure
 
 
-def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
-    """A run from noise to image: predictions, their sources, and the length over which patches are pasted whole.
+def run_figure(mosaics: Sequence[MosaicResult], index: int = 0) -> Figure:
+    """A run from noise to image: predictions, their sources, and the side of the copied patches.
 
     Args:
-        mosaics: one a step, see `explain_run`.
-        index: the image of the batch that is shown; the curve is the median of all, the band their middle half.
+        mosaics: one for each step, see `explain_run`.
+        index: image of the batch to show. The curve is the median of all images, the band their quartiles.
     """
     from matplotlib.ticker import ScalarFormatter
 
@@ -109,15 +109,15 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
     axes = below.subplots()
     sigmas = [mosaic.sigmas[index] for mosaic in mosaics]
     lengths = torch.stack([coherence_length(mosaic) for mosaic in mosaics]).cpu().numpy()
-    # Images that are plain throughout have no patches to measure; a step with no others is a gap in the curve.
+    # The length is NaN if all top windows are constant; a step without other images is a gap in the curve.
     rows = [row[~np.isnan(row)] for row in lengths]
     parts = [np.quantile(row, [0.25, 0.5, 0.75]) if len(row) else np.full(3, np.nan) for row in rows]
     low, middle, high = np.array(parts).T
     axes.fill_between(sigmas, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
-    axes.plot(sigmas, middle, "o-", color=COLOURS[0], markersize=4, label="patch pasted whole")
+    axes.plot(sigmas, middle, "o-", color=COLOURS[0], markersize=4, label="side of copied patches")
     windows = [mosaic.windows[index] for mosaic in mosaics]
     if not _sees_all(mosaics[-1], index):
-        axes.plot(sigmas, windows, color="0.6", label="window that each pixel sees")
+        axes.plot(sigmas, windows, color="0.6", label="window side")
     axes.set(xscale="log", yscale="log", xlabel="noise level sigma (the run goes from left to right)")
     axes.set_ylabel("side (pixels)")
     axes.invert_xaxis()
@@ -134,13 +134,13 @@ def run_figure(mosaics: Sequence[Mosaic], index: int = 0) -> Figure:
 def _colour(source: int) -> tuple[float, float, float]:
     from matplotlib.colors import hsv_to_rgb
 
-    # Steps of the golden ratio round the circle: neighbours in the set are far apart in hue.
+    # Steps of the golden ratio around the colour circle: consecutive images differ in hue.
     red, green, blue = hsv_to_rgb((source * 0.618034 % 1, 0.35 + 0.4 * (source * 0.754878 % 1), 0.95))
     return float(red), float(green), float(blue)
 
 
 def _frame(axes: Axes, pixel: tuple[int, int], window: int, period: tuple[int, int] | None) -> None:
-    """Mark a pixel and its window; in an image that wraps round with such sides, also what lies beyond the edges."""
+    """Mark a pixel and its window; with a `period` (height, width), also their periodic images."""
     from matplotlib.patches import Rectangle
 
     row, column = pixel
@@ -151,21 +151,21 @@ def _frame(axes: Axes, pixel: tuple[int, int], window: int, period: tuple[int, i
             axes.add_patch(Rectangle(corner, side, side, fill=False, color="#e8442e", linewidth=width))
 
 
-def _show_chief(figure: Figure, part: object, mosaic: Mosaic, index: int, title: str) -> None:
-    """The training images with most credit, framed in their colours."""
+def _show_credited(figure: Figure, part: object, mosaic: MosaicResult, index: int, title: str) -> None:
+    """The training images with the largest credits, framed in their colours."""
     credit, order = mosaic.credits()[index].sort(descending=True)
-    cells = part.subgridspec(2, CHIEF // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
-    # Images of other classes have none.
-    count = min(CHIEF, int((credit > 0).sum()))
+    cells = part.subgridspec(2, CREDITED // 2, hspace=0, wspace=0.02)  # type: ignore[attr-defined]
+    # Images of other classes have no credit.
+    count = min(CREDITED, int((credit > 0).sum()))
     for j, (share, source) in enumerate(zip(credit[:count].tolist(), order[:count].tolist(), strict=True)):
-        axes = figure.add_subplot(cells[j // (CHIEF // 2), j % (CHIEF // 2)])
+        axes = figure.add_subplot(cells[j // (CREDITED // 2), j % (CREDITED // 2)])
         show_image(axes, mosaic.store.floats(mosaic.store.pixels[source]), title if j == min(1, count - 1) else "")
         axes.spines[:].set(color=_colour(source), linewidth=2.5)
         axes.set_xlabel(f"#{source}  {_percent(share)}", fontsize=6.5, labelpad=2)
 
 
-def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixel: tuple[int, int]) -> None:
-    """What a pixel asked with, and the windows that answered."""
+def _show_patches(figure: Figure, part: object, mosaic: MosaicResult, index: int, pixel: tuple[int, int]) -> None:
+    """The query window of a pixel and its top training windows."""
     rows = math.ceil((PATCHES + 2) / ACROSS)
     cells = part.subgridspec(rows, ACROSS, hspace=0, wspace=0)  # type: ignore[attr-defined]
     here = (
@@ -175,7 +175,7 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
     )
     window, wraps = mosaic.windows[index], mosaic.wraps[index]
     asked = read_windows(mosaic.x.cpu().float(), window, *here, wraps=wraps.x)
-    _show_window(figure.add_subplot(cells[0, 0]), *asked, "asked with", f"pixel {pixel[0]}, {pixel[1]}")
+    _show_window(figure.add_subplot(cells[0, 0]), *asked, "query", f"pixel {pixel[0]}, {pixel[1]}")
     at = (index, *pixel)
     there = [rank for rank in range(min(PATCHES, mosaic.image_ids.shape[3])) if mosaic.image_ids[(*at, rank)] >= 0]
     for j, rank in enumerate(there, start=1):
@@ -187,7 +187,9 @@ def _show_patches(figure: Figure, part: object, mosaic: Mosaic, index: int, pixe
     axes = figure.add_subplot(cells[(len(there) + 1) // ACROSS, (len(there) + 1) % ACROSS])
     axes.axis("off")
     left_over = _percent(float(mosaic.unexplained[at]))
-    axes.text(0.5, 0.5, f"others\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes)
+    axes.text(
+        0.5, 0.5, f"other\nwindows\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes
+    )
 
 
 def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: str) -> None:
@@ -198,11 +200,11 @@ def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: 
     axes.set_xlabel(label, fontsize=6.5, labelpad=2)
 
 
-def _window_name(mosaic: Mosaic, index: int) -> str:
+def _window_name(mosaic: MosaicResult, index: int) -> str:
     return "whole image" if _sees_all(mosaic, index) else f"window {mosaic.windows[index]}"
 
 
-def _sees_all(mosaic: Mosaic, index: int) -> bool:
+def _sees_all(mosaic: MosaicResult, index: int) -> bool:
     """Whether every pixel sees the whole image."""
     side = max(mosaic.image_ids.shape[1:3])
     return mosaic.windows[index] >= (side if mosaic.wraps[index].x else 2 * side - 1)
@@ -215,7 +217,7 @@ def _percent(share: float) -> str:
 
 
 def _varied_pixel(image: Tensor) -> tuple[int, int]:
-    """Row and column of the pixel in the most varied surroundings of an image (C, H, W), not at its border."""
+    """Row and column of the pixel with the largest local variance in an image (C, H, W), away from the border."""
     wide = image.double().mean(0)[None, None]
     spread = avg_pool2d(wide.square(), 5, 1, 2, count_include_pad=False)
     spread -= avg_pool2d(wide, 5, 1, 2, count_include_pad=False).square()

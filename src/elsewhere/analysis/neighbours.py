@@ -1,7 +1,7 @@
-"""The training images nearest to each of many images: as they stand, and under small shifts and mirroring.
+"""The training images nearest to each of many images: without alignment, and under small shifts and mirroring.
 
-Both searches screen with matrix products, tile by tile, and measure the distances of what they found again without
-rounding, so that nothing cancels: a copy is at distance 0 exactly. Distances are root mean squared differences of
+Both searches select candidates by float32 matrix products, tile by tile, and then compute the distances of the
+candidates without cancellation: an exact copy has distance 0. Distances are root mean squared (rms) differences of
 images in [-1, 1], over pixels and channels.
 """
 
@@ -16,11 +16,16 @@ from elsewhere.progress import track
 
 LEVEL = 1 / 127.5
 """One gray level, of images in [-1, 1]."""
-SPARE = 8  # Candidates beyond those asked for: float32 may swap near ties.
-BLOCKS, AXES, TILES = 13, 48, 4
+SPARE = 8
+"""Candidates beyond those requested, because float32 may swap near ties."""
+BLOCKS, AXES = 13, 48
+"""The bounds of the aligned search: an image is reduced to BLOCKS x BLOCKS means, and these to AXES principal axes."""
+TILES = 4
+"""Tiles per side, as in Carlini et al. (2023)."""
 QUERIES = 512
-# A tile of bounds of about so many numbers stays in a core's cache until it is reduced.
+"""Largest number of images searched for at once."""
 TILE, COLUMNS = 400_000, 1024
+"""Numbers in a tile of bounds, and training images in it: such a tile stays in a core's cache until it is reduced."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Neighbours:
     """The nearest training images of each of B images.
 
     Attributes:
-        indices: which, nearest first, int64 (B, K).
-        distances: rms, float64 (B, K).
+        indices: indices of the training images, nearest first, int64 (B, K).
+        distances: their rms distances, float64 (B, K).
     """
 
     indices: Tensor
@@ -38,13 +43,13 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Aligned(Neighbours):
-    """The nearest training images when they may be shifted by some pixels and mirrored.
+    """The nearest training images when they may be shifted by a few pixels and mirrored.
 
     Attributes:
-        indices, distances: as of Neighbours; the distance is that of the best placing, over the pixels that overlap.
-        shifts: how far the training image has to move down and right, int64 (B, K, 2).
-        mirrored: whether it has to be mirrored left to right first, bool (B, K).
-        beyond: no training image that is not among these is nearer than this, float64 (B,); infinite where all are.
+        indices, distances: as in Neighbours; the distance is that of the best alignment, over the overlapping pixels.
+        shifts: shift (down, right) in pixels that aligns the training image, int64 (B, K, 2).
+        mirrored: whether it is mirrored left to right before the shift, bool (B, K).
+        beyond: lower bound of the distance of all other training images, float64 (B,); infinite if there are none.
     """
 
     shifts: Tensor
@@ -54,7 +59,7 @@ class Aligned(Neighbours):
 
 @dataclass(frozen=True)
 class Placing:
-    """An image moved down and right by some pixels, after mirroring left to right or not."""
+    """An alignment: optional mirroring left to right, then a shift down and right by some pixels."""
 
     down: int
     right: int
@@ -69,10 +74,10 @@ def nearest(
     Args:
         images: (B, C, H, W), uint8 or floats in about [-1, 1].
         training: (N, C, H, W), uint8 or floats.
-        count: how many; fewer where the set has fewer.
-        memory: bytes to work in.
-        exclude: a training image that does not count for each image, int64 (B,): itself, where it is one of them.
-        progress: show a bar with the time left.
+        count: number of neighbours, at most the number of training images.
+        memory: working memory in bytes.
+        exclude: for each image, the index of a training image to leave out, int64 (B,): the image itself, if it is one.
+        progress: show a progress bar with the time left.
     """
     keep = len(training) - (exclude is not None)
     count, wide = min(count, keep), min(count + SPARE, keep)
@@ -87,7 +92,7 @@ def nearest(
         best = _Best(len(some), wide)
         for left in range(0, len(training), columns):
             keys = _centred(training[left : left + columns])
-            # |q|^2 is the same for all keys.
+            # |q|^2 is the same for all keys and left out.
             distances = torch.addmm(keys.square().sum(1), queries, keys.T, alpha=-2)
             best.add(distances, left, None if exclude is None else exclude[start : start + rows])
         squares = (_levels(training[best.indices]) - _levels(some)[:, None]).square_().sum((2, 3, 4))
@@ -109,15 +114,15 @@ def nearest_aligned(
 ) -> Aligned:
     """The training images nearest to each image when they may be shifted up to `reach` pixels and mirrored.
 
-    Only pixels where both images are compare, and the mean is over those. The middle of a training image, which every
-    shift leaves inside, is compared first, reduced to AXES numbers by orthonormal projections: that distance is never
-    above the true one, so it picks candidates, whose distances are then computed in whole gray levels.
+    The distance is the mean over the pixels where both images overlap. The central part of a training image, which
+    overlaps under every shift, is reduced to AXES numbers by orthonormal projections. The distance of these is a lower
+    bound of the true one; it selects the candidates, whose distances are then computed exactly, in whole gray levels.
 
     Args:
         images, training: uint8 (B, C, H, W) and (N, C, H, W).
-        memory, exclude, progress: as for `nearest`.
-        count: how many candidates are measured exactly and returned.
-        reach: largest shift, less than half a side of the images.
+        memory, exclude, progress: as in `nearest`.
+        count: number of candidates that are measured exactly and returned.
+        reach: largest shift in pixels, less than half a side of the images.
     """
     placings = all_placings(reach)
     count = min(count, len(training) - (exclude is not None))
@@ -149,15 +154,15 @@ def nearest_aligned(
 
 
 def tile_distances(images: Tensor, training: Tensor, candidates: Tensor, *, memory: int) -> Tensor:
-    """The largest rms difference of any tile of a 4 x 4 grid, of the candidate for which that is least, float64 (B,).
+    """The largest rms difference in any tile of a 4 x 4 grid, minimised over the candidates, float64 (B,).
 
-    Carlini et al. (2023, arXiv 2301.13188) compare images so: much plain background alone makes two images near by the
-    difference of all pixels, but not by that of the worst tile.
+    Carlini et al. (2023, arXiv 2301.13188) compare images in this way: two images that share a large uniform background
+    have a small mean difference, but not a small difference in their worst tile.
 
     Args:
         images, training: uint8 (B, C, H, W) and (N, C, H, W).
-        memory: bytes to work in.
-        candidates: training images to compare each image with, int64 (B, K).
+        candidates: indices of the training images to compare each image with, int64 (B, K).
+        memory: working memory in bytes.
     """
     runs = [_runs(side, min(side, TILES)) for side in images.shape[2:]]
     down, across = (member / member.sum(1, keepdim=True) for member in runs)
@@ -170,7 +175,7 @@ def tile_distances(images: Tensor, training: Tensor, candidates: Tensor, *, memo
 
 
 def place_each(images: Tensor, shifts: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Every image (B, C, H, W) mirrored and moved in its own way; and where there is an image then, bool (B, H, W)."""
+    """Align each image (B, C, H, W) by its own shift and mirroring; also return where it has pixels, bool (B, H, W)."""
     height, width = images.shape[2:]
     row = torch.arange(height, device="cpu")[None, :, None] - shifts[:, 0, None, None]
     column = torch.arange(width, device="cpu")[None, None, :] - shifts[:, 1, None, None]
@@ -182,14 +187,14 @@ def place_each(images: Tensor, shifts: Tensor, mirrored: Tensor) -> tuple[Tensor
 
 
 def all_placings(reach: int) -> list[Placing]:
-    """Every shift up to `reach`, plain and mirrored, the smallest first: among equals the first one is taken."""
+    """All alignments with shifts up to `reach`, the smallest first, because the first of equal ones is reported."""
     steps = range(-reach, reach + 1)
     everything = [Placing(down, right, mirror) for mirror in (False, True) for down in steps for right in steps]
     return sorted(everything, key=lambda p: (p.mirror, abs(p.down) + abs(p.right)))
 
 
 def place(images: Tensor, placing: Placing) -> Tensor:
-    """Images (..., H, W) mirrored and moved; zero where nothing moved in."""
+    """Images (..., H, W) after an alignment; zero outside the moved image."""
     down, right = placing.down, placing.right
     height, width = images.shape[-2:]
     out = torch.zeros_like(images)
@@ -201,7 +206,7 @@ def place(images: Tensor, placing: Placing) -> Tensor:
 
 
 class _Best:
-    """The keys of the lowest values seen for each query."""
+    """The keys with the `count` lowest values seen so far, for each query."""
 
     def __init__(self, queries: int, count: int) -> None:
         self.count = count
@@ -209,7 +214,7 @@ class _Best:
         self.indices = torch.empty(queries, 0, dtype=torch.int64, device="cpu")
 
     def add(self, values: Tensor, start: int, exclude: Tensor | None) -> None:
-        """Take in values (queries, keys) of the keys from `start` on; `values` may be changed."""
+        """Add the values (queries, keys) of the keys from index `start` on. Overwrites excluded entries of `values`."""
         if exclude is not None:
             inside = ((exclude >= start) & (exclude < start + values.shape[1])).nonzero().flatten()
             values[inside, exclude[inside] - start] = torch.inf
@@ -222,10 +227,10 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Screen:
-    """Lower bounds of the mean squared differences of all placings, from one product.
+    """Lower bounds of the mean squared differences under all alignments, by one matrix product.
 
-    The middle of a training image against the part of the query that would lie on it: means of blocks, and of those the
-    principal axes. Both are orthonormal projections, which only shorten differences.
+    The central part of a training image is compared with the part of the query that it would cover, both reduced to
+    block means and then to principal axes. These are orthonormal projections, which never lengthen a difference.
 
     Attributes:
         keys: rows (k, |k|^2, 1), float32 (N, AXES + 2).
@@ -255,12 +260,12 @@ class _Screen:
         return cls(rows, placings, reach, pooling, mean.float(), axes, float(norms.max()))
 
     def queries(self, images: Tensor) -> Tensor:
-        """Rows (placings, B, AXES + 2) whose products with the keys are the bounds, in squared gray levels."""
+        """Rows (alignments, B, AXES + 2) whose products with the keys are the bounds, in squared gray levels."""
         channels, height, width = images.shape[1:]
         rows = []
         for placing in self.placings:
             source = images.flip(-1) if placing.mirror else images
-            # In the mirror, right is left: all shifts are there, so that the least of the bounds is the same.
+            # Mirroring turns right into left; all shifts occur, so the smallest bound is the same.
             top, left = self.reach + placing.down, self.reach + placing.right
             part = source[:, :, top : top + height - 2 * self.reach, left : left + width - 2 * self.reach]
             q = (_pool(part, self.pooling) - self.mean) @ self.axes
@@ -269,18 +274,18 @@ class _Screen:
         return torch.stack(rows)
 
     def rounding(self, queries: Tensor) -> Tensor:
-        """Largest float32 error of the bounds of queries (..., AXES + 2), from the squares that cancel in them."""
+        """Largest float32 rounding error of the bounds of queries (..., AXES + 2), from the squares that cancel."""
         return 64 * torch.finfo(torch.float32).eps * (queries[..., -1] + self.largest * queries[..., -2])
 
 
 def _blocks(side: int) -> Tensor:
-    """An orthonormal (blocks, side) matrix of the means of at most BLOCKS runs of pixels."""
+    """An orthonormal matrix (blocks, side) that takes the means of at most BLOCKS runs of pixels."""
     member = _runs(side, min(side, BLOCKS))
     return member / member.sum(1, keepdim=True).sqrt()
 
 
 def _runs(side: int, count: int) -> Tensor:
-    """Which of `count` runs, as equal as can be, each pixel of a side belongs to, 0 or 1, (count, side)."""
+    """Membership, 0 or 1, of the pixels of a side in `count` runs of almost equal length, (count, side)."""
     index = torch.arange(side, device="cpu") * count // side
     return (index == torch.arange(count, device="cpu")[:, None]).float()
 
@@ -292,13 +297,13 @@ def _pool(images: Tensor, pooling: tuple[Tensor, Tensor]) -> Tensor:
 def _measure(
     images: Tensor, training: Tensor, candidates: Tensor, placings: list[Placing], masks: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Candidates in order of their mean squared difference, that difference, and the placing that reaches it.
+    """Candidates sorted by mean squared difference, these differences, and the indices of the best alignments.
 
-    In float64 these sums of products of whole gray levels are exact.
+    Exact: the terms are products of whole gray levels, summed in float64.
     """
     keys = training[candidates].flatten(2).double()
     overlap = masks.sum(1)[None, :, None]
-    # The image is moved back instead of the training image forward: there are fewer of them.
+    # Move the image instead of the training images, which are more.
     moved = _placed(images.double(), placings)
     squares = moved.square().sum(2, keepdim=True) - 2 * moved @ keys.transpose(1, 2) + masks @ keys.square().mT
     least = squares / overlap
@@ -309,7 +314,7 @@ def _measure(
 
 
 def _placed(images: Tensor, placings: list[Placing]) -> Tensor:
-    """Images (B, C, H, W) with every placing undone, (B, placings, C H W): zero where the images do not overlap."""
+    """Images (B, C, H, W) under every inverse alignment, (B, alignments, C H W); zero where they do not overlap."""
     undone = []
     for placing in placings:
         back = place(images, Placing(-placing.down, -placing.right, False))
@@ -318,13 +323,13 @@ def _placed(images: Tensor, placings: list[Placing]) -> Tensor:
 
 
 def _centred(images: Tensor) -> Tensor:
-    # Whole numbers around 0, where images are uint8: their products are exact in float32 up to some 1,000 pixels.
+    # For uint8 images these are integers around 0, whose products are exact in float32 up to about 1,000 pixels.
     levels = images if images.dtype == torch.uint8 else _levels(images)
     return levels.float().sub_(128).flatten(1)
 
 
 def _levels(images: Tensor) -> Tensor:
-    """Gray levels 0..255, float64: whole numbers of uint8 images."""
+    """Gray levels 0 to 255, float64; integers for uint8 images."""
     return images.double() if images.dtype == torch.uint8 else (images.double() + 1) * 127.5
 
 

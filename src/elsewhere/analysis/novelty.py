@@ -1,4 +1,4 @@
-"""Created or remembered: the training image nearest to each image."""
+"""The training image nearest to each image, and whether it is copied."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from elsewhere.data.images import to_unit
 from elsewhere.denoiser import check_images
 
 COPY = LEVEL
-"""An image nearer than this (rms, one grey level of 255) to a training image counts as a copy of it."""
+"""An image closer than this (rms, one gray level of 255) to a training image counts as a copy of it."""
 
 MEMORY = 2**28
+"""Working memory of the search in bytes."""
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ class Nearest:
     """The training image nearest to each of B images.
 
     Attributes:
-        indices: which training image, int64 (B,).
+        indices: index of the training image, int64 (B,).
         distances: root mean squared difference over pixels and channels, float64 (B,), images in [-1, 1].
         images: those training images as floats in [-1, 1], (B, C, H, W).
     """
@@ -50,25 +51,32 @@ class Nearest:
 
     @property
     def copies(self) -> Tensor:
-        """Which images are copies of a training image: nearer than one grey level of 255, rms. Bool (B,)."""
+        """Which images are copies: closer than one gray level of 255 (rms) to a training image, bool (B,)."""
         return self.distances < COPY
 
 
 @checked
 def nearest_training_images(images: Tensor | np.ndarray, data: TrainingImages) -> Nearest:
-    """The nearest training image to each image, whatever its class, by the plain Euclidean distance of pixels.
+    """Find the training image nearest to each image by Euclidean distance, among all classes.
 
     Args:
-        images: (B, C, H, W), about [-1, 1].
-        data: the training set, of the same C, H, W.
+        images: (B, C, H, W) in about [-1, 1].
+        data: the training images, of the same C, H, W.
 
     Raises:
-        TypeError, ValueError: not images, or not of the training images' shape.
+        TypeError, ValueError: not images, or not of the shape of the training images.
+
+    Example:
+        >>> import elsewhere as els
+        >>> data = els.load_images("fashion-mini", limit=20)
+        >>> nearest_training_images(data.scaled()[3:5], data).indices
+        tensor([3, 4])
     """
     queries = check_images(images, "images").detach().cpu().float()
     if queries.shape[1:] != data.images.shape[1:]:
         raise ValueError(
-            f"images are {tuple(queries.shape[1:])}, the training images {data.name} {tuple(data.images.shape[1:])}"
+            f"images must have the shape of the training images {data.name}, {tuple(data.images.shape[1:])}, got "
+            f"{tuple(queries.shape[1:])}"
         )
     indices = nearest(queries, data.images.detach().cpu(), 1, memory=MEMORY).indices[:, 0]
     found = _floats(data.images[indices])

@@ -1,7 +1,7 @@
-"""Where the pixels of an image can have come from: the nearest training windows, and the images that they are in.
+"""Trace pixels: find the training windows nearest to the window of each pixel, and the images that contain them.
 
-This is the equivariant local machine at sigma -> 0 (Kamb & Ganguli 2025, section 4): there a pixel becomes the centre
-of the training window nearest to its own, among windows at the same distance from the same borders.
+This is the equivariant local machine in the limit sigma -> 0 (Kamb & Ganguli 2025, section 4): a pixel becomes the
+centre of the training window nearest to its own, among windows at the same distance from the same borders.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from elsewhere.machines.borders import border_classes
 from elsewhere.progress import track
 
 BLOCK, TILE = 512, 2048
+"""Queries and keys of one matrix product of the search."""
 COMMON = 64
-"""A window found in more training images than this, such as plain background, does not say whose it is."""
+"""Windows found in more training images than this, such as constant background, are no evidence of a source."""
 ROUNDS = 200
+"""Iterations of expectation-maximisation for the credits."""
 TOP = 4
+"""Largest credits that are returned."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the nearest training windows say of B images.
+    """The sources of the pixels of B images.
 
     Attributes:
-        consistent: share of the pixels that are the centre of a training window nearest to their own, float64 (B,).
-        sources: effective number of training images that the pixels come from, float64 (B,), 1 or more.
-        credits: share of the image owed to each of its TOP main sources, largest first, float64 (B, TOP).
-        images: those training images, int64 (B, TOP).
+        consistent: fraction of the pixels that equal the centre of a nearest training window, float64 (B,).
+        sources: effective number of training images that the pixels come from, 1 or more, float64 (B,).
+        credits: the TOP largest contributions of training images, 0 to 1, decreasing, float64 (B, TOP).
+        images: indices of those training images, int64 (B, TOP).
     """
 
     consistent: Tensor
@@ -43,23 +46,24 @@ class Provenance:
 def provenance(
     images: Tensor, training: Tensor, window: int, *, memory: int, tolerance: float = 0.5, progress: bool = False
 ) -> Provenance:
-    """Find for every pixel the training windows nearest to its own.
+    """Find the training windows nearest to the window of every pixel.
 
-    Credits: windows that are equally near often come from several training images. The credits are the mixture of
-    training images under which the nearest windows of the image are most likely (by expectation and maximisation), so
-    that an image which is there as a whole gets all. Sources: perplexity of the credits, exp(-sum c log c).
+    Equally near windows often come from several training images. The credits are the mixture of training images that
+    maximises the likelihood of the nearest windows of an image, found by expectation-maximisation; a training image
+    that explains all of them gets the credit 1. The number of sources is the perplexity
+    exp(-sum c log c) of the credits.
 
     Args:
         images: uint8 (B, C, H, W).
         training: uint8 (N, C, H, W).
-        window: odd side in pixels; it ends at the borders.
-        memory: bytes to work in, for windows of training images.
-        tolerance: gray levels by which a pixel may miss the centre.
-        progress: show a bar with the time left.
+        window: odd side of the windows in pixels; windows are cut off at the borders.
+        memory: working memory in bytes, for windows of training images.
+        tolerance: largest difference, in gray levels, between a pixel and the centre of a window that it equals.
+        progress: show a progress bar with the time left.
     """
     height, width = images.shape[2:]
     classes = border_classes(height, width, window)
-    # A training window in memory: its pixels, three times as the search needs them, its hash and the order.
+    # Memory per training pixel: its window as bytes and as three float32 copies of the search; hash, index and order.
     at_once = max(1, memory // (training[0].numel() * (13 * min(window, max(height, width)) ** 2 + 48)))
     parts = [(places, start) for places in classes for start in range(0, len(training), at_once)]
     asked = torch.empty(len(images), height, width, dtype=torch.int64, device="cpu")
@@ -88,12 +92,13 @@ def provenance(
 
 @dataclass
 class _Answers:
-    """What was found for each of Q distinct windows.
+    """The nearest training windows of Q distinct query windows.
 
     Attributes:
-        squares: least squared difference, float64 (Q,).
+        squares: smallest squared difference, float64 (Q,).
         consistent: whether one of the nearest windows has the same centre, bool (Q,).
-        counts, images: how many training images have a nearest window, (Q,), and which, one list after the other.
+        counts: number of training images that contain a nearest window, int64 (Q,).
+        images: indices of these training images, concatenated over queries.
     """
 
     squares: Tensor
@@ -118,14 +123,14 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Windows:
-    """The distinct windows at some places of some images.
+    """The distinct windows at some positions of some images.
 
     Attributes:
-        rows: the windows, uint8 (K, D).
+        rows: the distinct windows, uint8 (K, D).
         centres: their centre pixels, uint8 (K, C).
-        index: which of them each window is, in the order of images and places.
-        order, starts: the windows sorted by which they are, and where each begins.
-        places: windows in an image.
+        index: for each window, in the order of images and positions, which distinct window it equals.
+        order, starts: all windows sorted by `index`, and where each distinct window begins.
+        places: number of windows per image.
     """
 
     rows: Tensor
@@ -150,9 +155,9 @@ class _Windows:
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct rows, which of them each row is, and how often each is there: 64-bit hashes, checked.
+    """The distinct rows, the distinct row that each row equals, and the number of each; by 64-bit hashes, verified.
 
-    If hashes collide the rows themselves are sorted, which takes many times as long.
+    If hashes collide, the rows themselves are sorted, which takes many times as long.
     """
     _, index, counts = torch.unique(_hashes(rows), return_inverse=True, return_counts=True)
     first = torch.empty(len(counts), dtype=torch.int64, device="cpu").scatter_(
@@ -175,12 +180,12 @@ def _hashes(rows: Tensor) -> Tensor:
 
 
 def _search(queries: _Windows, keys: _Windows, tolerance: float) -> _Answers:
-    """All keys at the least distance from each query.
+    """All keys at the smallest distance from each query.
 
-    Keys and queries are sorted along their principal axis; differences along it bound the distance from below, so that
-    a query looks outwards from its own place until the next keys must be farther than the best one.
+    Keys and queries are sorted by their projection on the principal axis. Differences of projections bound the distance
+    from below, so a query scans outwards from its own projection until all remaining keys are farther than the best.
     """
-    # Sums of squares of whole numbers: exact in float32 up to 2^24.
+    # Sums of squares of integers are exact in float32 up to 2^24.
     dtype = torch.float32 if 255**2 * keys.rows.shape[1] < 2**24 else torch.float64
     axis = _principal_axis(keys.rows)
     key_line, key_order = _project(keys.rows, axis).sort()
@@ -218,7 +223,7 @@ def _search(queries: _Windows, keys: _Windows, tolerance: float) -> _Answers:
 
 
 def _outwards(keys: Tensor, queries: Tensor) -> Iterator[tuple[int, int]]:
-    """Tiles of sorted keys, those around some sorted queries first, then ever farther out on both sides."""
+    """Tiles of sorted keys in order of distance from sorted queries: those around them first, then on both sides."""
     first = int(torch.searchsorted(keys, queries[0])) // TILE
     last = min(int(torch.searchsorted(keys, queries[-1])), len(keys) - 1) // TILE
     tiles = -(-len(keys) // TILE)
@@ -243,7 +248,7 @@ def _project(rows: Tensor, axis: Tensor) -> Tensor:
 
 
 def _owners(query: Tensor, key: Tensor, keys: _Windows) -> Tensor:
-    """Distinct pairs (query, training image that has one of its keys), sorted, int64 (P, 2)."""
+    """Distinct pairs (query, training image that contains one of its keys), sorted, int64 (P, 2)."""
     counts = keys.starts[key + 1] - keys.starts[key]
     images = keys.order[_runs(keys.starts[key], counts)] // keys.places
     total = len(keys.index) // keys.places
@@ -254,11 +259,11 @@ def _owners(query: Tensor, key: Tensor, keys: _Windows) -> Tensor:
 def _credits(
     asked: Tensor, starts: Tensor, counts: Tensor, sources: Tensor, total: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Effective number of sources of one image, its largest credits, and whose they are.
+    """Effective number of sources of one image, its largest credits, and the training images that have them.
 
     Args:
-        asked: the distinct window that each pixel asked about, (P,).
-        starts, counts, sources: the training images of each distinct window.
+        asked: index of the distinct window of each pixel, (P,).
+        starts, counts, sources: the training images of each window, `counts` entries of `sources` from `starts`.
         total: number of training images.
     """
     queries, weight = torch.unique(asked, return_counts=True)
@@ -285,6 +290,6 @@ def _credits(
 
 
 def _runs(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Positions start, start + 1, ... of every run, one run after another."""
+    """The positions start, start + 1, ... of every run, concatenated."""
     shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
     return torch.arange(len(shift), device="cpu") + shift

@@ -1,4 +1,4 @@
-"""One HTML page that shows comparisons to a reader: self-contained, no scripts, nothing fetched."""
+"""The comparison as one self-contained HTML page (no scripts, no external files) and as pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from elsewhere import __version__
-from elsewhere.analysis.comparison import NETWORK, Comparison
+from elsewhere.analysis.comparison_result import NETWORK, ComparisonResult
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.checks import checked
 from elsewhere.files import write_text
@@ -26,12 +26,16 @@ FULL_NAMES = {
     NETWORK: "trained",
 }
 FIRST_ROWS = 8
-"""Seeds shown in grid.png and before the fold of the report: the first ones, not the best ones."""
+"""Seeds shown in grid.png and before the fold of the report: the first ones, to avoid selection."""
 
 
 @checked
-def write_report(comparisons: Mapping[str, Comparison], path: str | Path) -> None:
-    """Write one page with a section for each comparison, under the titles given.
+def write_report(comparisons: Mapping[str, ComparisonResult], path: str | Path) -> None:
+    """Write one HTML page with a section for each comparison.
+
+    Args:
+        comparisons: title of the section -> comparison.
+        path: the file, replaced if it exists.
 
     Raises:
         ValueError: no comparisons.
@@ -41,17 +45,17 @@ def write_report(comparisons: Mapping[str, Comparison], path: str | Path) -> Non
     try:
         write_text(path, page)
     except OSError as error:
-        raise OSError(f"cannot write the report {path}: {error.strerror}; choose another place") from error
+        raise OSError(f"cannot write the report {path}: {error.strerror}; choose another path") from error
 
 
-def render_report(comparisons: Mapping[str, Comparison]) -> str:
-    """The page as text.
+def render_report(comparisons: Mapping[str, ComparisonResult]) -> str:
+    """The report as HTML text.
 
     Raises:
         ValueError: no comparisons.
     """
     if not comparisons:
-        raise ValueError("comparisons is empty: there is nothing to report")
+        raise ValueError("comparisons is empty: give one or more")
     return (
         environment()
         .get_template("report.html.j2")
@@ -64,7 +68,7 @@ def render_report(comparisons: Mapping[str, Comparison]) -> str:
 
 
 def environment() -> Environment:
-    """Where templates of pages come from; what they are given is text, not markup."""
+    """The Jinja environment of the reports; values are escaped."""
     pages = Environment(
         loader=PackageLoader("elsewhere.analysis", "templates"),
         autoescape=True,
@@ -76,8 +80,8 @@ def environment() -> Environment:
     return pages
 
 
-def grid_png(comparison: Comparison) -> bytes:
-    """The first seeds as rows; the machines, the network and its nearest training image as columns."""
+def grid_png(comparison: ComparisonResult) -> bytes:
+    """The first seeds as rows; machines, network and its nearest training image as columns; PNG."""
     columns = [
         Column(c["title"], c["subtitle"], c["images"][:FIRST_ROWS], c["captions"][:FIRST_ROWS])
         for c in _columns(comparison)
@@ -85,8 +89,8 @@ def grid_png(comparison: Comparison) -> bytes:
     return picture_png(labelled_grid(columns))
 
 
-def scatter_png(comparison: Comparison) -> bytes | None:
-    """Pearson r of one machine against another over seeds; None for one machine, or no seed with both."""
+def scatter_png(comparison: ComparisonResult) -> bytes | None:
+    """Scatter plot of Pearson r of two machines, one dot per seed, as PNG; None without a pair or defined values."""
     if comparison.pair is None:
         return None
     x, y = (comparison.metrics[name]["pearson_r"] for name in comparison.pair)
@@ -95,7 +99,7 @@ def scatter_png(comparison: Comparison) -> bytes | None:
     return figure_png(agreement_scatter(comparison.pair[0], x, comparison.pair[1], y, comparison.near))
 
 
-def _columns(comparison: Comparison) -> list[dict[str, Any]]:
+def _columns(comparison: ComparisonResult) -> list[dict[str, Any]]:
     columns = [
         {
             "title": name,
@@ -117,11 +121,11 @@ def _columns(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _class(label: str) -> str:
-    """A class in words: a number alone, beside the number of a seed, could be anything."""
+    """A class as printed: a bare number could be mistaken for a seed."""
     return f"class {label}" if label.isdecimal() else label
 
 
-def _section(title: str, comparison: Comparison) -> dict[str, Any]:
+def _section(title: str, comparison: ComparisonResult) -> dict[str, Any]:
     columns = _columns(comparison)
     rows = [
         {
@@ -159,8 +163,8 @@ def _section(title: str, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _headline(comparison: Comparison) -> str:
-    """The measured agreement, in words."""
+def _headline(comparison: ComparisonResult) -> str:
+    """The measured agreement as one or two sentences."""
     if not comparison.near:
         return comparison.verdict()
     name = comparison.leading
@@ -168,10 +172,10 @@ def _headline(comparison: Comparison) -> str:
     full = f"the {FULL_NAMES[name]} machine ({name})" if name in FULL_NAMES else name
     seeds = count(comparison.seeds - r["undefined"], "seed")
     if r["low"] is None:
-        text = f"From the same noise, {full} and the network draw images that agree with a Pearson r of "
+        text = f"From the same noise, {full} and the network draw images with a Pearson r of "
         text += f"{decimal(r['median'], '.2f')} ({seeds})."
     else:
-        text = f"From the same noise, {full} and the network draw images that agree with a median Pearson r of "
+        text = f"From the same noise, {full} and the network draw images with a median Pearson r of "
         text += f"{r['median']:.2f} (95 % interval {r['low']:.2f} to {r['high']:.2f}, {seeds})."
     if comparison.pair is None:
         return text
@@ -179,25 +183,25 @@ def _headline(comparison: Comparison) -> str:
     return f"{text} {other} reaches {decimal(comparison.median(other, 'pearson_r'), '.2f')}. {comparison.verdict()}"
 
 
-def _memory(comparison: Comparison) -> str:
-    """How many images are copies of training images, in words; empty where no data is known."""
+def _memory(comparison: ComparisonResult) -> str:
+    """How many images are copies of training images, as a sentence; empty if no training data is known."""
     counts = [f"{name} {int(near.copies.sum())}" for name, near in comparison.nearest.items()]
     if not counts:
         return ""
     read, total = comparison.settings["data_images"], comparison.settings["data_total"]
-    among = f" Looked at were {part_of(read, total, 'training image')}." if total and total > read else ""
-    return f"Copies of a training image, out of {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
+    among = f" Training images compared: {part_of(read, total, 'training image')}." if total and total > read else ""
+    return f"Copies of a training image among {count(comparison.seeds, 'image')}: {', '.join(counts)}.{among}"
 
 
-def _medians(comparison: Comparison) -> list[dict[str, Any]]:
+def _medians(comparison: ComparisonResult) -> list[dict[str, Any]]:
     return [
         {"name": name, "full": FULL_NAMES.get(name, ""), "leading": name in comparison.closest, "values": values}
         for name, values in comparison.summary().items()
     ]
 
 
-def _settings(comparison: Comparison) -> list[tuple[str, str]]:
-    """What a reader needs to run it again, as (name, value)."""
+def _settings(comparison: ComparisonResult) -> list[tuple[str, str]]:
+    """Everything needed to repeat the comparison, as (name, value)."""
     settings = comparison.settings
     sigmas = settings["sigmas"]
     images = part_of(settings["data_images"], settings["data_total"], "image")

@@ -1,7 +1,9 @@
-"""The laboratory of extra limbs: counting them, and measuring when machines and networks draw too many."""
+"""Extra limbs: count them in images, and measure how often machines and networks draw a wrong number."""
 
 from elsewhere.anomalies.counting import count_fingers, count_legs, count_sleeves, finger_tips
-from elsewhere.anomalies.laboratory import Anomalies, Point, measure, two_windows
+from elsewhere.anomalies.laboratory import measure
+from elsewhere.anomalies.points import Point, two_windows
+from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import Agreement, Rate, agreement, rate
 from elsewhere.anomalies.subjects import SUBJECTS, Subject
 

@@ -1,8 +1,8 @@
-"""Counting limbs in small pictures: fingers of hands, legs of trousers, sleeves of tops.
+"""Count limbs in small images: fingers of hands, legs of trousers, sleeves of tops.
 
-All three look for what people see: bright parts that dark gaps keep apart. Pictures are enlarged first, so that a gap
-one pixel wide is a gap; a gap is what a grey closing fills, so that it may be much brighter than the background.
-The thresholds were chosen on pictures other than those on which `benchmarks/counting.py` measures the accuracy.
+All three count bright parts that dark gaps separate. Images are enlarged first, so that gaps of one pixel are resolved.
+A gap is what a grey closing fills; it may be much brighter than the background. The thresholds were chosen on other
+images than those on which `benchmarks/counting.py` measures the accuracy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elsewhere.denoiser import check_images
 from elsewhere.optional import require
 
 ZOOM = 4
-"""Pixels of the enlarged picture to one of the picture."""
+"""Factor of the enlargement."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -27,21 +27,21 @@ Integers = NDArray[np.int64]
 
 
 def count_fingers(images: Tensor | NDArray[Any]) -> Integers:
-    """How many fingers each hand has.
+    """Count the fingers of each hand.
 
-    The palm is what is left of the hand when everything thinner than two thirds of it is taken away (a morphological
-    opening). Fingers are the tips of the rest: maxima of the distance to the palm that are at least 3 pixels away from
-    it and stand 2 pixels above the next saddle. Parts that hang in the air count as fingers too.
+    The palm is the morphological opening of the hand by a disc of 0.65 times the radius of the largest inscribed disc.
+    Finger tips are maxima of the distance to the palm that are at least 3 pixels away from it and 2 pixels above the
+    next saddle. Detached parts count as fingers too.
 
     Args:
-        images: bright hands on dark ground, (B, C, H, W) in [-1, 1], about 32 pixels a side.
+        images: bright hands on dark background, (B, C, H, W) in [-1, 1], about 32 pixels per side.
 
     Returns:
-        int64 (B,); 0 for an empty picture.
+        Number of fingers, int64 (B,); 0 for an empty image.
 
     Raises:
         TypeError, ValueError: not such images.
-        ImportError: scikit-image or scipy is not installed.
+        ImportError: scikit-image or SciPy is not installed (extra `anomalies`).
 
     Example:
         >>> from elsewhere.data.hands import draw_hands
@@ -52,38 +52,52 @@ def count_fingers(images: Tensor | NDArray[Any]) -> Integers:
 
 
 def finger_tips(image: Tensor | NDArray[Any]) -> Integers:
-    """Where the tips of the fingers are that `count_fingers` counts.
+    """Positions of the finger tips that `count_fingers` counts.
 
     Args:
         image: one hand, (C, H, W) in [-1, 1].
 
     Returns:
-        (row, column) in pixels of the picture, int64 (fingers, 2), from left to right.
+        (row, column) in pixels, int64 (fingers, 2), sorted from left to right.
 
     Raises:
-        TypeError, ValueError, ImportError: as `count_fingers`.
+        TypeError, ValueError, ImportError: see `count_fingers`.
     """
     check_type("image", image, Tensor | np.ndarray)
     return _tips_of(_gray(image[None], "image")[0])
 
 
 def count_legs(images: Tensor | NDArray[Any]) -> Integers:
-    """How many legs each pair of trousers has.
+    """Count the legs of each pair of trousers.
 
-    The most bright strips that lie side by side in at least 7 rows of the lower two thirds.
+    The largest number of bright strips that occurs in at least 7 rows of the lower two thirds.
 
-    Args, Returns, Raises: as `count_fingers`, for bright trousers on dark ground, 28 pixels a side.
+    Args:
+        images: bright trousers on dark background, (B, C, H, W) in [-1, 1], about 28 pixels per side.
+
+    Returns:
+        Number of legs, int64 (B,); 0 for an empty image.
+
+    Raises:
+        TypeError, ValueError, ImportError: see `count_fingers`.
     """
     return _count(images, _legs)
 
 
 def count_sleeves(images: Tensor | NDArray[Any]) -> Integers:
-    """How many sleeves stand apart from the body of each pullover or coat.
+    """Count the sleeves that are separated from the body of each pullover or coat, at most one on either side.
 
-    On either side of the middle: the most bright strips, no wider than a sleeve, that a gap keeps apart from what lies
-    further in, in at least 3 rows below the shoulders. Sleeves without a gap are not seen.
+    A sleeve is a bright strip of at most 7 pixels width, more than 3 pixels from the vertical middle, in at least 2.5
+    rows below the shoulders, in which a gap separates strips. Sleeves without a gap are not seen.
 
-    Args, Returns, Raises: as `count_fingers`, for bright tops on dark ground, 28 pixels a side.
+    Args:
+        images: bright tops on dark background, (B, C, H, W) in [-1, 1], about 28 pixels per side.
+
+    Returns:
+        Number of sleeves, 0 to 2, int64 (B,).
+
+    Raises:
+        TypeError, ValueError, ImportError: see `count_fingers`.
     """
     return _count(images, _sleeves)
 
@@ -106,7 +120,7 @@ def _morphology() -> Any:
 
 
 def _enlarge(image: Floats, blur: float | tuple[float, float]) -> Floats | None:
-    """The picture ZOOM times as large, bright parts about 1; None when there is nothing bright."""
+    """The image enlarged by ZOOM and scaled so that bright parts are about 1; None if nothing is bright."""
     top = float(np.quantile(image, 0.97))
     if top < 0.1:
         return None
@@ -135,7 +149,7 @@ def _tips_of(image: Floats) -> Integers:
 
 
 def _palm(hand: Bools) -> Bools:
-    """The largest part of the opening of the hand by a disc of 0.65 times the largest that fits in."""
+    """The largest component of the opening of the hand by a disc of 0.65 times the largest inscribed radius."""
     ndimage = _ndimage()
     depth = ndimage.distance_transform_edt(np.pad(hand, 1))[1:-1, 1:-1]
     radius = 0.65 * depth.max()
@@ -147,10 +161,10 @@ def _palm(hand: Bools) -> Bools:
 
 
 def _peaks(field: Floats, least: float, above_saddle: float) -> Integers:
-    """Places (K, 2) of the maxima of at least that height that stand that far above the saddle to a higher one."""
+    """Positions (K, 2) of maxima of height `least` or more and prominence `above_saddle` or more."""
     ndimage, morphology = _ndimage(), _morphology()
     domes = field - morphology.reconstruction(np.maximum(field - above_saddle, 0), field, method="dilation")
-    # Half way down: at the very top one peak may be several pixels of equal height.
+    # Label at half the prominence, because a summit may consist of several separate pixels of equal height.
     parts, number = ndimage.label(domes > above_saddle / 2, structure=np.ones((3, 3)))
     index = np.arange(1, number + 1)
     places = np.array(ndimage.maximum_position(field, parts, index), dtype=np.int64).reshape(-1, 2)
@@ -159,9 +173,9 @@ def _peaks(field: Floats, least: float, above_saddle: float) -> Integers:
 
 
 def _rows_of_strips(image: Floats, first: float, contrast: float) -> list[list[tuple[float, float]]]:
-    """For every row of the enlarged picture from `first` of its height on: (begin, end) of the strips, in pixels.
+    """(begin, end) in pixels of the strips in each row of the enlarged image below the fraction `first` of its height.
 
-    Limbs hang down: patterns of the cloth are blurred away along them.
+    The image is blurred more along the vertical direction of the limbs, to remove patterns of the cloth.
     """
     big = _enlarge(image, (1.2, 0.3))
     if big is None:
@@ -178,7 +192,7 @@ def _rows_of_strips(image: Floats, first: float, contrast: float) -> list[list[t
 
 
 def _held(numbers: list[int], rows: float) -> int:
-    """The largest number that is reached in at least so many rows of the picture."""
+    """The largest number that is reached in at least `rows` rows of the original image."""
     ordered = sorted(numbers, reverse=True)
     place = round(rows * ZOOM) - 1
     return ordered[place] if place < len(ordered) else 0

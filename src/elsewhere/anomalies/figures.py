@@ -1,4 +1,4 @@
-"""The pictures of the laboratory: rates against windows, what was drawn, and where fingers came from."""
+"""Figures of a measurement: rates against windows, drawn images with their counts, and sources of fingers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from elsewhere.analysis.figures import COLOURS, head_figure
-from elsewhere.anomalies.laboratory import NETWORK, Anomalies, Point, drawn
+from elsewhere.anomalies.laboratory import drawn
 from elsewhere.anomalies.origins import Origins, draw_with_origins
+from elsewhere.anomalies.points import NETWORK, Point
+from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
 from elsewhere.machines import EquivariantLocalScore
+from elsewhere.machines.table import MACHINES, WINDOWED_REPORTS
 from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_bytes, save_figure, show_image
 from elsewhere.sampling import make_noise
 from elsewhere.schedules import Schedule
@@ -29,13 +32,20 @@ TIP_COLOURS = ("#e4572e", "#f2a541", "#76b041", "#17bebb", "#4a7bd0", "#9b5de5",
 
 
 def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
-    """Write the pictures of a measurement.
+    """Write the figures of a measurement.
 
-    grid.png has the first pictures of every point with what was counted; rates.png, when windows shrink, the rates;
-    origins.png, when the equivariant local machine drew a hand of too many fingers, where these came from.
+    grid.png has the first images of the points with their counts; rates.png the rates, if windows shrink; origins.png
+    the sources of the fingers, if the equivariant local machine drew a hand with too many.
+
+    Args:
+        out: the folder given to `measure`.
+        result: what it returned.
 
     Returns:
         The files written.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     out = Path(out)
     files = [out / "grid.png"]
@@ -57,26 +67,30 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
 
 
 def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
-    """The first hand of too many fingers that the equivariant local machine drew, and its seed."""
+    """The point and seed of the first hand with too many fingers that the equivariant local machine drew."""
     if result.subject.limb != "fingers":
         return None
     for point in result.points:
-        extra = result.counts[point.name] > result.subject.normal if point.machine == "ELS" else ()
+        extra = (
+            result.counts[point.name] > result.subject.normal
+            if isinstance(point.denoiser, EquivariantLocalScore)
+            else ()
+        )
         if any(extra):
             return point, list(extra).index(True)
     return None
 
 
 def rates_figure(result: Anomalies) -> Figure:
-    """Share of wrong pictures against the noise level at which the window shrinks, a line for each late window."""
+    """Rate of wrong images against the noise level at which the window shrinks, one line for each late window."""
     machines = [
-        name for name in ("LS", "ELS") if any(p.machine == name and p.shrink is not None for p in result.points)
+        name for name in WINDOWED_REPORTS if any(p.machine == name and p.shrink is not None for p in result.points)
     ]
     figure = new_figure(5.2 * len(machines), 4.6)
     panels = figure.subplots(1, len(machines), sharey=True, squeeze=False)[0]
     for axes, machine in zip(panels, machines, strict=True):
         _panel(axes, machine, result)
-    panels[0].set_ylabel(f"pictures with a wrong number of {result.subject.limb}")
+    panels[0].set_ylabel(f"images with a wrong number of {result.subject.limb}")
     head_figure(figure, result.warnings)
     return figure
 
@@ -85,7 +99,7 @@ def _panel(axes: Axes, machine: str, result: Anomalies) -> None:
     points = [p for p in result.points if p.machine == machine and p.shrink is not None and p.name in result.counts]
     levels = sorted({p.shrink for p in points if p.shrink is not None}, reverse=True)
     late = sorted({p.late for p in points if p.late is not None})
-    # The large window has no shrinking: it stands at the right, where shrinking comes last.
+    # The large window never shrinks; it is at the right end, after the latest shrinking.
     shrinking = {p.late for p in points if p.shrink != ALWAYS}
     for index, side in enumerate(s for s in late if s in shrinking or len(levels) == 1):
         line = sorted((p for p in points if p.late == side), key=lambda p: -(p.shrink or 0))
@@ -99,7 +113,8 @@ def _panel(axes: Axes, machine: str, result: Anomalies) -> None:
             _errors(axes, [len(levels)], line, result, "0.2", side)
             ticks.append(f"never\n({side} x {side})")
     axes.set_xticks(range(len(ticks)), ticks)
-    for name, colour, dashes in ((NETWORK, "black", "--"), ("IS", "0.55", ":")):
+    whole = [(entry.report_name, "0.55", ":") for entry in MACHINES if not entry.windows]
+    for name, colour, dashes in ((NETWORK, "black", "--"), *whole):
         if name in result.counts:
             found = rate(result.wrong(name))
             axes.axhspan(found.low, found.high, color=colour, alpha=0.08, linewidth=0)
@@ -121,9 +136,14 @@ def _errors(axes: Axes, x: Sequence[float], line: Sequence[Point], result: Anoma
 
 
 def counted_grid(out: Path, result: Anomalies, rows: int = ROWS) -> Image.Image:
-    """The first seeds, one a row: what was drawn, and how many limbs were counted; mistakes are marked.
+    """The first seeds, one per row, with the number of limbs under each image; wrong numbers are marked.
 
-    Of the shrinking windows only the smallest late one is shown, beside the large one.
+    Of the late windows only the smallest one and the large one are shown.
+
+    Args:
+        out: the folder given to `measure`.
+        result: what it returned.
+        rows: largest number of seeds to show.
     """
     points = [point for point in result.points if point.name in result.counts]
     smallest = min((p.late for p in points if p.late is not None), default=None)
@@ -141,12 +161,12 @@ def counted_grid(out: Path, result: Anomalies, rows: int = ROWS) -> Image.Image:
 
 def _words(point: Point) -> str:
     if point.late is None:
-        return "fitted" if point.machine in ("LS", "ELS") else ""
-    return f"always {point.late}" if point.shrink == ALWAYS else f"{point.late} from {point.shrink:g}"
+        return "fitted" if point.machine in WINDOWED_REPORTS else ""
+    return f"window {point.late}" if point.shrink == ALWAYS else f"{point.late} at {point.shrink:g}"
 
 
 def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
-    """One drawn hand with its finger tips, and for each tip the training hand it was taken from."""
+    """One drawn hand with its finger tips, and for each tip the training hand with the largest weight."""
     from matplotlib.patches import Rectangle
 
     count = len(origins.tips)
@@ -160,7 +180,9 @@ def origins_figure(image: Tensor, origins: Origins, title: str) -> Figure:
         colour = TIP_COLOURS[index % len(TIP_COLOURS)]
         panel = figure.add_subplot(layout[index % 2, 2 + index // 2])
         show_image(
-            panel, to_unit(origins.images[index]), f"hand {int(origins.image_ids[index])}: {origins.weights[index]:.0%}"
+            panel,
+            to_unit(origins.images[index]),
+            f"hand {int(origins.image_ids[index])}: {origins.weights[index]:.0%}",
         )
         for axes, (row, column) in ((main, origins.tips[index]), (panel, origins.places[index])):
             corner = (float(column) - half, float(row) - half)

@@ -1,283 +1,38 @@
-"""How often machines and a network draw a wrong number of limbs, and what the windows have to do with it."""
+"""Draw with machines and a network from the same noise, keep the images, and count limbs."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.checks import describe, give_warnings, training_note
-from elsewhere.analysis.finals import QUESTION, far_outside
-from elsewhere.anomalies.statistics import Agreement, Rate, agreement, more_often, rate
+from elsewhere.analysis.finals import far_outside
+from elsewhere.anomalies.points import NETWORK, Point
+from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.subjects import Subject
-from elsewhere.checks import (
-    MOST_IMAGES,
-    check_choice,
-    check_fields,
-    check_path,
-    check_seed,
-    check_whole,
-    checked,
-    seen_text,
-)
+from elsewhere.checks import check_seed, checked
 from elsewhere.data import ImageSet, to_uint8, to_unit
-from elsewhere.denoiser import DenoiserLike, check_request
-from elsewhere.files import atomic_path, json_text, write_text
-from elsewhere.machines.locality import LocalitySchedule, check_window
+from elsewhere.denoiser import check_request
+from elsewhere.files import atomic_path, write_text
+from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.optional import require
-from elsewhere.phrases import count, decimal
 from elsewhere.progress import track
 from elsewhere.sampling import draw, make_noise
 from elsewhere.schedules import Schedule
 
-FORMAT = "elsewhere.anomalies/1"
 RESULTS = "results.json"
-NETWORK = "network"
 CHUNK = 8
-"""Seeds drawn at once: what an interruption can lose."""
+"""Seeds drawn at once, which is the most that an interruption can lose."""
 MOST_TRAINING = 500
-SIGNIFICANT = 0.05
-
-Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One drawer of the measurement.
-
-    Attributes:
-        name: what tables call it, also the name of its file.
-        machine: "IS", "LS", "ELS" or "network".
-        denoiser: D(x, sigma, label=None).
-        late: the window after the shrinking, or None.
-        shrink: the noise level at and below which the window is `late`: above it the window is the large one. inf for
-            one window at every level, None where the question makes no sense.
-        count: seeds to draw.
-    """
-
-    name: str
-    machine: str
-    denoiser: DenoiserLike
-    count: int
-    late: int | None = None
-    shrink: float | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        check_whole("count", self.count, 1, limit=MOST_IMAGES)
-        check_path("name", self.name, "a name that a file can have")
-        if Path(self.name).name != self.name:
-            raise ValueError(f"name must be a name that a file can have, got {seen_text(self.name)}")
-        if self.late is not None:
-            check_window(self.late, "late")
-        if self.shrink is not None and not self.shrink >= 0:
-            raise ValueError(f"shrink must be a noise level of 0 or more, got {self.shrink}")
-
-
-@checked
-def two_windows(large: int, small: int, shrink: float, schedule: Schedule) -> LocalitySchedule:
-    """A large window while sigma is above `shrink`, a small one from there on.
-
-    Raises:
-        TypeError, ValueError: windows that are not odd, small above large, or a noise level below 0.
-
-    Example:
-        >>> from elsewhere.schedules import Schedule
-        >>> two_windows(9, 3, 0.5, Schedule((2.0, 1.0, 0.5, 0.1, 0.0))).windows
-        (9, 9, 3, 3)
-    """
-    if check_window(small, "small") > check_window(large, "large"):
-        raise ValueError(f"small must not be above the large one, {large}, got {small}")
-    if shrink < 0:
-        raise ValueError(f"shrink must be a noise level of 0 or more, got {shrink}")
-    levels = schedule.sigmas[:-1]
-    return LocalitySchedule(levels, tuple(large if sigma > shrink else small for sigma in levels))
-
-
-@dataclass(frozen=True)
-class Anomalies:
-    """What was counted.
-
-    Attributes:
-        subject: what limbs.
-        points: the drawers, in order.
-        counts: name of a point -> limbs of every picture, in the order of the seeds.
-        training: limbs counted on the training images: what is wrong there is the counting.
-        settings: what is needed to run this again.
-        outside: name of a point -> how many of its pictures are far outside [-1, 1]: see `analysis.finals`.
-        notes: what a reader must know of the network's training images.
-    """
-
-    subject: Subject
-    points: tuple[Point, ...]
-    counts: dict[str, Integers]
-    training: Integers
-    settings: dict[str, Any]
-    outside: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before the numbers: sentences, none when all is well."""
-        far = self.outside.get(NETWORK, 0)
-        if not far:
-            return self.notes
-        which = f"{far} of the network's {count(len(self.counts[NETWORK]), 'picture')} {'is' if far == 1 else 'are'}"
-        return f"{which} far outside -1..1: {QUESTION} What is counted on them means nothing.", *self.notes
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def wrong(self, name: str) -> NDArray[np.bool_]:
-        """Which pictures of a point have another number of limbs than they should.
-
-        Raises:
-            TypeError, ValueError: no point of that name has been counted.
-        """
-        check_choice("name", name, self.counts)
-        return np.asarray(self.counts[name] != self.subject.normal)
-
-    def agreements(self) -> dict[str, Agreement]:
-        """Point -> how its mistakes go with those of the network; empty without a network."""
-        if NETWORK not in self.counts:
-            return {}
-        theirs = self.wrong(NETWORK)
-        result = {}
-        for name in (point.name for point in self.points):
-            if name != NETWORK and name in self.counts:
-                ours = self.wrong(name)
-                shared = min(len(ours), len(theirs))
-                result[name] = agreement(ours[:shared], theirs[:shared])
-        return result
-
-    def verdicts(self) -> list[dict[str, Any]]:
-        """The claim "late windows too small to count cause extra limbs", tested on the seeds that points share.
-
-        For each machine and each noise level at which the window shrinks: has the smallest late window more pictures
-        with extra limbs than the largest? And for each machine and late window: has the earliest shrinking more than
-        the latest? Each by McNemar's exact test, two-sided. "confirmed": more, with p below 0.05; "refuted": fewer,
-        with p below 0.05; else "undecided".
-        """
-        found = []
-        for machine in ("LS", "ELS"):
-            mine = [point for point in self.points if point.machine == machine and point.shrink is not None]
-            for shrink in sorted({point.shrink for point in mine if point.shrink is not None}, reverse=True):
-                alike = sorted((p for p in mine if p.shrink == shrink), key=lambda p: p.late or 0)
-                found += self._test(alike[0], alike[-1], "smaller late window", shrink)
-            for late in sorted({point.late for point in mine if point.late is not None}):
-                alike = sorted((p for p in mine if p.late == late), key=lambda p: -(p.shrink or 0))
-                found += self._test(alike[0], alike[-1], "earlier shrinking", late)
-        return found
-
-    def _test(self, first: Point, second: Point, what: str, fixed: float) -> list[dict[str, Any]]:
-        if first.name == second.name or not {first.name, second.name} <= set(self.counts):
-            return []
-        shared = min(len(self.counts[point.name]) for point in (first, second))
-        ours, theirs = (self.counts[point.name][:shared] > self.subject.normal for point in (first, second))
-        more, fewer = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-        p = more_often(more, fewer)
-        verdict = "undecided" if p >= SIGNIFICANT else "confirmed" if more > fewer else "refuted"
-        return [
-            {
-                "question": what,
-                "machine": first.machine,
-                "at": _number(fixed),
-                "points": [first.name, second.name],
-                "seeds": shared,
-                "rates": [float(ours.mean()), float(theirs.mean())],
-                "only_first": more,
-                "only_second": fewer,
-                "p": p,
-                "verdict": verdict,
-            }
-        ]
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row a point: rates of wrong, extra and missing limbs with their intervals, and how often each number."""
-        rows = []
-        for point in self.points:
-            if point.name not in self.counts:
-                continue
-            counts = self.counts[point.name]
-            normal = self.subject.normal
-            shares = {"wrong": counts != normal, "extra": counts > normal, "missing": counts < normal}
-            rows.append(
-                {
-                    "name": point.name,
-                    "machine": point.machine,
-                    "late_window": point.late,
-                    "shrink": _number(point.shrink),
-                    "denoiser": describe(point.denoiser),
-                    **{name: vars(rate(hits)) for name, hits in shares.items()},
-                    "counts": counts.tolist(),
-                }
-            )
-        return rows
-
-    def tables(self) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
-        """Header and rows in words: the rates; with a network, whose mistakes go together; the verdicts."""
-        limbs = self.subject.limb
-        rows: list[tuple[str, ...]] = [
-            (self._training_title(), str(len(self.training)), str(rate(self.training != self.subject.normal)), "", "")
-        ]
-        for row in self.table():
-            shares = [Rate(**row[kind]) for kind in ("wrong", "extra", "missing")]
-            rows.append((row["name"], str(shares[0].total), str(shares[0]), *(f"{s.share:.1%}" for s in shares[1:])))
-        tables: list[tuple[tuple[str, ...], list[tuple[str, ...]]]] = [
-            (("", "pictures", f"wrong number of {limbs} (95 %)", "extra", "missing"), rows)
-        ]
-        together: list[tuple[str, ...]] = [
-            (
-                name,
-                *(str(n) for n in (a.both, a.only_machine, a.only_network, a.neither)),
-                decimal(a.kappa, ".2f"),
-                _p(a.fisher),
-            )
-            for name, a in self.agreements().items()
-        ]
-        if together:
-            header = ("wrong:", "both", "only it", "only network", "neither", "kappa", "p (Fisher)")
-            tables.append((header, together))
-        verdicts: list[tuple[str, ...]] = [
-            (
-                v["machine"],
-                f"{v['question']}, at {v['at']}",
-                f"{v['rates'][0]:.1%} and {v['rates'][1]:.1%}",
-                _p(v["p"]),
-                v["verdict"],
-            )
-            for v in self.verdicts()
-        ]
-        if verdicts:
-            tables.append((("", f"more extra {limbs} with", "rates", "p (McNemar)", "the claim"), verdicts))
-        return tables
-
-    def _training_title(self) -> str:
-        """Of a large set only the first images are counted."""
-        counted, total = len(self.training), self.settings.get("training_images") or 0
-        return "training images" if counted >= total else f"training images, first {counted} of {total}"
-
-    def to_json(self) -> str:
-        """Everything but the pictures, as JSON text."""
-        content = {
-            "format": FORMAT,
-            "settings": self.settings,
-            "warnings": self.warnings,
-            "training_images_counted_wrong": vars(rate(self.training != self.subject.normal)),
-            "table": self.table(),
-            "agreement_with_network": {name: found.to_dict() for name, found in self.agreements().items()},
-            "verdicts": self.verdicts(),
-        }
-        return json_text(content)
+"""Largest number of training images that are counted."""
 
 
 @checked
@@ -292,34 +47,37 @@ def measure(
     about: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Anomalies:
-    """Draw with every point from the same noises and count limbs.
+    """Draw with every point from the same noise and count limbs.
 
-    The pictures of each point are kept in `out/drawn/<name>.npz`, a few seeds at a time; the same call counts them
-    again and goes on from there, also with more seeds or more points. `out/results.json` is written anew after every
-    few seeds.
+    The images of each point are stored in `out/drawn/<name>.npz`, a few seeds at a time. A repeated call counts them
+    again and continues from there, also with more seeds or more points. `out/results.json` is rewritten after every few
+    seeds.
 
     Args:
         subject: what to count.
-        points: who draws, each with its own number of seeds.
-        data: the training images; those of the subject's class are counted too, to see how well counting does.
-        out: folder, made when missing.
+        points: the denoisers, each with its own number of seeds.
+        data: the training images. Those of the subject's class are counted too, to measure the errors of counting.
+        out: folder, created if missing.
         schedule: noise levels.
-        seed: of the noise; picture i of every point comes from the same noise.
-        about: further settings to put on record.
-        progress: show a bar with the time left.
+        seed: seed of the noise; image i of every point is drawn from the same noise.
+        about: further settings to store in the result.
+        progress: show a progress bar with the time left.
+
+    Returns:
+        An Anomalies.
 
     Raises:
-        TypeError, ValueError: two points of one name, a point that draws no images of that shape, pictures in `out`
-            that were drawn otherwise.
-        ImportError: scikit-image or scipy is not installed.
+        TypeError, ValueError: no points, two points of the same name, a point that cannot draw images of that shape, or
+            images in `out` that were drawn with other settings.
+        ImportError: scikit-image or SciPy is not installed (extra `anomalies`).
         OSError: the folder cannot be written.
     """
     names = [point.name for point in points]
     if len(set(names)) < len(names) or not names:
-        raise ValueError(f"points need names of their own, one or more, got {', '.join(names) or 'none'}")
+        raise ValueError(f"points must be one or more with different names, got {', '.join(names) or 'none'}")
     check_seed(seed)
     check_request({point.name: point.denoiser for point in points}, to_unit(data.images[:1]), None, "data")
-    require("scipy.stats", extra="anomalies", purpose="testing rates")  # missed now, not after the long work
+    require("scipy.stats", extra="anomalies", purpose="testing rates")  # before the long computation
     out = Path(out)
     settings = {
         "limb": subject.limb,
@@ -369,23 +127,27 @@ def measure(
 
 @checked
 def drawn(out: str | Path, name: str) -> Tensor:
-    """The pictures of a point as `measure` kept them, uint8 (N, C, H, W).
+    """The images of a point as `measure` stored them, uint8 (N, C, H, W).
+
+    Args:
+        out: the folder given to `measure`.
+        name: name of the point.
 
     Raises:
         FileNotFoundError: no such point in that folder.
-        ValueError: not such a file.
+        ValueError: the file was not written by `measure`.
     """
     return _read(_path(Path(out), name))[0]
 
 
 def _draw(point: Point, noise: Tensor, schedule: Schedule, label: int | None) -> Tensor:
-    # A network without classes, and a user's denoiser, takes no label.
+    # Networks without classes and denoisers of users take no label.
     known = label if getattr(point.denoiser, "num_classes", 0) else None
     return draw(point.denoiser, noise, schedule, known, keep=False, progress=False, name=point.name).images
 
 
 class _Drawn:
-    """The pictures of one point, and the settings they were drawn with, in a file."""
+    """The file with the images of one point and the settings they were drawn with."""
 
     def __init__(self, out: Path, point: Point, settings: Mapping[str, Any]) -> None:
         self.path = _path(out, point.name)
@@ -399,7 +161,7 @@ class _Drawn:
                 "denoiser": describe(point.denoiser),
                 "windows": list(window.windows) if isinstance(window, LocalitySchedule) else window,
                 "fingerprint": data.fingerprint() if isinstance(data, ImageSet) else "",
-                # A network trained further has other weights under the same name.
+                # A network that was trained further has other weights and the same name.
                 **({} if spec is None else {"network": vars(spec)}),
             },
             sort_keys=True,
@@ -410,7 +172,7 @@ class _Drawn:
             images, theirs, outside = _read(self.path)
             if theirs != self.settings:
                 raise ValueError(
-                    f"{self.path} was drawn with other settings ({theirs[:200]}): name another folder or delete it"
+                    f"{self.path} was drawn with other settings ({theirs[:200]}): give another folder or delete it"
                 )
             self.images, self.outside = images[: point.count], outside[: point.count]
 
@@ -427,27 +189,18 @@ def _path(out: Path, name: str) -> Path:
 
 
 def _read(path: Path) -> tuple[Tensor, str, Tensor]:
-    """Pictures, the settings they were drawn with, and which were far outside [-1, 1] before they became bytes."""
+    """The images, their settings, and which were far outside [-1, 1] before rounding to 8 bits."""
     if not path.is_file():
-        raise FileNotFoundError(f"no drawn pictures {path}")
+        raise FileNotFoundError(f"no file {path}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, settings = arrays["images"], str(arrays["settings"])
-            # Files of the first version do not say.
+            # Files of the first version lack it.
             outside = arrays["outside"] if "outside" in arrays else np.zeros(len(images), np.bool_)
         if outside.dtype != np.bool_ or outside.shape != images.shape[:1]:
             raise ValueError(f"outside is {outside.dtype} of shape {outside.shape}")
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}")
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} does not hold drawn pictures ({error}): delete it") from error
+        raise ValueError(f"{path} is not a file of drawn images ({error}): delete it") from error
     return torch.from_numpy(images), settings, torch.from_numpy(outside)
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def _number(value: float | None) -> float | str | None:
-    """For JSON, which has no infinity."""
-    return "always" if value == float("inf") else value

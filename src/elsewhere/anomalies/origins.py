@@ -1,4 +1,4 @@
-"""Where the fingers of a drawn hand came from: the training window that weighs most at each finger tip."""
+"""The sources of the fingers of a drawn hand: the training image with the largest weight at each finger tip."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from elsewhere.sampling import sample
 from elsewhere.schedules import Schedule
 
 SOURCES = 256
-"""The heaviest windows of a pixel are added up to the share of each training image; at the last step few count."""
+"""Windows per pixel whose weights are summed by training image; at the last step fewer have a noticeable weight."""
 
 
 @dataclass(frozen=True)
 class Origins:
-    """The training windows that finger tips were taken from.
+    """The training windows that K finger tips were made of.
 
     Attributes:
-        tips: (row, column) of every tip in the drawn image, int64 (K, 2).
-        image_ids: which training image, int64 (K,).
-        places: (row, column) there, int64 (K, 2).
-        weights: share of that training image, all its windows together, in the mean, (K,).
+        tips: (row, column) of each tip in the drawn image, int64 (K, 2).
+        image_ids: training image with the largest weight, int64 (K,).
+        places: (row, column) of its best window, int64 (K, 2).
+        weights: total weight of all windows of that training image, 0 to 1, (K,).
         images: those training images, uint8 (K, C, H, W).
-        window: side of the windows.
+        window: side of the windows in pixels.
     """
 
     tips: Tensor
@@ -41,16 +41,19 @@ class Origins:
 def draw_with_origins(
     machine: EquivariantLocalScore, noise: Tensor, schedule: Schedule, label: int | None = None
 ) -> tuple[Tensor, Origins]:
-    """Draw one hand, and look up its finger tips at the last step.
+    """Draw one hand and find the sources of its finger tips at the last step.
 
     Args:
-        machine: knows its training images by name, that is, was made from an ImageSet.
-        noise: (1, C, H, W).
+        machine: made from an ImageSet.
+        noise: standard normal, (1, C, H, W).
         schedule: noise levels.
-        label: passed to the machine.
+        label: class, passed to the machine.
 
     Returns:
-        The image (C, H, W), and where its tips came from.
+        The image (C, H, W) and the sources of its tips.
+
+    Raises:
+        ValueError: the machine was made from an array.
     """
     run = sample(machine, noise, schedule, label, keep=True)
     image = run.images[0]
@@ -61,27 +64,27 @@ def draw_with_origins(
 def find_origins(
     machine: EquivariantLocalScore, x: Tensor, sigma: float, tips: Tensor, label: int | None = None
 ) -> Origins:
-    """The training image that weighs most at each of some pixels, and its best window.
+    """The training image with the largest weight at each of K pixels, and its best window.
 
     Args:
-        machine: as above.
+        machine: made from an ImageSet.
         x: the state before the last step, (C, H, W).
         sigma: its noise level.
-        tips: (row, column), int64 (K, 2).
-        label: passed to the machine.
+        tips: (row, column) of the pixels, int64 (K, 2).
+        label: class, passed to the machine.
 
     Raises:
         ValueError: the machine was made from an array.
     """
     if machine.data is None:
-        raise ValueError(f"{machine!r} does not know its training images: make it from an ImageSet")
+        raise ValueError(f"{machine!r} was made from an array: make it from an ImageSet")
     mosaic = explain(machine, x[None], sigma, SOURCES, label)
     row, column = tips.unbind(1)
     of_sources, weights = mosaic.image_ids[0, row, column], mosaic.weights[0, row, column]
-    # What has no source weighs nothing.
+    # Missing sources (-1) have weight 0.
     shares = weights.new_zeros(len(tips), len(machine.data)).scatter_add_(1, of_sources.clamp(min=0), weights)
     share, ids = shares.max(1)
-    # Sources come in the order of their weights.
+    # Sources are sorted by weight, so the first match is the best.
     best = (of_sources == ids[:, None]).int().argmax(1)
     places = mosaic.positions[0, row, column, best]
     return Origins(tips, ids, places, share, machine.data.images[ids], mosaic.windows[0])

@@ -1,42 +1,37 @@
-"""Which drawers a measurement needs: from what a user names to points."""
+"""Build the points of a measurement from the names and options of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-from elsewhere.anomalies.laboratory import NETWORK, Point, two_windows
+from elsewhere.anomalies.points import NETWORK, Point, two_windows
 from elsewhere.anomalies.subjects import SUBJECTS, Subject
-from elsewhere.choices import WindowedName, borders_of, check_same_images, choose_window, make_windowed
 from elsewhere.data import ImageSet, load_images
-from elsewhere.machines import IdealScore
+from elsewhere.factory import borders_of, check_same_images, choose_window, make_windowed, split_names
 from elsewhere.machines.equivariant_local import Borders
 from elsewhere.machines.locality import check_window
+from elsewhere.machines.table import NAMES, TABLE, WINDOWED, DrawerName, WindowedName
 from elsewhere.networks import load_network
 from elsewhere.schedules import Schedule
 
-DrawerName = Literal["is", "ls", "els", "network"]
-NAMES = ("is", "ls", "els", "network")
+DRAWERS = (*NAMES, NETWORK)
 ALWAYS = float("inf")
 
 
 def split_drawers(text: str) -> list[DrawerName]:
-    """Names from "is,ls,els,network", none twice.
+    """Parse names such as "is,ls,els,network".
 
     Raises:
-        ValueError: a name that is none of them, or given twice.
+        ValueError: an unknown name, or a name given twice.
     """
-    names = [part.strip().lower() for part in text.split(",")]
-    for name in names:
-        if name not in NAMES or names.count(name) > 1:
-            raise ValueError(f"--machines must be names of {', '.join(NAMES)}, each once, got {text!r}")
-    return cast("list[DrawerName]", names)
+    return split_names(text, DRAWERS)
 
 
 def parse_levels(text: str) -> list[float]:
-    """Noise levels from "2,1,0.5"; none from "".
+    """Parse noise levels such as "2,1,0.5"; an empty text has none.
 
     Raises:
         ValueError: not positive numbers.
@@ -52,16 +47,16 @@ def parse_levels(text: str) -> list[float]:
 
 @dataclass(frozen=True)
 class Windows:
-    """Which windows to try.
+    """The windows to measure.
 
     Attributes:
-        late: odd sides, each also tried at every noise level.
-        large: the side before the shrinking.
+        late: odd sides in pixels of the window at low noise; each is also measured at every noise level.
+        large: odd side of the window at high noise.
         shrink: noise levels at which the large window shrinks to a late one; may be empty.
-        locality: a file of windows that fit the network, or None for those that came with it.
+        locality: file with windows calibrated for the network; None: those shipped with it.
 
     Raises:
-        TypeError, ValueError: sides that are not odd, none, or above the large one.
+        TypeError, ValueError: `late` is empty, a side is not odd, or a late one is larger than `large`.
     """
 
     late: Sequence[int]
@@ -71,14 +66,14 @@ class Windows:
 
     def __post_init__(self) -> None:
         if not self.late:
-            raise ValueError("--windows names no late window: give at least one odd side, such as 5")
+            raise ValueError("--windows is empty: give one or more odd sides, such as 5")
         for side in (*self.late, self.large):
             check_window(side)
         if max(self.late) > self.large:
-            raise ValueError(f"--windows must not be above --large {self.large}, got {max(self.late)}")
+            raise ValueError(f"--windows must be at most --large ({self.large}), got {max(self.late)}")
 
     def check(self, schedule: Schedule) -> None:
-        """Make sure that every shrinking happens within a run.
+        """Check that every level of `shrink` is inside the range of the schedule.
 
         Raises:
             ValueError: a noise level at or above the first, or below the last of the schedule.
@@ -87,16 +82,16 @@ class Windows:
         for level in self.shrink:
             if not low <= level < high:
                 raise ValueError(
-                    f"--shrink {level:g}: the window would never shrink there, {schedule.name} goes from {high:.3g} "
-                    f"to {low:.3g}"
+                    f"--shrink must be between {low:.3g} and {high:.3g}, the noise levels of {schedule.name}, "
+                    f"got {level:g}"
                 )
 
     def points(
         self, name: WindowedName, data: ImageSet, network_name: str, borders: Borders, schedule: Schedule, count: int,
         **settings: Any,
     ) -> Iterator[Point]:  # fmt: skip
-        """The points of one machine: the windows that fit the network, constant ones, shrinking ones."""
-        title = name.upper()
+        """The points of one machine: windows fitted to the network, constant windows, shrinking windows."""
+        title = TABLE[name].report_name
         fitting, _ = choose_window(name, network_name, None, self.locality)
         base = make_windowed(name, data, fitting, borders, **settings)
         yield Point(f"{title} fitted", title, base, count)
@@ -121,24 +116,24 @@ def prepare(
     els_count: int | None = None,
     **settings: Any,
 ) -> tuple[Subject, ImageSet, list[Point]]:
-    """What `measure` needs: the subject, its training images and the points.
+    """The arguments of `measure`: the subject, its training images and the points.
 
     Args:
         subject: a name in `SUBJECTS`.
-        drawers: who draws; without "network" the borders are those of zero padding.
-        network: a trained network, or None for the one shipped for these images.
-        any_data: take the network although it was trained on other images.
+        drawers: names of the denoisers. Without "network", the borders of ELS are those of zero padding.
+        network: a trained network; None: the one shipped for these images.
+        any_data: accept a network that was trained on other images.
         windows: of the local and the equivariant local machine.
         schedule: noise levels.
-        count: seeds of every point.
-        els_count: seeds of the points of the equivariant local machine, which is slow; as many when None.
-        settings: as for the machines' classes.
+        count: number of seeds of every point.
+        els_count: number of seeds of the points of ELS, which is slow; None: `count`.
+        settings: further arguments of the machines.
 
     Raises:
-        FileNotFoundError: no such network, or no such file of windows.
-        TypeError, ValueError: windows that do not fit the run, a network of other images.
+        FileNotFoundError: no such network or file of windows.
+        TypeError, ValueError: windows outside the range of the run, or a network of other images.
     """
-    if {"ls", "els"} & set(drawers):
+    if set(WINDOWED) & set(drawers):
         windows.check(schedule)
     what = SUBJECTS[subject]
     name = network or what.network
@@ -149,12 +144,13 @@ def prepare(
     borders = "aware" if net is None else borders_of(net)
     points: list[Point] = []
     for drawer in drawers:
-        if drawer == "network":
+        number = els_count if drawer == "els" and els_count is not None else count
+        if drawer == NETWORK:
             assert net is not None
-            points.append(Point(NETWORK, NETWORK, net, count))
-        elif drawer == "is":
-            points.append(Point("IS", "IS", IdealScore(data, **settings), count))
-        else:
-            number = els_count if drawer == "els" and els_count is not None else count
+            points.append(Point(NETWORK, NETWORK, net, number))
+        elif drawer in WINDOWED:
             points += windows.points(drawer, data, name, borders, schedule, number, **settings)
+        else:
+            title = TABLE[drawer].report_name
+            points.append(Point(title, title, TABLE[drawer].make(data, borders=borders, **settings), number))
     return what, data, points

@@ -1,4 +1,4 @@
-"""What the laboratory counts: the limbs of one kind of picture."""
+"""The kinds of limbs that can be counted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Subject:
 
     Attributes:
         limb: its name in the plural.
-        data: a set of `load_images`.
-        label: the class whose images have them, or None for all.
-        network: the shipped network that was trained on that set.
-        normal: how many there are in a picture without a mistake.
-        count: pictures (B, C, H, W) in [-1, 1] to numbers (B,).
+        data: name of the training images, as in `load_images`.
+        label: number of the class whose images have such limbs; None: all images.
+        network: the shipped network that was trained on these images.
+        normal: the right number of limbs, 0 or more.
+        count: function from images (B, C, H, W) in [-1, 1] to numbers of limbs (B,).
     """
 
     limb: str

@@ -51,6 +51,7 @@ def load_images(
     split: str = "train",
     labels: bool = True,
     value_range: tuple[float, float] | None = None,
+    progress: bool = False,
 ) -> ImageSet:
     """Images of one size, with labels where the source has them.
 
@@ -71,6 +72,7 @@ def load_images(
         value_range: the values of black and white in the source, such as (0, 1) or (0, 4095). None takes what files of
             images declare; bytes as 0..255, bool as black and white, and floats as [0, 1] if none is negative, else
             as [-1, 1]. Sets that would come out nearly black (nothing above 16 of 255) then are refused.
+        progress: show a bar with the time left while files are decoded and images are resized.
 
     Returns:
         Images uint8 (N, C, H, W), labels if the source has them, and the names of the classes if it has them.
@@ -90,7 +92,7 @@ def load_images(
         >>> data.shape
         (1, 28, 28)
     """
-    request = make_request(limit, size, fit, gray, split, labels, value_range)
+    request = make_request(limit, size, fit, gray, split, labels, value_range, progress)
     data = _read(source, request)
     left_out = {kind: number for kind, number in request.left_out.items() if number}
     if not labels:
@@ -99,6 +101,14 @@ def load_images(
         absent = len(data.classes) - len(set(data.labels.tolist()))
         left_out |= {"classes beyond limit": absent} if absent > 0 else {}
     return replace(data, left_out=left_out) if left_out else data
+
+
+def picture_folder(source: str) -> Path | None:
+    """The folder whose image files `load_images` reads for this name or path; None for any other kind of source."""
+    path = Path(source)
+    if source in EMBEDDED or is_hands(source) or source.startswith(PREFIX) or not _exists(path) or not path.is_dir():
+        return None
+    return None if is_saved(path) or find_idx_folder(path) is not None else path
 
 
 def _read(source: object, request: Request) -> ImageSet:

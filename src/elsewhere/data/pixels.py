@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps
 from elsewhere.data.request import Request
 from elsewhere.data.streams import REMEDY, naming
 from elsewhere.limits import require_memory
+from elsewhere.progress import track
 
 Bytes = NDArray[np.uint8]
 
@@ -159,7 +160,7 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
     Args:
         pictures: `count` pairs of a name for messages and a picture of mode L or RGB.
         count: 1 or more.
-        request: its size, fit and gray.
+        request: its size, fit, gray and progress.
 
     Returns:
         uint8 (count, C, H, W); colour if any picture is, unless the request says otherwise.
@@ -171,7 +172,7 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
     store = None
     first = ""
     brightest = 0.0, 255.0
-    for index, (name, picture) in enumerate(pictures):
+    for index, (name, picture) in enumerate(track(pictures, count, "reading images", request.progress)):
         if not _is_bright(brightest):
             found = picture.info.get(BRIGHTEST) or (float(np.max(picture.getextrema())), 255.0)
             brightest = max(brightest, found, key=lambda pair: pair[0] / pair[1])

@@ -31,6 +31,7 @@ class Request:
         split: name of the split.
         labels: whether labels are read.
         value_range: the values of black and white in the source, or None to derive them from its dtype and values.
+        progress: whether to show a bar with the time left.
         left_out: what the readers did not take, a number for each kind. A request serves one call, in which every
             reader adds to this counter.
     """
@@ -42,6 +43,7 @@ class Request:
     split: str = "train"
     labels: bool = True
     value_range: tuple[float, float] | None = None
+    progress: bool = False
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
 
     def count(self, available: int, name: str) -> int:
@@ -80,6 +82,7 @@ def make_request(
     split: object,
     labels: object = True,
     value_range: object = None,
+    progress: object = False,
 ) -> Request:
     """Check the arguments of `load_images`.
 
@@ -104,8 +107,10 @@ def make_request(
             f"labels must be True (read them) or False (leave them out), got {type(labels).__name__}: "
             "to give labels yourself, build ImageSet(images, labels)"
         )
+    if not isinstance(progress, bool):
+        raise TypeError(f"progress must be True or False, got {seen_text(progress)}")
     whole = int(limit) if isinstance(limit, int) else None
-    return Request(whole, _check_size(size), str(fit), gray, split, labels, _check_range(value_range))
+    return Request(whole, _check_size(size), str(fit), gray, split, labels, _check_range(value_range), progress)
 
 
 def _check_size(size: object) -> tuple[int, int] | None:

@@ -1,10 +1,12 @@
 """The softmax average over keys: mergeable states, jobs, kernels and the planner. It knows no machine."""
 
+from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, Places, Sources, WindowKeys
 from elsewhere.engine.layout import Layout, Region, Wraps
-from elsewhere.engine.planner import ENGINES, Engine, Planner, Step, Traced
+from elsewhere.engine.planner import ENGINES, Engine, Planner, Traced
 from elsewhere.engine.runner import run
-from elsewhere.engine.search.index import Index, build_index
+from elsewhere.engine.search.build import build_index
+from elsewhere.engine.search.index import Index
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights, merge_all
 from elsewhere.engine.workspace import Workspace
 

@@ -63,7 +63,7 @@ class DenseJob:
         self.scale = keys.scale
         self.tolerance = tolerance
         self.quantised: QuantisedQueries | None = None
-        if tolerance >= COARSE and queries.dtype == torch.float32 and keys.is_bytes and scan.serves(keys):
+        if tolerance >= COARSE and queries.dtype == torch.float32 and scan.multiplies(keys):
             self.quantised = self._quantised(queries)
         self.dtype = queries.dtype
         self.count = len(queries)

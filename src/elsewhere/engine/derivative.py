@@ -22,7 +22,7 @@ class DifferentiableJob(Tiled, Protocol):
     scale: float
 
     def parts(self, gradient: Tensor) -> list[tuple[DifferentiableJob, Tensor]]:
-        """The queries whose gradient (Q, V) is not zero, in parts whose sums are small enough to wait for one another."""
+        """The queries whose gradient (Q, V) is not zero, in parts whose sums are small enough to be held together."""
         ...
 
     def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
@@ -42,8 +42,8 @@ def pull_back(parts: Sequence[Part], device: torch.device) -> list[Tensor]:
     """Carry gradients with respect to means back to the queries.
 
     With mean_i = sum_j w_ij v_j and coefficients c_ij = w_ij g_i . (v_j - mean_i), the gradient with respect to q_i is
-    M sum_j c_ij (k_j - q_i) / sigma^2, with M the weights of the metric. The coefficients of a query sum to zero, so that
-    q_i drops out.
+    M sum_j c_ij (k_j - q_i) / sigma^2, with M the weights of the metric. The coefficients of a query sum to zero, so
+    that q_i drops out.
 
     Every key is weighed twice: once for the totals, once for the coefficients. The order of the sums depends on the
     jobs alone, and with it every bit of the result.

@@ -73,6 +73,33 @@ class Average(Job[SoftmaxState], Protocol):
 
 
 @dataclass(frozen=True)
+class Step:
+    """A job, and the pixels that its queries ask for.
+
+    Attributes:
+        job: its queries are those of the first image, then those of the second, ...
+        pixels: flat positions, one for each query of an image, int64 (P,); None where a query is a whole image.
+    """
+
+    job: Average
+    pixels: Tensor | None
+
+    def write(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
+        """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
+        if error is not None and state.error is not None and self.pixels is not None:
+            error.flatten(1)[:, self.pixels] = state.error.view(len(out), -1).to(error.dtype)
+        if self.pixels is None:
+            out[:] = state.mean().view(out.shape)
+        else:
+            out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The part of a gradient with respect to images (B, C, H, W) that its queries have, (Q, V)."""
+        rows = gradient.flatten(2)
+        return rows.flatten(1) if self.pixels is None else rows[:, :, self.pixels].mT.flatten(0, 1)
+
+
+@dataclass(frozen=True)
 class Tile:
     """Log-weights of some queries against some keys, without the job's `offset`, which all keys of a query share.
 

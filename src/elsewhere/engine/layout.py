@@ -18,6 +18,9 @@ class Wraps(NamedTuple):
     training: bool
 
 
+NO_WRAPS = Wraps(False, False)
+
+
 @dataclass(frozen=True)
 class Region:
     """A rectangle of pixels of x whose queries meet the same keys.
@@ -62,5 +65,15 @@ class Layout:
 
     regions: tuple[Region, ...] = ()
     metric: Metric | None = None
-    wraps: Wraps = Wraps(False, False)
+    wraps: Wraps = NO_WRAPS
     value: Value = "centre"
+
+    @property
+    def padding(self) -> int:
+        """Pixels by which the training images are wrapped on every side."""
+        return self.metric.radius if self.metric is not None and self.wraps.training else 0
+
+    @property
+    def margin(self) -> int:
+        """Pixels by which x is wrapped on every side."""
+        return self.metric.radius if self.metric is not None and self.wraps.x else 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -12,14 +11,16 @@ from torch import Tensor
 
 from elsewhere.engine import sliding
 from elsewhere.engine.dense import DenseJob
-from elsewhere.engine.jobs import Average
+from elsewhere.engine.jobs import Average, Step
+from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
-from elsewhere.engine.search.rounds import SearchJob
-from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
+from elsewhere.engine.search.job import SearchJob
+from elsewhere.engine.search.settings import SEARCH, SearchSettings
+from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
 
@@ -34,37 +35,11 @@ SEARCH_PLACES = 1_000_000
 # The sliding-window kernel costs the same whatever the window, a search does not: the break-even number of places
 # grows by this many for each number in a window (benchmarks/fast_engine.py).
 SEARCH_PLACES_A_NUMBER = 7_500
-# Windows of up to this many numbers are weighed by a dense kernel as fast as by sliding sums (benchmarks/fast_engine.py).
+# Windows of up to this many numbers are weighed by a dense kernel as fast as by sliding sums
+# (benchmarks/fast_engine.py).
 SMALL_WINDOW = 49
 # Bytes of a state that waits to be merged, for each of MOST_PIECES, and bytes of a query: float64, twice.
 STATE, NUMBER = 16 * MOST_PIECES, 16
-
-
-@dataclass(frozen=True)
-class Step:
-    """A job, and the pixels that its queries ask for.
-
-    Attributes:
-        job: its queries are those of the first image, then those of the second, ...
-        pixels: flat positions, one for each query of an image, int64 (P,); None where a query is a whole image.
-    """
-
-    job: Average
-    pixels: Tensor | None
-
-    def write(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
-        """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
-        if error is not None and state.error is not None and self.pixels is not None:
-            error.flatten(1)[:, self.pixels] = state.error.view(len(out), -1).to(error.dtype)
-        if self.pixels is None:
-            out[:] = state.mean().view(out.shape)
-        else:
-            out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
-
-    def gradient(self, gradient: Tensor) -> Tensor:
-        """The part of a gradient with respect to images (B, C, H, W) that its queries have, (Q, V)."""
-        rows = gradient.flatten(2)
-        return rows.flatten(1) if self.pixels is None else rows[:, :, self.pixels].mT.flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -94,11 +69,13 @@ class Planner:
         engine: "exact" weighs every key; "fast" searches an index where there are enough; "auto" is "fast" for large
             sets.
         tolerance: error of x0hat that a search may make.
+        search: how an index is searched.
     """
 
     workspace: Workspace
     engine: Engine
     tolerance: float
+    search: SearchSettings = field(default_factory=lambda: SEARCH)
 
     @property
     def device(self) -> torch.device:
@@ -108,8 +85,6 @@ class Planner:
         """Whether windows are searched if there are enough of them."""
         store = self.workspace.store
         if self.engine == "exact" or layout.metric is None or self.device.type != "cpu" or layout.value != "centre":
-            return False
-        if not layout.metric.is_square:
             return False
         return self.engine == "fast" or store.pixels[:, 0].numel() >= AUTO_PIXELS
 
@@ -126,8 +101,9 @@ class Planner:
 
     def built(self, region: Region, layout: Layout, label: int | None) -> Index:
         """The index of a region's keys, from the cache or built now."""
-        assert region.places is not None and layout.metric is not None
-        return self.workspace.built(region.places, _padding(layout), label, layout.metric)
+        assert region.places is not None
+        assert layout.metric is not None
+        return self.workspace.built(region.places, layout.padding, label, layout.metric)
 
     def images_at_once(self, layout: Layout, image: Tensor, top: int = 0, training: int = 0) -> int:
         """Number of images (C, H, W) that are answered together.
@@ -208,15 +184,16 @@ class Planner:
         searched = [region for region in shared if self.searched(region, layout, label)]
         slides = layout.value == "centre" and x.dtype == torch.float32 and sliding.serves(store, metric)
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
-        small = bool(searched) and self.tolerance >= COARSE and store.channels * metric.side**2 <= SMALL_WINDOW
+        few = store.channels * metric.side**2 <= SMALL_WINDOW
+        small = bool(searched) and not traced and self.tolerance >= COARSE and few
         if small:
             shared, own = [*layout.regions], []
         elif slides:
             slid = [region for region in layout.regions if region not in searched]
             if slid:
-                yield from Sliding(self, layout, x, sigma, label, traced).steps(slid)
+                yield from SlidingPlan(self.workspace, layout, x, sigma, label, traced).steps(slid)
             shared, own = searched, []
-        margin = metric.radius if layout.wraps.x else 0
+        margin = layout.margin
         padded = wrap(x, margin)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
         for group in self._groups(shared, len(x)):
@@ -226,7 +203,7 @@ class Planner:
                 inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
                 queries = region.places.extent.windows(padded, *inside)[1]
                 pixels = flat[region.rows.start : region.rows.stop, region.columns.start : region.columns.stop]
-                steps.append(Step(self._job(layout, queries, sigma, region, label), pixels.flatten()))
+                steps.append(Step(self._job(layout, queries, sigma, region, label, traced), pixels.flatten()))
             yield steps
         if own:
             yield [
@@ -239,20 +216,23 @@ class Planner:
             return True
         return region.is_own_place and tuple(x.shape[2:]) == self.workspace.store.image_size
 
-    def _job(self, layout: Layout, queries: Tensor, sigma: float, region: Region, label: int | None) -> Average:
+    def _job(
+        self, layout: Layout, queries: Tensor, sigma: float, region: Region, label: int | None, traced: bool
+    ) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against a region's keys."""
-        assert region.places is not None and layout.metric is not None
+        assert region.places is not None
+        assert layout.metric is not None
         grid = queries.shape[1], queries.shape[2]
-        padding = _padding(layout)
+        padding = layout.padding
         flat = queries.reshape(len(queries) * grid[0] * grid[1], -1)
         if self.searched(region, layout, label):
             index = self.workspace.index(region.places, padding, label, layout.metric)
-            return SearchJob(flat, sigma, index, self.tolerance, self.workspace.memory, grid)
-        tolerance = self.tolerance if self.searches(layout) else 0.0
+            flat, memory = _weighted(flat, index.keys), self.workspace.memory
+            return SearchJob(flat, sigma, index, self.tolerance, memory, grid, traced=traced, settings=self.search)
+        # An attribution weighs the keys again, in full precision: the totals must be those.
+        tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
         keys = self.workspace.window_keys(region.places, padding, label, layout.metric, layout.value)
-        if keys.roots is not None:
-            flat = flat * keys.roots.to(flat.dtype)
-        return DenseJob(flat, sigma, keys, tolerance)
+        return DenseJob(_weighted(flat, keys), sigma, keys, tolerance)
 
     def _groups(self, regions: Sequence[Region], batch: int) -> Iterator[list[Region]]:
         """Regions in groups whose queries and states need a quarter of the memory at most; large regions are cut."""
@@ -274,122 +254,14 @@ class Planner:
             yield group
 
 
-@dataclass(frozen=True)
-class Sliding:
-    """Plans sliding-window jobs, whose states need a quarter of the memory at most.
-
-    Attributes:
-        planner: whose workspace is read.
-        layout, x, sigma, label, traced: see `Planner.plan`.
-    """
-
-    planner: Planner
-    layout: Layout
-    x: Tensor
-    sigma: float
-    label: int | None
-    traced: bool
-
-    def steps(self, regions: Sequence[Region]) -> Iterator[list[Step]]:
-        """In bands of rows."""
-        metric = self.layout.metric
-        assert metric is not None
-        margin = metric.radius if self.layout.wraps.x else 0
-        x = wrap(self.x, margin)
-        workspace = self.planner.workspace
-        store = workspace.wrapped(_padding(self.layout), self.label)
-        batch, channels, height, width = x.shape
-        a_pixel = (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
-        share = workspace.memory // 4
-        log_counts = self._log_counts(regions) if self.traced else None
-        # Queries that reach beyond an edge go on at the opposite one.
-        periodic = self._periodic(x, store, regions[0], share // a_pixel, log_counts) if margin else None
-        if periodic is not None:
-            yield [Step(periodic, torch.arange(periodic.count // batch, device="cpu"))]
-            return
-        most = max(1, share // (a_pixel * width))
-        for top in range(0, height - 2 * margin, most):
-            band = range(top, min(top + most, height - 2 * margin))
-            # What the windows of the band see of x.
-            low = max(0, band.start + margin - metric.radius)
-            high = min(height, band.stop + margin + metric.radius)
-            parts = [part for part in (region.within(band) for region in regions) if part.rows]
-            here = torch.zeros(len(band), width - 2 * margin, dtype=torch.bool, device="cpu")
-            for part in parts:
-                here[part.rows.start - top : part.rows.stop - top, part.columns.start : part.columns.stop] = True
-            row, column = here.nonzero().unbind(1)
-            inside = (row + top + margin - low) * width + column + margin
-            pairs = _region_pairs(parts, margin - low, margin)
-            job = SlidingJob(x[:, :, low:high], self.sigma, store, metric, pairs, inside, log_counts=log_counts)
-            yield [Step(job, (row + top) * (width - 2 * margin) + column)]
-
-    def _periodic(
-        self, x: Tensor, store: sliding.PixelStore, region: Region, most: int, log_counts: Tensor | None
-    ) -> SlidingJob | None:
-        """The job of all pixels of images that wrap, whose shifts meet all places of the training images.
-
-        Without wrapping, shifts near the edges meet few places, and each has sums to begin with. None where a place
-        would be met twice, and where more pixels than `most` were to be held.
-        """
-        places, metric = region.places, self.layout.metric
-        assert places is not None and metric is not None
-        margin = metric.radius
-        period = len(region.rows), len(region.columns)
-        met = len(places.rows), len(places.columns)
-        sides = [side + more - 1 for side, more in zip(x.shape[2:], met, strict=True)]
-        if any(more > side for more, side in zip(met, period, strict=True)) or math.prod(sides) > most:
-            return None
-        for axis, (side, turn) in enumerate(zip(sides, period, strict=True), 2):
-            index = torch.arange(side, device="cpu")
-            x = x.index_select(axis, index.where(index < turn + 2 * margin, index - turn))
-        overlaps = [
-            [AxisOverlap(margin - line.start + shift, line.start, line.stop) for shift in range(turn)]
-            for line, turn in zip((places.rows, places.columns), period, strict=True)
-        ]
-        row, column = (torch.arange(margin, margin + turn, device="cpu") for turn in period)
-        inside = (row[:, None] * sides[1] + column).flatten()
-        return SlidingJob(x, self.sigma, store, metric, [RegionPair(*overlaps)], inside, period, log_counts)
-
-    def _log_counts(self, regions: Sequence[Region]) -> Tensor | None:
-        """See `Workspace.log_counts`: of the interior, of which there is one; along edges nothing is merged."""
-        workspace = self.planner.workspace
-        for region in regions:
-            if region.places is not None and workspace.merges(region.places, self.label):
-                return workspace.log_counts(region.places, _padding(self.layout), self.label)
-        return None
-
-
-def _padding(layout: Layout) -> int:
-    """By how many pixels the training images are wrapped on every side."""
-    return layout.metric.radius if layout.metric is not None and layout.wraps.training else 0
+def _weighted(queries: Tensor, keys: WindowKeys) -> Tensor:
+    """Queries (Q, width) multiplied by the square roots of the metric's weights."""
+    return queries if keys.roots is None else queries * keys.roots.to(queries.dtype)
 
 
 def _centre_or_window(layout: Layout) -> Literal["centre", "window"]:
     assert layout.value != "image"
     return layout.value
-
-
-def _region_pairs(regions: Sequence[Region], down: int, right: int) -> list[RegionPair]:
-    """Which rows and columns meet, x lying further down and right than the regions say."""
-    of_rows: dict[tuple[range, range], list[tuple[range, range]]] = {}
-    own: list[RegionPair] = []
-    for region in regions:
-        places = region.places
-        if places is None:
-            axes = ((region.rows, down), (region.columns, right))
-            own.append(RegionPair(*([AxisOverlap(by, line.start, line.stop)] for line, by in axes)))
-            continue
-        met = _moved(region.columns, right), places.columns
-        of_rows.setdefault((_moved(region.rows, down), places.rows), []).append(met)
-    # Rows that meet the same columns go together.
-    together: dict[tuple[tuple[range, range], ...], list[tuple[range, range]]] = {}
-    for rows_met, columns_met in of_rows.items():
-        together.setdefault(tuple(columns_met), []).append(rows_met)
-    return own + [RegionPair(axis_overlaps(rows), axis_overlaps(columns)) for columns, rows in together.items()]
-
-
-def _moved(places: range, by: int) -> range:
-    return range(places.start + by, places.stop + by)
 
 
 def _near_each_other(regions: Sequence[Region], radius: int, flat: Tensor) -> list[Tensor]:

@@ -27,11 +27,14 @@ def run(jobs: Sequence[Job[Merged]], device: torch.device | None = None) -> list
     alone = {index: job.run(0, len(job)) for index, job in enumerate(jobs) if not job.pairs and len(job)}
     pieces = [[] if index in alone else cut(job) for index, job in enumerate(jobs)]
     work = [(job, *piece) for job, own in zip(jobs, pieces, strict=True) for piece in own]
-    if device is not None and device.type != "cpu":
-        done = (job.run(start, stop) for job, start, stop in work)
-    else:
-        # Merged when all are done: a thread more than there are cores would only get in their way.
-        done = iter(list(in_parallel(lambda piece: piece[0].run(piece[1], piece[2]), work)))
+
+    def done_by(piece: tuple[Job[Merged], int, int]) -> Merged:
+        job, start, stop = piece
+        return job.run(start, stop)
+
+    # Merged when all are done: a thread more than there are cores would only get in their way.
+    in_turn = device is not None and device.type != "cpu"
+    done = map(done_by, work) if in_turn else iter(list(in_parallel(done_by, work)))
     return [alone[index] if index in alone else merge_all(next(done) for _ in own) for index, own in enumerate(pieces)]
 
 

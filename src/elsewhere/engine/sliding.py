@@ -7,7 +7,6 @@ pair costs the same at any window (the trick of fast non-local means, Darbon et 
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
 from elsewhere.engine.attribution import LONGER
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
@@ -81,7 +80,7 @@ def serves(store: PixelStore, metric: Metric) -> bool:
         and store.pixels.device.type == "cpu"
         and store.pixels.dtype in (torch.uint8, torch.float32)
         and metric.profile is not None
-        and native.library() is not None
+        and loader.library() is not None
     )
 
 
@@ -225,14 +224,14 @@ class SlidingJob:
         **arrays: Tensor,
     ) -> None:
         """Run the kernel over a range, for all images or `only` some; arrays (B, ...) are read and written."""
-        library = native.library()
+        library = loader.library()
         assert library is not None
         first, end = self.images_of(start, stop)
         down, across = self._repeats
         ways = (
-            ("shifts_float", False, ~self.wide & ~self.fresh),
-            ("shifts_float", True, self.fresh),
-            ("shifts_double", False, self.wide),
+            ("sliding_float", False, ~self.wide & ~self.fresh),
+            ("sliding_float", True, self.fresh),
+            ("sliding_double", False, self.wide),
         )
         for name, fresh, chosen in ways:
             if only is not None:
@@ -247,9 +246,10 @@ class SlidingJob:
             some = {field: array[chosen] for field, array in arrays.items()}
             counts = None
             if log_counts is not None:
-                counts = native.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
-            task = native.Task(
-                pixels=native.address(self.images, self.images.dtype, *self.images.shape),
+                counts = loader.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
+            task = loader.struct(
+                "sliding_task",
+                pixels=loader.address(self.images, self.images.dtype, *self.images.shape),
                 first=first,
                 count=end - first,
                 is_byte=self.images.dtype == torch.uint8,
@@ -257,26 +257,26 @@ class SlidingJob:
                 height=self.images.shape[2],
                 width=self.images.shape[3],
                 centre=self.store.centre,
-                x=native.address(x, torch.float64, batch, channels, rows, columns),
+                x=loader.address(x, torch.float64, batch, channels, rows, columns),
                 batch=batch,
                 rows=rows,
                 columns=columns,
                 radius=self.radius,
-                turn_row=down[0],
+                repeat_row=down[0],
                 period_rows=down[1],
-                turn_column=across[0],
+                repeat_column=across[0],
                 period_columns=across[1],
-                fresh=fresh,
+                afresh=fresh,
                 taper=self.taper,
-                precision=native.address(precision, torch.float64, batch),
-                lines=self._overlaps.ctypes.data,
-                frames=self._regions.ctypes.data,
-                frame_count=len(self._regions),
+                precision=loader.address(precision, torch.float64, batch),
+                overlaps=loader.numbers(self._overlaps, "axis_overlap"),
+                regions=loader.numbers(self._regions, "region_pair"),
+                region_count=len(self._regions),
                 top=top,
                 log_counts=counts,
-                **{field: array.data_ptr() for field, array in some.items()},
+                **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},
             )
-            if getattr(library, name)(ctypes.byref(task)):
+            if getattr(library, name)(task):
                 raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
             for field, array in some.items():
                 arrays[field][chosen] = array

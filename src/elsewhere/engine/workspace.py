@@ -188,7 +188,7 @@ class MemoryCache:
         return MemoryCache, (self.limit,)
 
     def get(self, key: Any, make: Callable[[], Made], size: Callable[[Made], int]) -> Made:
-        """What is kept under a key, or else what `make` makes, which is kept then; `size` says how many bytes it has."""
+        """What is kept under a key; else what `make` makes, which is kept from then on. `size` gives its bytes."""
         with self._lock:
             if key in self.things:
                 self.things.move_to_end(key)

@@ -1,8 +1,31 @@
-"""The closed formulas: one idea a file, each a setting of one softmax average."""
+"""The closed formulas: one idea a file, each a setting of one softmax average; `table` lists them."""
 
-from elsewhere.machines.equivariant_local import EquivariantLocalScore
-from elsewhere.machines.ideal import IdealScore
-from elsewhere.machines.local import LocalScore
-from elsewhere.machines.locality import LocalitySchedule
+from __future__ import annotations
 
-__all__ = ["EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"]
+from typing import TYPE_CHECKING
+
+from elsewhere.machines.table import MACHINES
+
+if TYPE_CHECKING:
+    from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
+    from elsewhere.machines.ideal import IdealScore as IdealScore
+    from elsewhere.machines.local import LocalScore as LocalScore
+    from elsewhere.machines.locality import LocalitySchedule as LocalitySchedule
+
+_HOMES = {entry.class_name: entry for entry in MACHINES}
+
+__all__ = sorted([*_HOMES, "LocalitySchedule"])
+
+if not TYPE_CHECKING:
+    # Imported when first used: the table of names is read without torch, which takes seconds to import.
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            return _HOMES[name].load()
+        if name == "LocalitySchedule":
+            from elsewhere.machines.locality import LocalitySchedule
+
+            return LocalitySchedule
+        raise AttributeError(f"module 'elsewhere.machines' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -231,7 +231,10 @@ class SoftmaxMachine(Denoiser):
         return other
 
     def trace(self, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Iterator[TracedImages]:
-        """Where the weights of every query went, for checked arguments as in `predict`, weighed by the exact engine.
+        """Where the weights of every query went, for checked arguments as in `predict`.
+
+        A machine that searches an index answers from what the search read, unless more weights are wanted than a search
+        keeps; then, and for all weights, every key is weighed.
 
         Args:
             x, sigma, label: see `predict`.
@@ -240,7 +243,8 @@ class SoftmaxMachine(Denoiser):
         Raises:
             ValueError: all weights need more than the machine's memory.
         """
-        planner = replace(self._planner, engine="exact")
+        searched = top is not None and top <= self._planner.search.kept
+        planner = self._planner if searched else replace(self._planner, engine="exact")
         centred, sigma = self._centred(x.detach()), sigma.detach()
         for index, layout, level, chosen in self._groups(centred, sigma, label):
             training = planner.workspace.chosen(chosen)
@@ -320,8 +324,7 @@ class WindowedMachine(SoftmaxMachine):
     Args:
         window: odd side in pixels, or a LocalitySchedule that gives one for each noise level; None for the windows
             published for CIFAR-10 (`machines.locality.published_locality`), as the command line has them.
-        taper: whether windows are tapered; by default what the LocalitySchedule says, else not. Tapered windows are
-            always weighed one by one, whatever the engine.
+        taper: whether windows are tapered; by default what the LocalitySchedule says, else not.
 
     Raises:
         TypeError: taper is neither None nor a bool.

@@ -1,4 +1,4 @@
-"""Patterns that assemble themselves: reaction and diffusion, and denoising by local rules."""
+"""Self-organised patterns: reaction-diffusion systems, and denoising by local rules."""
 
 from elsewhere.morphogenesis.growth import Copying, copying, growth_locality, growth_schedule, pattern_machine
 from elsewhere.morphogenesis.patterns import Pattern, measure

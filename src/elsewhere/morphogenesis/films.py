@@ -1,4 +1,4 @@
-"""Patterns in colour, and films of them."""
+"""Coloured patterns and animated GIFs of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ RAMP = ((12, 32, 44), (24, 94, 100), (110, 170, 146), (250, 240, 214))
 """Colours from -1 to 1, evenly spaced."""
 
 COLOURS = 64
+"""Size of the palette of pictures and films."""
 
 
 def coloured(images: Tensor) -> Tensor:
@@ -28,20 +29,21 @@ def coloured(images: Tensor) -> Tensor:
 
 
 def save_film(path: str | Path, frames: Sequence[Image.Image], *, milliseconds: int = 90, last: int = 2500) -> None:
-    """Write a GIF that plays for ever and rests on its last frame, whole or not at all.
+    """Write a looping GIF that pauses on its last frame. The file is written completely or not at all.
 
     Args:
         path: ends in .gif.
-        frames: pictures of one size.
-        milliseconds: how long each is shown; GIF counts in steps of 10.
-        last: how long the last one is.
+        frames: pictures of the same size.
+        milliseconds: duration of each frame; GIF rounds it to multiples of 10.
+        last: duration of the last frame.
 
     Raises:
         ValueError: no frames.
+        OSError: the file cannot be written.
     """
     if not frames:
-        raise ValueError("frames is empty: a film needs at least one picture")
-    # One palette for all: frames with palettes of their own flicker, and take more room.
+        raise ValueError("frames is empty: give one or more")
+    # A common palette: separate palettes flicker and take more space.
     width, height = frames[0].size
     several = Image.new("RGB", (3 * width, height))
     for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
@@ -56,7 +58,7 @@ def save_film(path: str | Path, frames: Sequence[Image.Image], *, milliseconds: 
 def side_by_side(
     images: Sequence[Tensor], titles: Sequence[str], captions: Sequence[str], scale: int = 2, gap: int = 12
 ) -> Image.Image:
-    """Images (1, H, W) of one size beside one another, in colour, with a title above and a caption below each."""
+    """Images (1, H, W) of the same size in a row, coloured, with a title above and a caption below each."""
     cells = [grid(coloured(image[None]), 1, scale, gap=0) for image in images]
     width, height = cells[0].size
     title, text = font(max(11, width // 14), bold=True), font(max(10, width // 16))

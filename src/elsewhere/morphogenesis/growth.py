@@ -1,4 +1,4 @@
-"""Growing a pattern of any size from one small original, and whether what grew is a copy of it."""
+"""Grow patterns of any size from one small original, and measure whether they are copies of it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,41 @@ from elsewhere.checks import check_fields, check_number, checked
 from elsewhere.data.images import ImageSet, to_uint8
 from elsewhere.denoiser import check_images
 from elsewhere.engine import Extent
-from elsewhere.machines import EquivariantLocalScore, LocalitySchedule
 from elsewhere.engine.workspace import wrap
+from elsewhere.machines import EquivariantLocalScore, LocalitySchedule
 from elsewhere.machines.locality import check_window
 from elsewhere.morphogenesis.patterns import check_pattern, measure
 from elsewhere.schedules import Schedule, karras
 
 SIDES = ((1.0, 2.0), (0.5, 1.2), (0.2, 0.8), (0.0, 0.45))
-"""Noise level from which on a window is this many wavelengths wide. Found by trying: with less than 2 wavelengths while
-the pattern takes shape it comes out too coarse, with one a labyrinth closes into holes; with more than half a
-wavelength at the end the image is grainy, as few windows then fit any place."""
+"""(noise level, side of the window in wavelengths at and above it). Found by trial: below 2 wavelengths at high noise
+the pattern is too coarse, and with 1 a labyrinth closes into holes; above half a wavelength at the end the image is
+grainy, because few training windows fit."""
 
 CHUNK = 512
+"""Query windows compared with all windows of the original at once."""
 LONGEST_WAVE = 2**15
+"""Longest wavelength in pixels: the longest side of images."""
 
 
 def growth_schedule() -> Schedule:
-    """Noise levels for patterns: 12 steps from 8, where no window shows anything yet, to 0.05, where all is decided."""
+    """Noise levels for patterns: 12 steps from sigma = 8, where windows show only noise, down to 0.05, then 0."""
     return karras(12, sigma_min=0.05, sigma_max=8.0)
 
 
 @checked
 def growth_locality(wavelength: float) -> LocalitySchedule:
-    """Windows in proportion to the wavelength of a pattern (pixels): two waves wide at first, less than one at the end.
+    """Windows in proportion to the wavelength of a pattern: 2 wavelengths wide at high noise, 0.45 at low noise.
+
+    Args:
+        wavelength: in pixels, above 0 and at most 2^15.
 
     Raises:
-        TypeError, ValueError: a wavelength that is not positive, or above 2^15 pixels.
+        TypeError, ValueError: not such a wavelength.
+
+    Example:
+        >>> growth_locality(10.0).windows[0], growth_locality(10.0).windows[-1]
+        (21, 5)
     """
     wavelength = check_number("wavelength", wavelength, above=0, limit=LONGEST_WAVE)
     levels = growth_schedule().sigmas[:-1]
@@ -48,14 +57,14 @@ def growth_locality(wavelength: float) -> LocalitySchedule:
 
 @checked
 def pattern_machine(originals: Tensor | np.ndarray, memory: int = 2**30) -> EquivariantLocalScore:
-    """The equivariant local machine of patterns that wrap round, with the windows that suit them.
+    """The equivariant local machine for periodic patterns, with windows in proportion to their wavelength.
 
     Args:
         originals: (N, 1, H, W) in [-1, 1], stored in 8 bits.
-        memory: bytes that it may use beside images.
+        memory: working memory in bytes, in addition to the images.
 
     Raises:
-        TypeError, ValueError: not such images, or without contrast.
+        TypeError, ValueError: not such images, or images without contrast.
 
     Example:
         >>> import elsewhere as els
@@ -74,11 +83,11 @@ def pattern_machine(originals: Tensor | np.ndarray, memory: int = 2**30) -> Equi
 
 @dataclass(frozen=True)
 class Sources:
-    """Where in an original the pixels of an image could come from: the window nearest to the window around each.
+    """For each pixel of an image, the nearest window of the original.
 
     Attributes:
         rows, columns: centre of that window, int64 (H, W).
-        distances: root mean squared difference over the window, (H, W).
+        distances: rms difference over the window, float64 (H, W).
     """
 
     rows: Tensor
@@ -87,7 +96,7 @@ class Sources:
 
 
 def find_sources(image: Tensor, original: Tensor, window: int) -> Sources:
-    """The nearest window of an original (h, w) for each pixel of an image (H, W); both wrap round."""
+    """The nearest window of a periodic original (h, w) for each pixel of a periodic image (H, W)."""
     queries, keys = (_windows(some, window) for some in (image, original))
     norms = keys.square().sum(1) / 2
     nearest = torch.cat([(norms - some @ keys.T).argmin(1) for some in torch.split(queries, CHUNK)])
@@ -98,13 +107,14 @@ def find_sources(image: Tensor, original: Tensor, window: int) -> Sources:
 
 @dataclass(frozen=True)
 class Copying:
-    """How much of an image is a copy of an original.
+    """Measures of how much of an image is a copy of an original.
 
     Attributes:
-        distance: root mean squared difference to the original, the nearest of all its circular shifts.
-        coherence: share of neighbouring pixels whose sources are the same neighbours in the original; 1 is a copy.
-        largest: share of the pixels that come from the original under one and the same shift.
-        window_distance: median over pixels of the distance to the nearest window.
+        distance: rms difference to the original, minimised over all circular shifts.
+        coherence: fraction of pairs of neighbouring pixels whose nearest windows are neighbours in the original in the
+            same way, 0 to 1; 1 for a copy.
+        largest: largest fraction of pixels whose nearest windows have the same shift, 0 to 1; 1 for a copy.
+        window_distance: median over pixels of the rms distance to the nearest window.
     """
 
     distance: float
@@ -118,19 +128,25 @@ class Copying:
 
 @checked
 def copying(image: Tensor, original: Tensor, window: int) -> Copying:
-    """Compare an image with an original of the same size (H, W); both wrap round.
+    """Measure how much of a periodic image is a copy of a periodic original of the same size.
 
     Args:
         image, original: (H, W), floating point.
-        window: odd side of the windows by which sources are told, in pixels.
+        window: odd side in pixels of the windows that are compared.
 
     Raises:
-        TypeError, ValueError: not images, images of different sizes, or not a window.
+        TypeError, ValueError: not images, images of different sizes, or not an odd side.
+
+    Example:
+        >>> from elsewhere.morphogenesis import PATTERNS, simulate
+        >>> spots = simulate(PATTERNS["spots"], (32, 32), steps=2000).images()[0, 0]
+        >>> copying(spots.roll(5, 0), spots, 9).coherence
+        1.0
     """
     image, original = check_pattern("image", image), check_pattern("original", original)
     window = check_window(window)
     if image.shape != original.shape:
-        raise ValueError(f"image and original must be of one size, got {tuple(image.shape)}, {tuple(original.shape)}")
+        raise ValueError(f"original must have the size of image, {tuple(image.shape)}, got {tuple(original.shape)}")
     sources = find_sources(image, original, window)
     height, width = image.shape
     down = (sources.rows - torch.arange(height, device="cpu")[:, None]) % height
@@ -146,7 +162,7 @@ def copying(image: Tensor, original: Tensor, window: int) -> Copying:
 
 
 def _distance_to_shifts(image: Tensor, original: Tensor) -> float:
-    """Smallest rms difference over all circular shifts, by one correlation."""
+    """Smallest rms difference over all circular shifts, by a correlation with the FFT."""
     a, b = image.double(), original.double()
     matched = torch.fft.ifft2(torch.fft.fft2(a) * torch.fft.fft2(b).conj()).real
     squares = a.square().sum() + b.square().sum() - 2 * matched.max()
@@ -154,7 +170,7 @@ def _distance_to_shifts(image: Tensor, original: Tensor) -> float:
 
 
 def _windows(image: Tensor, window: int) -> Tensor:
-    """The windows around all pixels of an image (H, W) that wraps round, (H * W, window^2) float64."""
+    """The windows around all pixels of a periodic image (H, W), float64 (H * W, window^2)."""
     radius, (height, width) = window // 2, image.shape
     inside = (range(radius, radius + side) for side in (height, width))
     return (

@@ -1,4 +1,4 @@
-"""What kind of pattern an image shows, and how far apart its parts are: measured on a torus."""
+"""Measure the kind and the wavelength of the pattern in a periodic image."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from elsewhere.layout import plain
 Kind = Literal["spots", "holes", "stripes", "labyrinth"]
 
 BANDWIDTH = 0.1
-"""Width of the band, relative to its frequency, over which the power of waves is gathered."""
+"""Relative width (standard deviation of log frequency) of the band over which power is summed."""
 
 RINGS = 2000
-"""Frequencies tried, evenly spaced in their logarithm: 0.3 % apart in an image of 512 x 512 pixels."""
+"""Number of frequencies tried, evenly spaced in their logarithm: 0.3 % apart for 512 x 512 pixels."""
 
 APART = 0.4
-"""Spots less holes in a square of one wavelength, beyond which a pattern consists of them; grown ones have 0.8."""
+"""Absolute density (see `Pattern`) above which a pattern consists of spots or holes; grown ones have about 0.8."""
 
 ALIGNED = 0.5
-"""Anisotropy beyond which bands count as stripes."""
+"""Anisotropy above which bands count as stripes."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What is measured of one image.
+    """Measures of the pattern in one image.
 
     Attributes:
-        wavelength: dominant distance from one crest to the next, in pixels.
-        euler: bright regions less holes in them, a whole number.
-        density: the same for a square of one wavelength: spots about 1, holes about -1, bands about 0.
-        anisotropy: 0 when edges face all directions alike, 1 when they all face one; NaN without edges.
-        bright: share of the pixels that are bright.
+        wavelength: dominant distance between crests, in pixels.
+        euler: Euler number of the bright part: number of bright regions minus number of holes in them.
+        density: Euler number per square wavelength: about 1 for spots, -1 for holes, 0 for bands.
+        anisotropy: 0 if gradients have no preferred direction, 1 if all have the same; NaN without gradients.
+        bright: fraction of bright pixels, 0 to 1.
     """
 
     wavelength: float
@@ -51,7 +51,7 @@ class Pattern:
 
     @property
     def kind(self) -> Kind:
-        """The kind of pattern."""
+        """The kind of pattern: spots or holes by density, otherwise stripes or labyrinth by anisotropy."""
         if abs(self.density) > APART:
             return "spots" if self.density > 0 else "holes"
         return "stripes" if self.anisotropy > ALIGNED else "labyrinth"
@@ -59,10 +59,13 @@ class Pattern:
 
 @checked
 def measure(image: Tensor) -> Pattern:
-    """Measure one image (H, W) that wraps round, of any range of values.
+    """Measure the pattern in one periodic image.
+
+    Args:
+        image: (H, W), floating point, of any range of values.
 
     Raises:
-        TypeError, ValueError: not such an image, or one without any contrast.
+        TypeError, ValueError: not such an image, or an image without contrast.
 
     Example:
         >>> from elsewhere.morphogenesis import PATTERNS, simulate
@@ -79,13 +82,16 @@ def measure(image: Tensor) -> Pattern:
 
 
 def wavelength(image: Tensor) -> float:
-    """Dominant wavelength of an image (H, W) that wraps round, in pixels.
+    """Dominant wavelength of a periodic image, in pixels.
 
-    The peak of the power spectrum gathered in rings: the power of all waves whose frequency is near f, weighted by a
-    Gaussian of log frequency, is largest at 1 / wavelength. f is not bound to the frequencies of the grid.
+    The inverse of the frequency f at which the power spectrum, summed over all directions with Gaussian weights of log
+    frequency around log f, is largest. f is not restricted to the frequencies of the grid.
+
+    Args:
+        image: (H, W), floating point.
 
     Raises:
-        TypeError, ValueError: not such an image, or one without any contrast.
+        TypeError, ValueError: not such an image, or an image without contrast.
     """
     power, frequency = _power(image)
     logs = frequency.log()
@@ -101,9 +107,12 @@ def wavelength(image: Tensor) -> float:
 
 
 def euler_number(bright: Tensor) -> int:
-    """Connected regions less their holes, of a mask (H, W) that wraps round; pixels touch along edges.
+    """Euler number of a periodic mask: connected regions minus holes, where pixels are connected along edges.
 
-    Vertices less edges plus faces of the grid of bright pixels, which needs no search for the regions.
+    Computed as vertices minus edges plus faces of the grid of bright pixels.
+
+    Args:
+        bright: bool (H, W).
 
     Example:
         >>> mask = torch.zeros(8, 8, dtype=torch.bool)
@@ -112,15 +121,18 @@ def euler_number(bright: Tensor) -> int:
         2
     """
     below = bright & bright.roll(-1, 0)
-    beside = bright & bright.roll(-1, 1)
+    right = bright & bright.roll(-1, 1)
     squares = below & below.roll(-1, 1)
-    return int(bright.sum()) - int(below.sum()) - int(beside.sum()) + int(squares.sum())
+    return int(bright.sum()) - int(below.sum()) - int(right.sum()) + int(squares.sum())
 
 
 def anisotropy(image: Tensor) -> float:
-    """How much the gradients of an image (H, W) share one direction: (l1 - l2) / (l1 + l2) of their mean tensor.
+    """Anisotropy of the gradients of a periodic image, 0 to 1; NaN if all gradients are zero.
 
-    NaN where there are no gradients.
+    (l1 - l2) / (l1 + l2), where l1 and l2 are the eigenvalues of the mean structure tensor.
+
+    Args:
+        image: (H, W), floating point.
     """
     down = image.roll(-1, 0) - image.roll(1, 0)
     across = image.roll(-1, 1) - image.roll(1, 1)
@@ -129,26 +141,26 @@ def anisotropy(image: Tensor) -> float:
 
 
 def check_pattern(name: str, image: Tensor, least: int = 4) -> Tensor:
-    """A floating-point image (H, W) of finite values, contiguous.
+    """Check a floating-point image (H, W) of finite values with sides of `least` or more; return it contiguous.
 
     Raises:
-        TypeError, ValueError: it is not.
+        TypeError, ValueError: it is not such an image.
     """
     if image.dtype not in FLOATS:
         raise TypeError(f"{name} must be a floating-point tensor (H, W), got {image.dtype}")
     if image.ndim != 2 or min(image.shape) < least:
         raise ValueError(f"{name} must be (H, W) with sides of {least} or more, got shape {tuple(image.shape)}")
     if not bool(torch.isfinite(image).all()):
-        raise ValueError(f"{name} has NaN or infinite values: check the step that made it")
+        raise ValueError(f"{name} must be finite, got NaN or infinity: check the step that made it")
     return plain(image)
 
 
 def _power(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Power and frequency (cycles a pixel) of every wave but the constant one, flat float64."""
+    """Power and frequency (cycles per pixel) of every Fourier mode except the constant one, flat float64."""
     image = check_pattern("image", image)
     spread = float(image.double().std())
     if not spread > 1e-6:
-        raise ValueError(f"image has no pattern to measure: its standard deviation is {spread:.2g}")
+        raise ValueError(f"image must have contrast, got a standard deviation of {spread:.2g}")
     fields = [torch.fft.fftfreq(side, dtype=torch.float64, device=image.device) for side in image.shape]
     frequency = torch.hypot(fields[0][:, None], fields[1][None]).flatten()
     power = torch.fft.fft2(image.double()).abs().square().flatten()
@@ -156,14 +168,14 @@ def _power(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _smooth(image: Tensor) -> Tensor:
-    """Each pixel with its neighbours, 1-2-1 along both axes: single grey pixels are no regions."""
+    """Smooth by 1-2-1 along both axes, so that single gray pixels do not count as regions."""
     for axis in (0, 1):
         image = (image.roll(1, axis) + 2 * image + image.roll(-1, axis)) / 4
     return image
 
 
 def _middle(image: Tensor) -> float:
-    """Half-way between dark and bright, without the one per cent at either end."""
+    """The middle between the 1st and the 99th percentile."""
     ordered = image.flatten().sort().values
     few = len(ordered) // 100
     return float(ordered[few] + ordered[-1 - few]) / 2

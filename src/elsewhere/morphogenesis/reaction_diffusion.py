@@ -1,4 +1,4 @@
-"""Reaction and diffusion on a torus: the Gray-Scott system, which grows spots, stripes, holes and labyrinths."""
+"""Reaction-diffusion on a torus: the Gray-Scott system, which forms spots, stripes, holes and labyrinths."""
 
 from __future__ import annotations
 
@@ -25,28 +25,32 @@ from elsewhere.progress import track
 from elsewhere.sampling import generators
 
 STEPS = 8000
-"""Steps of length 1 after which every pattern of `PATTERNS` has filled a torus of 64 x 64 cells."""
+"""Time steps of length 1 after which every pattern of `PATTERNS` has filled a torus of 64 x 64 cells."""
 
 FASTEST = 1e6
+"""Largest rate per time unit."""
 BLOCK = 4
+"""Side, in cells, of the initial drops of v."""
 SHARE = 0.25
+"""Fraction of the blocks that have a drop."""
 
 
 @dataclass(frozen=True)
 class GrayScott:
-    """Two substances, one that is fed and one that eats it and multiplies (Gray & Scott 1984; Pearson 1993).
+    """The Gray-Scott system: u is fed, and v consumes u to multiply (Gray & Scott 1984; Pearson 1993).
 
         du/dt = D_u lap(u) - u v^2 + feed (1 - u)
         dv/dt = D_v lap(v) + u v^2 - (feed + kill) v
 
     Attributes:
-        feed: rate at which u is renewed, above 0; no rate is above 10^6.
-        kill: rate at which v decays beside being washed out with the feed, 0 or more.
-        diffusion_u, diffusion_v: (down, across), squared cells a time unit, 0 or more. Where the substances differ in
-            their ratio of the two, stripes take one direction (Shoji, Iwasa, Mochizuki & Kondo 2002).
+        feed: rate at which u is supplied, per time unit, above 0 and at most 10^6.
+        kill: rate at which v decays, in addition to `feed`, per time unit, 0 to 10^6.
+        diffusion_u, diffusion_v: diffusion rates (down, across) in squared cells per time unit, 0 to 10^6. If the two
+            substances differ in the ratio of down to across, stripes have a preferred direction (Shoji, Iwasa,
+            Mochizuki & Kondo 2002).
 
     Raises:
-        TypeError, ValueError: a rate that is no number, or out of range.
+        TypeError, ValueError: a rate that is not a number or out of range.
     """
 
     feed: float
@@ -67,9 +71,9 @@ class GrayScott:
     def largest_step(self) -> float:
         """Longest stable time step of the explicit Euler method, in time units.
 
-        The fastest mode of the 5-point stencil, the chequerboard, decays at 4 (D_down + D_across), and u beside at
-        feed + v^2, where v reaches about feed / (feed + kill), all the feed turned into v. Euler needs a step of at
-        most 2 over the fastest decay.
+        The fastest mode of the 5-point stencil, the chequerboard, decays at the rate 4 (D_down + D_across). u decays in
+        addition at the rate feed + v^2, where v is at most about feed / (feed + kill). The Euler method is stable for
+        steps of at most 2 over the fastest rate.
         """
         eaten = (self.feed / (self.feed + self.kill)) ** 2
         fastest = max(
@@ -79,10 +83,10 @@ class GrayScott:
         return 2 / fastest
 
     def steady_state(self) -> tuple[float, float]:
-        """(u, v) of the homogeneous steady state with the most v.
+        """(u, v) of the homogeneous steady state with the largest v.
 
-        u v = feed + kill and u + v (feed + kill) / feed = 1 have a solution if feed >= 4 (feed + kill)^2; otherwise
-        only the bare state (1, 0) is steady.
+        It solves u v = feed + kill and u + v (feed + kill) / feed = 1, which is possible if feed >= 4 (feed + kill)^2;
+        otherwise only (1, 0) is steady.
         """
         loss = self.feed + self.kill
         root = 1 - 4 * loss**2 / self.feed
@@ -92,13 +96,13 @@ class GrayScott:
         return u, loss / u
 
     def growth_rate(self, down: float, across: float) -> complex:
-        """Rate at which a wave on the steady state grows (real part above 0) or decays, per time unit.
+        """Growth rate per time unit of a plane wave on the steady state; it grows if the real part is positive.
 
-        The eigenvalue with the largest real part of the linearised reaction minus diffusion (Turing 1952), with the
-        Laplacian of the 5-point stencil.
+        The eigenvalue with the largest real part of the linearised system (Turing 1952), with the Laplacian of the
+        5-point stencil.
 
         Args:
-            down, across: wave numbers in radians a cell.
+            down, across: wave numbers in radians per cell.
 
         Raises:
             TypeError, ValueError: not finite numbers.
@@ -124,7 +128,7 @@ PATTERNS: Mapping[str, GrayScott] = MappingProxyType(
         "holes": GrayScott(0.039, 0.058),
     }
 )
-"""Settings that grow each kind of pattern; stripes are the labyrinth with v spreading faster down than across."""
+"""Kind of pattern -> system that forms it. Stripes: the labyrinth with faster diffusion of v down than across."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class State:
         u, v: (B, H, W), floating point.
 
     Raises:
-        TypeError, ValueError: they are not, differ in shape, or hold NaN or infinity.
+        TypeError, ValueError: not such tensors, different shapes, or values that are not finite.
     """
 
     u: Tensor
@@ -149,10 +153,10 @@ class State:
             if field.ndim != 3 or 0 in field.shape:
                 raise ValueError(f"{name} must be (B, H, W) with no empty axis, got {tuple(field.shape)}")
             if not bool(torch.isfinite(field).all()):
-                raise ValueError(f"{name} has NaN or infinite values")
+                raise ValueError(f"{name} must be finite, got NaN or infinity")
         if self.u.shape != self.v.shape:
             raise ValueError(
-                f"u and v must both be (B, H, W), of one shape, got {tuple(self.u.shape)} and {tuple(self.v.shape)}"
+                f"u and v must have the same shape (B, H, W), got {tuple(self.u.shape)} and {tuple(self.v.shape)}"
             )
 
     @checked
@@ -160,7 +164,7 @@ class State:
         """v as images (B, 1, H, W) in [-1, 1].
 
         Args:
-            low, high: v at -1 and 1, clipped beyond; None: the lowest and highest of each image.
+            low, high: values of v that become -1 and 1; v is clipped to them. None: minimum and maximum of each image.
 
         Raises:
             TypeError, ValueError: not numbers between -10^6 and 10^6.
@@ -177,14 +181,20 @@ class State:
 
 @checked
 def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dtype = torch.float32) -> State:
-    """A bare torus with v dropped on a quarter of its blocks of 4 x 4 cells, and a little noise.
+    """Initial states: (1, 0) with drops of v on a quarter of the blocks of 4 x 4 cells, and a little noise.
 
-    State i comes from its own generator, the same for a seed and an index whatever the count.
+    Each state has its own random generator, so state i of a seed does not depend on `count`.
+
+    Args:
+        count: number of states, 1 or more.
+        size: (height, width) in cells.
+        seed: 0 to 2^31 - 1.
+        dtype: a floating dtype.
 
     Raises:
-        TypeError: an argument of another kind, a dtype that is not floating.
-        ValueError: count or a side below 1, a side above 2^15, or seed outside 0..2^31.
-        MemoryError: more than the machine has memory for.
+        TypeError: an argument of another type, or a dtype that is not floating.
+        ValueError: a number out of range.
+        MemoryError: the states do not fit the memory of the computer.
     """
     size = check_sides("size", size)
     check_whole("count", count, 1, limit=MOST_IMAGES)
@@ -203,17 +213,20 @@ def scattered(count: int, size: tuple[int, int], seed: int = 0, dtype: torch.dty
 
 @checked
 def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, progress: bool = False) -> State:
-    """The state some explicit Euler steps later.
+    """Integrate by explicit Euler steps.
 
     Args:
-        system: rates.
-        state: where to begin, on any device, left as it is.
-        steps: how many, 0 or more.
-        step: time units each, at most `system.largest_step`.
-        progress: show a bar with the time left.
+        system: the rates.
+        state: the initial state, on any device; it is not changed.
+        steps: number of steps, 0 or more.
+        step: length of a step in time units, above 0 and at most `system.largest_step`.
+        progress: show a progress bar with the time left.
+
+    Returns:
+        The final State.
 
     Raises:
-        ValueError: a step that is not positive or not stable, steps below 0, or u and v of different shapes.
+        TypeError, ValueError: a step that is not positive or not stable, or steps below 0.
 
     Example:
         >>> system = PATTERNS["spots"]
@@ -222,7 +235,7 @@ def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, pr
     """
     if not 0 < step <= system.largest_step:
         raise ValueError(
-            f"step must be positive and at most {system.largest_step:.4g}, the largest stable step of {system}, "
+            f"step must be above 0 and at most {system.largest_step:.4g}, the largest stable step of {system}, "
             f"got {step}: take more and shorter steps"
         )
     steps = check_whole("steps", steps, 0)
@@ -240,12 +253,18 @@ def evolve(system: GrayScott, state: State, steps: int, step: float = 1.0, *, pr
 def simulate(
     system: GrayScott, size: tuple[int, int], count: int = 1, seed: int = 0, *, steps: int = STEPS, step: float = 1.0
 ) -> State:
-    """Finished patterns from scattered drops; see `scattered` and `evolve`."""
+    """Patterns after `steps` steps from scattered drops.
+
+    Args, Raises: see `scattered` and `evolve`.
+
+    Returns:
+        The final State, whose `images()` are (count, 1, H, W).
+    """
     return evolve(system, scattered(count, size, seed), steps, step)
 
 
 def _spread(field: Tensor, rates: tuple[float, float]) -> Tensor:
-    """Diffusion of a field (B, H, W): the 5-point Laplacian, wrapping round."""
+    """Diffusion of a field (B, H, W): the periodic 5-point Laplacian times the rates."""
     down, across = rates
     change = field.roll(1, 1).add_(field.roll(-1, 1)).mul_(down)
     change.add_(field.roll(1, 2).add_(field.roll(-1, 2)), alpha=across)

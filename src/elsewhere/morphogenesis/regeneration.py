@@ -1,4 +1,4 @@
-"""Wounds in patterns, and how well they heal."""
+"""Wounds in patterns, and measures of how well they heal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from elsewhere.morphogenesis.patterns import Pattern, check_pattern, measure
 
 @checked
 def disc(size: tuple[int, int], radius: float) -> Tensor:
-    """A round wound in the middle of an image, bool (H, W).
+    """A circular wound in the middle of an image, bool (H, W).
+
+    Args:
+        size: (height, width) in pixels, 1 to 2^15.
+        radius: in pixels, 0 or more.
 
     Raises:
-        TypeError, ValueError: a side below 1 or above 2^15, a radius below 0.
+        TypeError, ValueError: a side or a radius out of range.
     """
     size = check_sides("size", size)
     radius = check_number("radius", radius, 0)
@@ -30,10 +34,18 @@ def disc(size: tuple[int, int], radius: float) -> Tensor:
 
 @checked
 def rectangle(size: tuple[int, int], height: int, width: int) -> Tensor:
-    """A rectangular wound in the middle of an image, bool (H, W); a side as long as the image makes it a band.
+    """A rectangular wound in the middle of an image, bool (H, W).
+
+    Args:
+        size: (height, width) of the image in pixels, 1 to 2^15.
+        height, width: sides of the wound, 1 or more and at most those of the image.
 
     Raises:
-        TypeError, ValueError: sides that are below 1 or do not fit into the image.
+        TypeError, ValueError: a side out of range.
+
+    Example:
+        >>> int(rectangle((8, 8), 2, 3).sum())
+        6
     """
     size = check_sides("size", size)
     height, width = check_whole("height", height, 1, size[0]), check_whole("width", width, 1, size[1])
@@ -44,27 +56,27 @@ def rectangle(size: tuple[int, int], height: int, width: int) -> Tensor:
 
 
 def check_wound(wound: Tensor, shape: Sequence[int]) -> None:
-    """Make sure that a wound is a bool tensor of the size of an image.
+    """Check that a wound is a bool tensor of the size of an image.
 
     Raises:
         TypeError, ValueError: it is not.
     """
     if wound.dtype != torch.bool:
-        raise TypeError(f"wound must be a bool tensor, true where the image is to be filled, got {seen(wound)}")
+        raise TypeError(f"wound must be a bool tensor, True where the image is to be filled, got {seen(wound)}")
     if wound.shape != tuple(shape):
-        raise ValueError(f"wound must be {tuple(shape)}, as the image, got {tuple(wound.shape)}")
+        raise ValueError(f"wound must have the shape of the image, {tuple(shape)}, got {tuple(wound.shape)}")
 
 
 @dataclass(frozen=True)
 class Healing:
-    """How well an image fits where it was wounded.
+    """Measures of how well a wound was filled.
 
     Attributes:
-        error: root mean squared difference to the image before the wound, inside it. What was there is not always
-            determined by what is around: then a good healing may be far from it.
-        strangeness: root mean squared distance of the windows that touch the wound to the nearest windows of the
-            original, from which the rule was learnt: what does not fit, at seams above all, is strange to it.
-        pattern: what the whole image shows.
+        error: rms difference to the image before the wound, inside the wound. If the surroundings do not determine the
+            content of the wound, a good result may have a large error.
+        strangeness: rms distance of the windows that overlap the wound to the nearest windows of the original. It is
+            large where the content does not fit, above all at seams.
+        pattern: measures of the whole image.
     """
 
     error: float
@@ -77,26 +89,26 @@ class Healing:
 
 @checked
 def assess(image: Tensor, before: Tensor, wound: Tensor, original: Tensor, window: int) -> Healing:
-    """Measure an image (H, W) that was wounded and filled again.
+    """Measure how well the wound in an image was filled.
 
     Args:
-        image: after.
-        before: the same without the wound.
+        image: the filled image, (H, W), floating point.
+        before: the image before the wound, (H, W).
         wound: bool (H, W).
-        original: (h, w), where the rule was learnt.
-        window: odd side of the windows compared, in pixels.
+        original: the image that the machine knows, (h, w).
+        window: odd side in pixels of the windows that are compared.
 
     Raises:
-        TypeError, ValueError: not images, images or a wound of another size, an empty wound, not a window.
+        TypeError, ValueError: not images, images or a wound of another size, an empty wound, or not an odd side.
     """
     image, before = check_pattern("image", image), check_pattern("before", before)
     original = check_pattern("original", original)
     window = check_window(window)
     if before.shape != image.shape:
-        raise ValueError(f"before must be {tuple(image.shape)}, as image, got {tuple(before.shape)}")
+        raise ValueError(f"before must have the shape of image, {tuple(image.shape)}, got {tuple(before.shape)}")
     check_wound(wound, image.shape)
     if not bool(wound.any()):
-        raise ValueError("wound is empty: there is nothing to heal")
+        raise ValueError("wound is empty: mark one or more pixels")
     inside = (image - before)[wound].double()
     windows = torch.nn.functional.max_pool2d(wrap(wound[None, None].double(), window // 2), window, 1)[0, 0] > 0
     strange = find_sources(image, original, window).distances[windows]

@@ -1,4 +1,4 @@
-"""The two experiments: growing patterns from one original, and healing wounds in others."""
+"""The two experiments: grow patterns from one original, and heal wounds in other patterns."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from elsewhere.morphogenesis.regeneration import Healing, assess, check_wound, d
 from elsewhere.sampling import make_noise, sample
 
 SIDE = 64
+"""Side of the patterns in pixels."""
 REMEMBERED = 16
+"""Patterns that the ideal machine knows."""
 MOST_PATTERNS = 10_000
+"""Largest number of patterns, which bounds time and memory."""
 WOUNDS = {
     "disc": disc((SIDE, SIDE), 12),
     "band": rectangle((SIDE, SIDE), 16, SIDE),
@@ -29,17 +32,17 @@ WOUNDS = {
 
 GROWTH_HEADER = (
     "pattern",
-    "kind kept",
+    "same kind",
     "wavelength",
     "grown / original",
     "distance",
-    "simulated",
+    "(simulated)",
     "coherence",
-    "simulated",
+    "(simulated)",
     "largest",
-    "simulated",
+    "(simulated)",
 )
-HEALING_HEADER = ("pattern and wound", "filled by", "error", "strangeness", "kind kept", "wavelength")
+HEALING_HEADER = ("pattern and wound", "filled by", "error", "strangeness", "same kind", "wavelength")
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Growth:
 
     Attributes:
         name: a key of `PATTERNS`.
-        original: what reaction and diffusion made, and all that the machine knows, (1, 1, 64, 64).
-        simulated: what they made from other seeds, (count, 1, 64, 64).
-        grown: from noise, (count, 1, 64, 64).
+        original: the simulated pattern that the machine knows, (1, 1, 64, 64) in [-1, 1].
+        simulated: patterns simulated from other seeds, (count, 1, 64, 64).
+        grown: patterns that the machine drew from noise, (count, 1, 64, 64).
     """
 
     name: str
@@ -62,20 +65,20 @@ class Growth:
         check_fields(self)
 
     def patterns(self) -> list[Pattern]:
-        """What is measured of each grown image."""
+        """Measures of each grown image."""
         return [measure(image[0]) for image in self.grown]
 
     def wavelength_ratio(self) -> float:
-        """Median wavelength of the grown patterns over that of the original."""
+        """Median wavelength of the grown patterns divided by that of the original."""
         return median(pattern.wavelength for pattern in self.patterns()) / measure(self.original[0, 0]).wavelength
 
     def kept(self) -> float:
-        """Share of the grown patterns that are of the original's kind."""
+        """Fraction of the grown patterns that are of the original's kind, 0 to 1."""
         kind = measure(self.original[0, 0]).kind
         return sum(pattern.kind == kind for pattern in self.patterns()) / len(self.grown)
 
     def copying(self) -> tuple[list[Copying], list[Copying]]:
-        """Of each grown and of each simulated image, which is no copy: how much of it is one of the original."""
+        """How much of each grown and of each simulated image is a copy of the original. Simulated ones are not."""
         return self._copying
 
     @cached_property
@@ -89,16 +92,16 @@ class Growth:
 
 @checked
 def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Growth:
-    """Let reaction and diffusion make an original, and the machine that knows only this one grow patterns from noise.
+    """Simulate an original, and grow patterns from noise by the machine that knows only this image.
 
     Args:
         name: a key of `PATTERNS`.
-        count: how many.
-        seed: of everything.
-        progress: show a bar with the time left.
+        count: number of patterns to grow, 1 to 10,000.
+        seed: seed of the simulation and of the noise.
+        progress: show a progress bar with the time left.
 
     Raises:
-        ValueError: no such pattern, count below 1 or seed out of range.
+        TypeError, ValueError: no such pattern, or a number out of range.
     """
     check_choice("name", name, PATTERNS)
     check_whole("count", count, 1, limit=MOST_PATTERNS)
@@ -112,14 +115,14 @@ def grow(name: str, count: int, seed: int = 0, *, progress: bool = False) -> Gro
 
 @dataclass(frozen=True)
 class Recovery:
-    """Wounded patterns and what several ways of filling the wound made of them.
+    """Wounded patterns, filled by several methods.
 
     Attributes:
         name: a key of `PATTERNS`.
         wound: bool (64, 64).
-        original: where the rule was learnt, (1, 1, 64, 64).
-        before: patterns before the wound, which no machine has seen, (count, 1, 64, 64).
-        filled: by each way, among them "wounded", (count, 1, 64, 64).
+        original: the pattern that ELS knows, (1, 1, 64, 64) in [-1, 1].
+        before: the patterns before the wound, unknown to all machines, (count, 1, 64, 64).
+        filled: method -> the filled patterns, (count, 1, 64, 64); "wounded" has them with the wound set to 0.
     """
 
     name: str
@@ -132,10 +135,13 @@ class Recovery:
         check_fields(self)
 
     def assess(self, way: str) -> list[Healing]:
-        """How well each image fits that was filled in this way; "intact" stands for the images before the wound.
+        """Measure each image that was filled by one method.
+
+        Args:
+            way: a key of `filled`, or "intact" for the images before the wound.
 
         Raises:
-            TypeError, ValueError: no such way.
+            TypeError, ValueError: no such method.
         """
         check_choice("way", way, ("intact", *self.filled))
         return self._assessed[way]
@@ -154,28 +160,30 @@ class Recovery:
 
 @checked
 def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: bool = False) -> Recovery:
-    """Wound patterns and fill them again in several ways.
+    """Wound patterns and fill the wounds by several methods.
 
-    "mean" fills in the mean of the rest, "noise" its pixels in random order, "IS" the ideal machine with 16 other
-    patterns to remember, "ELS" the equivariant local machine that knows one of them, both with the rest held, and
-    "reaction-diffusion" goes on from a wound without v, which changes the rest as well.
+    - "mean": the mean of the rest;
+    - "noise": pixels of the rest in random order;
+    - "IS": inpainting by the ideal machine that knows 16 other patterns;
+    - "ELS": inpainting by the equivariant local machine that knows one of these;
+    - "reaction-diffusion": the simulation continues from a wound without v, which also changes the rest.
 
     Args:
         name: a key of `PATTERNS`.
-        wound: bool (64, 64).
-        count: how many patterns.
-        seed: of everything.
-        progress: show bars with the time left.
+        wound: the pixels to fill, bool (64, 64).
+        count: number of patterns, 1 to 10,000.
+        seed: seed of the simulation and of the noise.
+        progress: show progress bars with the time left.
 
     Raises:
-        TypeError, ValueError: no such pattern, not such a wound, count below 1 or seed out of range.
+        TypeError, ValueError: no such pattern, not such a wound, or a number out of range.
     """
     check_choice("name", name, PATTERNS)
     check_whole("count", count, 1, limit=MOST_PATTERNS)
     check_seed(seed)
     check_wound(wound, (SIDE, SIDE))
     if not bool(wound.any()) or bool(wound.all()):
-        raise ValueError(f"wound must be a part of the image, got {int(wound.sum())} of {wound.numel()} pixels")
+        raise ValueError(f"wound must be some but not all pixels, got {int(wound.sum())} of {wound.numel()}")
     state = simulate(PATTERNS[name], (SIDE, SIDE), REMEMBERED + count, seed)
     images = state.images()
     known, before = images[:REMEMBERED], images[REMEMBERED:]
@@ -194,7 +202,7 @@ def heal(name: str, wound: Tensor, count: int = 1, seed: int = 0, *, progress: b
 
 
 def growth_row(growth: Growth) -> tuple[str, ...]:
-    """A row under GROWTH_HEADER."""
+    """A row of the table with GROWTH_HEADER."""
     grown, simulated = growth.copying()
     return (
         growth.name,
@@ -210,7 +218,7 @@ def growth_row(growth: Growth) -> tuple[str, ...]:
 
 
 def healing_rows(place: str, recovery: Recovery) -> list[tuple[str, ...]]:
-    """Rows under HEALING_HEADER, one for the intact images and one for each way of filling the wound."""
+    """Rows of the table with HEALING_HEADER: the intact images and each method."""
     rows: list[tuple[str, ...]] = []
     for way in ("intact", *recovery.filled):
         found = recovery.assess(way)
@@ -229,12 +237,12 @@ def healing_rows(place: str, recovery: Recovery) -> list[tuple[str, ...]]:
 
 
 def _window(original: Tensor) -> int:
-    """Side of the windows that are compared: the odd number next to one wavelength of the original (1, 1, H, W)."""
+    """Side of the windows that are compared: one wavelength of the original (1, 1, H, W), as an odd number."""
     return 2 * int(measure(original[0, 0]).wavelength // 2) + 1
 
 
 def _react(name: str, state: State, wound: Tensor) -> Tensor:
-    """What reaction and diffusion make of a wound in which there is no v, as images on the scale of the state's."""
+    """Continue the simulation from a wound without v; images on the scale of `state`."""
     bare = State(torch.where(wound, 1.0, state.u), torch.where(wound, 0.0, state.v))
     after = evolve(PATTERNS[name], bare, STEPS // 2)
     return torch.cat(

@@ -1,10 +1,11 @@
-"""The demonstration: patterns grown and healed, in pictures, a film and figures."""
+"""The demonstration: grown and healed patterns as pictures, a film and numbers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -23,35 +24,39 @@ from elsewhere.sampling import make_noise, reverse_process, sample
 from elsewhere.schedules import karras
 
 GROWN = 3
+"""Grown patterns of each kind."""
 GAP = 12
-FRAMES = 48
-FILM_SIDE = 96
-FILM_STEPS = 6000
+"""White pixels between pictures."""
+FRAMES, FILM_SIDE, FILM_STEPS = 48, 96, 6000
+"""Frames of the film, side of its images in pixels, time steps of its simulation."""
 HEALED = (("stripes", "disc"), ("spots", "rectangle"), ("labyrinth", "band"))
 WAYS = {
     "wounded": ("wounded", ""),
     "mean": ("mean", "of the rest"),
     "IS": ("IS", "knows 16 patterns"),
     "ELS": ("ELS", "knows one pattern"),
-    "reaction-diffusion": ("chemistry", "goes on by itself"),
+    "reaction-diffusion": ("Gray-Scott", "simulation goes on"),
 }
+LARGE = 512
+"""Side in pixels from which large.png takes several minutes, so that the time is estimated beforehand."""
+
 FILES = ("growth.png", "large.png", "healing.png", "film.gif", "figures.json")
 
 
 @dataclass(frozen=True)
 class Tour:
-    """What the demonstration found.
+    """The results of the demonstration.
 
     Attributes:
-        growths: one a pattern.
-        recoveries: name of the wound, and how it healed.
+        growths: one for each pattern.
+        recoveries: (name of the wound, result).
     """
 
     growths: list[Growth]
     recoveries: list[tuple[str, Recovery]]
 
     def figures(self) -> dict[str, Any]:
-        """Every measurement, as written to figures.json."""
+        """All measures, as written to figures.json."""
         growth, healing = {}, []
         for one in self.growths:
             grown, simulated = one.copying()
@@ -67,17 +72,33 @@ class Tour:
         return {"growth": growth, "healing": healing}
 
 
+def seconds_of_large(side: int, seed: int = 0) -> float:
+    """How long `tour` takes for large.png on this machine, estimated by growing a small canvas, which takes seconds.
+
+    The time grows with the number of pixels: it is within 10 % of that for sides from 64 to 400 pixels.
+
+    Args:
+        side: of the canvas in large.png, in pixels.
+        seed: as for `tour`.
+    """
+    original = simulate(PATTERNS["labyrinth"], (SIDE, SIDE), 1, seed).images()
+    machine = pattern_machine(original)
+    start = perf_counter()
+    sample(machine, make_noise(1, (1, SIDE, SIDE), seed), growth_schedule())
+    return (perf_counter() - start) * (side / SIDE) ** 2
+
+
 def tour(out: str | Path, seed: int = 0, side: int = 192, *, progress: bool = False) -> Tour:
     """Grow and heal patterns; write growth.png, large.png, healing.png, film.gif and figures.json.
 
     Args:
-        out: folder, made when missing.
-        seed: of everything.
-        side: of the labyrinth in large.png, in pixels, 16 or more.
-        progress: show bars with the time left.
+        out: folder, created if missing.
+        seed: seed of simulations and noise.
+        side: side of the labyrinth in large.png, in pixels, 16 or more.
+        progress: show progress bars with the time left.
 
     Raises:
-        ValueError: seed out of range, or side below 16.
+        ValueError: a seed out of range, or a side below 16.
         OSError: the folder cannot be written.
     """
     if side < 16:
@@ -98,7 +119,7 @@ def tour(out: str | Path, seed: int = 0, side: int = 192, *, progress: bool = Fa
 
 
 def growth_picture(growths: list[Growth]) -> Image.Image:
-    """One pattern a row: the original, another simulation, and what the machine grew."""
+    """One pattern per row: the original, another simulation, and the grown patterns."""
     columns: list[tuple[str, str, list[Tensor]]] = [
         ("original", "reaction-diffusion", [one.original for one in growths]),
         ("another", "reaction-diffusion", [one.simulated[:1] for one in growths]),
@@ -113,7 +134,7 @@ def growth_picture(growths: list[Growth]) -> Image.Image:
 
 
 def large_picture(original: Tensor, grown: Tensor) -> Image.Image:
-    """An original (1, 1, H, W), and beside it at the same scale what was grown from it."""
+    """An original (1, 1, H, W) and, at the same scale, the image that was grown from it."""
     small, large = (grid(coloured(images), 1, scale=1, gap=0) for images in (original, grown))
     canvas = Image.new("RGB", (small.width + GAP + large.width, max(small.height, large.height)), "white")
     canvas.paste(small, (0, 0))
@@ -122,11 +143,14 @@ def large_picture(original: Tensor, grown: Tensor) -> Image.Image:
 
 
 def healing_picture(recoveries: list[tuple[str, Recovery]]) -> Image.Image:
-    """One wound a row: before, wounded, and filled in several ways."""
+    """One wound per row: before, wounded, and filled by several methods."""
     found = [recovery for _, recovery in recoveries]
     columns = [
         Column(
-            "before", "never seen", coloured(torch.cat([one.before[:1] for one in found])), [one.name for one in found]
+            "before",
+            "not known",
+            coloured(torch.cat([one.before[:1] for one in found])),
+            [one.name for one in found],
         )
     ]
     for way, (title, subtitle) in WAYS.items():
@@ -136,9 +160,15 @@ def healing_picture(recoveries: list[tuple[str, Recovery]]) -> Image.Image:
 
 
 def film_frames(name: str, seed: int, frames: int, *, progress: bool = False) -> list[Image.Image]:
-    """Reaction and diffusion on the left, denoising on the right, on canvases of one size.
+    """Reaction-diffusion on the left, denoising on the right, on canvases of the same size.
 
-    The right half shows the state x / sqrt(1 + sigma^2); what the machine knows is one pattern of 64 x 64 pixels.
+    The right half shows the state x / sqrt(1 + sigma^2). The machine knows one pattern of 64 x 64 pixels.
+
+    Args:
+        name: a key of `PATTERNS`.
+        seed: seed of simulation and noise.
+        frames: number of frames, 2 or more.
+        progress: show a progress bar with the time left.
     """
     size = (FILM_SIDE, FILM_SIDE)
     state = scattered(1, size, seed)
@@ -155,7 +185,7 @@ def film_frames(name: str, seed: int, frames: int, *, progress: bool = False) ->
     return [
         side_by_side(
             [state.images(low, high)[0], (x / (1 + sigma**2) ** 0.5)[0]],
-            ["reaction and diffusion", "denoising by local rules"],
+            ["reaction-diffusion", "denoising by local rules"],
             [f"time {time}", f"noise {sigma:.2f}"],
         )
         for state, time, x, sigma in zip(states, times, noisy, schedule.sigmas, strict=True)

@@ -11,9 +11,10 @@ import torch
 
 from elsewhere.checks import check_device
 from elsewhere.denoiser import Denoiser
+from elsewhere.networks.checkpoints import average_of, is_checkpoint
 from elsewhere.networks.diffusers_folder import is_diffusers, read_diffusers
 from elsewhere.networks.trained import TrainedNetwork, network_of, read_network
-from elsewhere.networks.training import CHECKPOINT, NETWORK, average_of, is_checkpoint
+from elsewhere.networks.training import CHECKPOINT, NETWORK
 from elsewhere.tensor_files import read_tensors
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")

@@ -1,4 +1,4 @@
-"""The sliding-window kernel for any number of channels, against every pair of windows compared one by one in float64."""
+"""The sliding-window kernel for any number of channels, against every pair of windows, in float64."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""The inner loop of the exact engine, as Python and as TorchScript, against the definition in float64."""
+"""The dense kernel, as Python and as TorchScript, against the definition in float64."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from elsewhere.engine.weighing import Blocks, StoredKeys, multiplies_digits, packed_digits, scripted, weigh_keys
 
-from elsewhere.engine import dense
 from elsewhere.engine.kernels import dense
+from elsewhere.engine.kernels.dense import Blocks, quantised_planes, scripted, weigh_keys
+from elsewhere.engine.keys import StoredKeys
+from elsewhere.engine.processor import multiplies_bytes
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -23,7 +24,7 @@ def definition(keys: StoredKeys, rows: torch.Tensor) -> tuple[torch.Tensor, torc
     counts = keys.log_counts if len(keys.log_counts) else torch.zeros(len(floats))
     asked = torch.cat([floats, floats.square().sum(1, keepdim=True), counts[:, None].double()], dim=1)
     logs = rows.double() @ asked.T
-    values = floats[:, keys.centres] if len(keys.centres) else floats
+    values = floats[:, keys.values] if len(keys.values) else floats
     return logs.logsumexp(1), logs.softmax(1) @ values
 
 
@@ -49,19 +50,19 @@ def test_tiles_give_what_the_definition_does(
         assert torch.allclose(weighted / total[:, None], mean, rtol=0, atol=100 * tolerance)
 
 
-@pytest.mark.skipif(not multiplies_digits(1000), reason="this processor does not multiply whole numbers faster")
+@pytest.mark.skipif(not multiplies_bytes(1000), reason="this processor does not multiply whole numbers faster")
 @pytest.mark.parametrize("function", [weigh_keys, dense.weigh], ids=["python", "script"])
 @pytest.mark.parametrize("centres", [[4], [1, 4, 7], []], ids=["gray", "colour", "whole"])
 @pytest.mark.parametrize("counted", [False, True])
-def test_digits_give_what_the_definition_does(function: dense.Function, centres: list[int], counted: bool) -> None:
+def test_planes_give_what_the_definition_does(function: dense.Function, centres: list[int], counted: bool) -> None:
     keys = keyed(70, 9, centres, counted)
-    # The largest and the smallest keys there are: sums of digits must not overflow.
+    # The largest and the smallest keys there are: sums of planes must not overflow.
     keys.raw[:2] = torch.tensor([[0], [255]], dtype=torch.uint8)
     asked = 1e-3 * torch.randn((5, 9), generator=GENERATOR).double()
     asked[4] = 0.0
     rows = torch.cat([asked, torch.tensor([-2e-5, 1.0]).expand(5, 2)], dim=1)
-    digits, scales = packed_digits(asked)
-    peaks, totals, weighted = function(keys, Blocks([rows.float()], [digits], [scales]), 16, -80.0, False)
+    planes, steps = quantised_planes(asked)
+    peaks, totals, weighted = function(keys, Blocks([rows.float()], [planes], [steps]), 16, -80.0, False)
     log_total, mean = definition(keys, rows)
     assert torch.allclose(peaks[0] + totals[0].log(), log_total, rtol=0, atol=1e-5)
     assert torch.allclose(weighted[0] / totals[0][:, None], mean, rtol=0, atol=1e-4)

@@ -144,7 +144,7 @@ def empty(held: dict[str, torch.Tensor]) -> None:
 
 
 def nowhere(held: dict[str, torch.Tensor]) -> None:
-    held["plain"] = held["bounds"][:1] + len(held["bounds"])
+    held["regular"] = held["bounds"][:1] + len(held["bounds"])
 
 
 def huge(path: Path) -> None:
@@ -180,7 +180,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "too few groups": rewrite(fewer),
     "too few directions of what is inside groups": rewrite(thin),
     "no cells": rewrite(empty),
-    "strays beyond all groups": rewrite(nowhere),
+    "outliers beyond all groups": rewrite(nowhere),
 }
 
 

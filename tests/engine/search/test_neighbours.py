@@ -1,4 +1,4 @@
-"""What queries tell those beside them, against a loop over all of them."""
+"""Neighbour propagation against a loop over all queries and keys."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import WindowKeys, native
+from elsewhere.engine import Metric, WindowKeys
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.search import neighbours
-from elsewhere.engine.search.neighbours import SIDES, Naming, adjacent_queries
+from elsewhere.engine.search.neighbours import SIDES, Propagation, adjacent_queries
 from tests.engine.engine_toys import keys_of, rows_of
 
 GRID = (5, 4)
@@ -44,19 +45,22 @@ def some_keys(kind: str) -> WindowKeys:
         keys = keys_of(els.load_images("fashion-mini", 12).scaled(), 5)
     if kind == "every place":
         return keys
+    if kind == "tapered":
+        return keys_of(els.load_images("fashion-mini", 12).images, 5, Metric.tapered(5)).merged()
     return wide(keys.merged()) if kind == "wide" else keys.merged()
 
 
-def expected(asked: Naming, found: Tensor, told: Tensor, least: Tensor) -> set[tuple[int, int]]:
-    """Pairs of a query and a key beside one found beside it, but for those that it found itself."""
+def expected(asked: Propagation, found: Tensor, sends: Tensor, least: Tensor) -> set[tuple[int, int]]:
+    """Pairs of a query and a key adjacent to one that an adjacent query found, but for those that it found itself."""
     keys = asked.keys
     rows, _, counts = rows_of(keys)
-    queries, pairs = (asked.queries - keys.store.centre) / keys.scale, set()
-    for query, sides in enumerate(asked.beside.tolist()):
+    centre = keys.store.centre if keys.roots is None else keys.store.centre * keys.roots
+    queries, pairs = (asked.queries - centre) / keys.scale, set()
+    for query, sides in enumerate(asked.adjacent.tolist()):
         for (down, right), there in zip(SIDES, sides, strict=True):
-            if there < 0 or not told[there]:
+            if there < 0 or not sends[there]:
                 continue
-            for key in keys.beside(found[there][found[there] >= 0], -down, -right).tolist():
+            for key in keys.shifted(found[there][found[there] >= 0], -down, -right).tolist():
                 if key < asked.skipped or key in found[query].tolist():
                     continue
                 squares = (queries[query] - rows[key]).square().sum() * keys.scale**2
@@ -66,50 +70,50 @@ def expected(asked: Naming, found: Tensor, told: Tensor, least: Tensor) -> set[t
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("kind", ["bytes", "floats", "colour", "every place", "wide"])
-def test_all_that_matters_is_named_once_and_in_order(
+@pytest.mark.parametrize("kind", ["bytes", "floats", "colour", "every place", "wide", "tapered"])
+def test_all_keys_that_matter_are_propagated_once_and_in_order(
     kind: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "AT_ONCE", 7)
     keys = some_keys(kind)
     if not compiled:
-        monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(loader, "library", lambda: None)
     generator = torch.Generator().manual_seed(3)
     count = 2 * GRID[0] * GRID[1]
-    beside = adjacent_queries(count, GRID)
-    # Beside one another as they are in an image, so that many tell of the same.
+    adjacent = adjacent_queries(count, GRID)
+    # As close together as they are in an image, so that many propagate the same keys.
     first = torch.randint(len(keys) - 60, (count, 1), generator=generator) // 400 * 400
     found = first + torch.stack([torch.randperm(50, generator=generator)[:KEPT] for _ in range(count)])
     found[torch.rand(found.shape, generator=generator) < 0.2] = -1
-    told = torch.rand(count, generator=generator) < 0.8
+    sends = torch.rand(count, generator=generator) < 0.8
     queries = 255 * torch.rand((count, keys.width), generator=generator, dtype=torch.float64)
-    asked = Naming(keys, 40, queries if kind != "floats" else queries / 255 * 2 - 1, 90.0, beside)
+    asked = Propagation(keys, 40, queries if kind != "floats" else queries / 255 * 2 - 1, 90.0, adjacent)
     if kind == "floats":
-        asked = Naming(keys, 40, asked.queries, 0.7, beside)
-    every = expected(asked, found, told, torch.full((count,), -torch.inf))
+        asked = Propagation(keys, 40, asked.queries, 0.7, adjacent)
+    every = expected(asked, found, sends, torch.full((count,), -torch.inf))
     assert len(every) > 200
     logs = asked.logs(*(both := torch.tensor(sorted(every)).T), keys.raw_at(both[1]))
     # Between two of them, so that rounding does not decide.
     middle = logs.sort().values[len(logs) // 2 :][:2].mean()
     least = torch.full((count,), float(middle), dtype=torch.float64)
     least[: count // 4] = -torch.inf
-    query, key = asked.named(found, told, least)
+    query, key = asked.propagated(found, sends, least)
     pairs = list(zip(query.tolist(), key.tolist(), strict=True))
     assert pairs == sorted(set(pairs))
     own = {(query, key) for query, key in pairs if key in found[query].tolist()}
-    wanted = expected(asked, found, told, least)
+    wanted = expected(asked, found, sends, least)
     assert set(pairs) - own == wanted
     assert 0 < len(wanted) < len(every)
 
 
-def test_where_no_one_tells_nothing_is_named() -> None:
+def test_queries_that_send_nothing_propagate_nothing() -> None:
     keys = some_keys("bytes")
-    beside, nothing = adjacent_queries(20, GRID), torch.full((20,), -torch.inf, dtype=torch.float64)
-    asked = Naming(keys, 0, torch.zeros(20, keys.width, dtype=torch.float64), 1.0, beside)
+    adjacent, nothing = adjacent_queries(20, GRID), torch.full((20,), -torch.inf, dtype=torch.float64)
+    asked = Propagation(keys, 0, torch.zeros(20, keys.width, dtype=torch.float64), 1.0, adjacent)
     found = torch.arange(100).view(20, 5)
-    for told, of in (
+    for sends, of in (
         (torch.zeros(20, dtype=torch.bool), found),
         (torch.ones(20, dtype=torch.bool), -torch.ones_like(found)),
     ):
-        query, key = asked.named(of, told, nothing)
+        query, key = asked.propagated(of, sends, nothing)
         assert query.shape == key.shape == (0,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,13 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.engine import SoftmaxState, build_index
-from elsewhere.engine.search import rounds as module
-from elsewhere.engine.search.rounds import STEP, _Looks
-from tests.engine.engine_toys import asked, brute, keys_of, levels, real, rows_of, search
+from elsewhere.engine import Metric, SoftmaxState, build_index
+from elsewhere.engine.kernels.reference import ScanResult
+from elsewhere.engine.search.gaussians import SmoothedIndex, predicted_log_masses, query_rows
+from elsewhere.engine.search.rounds import Search
+from tests.engine.engine_toys import TOYS, asked, brute, keys_of, levels, real, rows_of, search
 
 NOISE = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 10.0, 30.0, 100.0)
-SETS = [("fashion-mini", 150, 3), ("fashion-mini", 150, 5), ("fashion-mini", 150, 11), ("pixel-faces", 40, 3)]
+SETS: list[tuple[str, int, int]] = [
+    ("fashion-mini", 150, 3),
+    ("fashion-mini", 150, 5),
+    ("fashion-mini", 150, 11),
+    ("pixel-faces", 40, 3),
+]
 TOLERANCE = 1e-3
 # What float32 alone may be off by, in units of [-1, 1].
 ROUNDING = 1e-5
@@ -33,9 +40,8 @@ def estimate(state: SoftmaxState) -> Tensor:
     return state.error
 
 
-def read_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    for constant, value in {"FIRST": 0, "LEAST_FIRST": 8, "MOST_GROWTH": 2.0}.items():
-        monkeypatch.setattr(module, constant, value)
+# So little is read that much is missed. The least number of cells is for queries of which Gaussians are sure.
+LITTLE = replace(TOYS, numbers_first=0, least_first=8, most_growth=2.0)
 
 
 @pytest.mark.parametrize(("name", "limit", "window"), SETS)
@@ -76,21 +82,20 @@ def test_a_smaller_tolerance_gives_a_smaller_error() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.3, 0.5])
-def test_strays_are_read_sooner_than_others(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    # So little is read, and nothing among neighbours, that a window which is not promised is not found.
-    for name, value in {"ROUNDS": (0.0,), "FIRST": 1, "LEAST_FIRST": 60, "FEWEST": 8, "PASSES": 0}.items():
-        monkeypatch.setattr(module, name, value)
+def test_outliers_are_read_sooner_than_others(sigma: float) -> None:
+    # So little is read, and nothing propagated, that a window which Gaussians do not predict is not found.
+    little = replace(TOYS, rounds=(0.0,), numbers_first=1, least_first=60, fewest=8, passes=0)
     keys, index = real("fashion-mini", 150, 7)
-    strays = torch.arange(int(index.starts[index.bounds[index.plain]]), len(index.keys))
+    outliers = torch.arange(int(index.starts[index.bounds[index.regular]]), len(index.keys))
     generator = torch.Generator().manual_seed(0)
-    clean = rows_of(index.keys, strays[torch.randint(len(strays), (200,), generator=generator)])[0]
+    clean = rows_of(index.keys, outliers[torch.randint(len(outliers), (200,), generator=generator)])[0]
     queries = (clean + sigma * torch.randn(clean.shape, generator=generator)).float()
     noise = levels(sigma, each=len(queries))
     expected = brute(keys, queries, noise)
     missed = []
-    for lift in (0.0, module.LIFT, 100.0):
-        monkeypatch.setattr(module, "LIFT", lift)
-        missed.append(int((off(search(index, queries, noise, 1e-2), expected) > 1e-2).sum()))
+    for margin in (0.0, TOYS.outlier_margin, 100.0):
+        settings = replace(little, outlier_margin=margin)
+        missed.append(int((off(search(index, queries, noise, 1e-2, settings=settings), expected) > 1e-2).sum()))
     assert missed[0] > 10
     assert missed[1] < 0.6 * missed[0]
     assert missed[2] == 0
@@ -110,16 +115,16 @@ def test_at_tiny_noise_the_nearest_window_is_all_that_counts(sigma: float) -> No
     assert torch.allclose(found[clear], values[nearest.indices[:, 0]][clear], atol=1e-6)
 
 
-def test_far_from_all_windows_the_nearest_cells_are_read_whatever_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_from_all_windows_the_nearest_cells_are_read_whatever_is_predicted() -> None:
     keys, index = real("fashion-mini", 600, 3)
     sigma = levels(0.1, each=400)
-    assert not _Looks(index, 0.1).frozen
+    assert not SmoothedIndex(index, 0.1, TOYS).nearest_regime
     queries = asked(keys, levels(1.0, each=400), seed=21)
     expected = brute(keys, queries, sigma)
     assert float(off(search(index, queries, sigma), expected).max()) < 5e-3
-    # There the mass that Gaussians promise falls by more than e^-30 from a few cells to the next ones.
-    monkeypatch.setattr(module, "NEAREST", 0)
-    assert int((off(search(index, queries, sigma), expected) > 0.05).sum()) > 3
+    # There predicted masses fall by more than e^-30 from a few cells to the next ones.
+    none = search(index, queries, sigma, settings=replace(TOYS, nearest=0))
+    assert int((off(none, expected) > 0.05).sum()) > 3
 
 
 @pytest.mark.parametrize(("window", "sigma"), [(5, (0.2, 1.0, 30.0)), (11, (2.0, 30.0))])
@@ -189,68 +194,63 @@ def test_windows_copied_out_of_the_images_give_the_same(name: str, window: int) 
     assert torch.equal(estimate(one), estimate(other))
 
 
-def test_groups_that_are_not_opened_and_cells_that_are_not_read_are_told_by_gaussians(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_gaussians_approximate_groups_that_are_not_opened_and_cells_that_are_not_read() -> None:
     # So few that every part of the search has something to leave out.
-    monkeypatch.setattr(module, "OPENED", 2)
-    monkeypatch.setattr(module, "CLOSED", 1.0)
-    read_little(monkeypatch)
+    settings = replace(LITTLE, groups_opened=2, closed_mass=1.0)
     keys, index = real("fashion-mini", 150, 3)
     assert len(index.groups) > 6
     sigma = levels(0.5, 2.0, 10.0, each=20)
     queries = asked(keys, sigma, seed=14)
-    state, expected = search(index, queries, sigma), brute(keys, queries, sigma)
+    state, expected = search(index, queries, sigma, settings=settings), brute(keys, queries, sigma)
     error = off(state, expected)
     assert float(error.max()) > 1e-5, "something was left out"
     assert float(error[40:].max()) < 1e-2, "at large noise Gaussians are all that is needed"
     assert float(error[:40].max()) < 0.2, "at small noise they still say where to look"
 
 
-def test_a_round_reads_as_many_cells_as_the_error_of_the_one_before_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_reads_as_many_cells_as_the_error_of_the_one_before_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first, tolerance = 40, 1e-3
-    for constant, value in {"FIRST": 0, "LEAST_FIRST": first, "FEWEST": first}.items():
-        monkeypatch.setattr(module, constant, value)
+    settings = replace(TOYS, numbers_first=0, least_first=first, fewest=first)
     keys, index = real("fashion-mini", 150, 5)
     sigma = levels(0.8, each=40)
     queries = asked(keys, sigma, seed=15)
-    rounds = []
-    read = module._Search._round
+    rounds, errors = [], []
+    read, error = Search._round, Search._error
 
-    def noted(self: module._Search, active: Tensor, until: Tensor, *others: Tensor) -> module.Found:
-        logs = module._weigh(self.asked[active], self.looks.cells, slice(None))
-        rounds.append((active, (logs >= until[:, None]).sum(1)))
-        return read(self, active, until, *others)
+    def noted(self: Search, active: Tensor, lower: Tensor, *others: Tensor) -> ScanResult:
+        logs = predicted_log_masses(self.tables.queries[active], self.smoothed.cells)
+        rounds.append((active, (logs >= lower[:, None]).sum(1)))
+        return read(self, active, lower, *others)
 
-    error = module._Search._error
-    errors = []
-
-    def estimated(self: module._Search, *what: object) -> Tensor:
+    def estimated(self: Search, *what: object) -> Tensor:
         errors.append(error(self, *what))  # type: ignore[arg-type]
         return errors[-1]
 
-    monkeypatch.setattr(module._Search, "_round", noted)
-    monkeypatch.setattr(module._Search, "_error", estimated)
-    search(index, queries, sigma, tolerance)
+    monkeypatch.setattr(Search, "_round", noted)
+    monkeypatch.setattr(Search, "_error", estimated)
+    search(index, queries, sigma, tolerance, settings=settings)
     assert len(rounds) > 1
     (everyone, begun), (active, cells) = rounds[:2]
     assert torch.equal(everyone, torch.arange(len(queries)))
     assert torch.equal(active, (errors[0] > tolerance).nonzero().flatten())
     # To one place on the list of cells, one of a few in a sample.
     assert bool(((begun - first).abs() <= 1).all())
-    growth = (errors[0][active] / tolerance).pow(1 / module.FALL).clamp(module.LEAST_GROWTH, module.MOST_GROWTH)
+    growth = (errors[0][active] / tolerance).pow(1 / settings.error_power)
+    growth = growth.clamp(settings.least_growth, settings.most_growth)
     assert bool(((cells - first * growth).abs() <= 1).all())
     assert float(growth.max()) > float(growth.min())
 
 
-def test_heavy_windows_are_weighed_by_their_number() -> None:
+def test_high_multiplicity_keys_are_weighed_by_their_number() -> None:
     # Half of all windows are one and the same plain window, which one key stands for.
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (60, 1, 24, 24), generator=generator).byte()
     pixels[30:] = 100
     keys = keys_of(pixels, 5)
     index = build_index(keys.merged())
-    assert index.heavy == 1
+    assert index.outside == 1
     sigma = levels(0.05, 0.5, 2.0, 20.0, each=8)
     queries = asked(keys, sigma, seed=8)
     error = off(search(index, queries, sigma), brute(keys, queries, sigma))
@@ -281,18 +281,15 @@ def test_far_queries_neither_overflow_nor_vanish() -> None:
             assert torch.isfinite(part).all(), sigma
 
 
-def test_the_mass_that_gaussians_claim_never_falls_with_noise() -> None:
-    # sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows; neither may what stands for it.
+def test_predicted_masses_never_fall_with_noise() -> None:
+    # sigma^2 log sum_j exp(-d_j^2 / (2 sigma^2)) never falls when sigma grows; neither may what approximates it.
     keys, index = real("fashion-mini", 150, 5)
-    queries = asked(keys, levels(0.3, each=20), seed=11).double()
-    along = (queries - index.origin) @ index.basis.double()
-    outside = ((queries - index.origin).square().sum(1) - along.square().sum(1)).clamp(min=0)
-    rows = torch.cat([along.square(), outside[:, None], torch.zeros(20, 1), along, torch.ones(20, 1)], dim=1)
+    rows = query_rows(index, asked(keys, levels(0.3, each=20), seed=11).double())
     before = torch.full((20, len(index.cells)), -math.inf, dtype=torch.float64)
     for step in range(8):
-        sigma = 0.02 * STEP**step
-        looks = [rows @ look.masses.double() for look in _Looks(index, sigma).cells]
-        now = sigma**2 * torch.stack(looks).amin(0)
+        sigma = 0.02 * TOYS.level_step**step
+        tables = [replace(table, masses=table.masses.double()) for table in SmoothedIndex(index, sigma, TOYS).cells]
+        now = sigma**2 * predicted_log_masses(rows, tables)
         # Float32 tables of numbers up to some 100.
         assert bool((now >= before - 1e-4 * before.abs()).all()), sigma
         before = now
@@ -308,18 +305,16 @@ def test_wide_windows_at_the_edge_of_freezing() -> None:
 
 
 @pytest.mark.parametrize(("name", "window"), [("fashion-mini", 7), ("pixel-faces", 5)])
-def test_queries_beside_one_another_find_what_one_alone_would_miss(
-    name: str, window: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # So little is read that much is missed.
-    read_little(monkeypatch)
+def test_adjacent_queries_find_what_one_alone_would_miss(name: str, window: int) -> None:
     keys, index = real(name, 60, window)
     images = els.load_images(name).scaled()[60:64]
     noisy = images + 0.4 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     cut = (noisy - keys.store.offset).unfold(2, window, 1).unfold(3, window, 1).permute(0, 2, 3, 1, 4, 5)
     queries, sigma = cut.flatten(0, 2).flatten(1), levels(0.4, each=math.prod(cut.shape[:3]))
     expected = brute(keys, queries, sigma)
-    alone, together = (search(index, queries, sigma, grid=grid) for grid in ((1, 1), (cut.shape[1], cut.shape[2])))
+    alone, together = (
+        search(index, queries, sigma, grid=grid, settings=LITTLE) for grid in ((1, 1), (cut.shape[1], cut.shape[2]))
+    )
     errors = [off(state, expected).square().mean().sqrt() for state in (alone, together)]
     assert float(errors[1]) < 0.7 * float(errors[0])
     # What is read is not counted twice: the mass is nearer to what it is, too.
@@ -339,10 +334,10 @@ def test_where_everything_was_read_neighbours_add_nothing() -> None:
 def test_windows_beside_others() -> None:
     for floats in (False, True):
         keys, index = real("fashion-mini", 8, 9, floats)
-        some = torch.arange(index.heavy, len(index.keys), 7)
+        some = torch.arange(index.outside, len(index.keys), 7)
         at = index.keys.locate(some, some, some)
         for down, right in ((0, 1), (1, 0), (-1, -1), (2, -3), (25, 0)):
-            found = index.keys.beside(some, down, right)
+            found = index.keys.shifted(some, down, right)
             assert int((found >= 0).sum()) > 0 or down == 25
             there = found >= 0
             image, row, column = index.keys.locate(found[there], some, some)
@@ -355,3 +350,44 @@ def test_windows_beside_others() -> None:
             )
             assert not (there & ~inside).any()
             assert int((inside & ~there).sum()) <= keys.places - len(index.keys)
+
+
+@pytest.mark.parametrize("window", [3, 5, 7])
+@pytest.mark.parametrize("floats", [False, True])
+def test_tapered_windows_are_searched_as_well_as_square_ones(window: int, floats: bool) -> None:
+    keys, index = real("fashion-mini", 150, window, floats, taper=True)
+    sigma = levels(*NOISE, each=8)
+    queries = asked(keys, sigma, seed=1)
+    found, expected = search(index, queries, sigma, TOLERANCE), brute(keys, queries, sigma)
+    error = off(found, expected)
+    assert float(error.max()) < 5 * TOLERANCE
+    assert float((error > TOLERANCE).double().mean()) < 0.03
+    assert float((error <= estimate(found) + ROUNDING).double().mean()) >= 0.97
+
+
+def test_any_weights_are_searched() -> None:
+    # One number of a window does not count, and channels differ.
+    weights = torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights[0, 1, 1] = 0
+    keys = keys_of(els.load_images("pixel-faces", 60).images, 3, Metric.weighted(weights))
+    index = build_index(keys.merged())
+    sigma = levels(0.02, 0.2, 1.0, 10.0, each=20)
+    queries = asked(keys, sigma, seed=2)
+    error = off(search(index, queries, sigma, TOLERANCE), brute(keys, queries, sigma))
+    assert float(error.max()) < 3 * TOLERANCE
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 16])
+@pytest.mark.parametrize("floats", [False, True])
+def test_images_of_any_number_of_channels(channels: int, floats: bool) -> None:
+    generator = torch.Generator().manual_seed(channels)
+    # Smooth, so that windows are alike.
+    images = torch.nn.functional.interpolate(torch.rand(40, channels, 4, 4, generator=generator), 12, mode="bilinear")
+    keys = keys_of(2 * images - 1 if floats else (255 * images).byte(), 3)
+    index = build_index(keys.merged())
+    sigma = levels(0.05, 0.3, 1.0, 10.0, each=20)
+    queries = asked(keys, sigma, seed=2)
+    found, expected = search(index, queries, sigma, TOLERANCE, settings=LITTLE), brute(keys, queries, sigma)
+    assert found.mean().shape == (80, channels)
+    assert float(off(found, expected).max()) < 5 * TOLERANCE
+    assert float(off(search(index, queries, sigma), expected).max()) < TOLERANCE

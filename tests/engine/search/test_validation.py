@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elsewhere.engine import Index, WindowKeys
 from elsewhere.engine.search import cache, validation
-from elsewhere.engine.search.index import BLOCK
+from elsewhere.engine.search.settings import INDEX
 from tests.engine.engine_toys import asked, levels, real, search
 
 Change = Callable[[Tensor], Tensor]
@@ -98,7 +98,7 @@ def changes(index: Index) -> Iterator[tuple[str, str, Change]]:
         for kind, change in kinds.items():
             if name == "kept" and kind == "falling":
                 continue  # The order of keys within a cell says nothing.
-            if name == "plain" and kind in ("twice", "all alike", "falling"):
+            if name in ("regular", "block") and kind in ("twice", "all alike", "falling"):
                 continue  # A single number.
             yield name, kind, change
 
@@ -150,6 +150,6 @@ def test_blocks_of_another_size_are_noticed(kept: tuple[WindowKeys, Index]) -> N
     keys, index = kept
     starts, bounds = index.starts.clone(), index.bounds
     # A group of three blocks or more, and the edge between its first two.
-    group = int((bounds.diff() > 2 * BLOCK).nonzero()[0])
-    starts[int(bounds[group]) + BLOCK] += 1
+    group = int((bounds.diff() > 2 * INDEX.cells_a_block).nonzero()[0])
+    starts[int(bounds[group]) + INDEX.cells_a_block] += 1
     assert validation.fault(index.tensors() | {"starts": starts}, keys) == "blocks of a group differ in size"

@@ -1,42 +1,35 @@
-"""The inner loop of the fast engine: open groups of an index and read the blocks that matter.
+"""The cell scan in plain code: slow, and the definition that the compiled scan is tested against.
 
-It serves where `blocks` does not: without a compiler, and where float32 does not tell apart what decides. One search
-makes a hundred small tensor operations for each of thousands of groups: TorchScript, as in `weighing`.
+It serves where the compiled scan does not: without a compiler, for float64 queries, and at noise levels at which
+float32 does not distinguish the weights that matter.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from elsewhere.engine.kernels.dense import scripted
-from elsewhere.engine.keys.base import StoredKeys, tile_of
+from elsewhere.engine.keys.base import StoredKeys
 
 
-class Limits(NamedTuple):
-    """Numbers that steer reading.
+class ScanSettings(Protocol):
+    """What a scan must know of the settings of a search: see `SearchSettings`."""
 
-    Attributes:
-        block: cells of a block.
-        at_once: keys turned into floats at once.
-        unlike: blocks are read by one product where none is asked by so many times as many queries as another.
-        largest, most: logs of the largest numbers in float32 and in float64.
-        band: the blocks of the last so many nats tell how good Gaussians are.
-        kept: of the keys read the heaviest so many are named, one of a block at most.
-    """
-
-    block: int
-    at_once: int
-    unlike: int
-    largest: float
-    most: float
-    band: float
-    kept: int
+    @property
+    def kept(self) -> int: ...
+    @property
+    def band(self) -> float: ...
+    @property
+    def largest(self) -> float: ...
+    @property
+    def most(self) -> float: ...
 
 
-class Chunk(NamedTuple):
+@dataclass(frozen=True)
+class Chunk:
     """The keys of some consecutive groups.
 
     Attributes:
@@ -50,59 +43,65 @@ class Chunk(NamedTuple):
     groups: tuple[int, int]
 
 
-class Tables(NamedTuple):
-    """What does not change while groups are read.
+@dataclass(frozen=True)
+class ScanTables:
+    """What does not change while an index is scanned.
 
     Attributes:
-        starts, bounds: see `Index`.
-        masses: for each noise level at which Gaussians are asked, (2 d + 3, C); values: (V, d + 1, C). See `_Look`.
+        starts, bounds, block: see `Index`.
+        masses: for each noise level of the Gaussians (2 d + 3, C); the least log mass counts. See `GaussianTable`.
+        values: (V, d + 1, C).
         scale: see `PixelStore`.
-        rows: what queries ask of keys, (Q, width + 3): products with (k, |k|^2, log count, 1) are log-weights. All
-            ask the same of |k|^2.
-        asked, asked_values: what queries ask of Gaussians, (Q, 2 d + 3) and (Q, d + 1).
+        queries: products with `masses` are log masses relative to the reference, (Q, 2 d + 3).
+        points: the queries, float64 (Q, width), centred as the keys are and multiplied by their `roots`.
+        sigma: noise level.
+        reference: what log-weights are relative to, float64 (Q,).
     """
 
     starts: Tensor
     bounds: Tensor
+    block: int
     masses: list[Tensor]
     values: Tensor
     scale: float
-    rows: Tensor
-    asked: Tensor
-    asked_values: Tensor
+    queries: Tensor
+    points: Tensor
+    sigma: float
+    reference: Tensor
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class ScanQueries:
     """The queries of a round.
 
     Attributes:
-        queries: their positions in the tables, int64 (A,).
+        members: their positions in the tables, int64 (A,).
         opened: by which of them each group is opened, bool (G, A).
-        until, before: log shares between which blocks are read, (A,).
-        judged: whether what is read is compared with what was expected.
-        floors: logs below which no key need be named, float64 (A,). Whoever reads a part of the groups may raise them
-            for those who read others.
+        lower, upper: blocks whose log share is at least `lower` and below `upper` are read, float32 (A,).
+        compares: whether what is read is compared with what was predicted.
+        floors: logs below which no key need be kept, float64 (A,). The scan of one chunk may raise them for others.
     """
 
-    queries: Tensor
+    members: Tensor
     opened: Tensor
-    until: Tensor
-    before: Tensor
-    judged: bool
+    lower: Tensor
+    upper: Tensor
+    compares: bool
     floors: Tensor
 
 
-class Found(NamedTuple):
-    """What was found for the queries of a round, as sums relative to e^reference.
+class ScanResult(NamedTuple):
+    """What a scan found for the queries of a round, as sums relative to e^reference.
 
     Attributes:
-        peak: the largest log-weight read, (A,).
-        read: mass and mass times values of the keys read, relative to the peak, (A, 1 + V).
-        left: the same for blocks not read, by their Gaussians.
-        left_squares: sum of the squares of the masses of blocks not read, (A,).
-        band: over the last blocks read, m, v being the mass and value read and e, u those expected: sums of e, e^2,
-            m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, (A, 4 + 3 V).
-        tops, top_keys: logs and numbers of the heaviest keys read, in no order that counts, (A, kept).
+        peak: the largest log-weight read, float64 (A,).
+        read: mass, and mass times values, of the keys read, relative to the peak, float64 (A, 1 + V).
+        left: the same of the blocks not read, by their Gaussians.
+        left_squares: sum of the squares of the masses of blocks not read, float64 (A,).
+        band: over the last blocks read, m, v being the mass and value read and e, u those predicted: sums of e, e^2,
+            m - e, (m - e)^2, m v - e u, (m - e)(m v - e u) and (m v - e u)^2, float64 (A, 4 + 3 V).
+        tops, top_keys: log-weight and number of the heaviest key of each of the heaviest blocks, in any order,
+            (A, kept); -inf and -1 where there are fewer.
     """
 
     peak: Tensor
@@ -113,177 +112,96 @@ class Found(NamedTuple):
     tops: Tensor
     top_keys: Tensor
 
+    @classmethod
+    def nothing(cls, count: int, values: int, kept: int) -> ScanResult:
+        """The result of scanning no groups."""
 
-def _blocks(table: Tensor, nothing: float, block: int) -> Tensor:
-    """The rows of a table, one for each cell, block by block, (blocks, block, Q); the last is filled up."""
-    lacking = (block - table.shape[0] % block) % block
-    if lacking > 0:
-        table = torch.nn.functional.pad(table, [0, 0, 0, lacking], value=nothing)
-    return table.view(-1, block, table.shape[1])
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device="cpu")
 
-
-def alike(sizes: list[int], unlike: int) -> tuple[list[list[int]], list[int]]:
-    """Blocks that some queries ask, in sets within which their numbers do not differ much, and the largest numbers."""
-    sets: list[list[int]] = []
-    largest: list[int] = []
-    # TorchScript knows no conditions inside comprehensions.
-    left = list(range(len(sizes)))
-    while len(left) > 0:
-        most = max([sizes[block] for block in left])
-        chosen: list[int] = []
-        rest: list[int] = []
-        for block in left:
-            if sizes[block] > 0 and unlike * sizes[block] >= most:
-                chosen.append(block)
-            elif sizes[block] > 0:
-                rest.append(block)
-        if len(chosen) > 0:
-            sets.append(chosen)
-            largest.append(most)
-        left = rest
-    return sets, largest
-
-
-def _tile(chunk: Chunk, tables: Tables, low: int, high: int, count: int) -> tuple[Tensor, Tensor]:
-    """Keys low to high as rows (k, |k|^2, log count, 1), and values, filled up to `count` with keys of no window."""
-    width = chunk.keys.raw.shape[1]
-    room = torch.empty([count, width + 3], dtype=tables.rows.dtype, device="cpu")
-    _, values = tile_of(chunk.keys, low - chunk.skipped, high - chunk.skipped, room[:, : width + 2])
-    room[:, width + 2] = 1.0
-    values = values / tables.scale
-    if high - low < count:
-        room[high - low :, : width + 1] = 0.0
-        room[high - low :, width + 1] = -float("inf")
-        values = torch.nn.functional.pad(values, [0, 0, 0, count - high + low])
-    return room, values
-
-
-def _read(
-    chunk: Chunk, tables: Tables, limits: Limits, cells: tuple[int, int], sizes: Tensor, queries: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Peaks (P,), masses and masses times values (P, 1 + V) of pairs of block and query, block by block, and which key
-    the heaviest is, int64 (P,).
-
-    Args:
-        cells: first cell of a group, and the one behind its last.
-        sizes: number of queries of each of its blocks, int64 (n,).
-        queries: of block after block.
-    """
-    rows = tables.rows
-    peak = torch.empty([len(queries)], dtype=rows.dtype, device="cpu")
-    which = torch.empty([len(queries)], dtype=torch.int64, device="cpu")
-    out = torch.empty([len(queries), 1 + tables.values.shape[0]], dtype=rows.dtype, device="cpu")
-    first_cell, end_cell = cells
-    begin, end = int(tables.starts[first_cell]), int(tables.starts[end_cell])
-    size = int(tables.starts[min(first_cell + limits.block, end_cell)]) - begin
-    ends = sizes.cumsum(0)
-    at_once = max(1, limits.at_once // size)
-    for first in range(0, len(sizes), at_once):
-        blocks = min(at_once, len(sizes) - first)
-        here_sizes = sizes[first : first + blocks]
-        here_ends = ends[first : first + blocks]
-        counts: list[int] = here_sizes.tolist()
-        if sum(counts) == 0:
-            continue
-        low = begin + first * size
-        room, few = _tile(chunk, tables, low, min(low + blocks * size, end), blocks * size)
-        tile, values = room.view(blocks, size, -1), few.view(blocks, size, -1)
-        sets, largest = alike(counts, limits.unlike)
-        for number in range(len(sets)):
-            chosen, most = sets[number], largest[number]
-            here = torch.tensor(chosen, dtype=torch.int64, device="cpu")
-            asked = here_sizes[here]
-            # Where a block has fewer queries than another, its last one is answered several times.
-            place = torch.arange(most, device="cpu").expand(len(chosen), most).minimum((asked - 1).unsqueeze(1))
-            place = (place + (here_ends[here] - asked).unsqueeze(1)).flatten()
-            keys, of_keys = tile, values
-            if len(chosen) < blocks:
-                keys, of_keys = tile[here], values[here]
-            weights = torch.bmm(rows[queries[place]].view(len(chosen), most, -1), keys.transpose(1, 2))
-            highest, heaviest = weights.max(2)
-            weights.sub_(highest.unsqueeze(2)).clamp_(min=-limits.largest).exp_()
-            peak[place] = highest.flatten()
-            which[place] = (heaviest + (low + here * size).unsqueeze(1)).flatten()
-            out[place] = torch.cat([weights.sum(2, keepdim=True), torch.bmm(weights, of_keys)], dim=2).flatten(0, 1)
-    return peak.double(), out.double(), which
-
-
-def read_groups(chunk: Chunk, tables: Tables, limits: Limits, asked: Asked) -> Found:
-    """Open groups, and read the blocks whose log share lies between two bounds.
-
-    Args:
-        chunk: the groups and their keys.
-        tables, limits, asked: see there.
-    """
-    count, channels = len(asked.queries), tables.values.shape[0]
-    inf = float("inf")
-    # Not as a Found from the beginning: TorchScript drops what is added in place to a part of a tuple.
-    peaks = torch.full([count], -inf, dtype=torch.float64, device="cpu")
-    read = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
-    left = torch.zeros([count, 1 + channels], dtype=torch.float64, device="cpu")
-    left_squares = torch.zeros([count], dtype=torch.float64, device="cpu")
-    band = torch.zeros([count, 4 + 3 * channels], dtype=torch.float64, device="cpu")
-    tops = torch.full([count, limits.kept], -inf, dtype=torch.float64, device="cpu")
-    top_keys = torch.full([count, limits.kept], -1, dtype=torch.int64, device="cpu")
-    for group in range(chunk.groups[0], chunk.groups[1]):
-        who = asked.opened[group].nonzero().squeeze(1)
-        if len(who) == 0:
-            continue
-        queries, until, before = asked.queries[who], asked.until[who], asked.before[who]
-        first, end = int(tables.bounds[group]), int(tables.bounds[group + 1])
-        # Cell by cell, so that sums over the cells of a block run over rows.
-        of_masses = tables.asked[queries].t()
-        logs = tables.masses[0][:, first:end].t() @ of_masses
-        for level in range(1, len(tables.masses)):
-            logs = torch.minimum(logs, tables.masses[level][:, first:end].t() @ of_masses)
-        logs = logs.float()
-        score = _blocks(logs, -inf, limits.block).amax(1)
-        later = score < until
-        masses = logs.clamp_(max=limits.largest).exp_()
-        mass = _blocks(masses, 0.0, limits.block).sum(1)
-        of_values = tables.asked_values[queries].t()
-        expected = [
-            _blocks((tables.values[channel][:, first:end].t() @ of_values) * masses, 0.0, limits.block).sum(1)
-            for channel in range(channels)
-        ]
-        below = mass * later
-        unread = [below.sum(0)]
-        for value in expected:
-            unread.append((value * later).sum(0))
-        left.index_add_(0, who, torch.stack(unread, dim=1).double())
-        left_squares.index_add_(0, who, below.square().sum(0).double())
-        pairs = (~later & (score < before)).nonzero()
-        if len(pairs) == 0:
-            continue
-        block, row = pairs[:, 0], pairs[:, 1]
-        sizes = torch.bincount(block, minlength=len(mass))
-        peak, found, which = _read(chunk, tables, limits, (first, end), sizes, queries[row])
-        at = who[row]
-        highest = peaks.scatter_reduce(0, at, peak, "amax")
-        # Nothing read so far: -inf - -inf would be NaN.
-        anchor = highest.clamp(min=-1e300)
-        read = read * (peaks - anchor).exp().unsqueeze(1)
-        peaks = highest
-        read.index_add_(0, at, found * (peak - anchor[at]).exp().unsqueeze(1))
-        heaviest = torch.full([len(who), len(mass)], -inf, dtype=torch.float64, device="cpu")
-        heaviest[row, block] = peak
-        keys = torch.full([len(who), len(mass)], -1, dtype=torch.int64, device="cpu")
-        keys[row, block] = which
-        both = torch.cat([tops[who], heaviest], dim=1).topk(limits.kept, dim=1)
-        tops[who] = both[0]
-        top_keys[who] = torch.cat([top_keys[who], keys], dim=1).gather(1, both[1])
-        if not asked.judged:
-            continue
-        last = ((score[block, row] < until[row] + limits.band) | until[row].isinf()).double()
-        found = found * peak.clamp(max=limits.most).exp().unsqueeze(1)
-        e = mass[block, row].double() * last
-        miss = (found[:, 0] * last - e).unsqueeze(1)
-        off = torch.stack(
-            [(found[:, 1 + channel] - expected[channel][block, row]) * last for channel in range(channels)], dim=1
+        return cls(
+            zeros(count) - torch.inf,
+            zeros(count, 1 + values),
+            zeros(count, 1 + values),
+            zeros(count),
+            zeros(count, 4 + 3 * values),
+            zeros(count, kept) - torch.inf,
+            torch.full((count, kept), -1, dtype=torch.int64, device="cpu"),
         )
-        e = e.unsqueeze(1)
-        band.index_add_(0, at, torch.cat([e, e.square(), miss, miss.square(), off, miss * off, off.square()], dim=1))
-    return Found(peaks, read, left, left_squares, band, tops, top_keys)
 
 
-read = scripted(read_groups)
+def scan_groups(chunk: Chunk, tables: ScanTables, round_: ScanQueries, settings: ScanSettings) -> ScanResult:
+    """Open groups, and read the blocks whose log share lies between two bounds."""
+    found = ScanResult.nothing(len(round_.members), len(tables.values), settings.kept)
+    for group in range(*chunk.groups):
+        active = round_.opened[group].nonzero().squeeze(1)
+        first, end = tables.bounds[group].item(), tables.bounds[group + 1].item()
+        rows = tables.queries[round_.members[active]]
+        cells = slice(int(first), int(end))
+        logs = torch.stack([rows @ table[:, cells] for table in tables.masses]).amin(0).double()
+        value_rows = rows[:, -tables.values.shape[1] :].to(tables.values.dtype)
+        # (A, cells, V)
+        values = torch.stack([value_rows @ table[:, cells] for table in tables.values], dim=2).double()
+        for low in range(0, logs.shape[1] if len(active) else 0, tables.block):
+            block = slice(low, low + tables.block)
+            _scan_block(chunk, tables, round_, settings, found, active, cells.start + low, cells.stop, logs[:, block],
+                        values[:, block])  # fmt: skip
+    return found
+
+
+def _scan_block(
+    chunk: Chunk,
+    tables: ScanTables,
+    round_: ScanQueries,
+    settings: ScanSettings,
+    found: ScanResult,
+    active: Tensor,
+    first: int,
+    end: int,
+    logs: Tensor,
+    values: Tensor,
+) -> None:
+    """One block, for the queries `active` that open its group: log masses (A, cells) and values (A, cells, V)."""
+    masses = logs.clamp(max=settings.largest).exp()
+    mass, value = masses.sum(1), (masses[:, :, None] * values).sum(1)
+    score, lower, upper = logs.amax(1), round_.lower[active], round_.upper[active]
+    left, read = score < lower, (score >= lower) & (score < upper)
+    found.left[active[left]] += torch.cat([mass[:, None], value], dim=1)[left]
+    found.left_squares[active[left]] += mass[left].square()
+    if not read.any():
+        return
+    at = active[read]
+    start, stop = (int(tables.starts[cell]) for cell in (first, min(first + tables.block, end)))
+    weights = log_weights(chunk.keys, start - chunk.skipped, stop - chunk.skipped, tables, round_.members[at])
+    of_keys = chunk.keys.raw[start - chunk.skipped : stop - chunk.skipped][:, chunk.keys.values].double()
+    of_keys = (of_keys - chunk.keys.centre) / tables.scale
+    peak, heaviest = weights.max(1)
+    shares = (weights - peak[:, None]).exp()
+    sums = torch.cat([shares.sum(1, keepdim=True), shares @ of_keys], dim=1)
+    highest = torch.maximum(found.peak[at], peak)
+    # Nothing was read before: -inf - -inf would be NaN.
+    before = (found.peak[at] - highest).exp()
+    found.read[at] = found.read[at] * before[:, None] + sums * (peak - highest).exp()[:, None]
+    found.peak[at] = highest
+    tops = torch.cat([found.tops[at], peak[:, None]], dim=1).topk(settings.kept, dim=1)
+    keys = torch.cat([found.top_keys[at], (heaviest + start)[:, None]], dim=1)
+    found.tops[at], found.top_keys[at] = tops.values, keys.gather(1, tops.indices)
+    if round_.compares:
+        in_band = ((score < lower + settings.band) | lower.isinf())[read].double()[:, None]
+        sums = sums * peak.clamp(max=settings.most).exp()[:, None]
+        predicted, miss = mass[read, None], sums[:, :1] - mass[read, None]
+        off = sums[:, 1:] - value[read]
+        parts = [predicted, predicted.square(), miss, miss.square(), off, miss * off, off.square()]
+        found.band[at] += torch.cat(parts, dim=1) * in_band
+
+
+def log_weights(keys: StoredKeys, low: int, high: int, tables: ScanTables, members: Tensor) -> Tensor:
+    """Log-weights of keys low to high for some queries, relative to the reference, float64 (A, high - low)."""
+    rows = keys.raw[low:high].double() - keys.centre
+    if len(keys.roots):
+        rows = rows * keys.roots
+    squares = torch.cdist(
+        tables.points[members], rows / tables.scale, compute_mode="donot_use_mm_for_euclid_dist"
+    ).square()
+    logs = squares / (-2 * tables.sigma**2) - tables.reference[members, None]
+    return logs + keys.log_counts[low:high] if len(keys.log_counts) else logs

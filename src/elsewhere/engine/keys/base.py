@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from elsewhere.engine.keys.store import PixelStore
+
 EMPTY = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
@@ -111,16 +113,20 @@ class Keys(Protocol):
     """Keys with their values, read by position, in the units of their store.
 
     Attributes:
+        store: the images that they come from.
         width: numbers in a key.
         scale: stored units for each unit of the queries.
         typical_norm: root mean square length of a key, in units of the queries, by which rounding is judged.
         is_bytes: whether keys are whole numbers of eight bits, in a processor's memory, and all weights are one.
+        roots: square roots of the metric's weights, float64 (width,); None where all are one.
     """
 
+    store: PixelStore
     width: int
     scale: float
     typical_norm: float
     is_bytes: bool
+    roots: Tensor | None
 
     def __len__(self) -> int: ...
 

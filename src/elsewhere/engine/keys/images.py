@@ -19,6 +19,7 @@ class ImageKeys:
         self.scale = store.scale
         self.is_bytes = store.is_bytes
         self.width = store.pixels[0].numel()
+        self.roots: Tensor | None = None
         self.typical_norm = store.spread * math.sqrt(self.width)
         self._values = torch.empty(0, dtype=torch.int64, device=store.pixels.device)
 

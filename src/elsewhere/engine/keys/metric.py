@@ -107,7 +107,8 @@ class WindowSums:
     def of(cls, metric: Metric, like: Tensor) -> WindowSums:
         channels, height, width = like.shape[-3:]
         if metric.profile is not None:
-            return cls(channels, *(_band(metric.profile, size, like) for size in (height, width)), None)
+            down, across = (_band(metric.profile, size, like) for size in (height, width))
+            return cls(channels, down, across, None)
         assert metric.weights is not None
         return cls(channels, None, None, metric.weights.expand(channels, -1, -1)[None].to(like))
 
@@ -116,7 +117,9 @@ class WindowSums:
         if self.down is not None and self.across is not None:
             return self.down @ numbers.sum(-3) @ self.across
         assert self.kernel is not None
-        sums = torch.nn.functional.conv2d(numbers.flatten(0, -4), self.kernel, padding=self.kernel.shape[-1] // 2)
+        sums = torch.nn.functional.conv2d(
+            numbers.reshape(-1, *numbers.shape[-3:]), self.kernel, padding=self.kernel.shape[-1] // 2
+        )
         return sums.view(*numbers.shape[:-3], *numbers.shape[-2:])
 
     def spread(self, numbers: Tensor) -> Tensor:
@@ -124,7 +127,7 @@ class WindowSums:
         if self.down is not None and self.across is not None:
             return (self.down.mT @ numbers @ self.across.mT).unsqueeze(-3)
         assert self.kernel is not None
-        flat = numbers.flatten(0, -3).unsqueeze(1)
+        flat = numbers.reshape(-1, 1, *numbers.shape[-2:])
         spread = torch.nn.functional.conv_transpose2d(flat, self.kernel, padding=self.kernel.shape[-1] // 2)
         return spread.view(*numbers.shape[:-2], *spread.shape[1:])
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from ctypes import CDLL
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys import equal
 from elsewhere.engine.keys.base import EMPTY, Sources, StoredKeys, tile_of
 from elsewhere.engine.keys.metric import Metric
@@ -273,7 +272,7 @@ class WindowKeys:
     def _raw(self, flat: Tensor) -> Tensor:
         """Stored pixels of the windows at flat positions, int64 (T,): (T, width)."""
         pixels = self.store.pixels
-        library = native.library() if pixels.device.type == "cpu" else None
+        library = loader.library() if pixels.device.type == "cpu" else None
         if library is not None:
             return self._gathered(library, flat.contiguous())
         _, channels, height, width = pixels.shape
@@ -287,20 +286,20 @@ class WindowKeys:
         shape, stride = (pixels.numel() - last, channels, lines, across), (1, height * width, width, 1)
         return _rows(pixels.as_strided(shape, stride), corner).flatten(1)
 
-    def _gathered(self, library: CDLL, flat: Tensor) -> Tensor:
+    def _gathered(self, library: Any, flat: Tensor) -> Tensor:
         pixels = self.store.pixels
         if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < self.places:
             raise IndexError(f"positions from {int(flat.min())} to {int(flat.max())} of {self.places} windows")
         found = pixels.new_empty((len(flat), self.width))
         shapes = [np.array(sizes, np.int64) for sizes in (pixels.shape[1:], self.grid, self.extent.sides)]
         library.copy_windows(
-            native.address(pixels, pixels.dtype, *pixels.shape),
+            loader.address(pixels, pixels.dtype, *pixels.shape),
             pixels.element_size(),
-            *(sizes.ctypes.data for sizes in shapes),
+            *(loader.numbers(sizes, "int64_t") for sizes in shapes),
             self.corner,
-            native.address(flat, torch.int64, len(flat)),
+            loader.address(flat, torch.int64, len(flat)),
             len(flat),
-            found.data_ptr(),
+            loader.address(found, pixels.dtype, *found.shape),
         )
         return found
 
@@ -341,6 +340,10 @@ class WindowKeys:
         self.kept = kept.to(torch.int32) if self.places < 2**31 else kept
         self.log_counts = counts[by_position].double().log()
         self._exact = exact
+
+    def labels(self) -> Tensor:
+        """A number for every window, before merging, the same for equal windows and for no others, int64 (M,)."""
+        return (equal.names if self._exact else equal.hashes)(self._cut, self.extent.sides).flatten()
 
     def _all_equal(self, order: Tensor, representative: Tensor) -> bool:
         """Whether every window equals the one that would be kept for it: equal hashes alone are no proof."""

@@ -1,11 +1,11 @@
-"""Indexes kept on disk: named after the hash of what they were made of, written whole, checked before they are used."""
+"""Indexes kept on disk: named by the hash of what they were made of, written whole, checked before they are used."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -13,18 +13,19 @@ from torch import Tensor
 
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
-from elsewhere.engine.search import index as building
-from elsewhere.engine.search.index import Index, build_index
+from elsewhere.engine.search.build import build_index
+from elsewhere.engine.search.index import Index
+from elsewhere.engine.search.settings import INDEX, IndexSettings
 from elsewhere.engine.search.validation import fault
 from elsewhere.files import default_folder
 from elsewhere.notices import warn
 from elsewhere.tensor_files import read_whole, save_tensors
 
 # Changes whenever the same images would give another index.
-VERSION = 5
-# An index of fewer windows is built faster than one would miss the space.
+VERSION = 6
+# Indexes of fewer windows are not kept: building one takes a second or two.
 WORTH_KEEPING = 500_000
-# An index has some 20 bytes for each window: a file of more than so many is none, and is not read.
+# An index has some 20 bytes for each window: a file with more bytes for each than this is no index, and is not read.
 MOST_BYTES = 256
 
 
@@ -33,39 +34,41 @@ class IndexCache:
     """A folder of indexes.
 
     Attributes:
-        folder: where they are; made when the first is written. None for that of the user, found when it is needed.
+        folder: where they are; made when the first is written. None for the user's cache folder, found when needed.
         images: hash of the images that they are made of, before these were wrapped.
+        settings: of the indexes.
     """
 
     folder: Path | None
     images: str
+    settings: IndexSettings = INDEX
 
     @classmethod
     def of(cls, folder: Path | None, pixels: Tensor) -> IndexCache:
-        """The shelf for windows of some images."""
+        """The indexes of windows of some images."""
         return cls(folder, _hash({"pixels": pixels}, f"{pixels.dtype} {tuple(pixels.shape)}"))
 
-    def get(self, keys: WindowKeys, merge: bool, told: Callable[[float], None] | None = None) -> Index:
-        """The index of some windows (not merged yet): read if it is there and sound, else built, and written.
+    def get(self, keys: WindowKeys, merge: bool, report: Callable[[float], None] | None = None) -> Index:
+        """The index of some windows (not merged yet): read if it is there and valid, else built and written.
 
         Args:
             keys: all windows at some places.
             merge: whether to merge equal windows first.
-            told: see `build_index`.
+            report: see `build_index`.
         """
         if keys.places < WORTH_KEEPING:
-            return build_index(_merged(keys, merge), told=told)
+            return self._build(keys, merge, report)
         what = self._what(keys, merge)
         try:
             folder = self.folder or default_folder()
         except OSError as error:
             warn(f"the index was not kept: {error}")
-            return build_index(_merged(keys, merge), told=told)
+            return self._build(keys, merge, report)
         path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
         found = _read(path, what, keys)
         if found is not None:
             return found
-        made = build_index(_merged(keys, merge), told=told)
+        made = self._build(keys, merge, report)
         try:
             _write(path, what, made)
         except OSError as error:
@@ -73,16 +76,13 @@ class IndexCache:
             warn(f"the index was not kept: {path} cannot be written ({why})")
         return made
 
+    def _build(self, keys: WindowKeys, merge: bool, report: Callable[[float], None] | None) -> Index:
+        return build_index(keys.merged() if merge else keys, report=report, settings=self.settings)
+
     def _what(self, keys: WindowKeys, merge: bool) -> str:
         """All that an index depends on, as text."""
         extent = keys.extent
-        sizes = (
-            building.KEYS_A_CELL,
-            building.BLOCK,
-            building.BLOCKS_A_GROUP,
-            building.VARIANCE_KEPT,
-            building.MOST_DIRECTIONS,
-        )
+        weights = None if keys.roots is None else _hash({"roots": keys.roots}, "")
         return json.dumps(
             {
                 "version": VERSION,
@@ -92,13 +92,10 @@ class IndexCache:
                 "first": keys.first,
                 "grid": keys.grid,
                 "merge": merge,
-                "sizes": sizes,
+                "weights": weights,
+                "settings": asdict(self.settings),
             }
         )
-
-
-def _merged(keys: WindowKeys, merge: bool) -> WindowKeys:
-    return keys.merged() if merge else keys
 
 
 def _write(path: Path, what: str, index: Index) -> None:

@@ -1,24 +1,24 @@
-"""What queries tell those beside them: windows beside one another find windows beside one another.
+"""Neighbour propagation: adjacent windows usually match adjacent training windows.
 
-A key that one query found lies beside a key that the next one may have missed, for all that Gaussians promised of it.
+Next to a key that one query found lies a key that the adjacent query may have missed, because Gaussians predict too
+little of it.
 """
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.engine import native
-from elsewhere.engine.kernels import scan
+from elsewhere.engine.kernels import loader, scan
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.pool import in_parallel
 
 SIDES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
-# Queries asked at once.
+# Queries that one thread takes at once.
 AT_ONCE = 256
 
 
@@ -26,8 +26,8 @@ def adjacent_queries(count: int, grid: tuple[int, int]) -> Tensor:
     """Numbers of the queries on all SIDES of each, -1 where there is none, int64 (count, sides).
 
     Args:
-        count: of queries, which are grid after grid.
-        grid: rows and columns of the places that they are of.
+        count: number of queries, which are grid after grid.
+        grid: rows and columns of the places whose windows they are.
     """
     numbers = torch.nn.functional.pad(torch.arange(count, device="cpu").view(-1, *grid), [1, 1, 1, 1], value=-1)
     rows, columns = grid
@@ -36,62 +36,70 @@ def adjacent_queries(count: int, grid: tuple[int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Naming:
-    """Queries that tell one another what they found.
+class Propagation:
+    """Propagates what queries found to adjacent queries.
 
     Attributes:
-        keys: what they are asked of; the first `skipped` of them are not told.
-        queries: as pixels are stored, float64 (Q, width).
+        keys: training windows; the first `skipped` of them are not propagated.
+        queries: in units of the stored pixels, multiplied by the keys' `roots`, float64 (Q, width).
         sigma: their noise level, in the same units.
-        beside: which queries lie on all SIDES of each, -1 for none, int64 (Q, sides).
+        adjacent: which queries lie on all SIDES of each, -1 for none, int64 (Q, sides).
     """
 
     keys: WindowKeys
     skipped: int
     queries: Tensor
     sigma: float
-    beside: Tensor
+    adjacent: Tensor
 
-    def named(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys that lie beside one found beside a query.
+    @classmethod
+    def of(cls, keys: WindowKeys, skipped: int, queries: Tensor, sigma: float, adjacent: Tensor) -> Propagation:
+        """For queries that are centred as the keys are and multiplied by their `roots`, float64 (Q, width)."""
+        centre = keys.store.centre if keys.roots is None else keys.store.centre * keys.roots
+        return cls(keys, skipped, queries * keys.scale + centre, sigma * keys.scale, adjacent)
+
+    def propagated(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys adjacent to those that adjacent queries found.
 
         Args:
             found: the heaviest keys that each query found, -1 for none, int64 (Q, kept).
-            told: which queries tell theirs, bool (Q,).
+            sends: which queries propagate theirs, bool (Q,).
             least: log-weights that keys must have for each query, float64 (Q,).
 
         Returns:
-            Queries and the keys that they were told of, int64 (P,) each, in order. Those that a query found itself may
-            be among them or not.
+            Queries and the keys propagated to them, int64 (P,) each, in order. Keys that a query found itself may be
+            among them or not.
         """
-        library = native.library()
+        library = loader.library()
         if library is None or not scan.serves(self.keys):
-            return self._named(found, told, least)
+            return self._propagated(found, sends, least)
         parts = torch.split(torch.arange(len(found), device="cpu"), AT_ONCE)
-        task, held = self._task(found.contiguous(), told.contiguous(), least.contiguous())
+        task, held = self._task(found.contiguous(), sends.contiguous(), least.contiguous())
 
-        def name(part: Tensor) -> Tensor:
-            pairs = torch.empty(2, len(part) * self.beside.shape[1] * found.shape[1], dtype=torch.int64, device="cpu")
+        def propagate(part: Tensor) -> Tensor:
+            room = len(part) * self.adjacent.shape[1] * found.shape[1]
+            pairs = torch.empty(2, room, dtype=torch.int64, device="cpu")
             first, end = int(part[0]), int(part[-1]) + 1
-            count = library.name_keys(ctypes.byref(task), first, end, pairs[0].data_ptr(), pairs[1].data_ptr())
+            where = (loader.address(row, torch.int64, room) for row in pairs)
+            count = library.propagate_keys(task, first, end, *where)
             if count < 0:
-                raise MemoryError(f"not enough memory to look at windows beside {found.shape[1]} others")
+                raise MemoryError(f"not enough memory to propagate {found.shape[1]} windows")
             return pairs[:, :count].clone()
 
-        named = list(in_parallel(name, parts))
+        pairs = list(in_parallel(propagate, parts))
         del held
-        return self._in_order(*torch.cat(named, dim=1))
+        return self._in_order(*torch.cat(pairs, dim=1))
 
-    def _named(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        keys, named = self.keys, [torch.empty(0, dtype=torch.int64, device="cpu")]
-        for (down, right), there in zip(SIDES, self.beside.unbind(1), strict=True):
-            who = ((there >= 0) & told[there]).nonzero().flatten()
-            query, key = (
-                what[found[there[who]] >= 0] for what in (who[:, None].expand(-1, found.shape[1]), found[there[who]])
-            )
+    def _propagated(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without a compiled kernel."""
+        keys, numbers = self.keys, [torch.empty(0, dtype=torch.int64, device="cpu")]
+        for (down, right), there in zip(SIDES, self.adjacent.unbind(1), strict=True):
+            receivers = ((there >= 0) & sends[there]).nonzero().flatten()
+            theirs = found[there[receivers]]
+            query, key = (what[theirs >= 0] for what in (receivers[:, None].expand_as(theirs), theirs))
             moved = keys.shifted(key, -down, -right)
-            named.append((query * len(keys) + moved)[moved >= self.skipped])
-        pairs = torch.unique(torch.cat(named))
+            numbers.append((query * len(keys) + moved)[moved >= self.skipped])
+        pairs = torch.unique(torch.cat(numbers))
         query, key = pairs // len(keys), pairs % len(keys)
         parts = torch.split(torch.arange(len(pairs), device="cpu"), max(1, 2**20 // keys.width))
         logs = in_parallel(lambda at: self.logs(query[at], key[at], keys.raw_at(key[at])), parts)
@@ -100,40 +108,43 @@ class Naming:
 
     def logs(self, query: Tensor, key: Tensor, raw: Tensor) -> Tensor:
         """Log-weights of keys (T,), each for a query (T,); raw: their pixels, (T, width)."""
-        logs = scan.distances(raw, self.queries, query) / (-2 * self.sigma**2)
+        logs = scan.distances(raw, self.queries, query, self.keys.roots) / (-2 * self.sigma**2)
         return logs if self.keys.log_counts is None else logs + self.keys.log_counts[key]
 
     def _in_order(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         pairs = (query * len(self.keys) + key).sort().values
         return pairs // len(self.keys), pairs % len(self.keys)
 
-    def _task(self, found: Tensor, told: Tensor, least: Tensor) -> tuple[native.Naming, object]:
-        """What the loop needs to know, and what must be held until it is done."""
+    def _task(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Any, object]:
+        """What the kernel is given, and what must be held until it is done."""
         keys, pixels = self.keys, self.keys.store.pixels
         numbers, counts, count = None, keys.log_counts, len(found)
         if keys.kept is not None:
             numbers, found = keys.numbers, keys.kept[found.clamp(min=0)].long().masked_fill_(found < 0, -1)
         sizes = [np.array(some, np.int64) for some in (pixels.shape[1:], keys.grid, keys.extent.sides, SIDES)]
-        shape, grid, window, sides = (some.ctypes.data for some in sizes)
-        beside = self.beside.contiguous()
-        task = native.Naming(
-            pixels=native.address(pixels, pixels.dtype, *pixels.shape),
+        shape, grid, window, sides = (loader.numbers(some, "int64_t") for some in sizes)
+        adjacent = self.adjacent.contiguous()
+        roots = torch.ones(keys.width, dtype=torch.float64, device="cpu") if keys.roots is None else keys.roots
+        task = loader.struct(
+            "propagation",
+            pixels=loader.address(pixels, pixels.dtype, *pixels.shape),
             shape=shape,
             grid=grid,
             window=window,
             corner=keys.corner,
-            numbers=None if numbers is None else native.address(numbers, numbers.dtype, keys.places),
-            log_counts=None if counts is None else native.address(counts, torch.float64, len(keys)),
+            numbers=None if numbers is None else loader.address(numbers, numbers.dtype, keys.places),
+            log_counts=None if counts is None else loader.address(counts, torch.float64, len(keys)),
             skipped=self.skipped,
             sides=sides,
-            beside=native.address(beside, torch.int64, count, len(SIDES)),
-            told=native.address(told, torch.bool, count),
-            found=native.address(found, torch.int64, count, found.shape[1]),
-            queries=native.address(self.queries, torch.float64, count, keys.width),
-            least=native.address(least, torch.float64, count),
+            adjacent=loader.address(adjacent, torch.int64, count, len(SIDES)),
+            sends=loader.address(sends, torch.bool, count),
+            found=loader.address(found, torch.int64, count, found.shape[1]),
+            queries=loader.address(self.queries, torch.float64, count, keys.width),
+            roots=loader.address(roots, torch.float64, keys.width),
+            least=loader.address(least, torch.float64, count),
             factor=-1 / (2 * self.sigma**2),
             is_byte=pixels.dtype == torch.uint8,
             is_wide=numbers is not None and numbers.dtype == torch.int64,
             kept=found.shape[1],
         )
-        return task, (sizes, numbers, beside, found, told, least)
+        return task, (shape, grid, window, sides, numbers, adjacent, found, sends, least, roots)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.keys.windows import WindowKeys
-from elsewhere.engine.search.index import BLOCK
 
 # Axes: K keys, C cells, G groups, D numbers in a window, d directions, V values. None: int32 or int64, as the keys are.
 _GAUSSIANS = {"log_mass": "", "mean": "d", "variance": "d", "rest": "", "value": "V", "slope": "Vd"}
@@ -25,7 +24,8 @@ TENSORS: dict[str, tuple[torch.dtype | None, str]] = {
     "origin": (torch.float32, "D"),
     "basis": (torch.float32, "Dd"),
     "inner": (torch.float32, "Gd"),
-    "plain": (torch.int64, "1"),
+    "regular": (torch.int64, "1"),
+    "block": (torch.int64, "1"),
     **{f"cells.{name}": (torch.float32, f"C{axes}") for name, axes in _GAUSSIANS.items()},
     **{f"groups.{name}": (torch.float32, f"G{axes}") for name, axes in _GAUSSIANS.items()},
 }
@@ -104,18 +104,20 @@ def _wrong_order(held: dict[str, Tensor], keys: WindowKeys) -> str | None:
         # Differences of int64 may overflow.
         if not bool((edges[1:] > edges[:-1]).all()):
             return f"{name} does not rise"
-    if not 0 < int(held["plain"]) < len(bounds):
-        return f"plain is {int(held['plain'])}, expected 1 to {len(bounds) - 1}"
-    return _wrong_blocks(starts, bounds)
+    if not 0 < int(held["regular"]) < len(bounds):
+        return f"regular is {int(held['regular'])}, expected 1 to {len(bounds) - 1}"
+    if not 0 < int(held["block"]) < len(starts):
+        return f"block is {int(held['block'])}, expected 1 to {len(starts) - 1}"
+    return _wrong_blocks(starts, bounds, int(held["block"]))
 
 
-def _wrong_blocks(starts: Tensor, bounds: Tensor) -> str | None:
+def _wrong_blocks(starts: Tensor, bounds: Tensor, block: int) -> str | None:
     """Blocks of a group that differ in size: see `Index`."""
     group = torch.repeat_interleave(torch.arange(len(bounds) - 1, device=bounds.device), bounds.diff())
     cell = torch.arange(len(group), device=group.device)
-    first = ((cell - bounds[group]) % BLOCK == 0).nonzero().flatten()
+    first = ((cell - bounds[group]) % block == 0).nonzero().flatten()
     group = group[first]
-    end = torch.minimum(first + BLOCK, bounds[group + 1])
+    end = torch.minimum(first + block, bounds[group + 1])
     sizes = starts[end] - starts[first]
     wanted = sizes[torch.searchsorted(first, bounds[:-1])][group]
     right = (sizes == wanted) | ((end == bounds[group + 1]) & (sizes <= wanted))

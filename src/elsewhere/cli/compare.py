@@ -1,0 +1,89 @@
+"""`elsewhere compare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elsewhere.cli.options import (
+    ALL_MACHINES,
+    AnyData,
+    Data,
+    Drawing,
+    Engine,
+    Images,
+    Locality,
+    Machines,
+    Network,
+    NetworkBorders,
+    Taper,
+    Window,
+)
+from elsewhere.cli.printing import command_line, is_watched, print_comparison
+from elsewhere.terminal import results_in
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NetworkWindows:
+    """As `Windows`, with the borders that networks have."""
+
+    window: Window = None
+    taper: Taper = False
+    locality: Locality = None
+    borders: NetworkBorders = None
+
+
+def compare(
+    data: Data,
+    network: Network,
+    machines: Machines = ALL_MACHINES,
+    windows: NetworkWindows = NetworkWindows(),
+    drawing: Drawing = Drawing(count=32),
+    engine: Engine = Engine(),
+    any_data: AnyData = False,
+    reading: Images = Images(),
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
+    ] = Path("elsewhere-compare"),
+) -> None:
+    """Measure how well machines and a network agree.
+
+    All of them draw from the same noises; then images are compared one by one. The network must have been trained on
+    exactly the images that the machines read.
+
+    \b
+    Examples:
+      elsewhere compare fashion-mini fashion-resnet --count 32 --out agreement
+      elsewhere compare photos runs/photos --size 32 --locality windows/locality.json
+    """
+    with results_in(out, sources=[data]):
+        import elsewhere as els
+        from elsewhere import factory
+
+        levels = drawing.levels.make()
+        images, net = reading.load_pair(data, network, any_data)
+        names = factory.split_names(machines)
+        chosen, source = factory.choose_machines(
+            names,
+            images,
+            network,
+            factory.choose_borders(names, windows.borders, net),
+            windows.window,
+            windows.locality,
+            windows.taper,
+            **engine.settings(),
+        )
+        result = els.compare(
+            chosen,
+            net,
+            drawing.noise(images.shape),
+            schedule=levels,
+            label=drawing.labels(images, net),
+            about={"network": network, "command": command_line(), "windows": source, "seed": str(drawing.seed)},
+            progress=is_watched(),
+        )
+        result.save(out)
+        print_comparison(f"{images.name} and {network}", result)
+        typer.echo(f"windows: {source}")
+        typer.echo(f"report: {out / 'report.html'}")

@@ -1,0 +1,117 @@
+"""`elsewhere explain`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elsewhere.cli.groups import Words
+from elsewhere.cli.options import (
+    KINDS_OF_NETWORK,
+    AnyData,
+    Data,
+    Drawing,
+    Engine,
+    ImagesAndCanvas,
+    Machine,
+    OtherNetwork,
+    Windows,
+)
+from elsewhere.cli.printing import command_line, is_watched, print_rows
+from elsewhere.machines.table import DEFAULT
+from elsewhere.terminal import parse_pixel, results_in
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explaining:
+    """What to explain, and how to write it."""
+
+    top: Annotated[int, typer.Option(min=1, max=1024, help="Sources named at each pixel.")] = 8
+    every_step: Annotated[
+        bool, typer.Option("--every-step", help="Explain every step, not the last one alone: also writes run.png.")
+    ] = False
+    pixel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW,COLUMN",
+            help="Pixel of every image whose patches mosaic.png shows, counted from 0.",
+            show_default="one in varied surroundings",
+        ),
+    ] = None
+    parquet: Annotated[
+        bool,
+        typer.Option("--parquet", help="Also write mosaic.parquet, a row for each explained step, pixel and source."),
+    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Also write the same rows as mosaic.json, which is larger.")] = (
+        False
+    )
+
+
+def explain(
+    data: Data,
+    machine: Annotated[Machine, Words("What draws: the ideal, local or equivariant local machine.")] = DEFAULT,
+    network: Annotated[
+        OtherNetwork, Words(f"Network to compare the images with: {KINDS_OF_NETWORK}.", default="none")
+    ] = None,
+    windows: Windows = Windows(),
+    drawing: Drawing = Drawing(count=4),
+    explaining: Explaining = Explaining(),
+    engine: Engine = Engine(),
+    any_data: AnyData = False,
+    reading: ImagesAndCanvas = ImagesAndCanvas(),
+    out: Annotated[Path, typer.Option(help="Folder for mosaic.png and explanation.json.")] = Path("elsewhere-explain"),
+) -> None:
+    """Name the training patches that every pixel was made of.
+
+    A machine draws images; then every pixel gets its sources, with their weights, and every training image its share
+    of the whole. With --network the machine is the one calibrated to that network, and how well both agree is shown
+    beside each image. --parquet needs the extra `explain`; with --every-step it has the rows of every step.
+
+    \b
+    Examples:
+      elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
+      elsewhere explain fashion-mini --network fashion-resnet --count 4 --pixel 14,9 --out explained
+      elsewhere explain patterns.npz --borders torus --size 48x96 --window 9 --out pattern-explained
+    """
+    with results_in(out, sources=[data]):
+        from elsewhere import factory
+        from elsewhere.analysis.checks import check_pixel
+        from elsewhere.analysis.explanation import explain_images
+        from elsewhere.analysis.mosaic_files import require_parquet
+
+        levels = drawing.levels.make()
+        if explaining.parquet:
+            require_parquet()
+        (read, canvas), pixel = reading.split(), parse_pixel(explaining.pixel)
+        images, net = read.load_maybe_pair(data, network, any_data)
+        machines, source = factory.choose_machines(
+            [machine],
+            images,
+            network or factory.NETWORK_OF.get(images.name),
+            factory.choose_borders([machine], windows.borders, net),
+            windows.window,
+            windows.locality,
+            windows.taper,
+            **engine.settings(),
+        )
+        [chosen] = machines.values()
+        factory.check_canvas(chosen, canvas)
+        height, width = canvas or images.shape[1:]
+        if pixel is not None:
+            check_pixel(pixel, height, width)
+        result = explain_images(
+            chosen,
+            drawing.noise((images.shape[0], height, width)),
+            schedule=levels,
+            label=drawing.labels(images, net),
+            network=net,
+            top=explaining.top,
+            every_step=explaining.every_step,
+            about={"command": command_line(), "windows": source, "seed": str(drawing.seed)},
+            progress=is_watched(),
+        )
+        files = result.save(out, pixel=pixel, parquet=explaining.parquet, json=explaining.json)
+        print_rows(*result.table())
+        for path in files:
+            typer.echo(path)

@@ -1,0 +1,264 @@
+"""Options that several commands share, each written once, and the groups in which commands take them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from elsewhere.cli.printing import is_watched
+from elsewhere.limits import LARGEST_SIDE
+from elsewhere.machines.table import NAMES, SEARCHABLE, MachineName
+from elsewhere.phrases import listed
+from elsewhere.terminal import parse_memory, parse_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from elsewhere.data import ImageSet
+    from elsewhere.denoiser import Denoiser
+    from elsewhere.schedules import Schedule
+
+KINDS_OF_NETWORK = "a shipped name, a trained folder or file, or a diffusers folder"
+THE_SHIPPED_ONE = "the one shipped for these images"
+AS_PADDED = "as the network pads"
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+        show_default=False,
+    ),
+]
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="Trained network: a shipped name, a folder or file that `elsewhere train` wrote, or a diffusers folder.",
+        show_default=False,
+    ),
+]
+OtherNetwork = Annotated[str | None, typer.Option()]
+Machine = Annotated[MachineName, typer.Option()]
+Machines = Annotated[str, typer.Option(help=f"Machines to compare, of {listed(NAMES)}.")]
+ALL_MACHINES = ",".join(NAMES)
+AnyData = Annotated[
+    bool,
+    typer.Option("--any-data", help="Go on with a warning although the network was trained on other images."),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the noise: the same seed, the same images.")]
+MaybeSeed = Annotated[int | None, *Seed.__metadata__]
+Count = Annotated[int, typer.Option(min=1, max=10_000, help="How many images, each from its own noise.")]
+MaybeCount = Annotated[int | None, *Count.__metadata__]
+Locality = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of windows for each noise level, as `elsewhere calibrate` writes it.",
+        show_default="those calibrated for the shipped network, else published ones",
+    ),
+]
+Window = Annotated[
+    int | None, typer.Option(min=1, help="One odd window side in pixels for every noise level.", show_default=False)
+]
+Taper = Annotated[
+    bool,
+    typer.Option(
+        "--taper",
+        help="With --window: pixel weights decrease with the distance from its centre, as networks see.",
+    ),
+]
+Borders = Annotated[
+    Literal["aware", "wrap", "torus"] | None,
+    typer.Option(
+        help="Borders of els: aware of them, wrapping round, or torus: training images wrap round too.",
+        show_default=AS_PADDED,
+    ),
+]
+NetworkBorders = Annotated[
+    Literal["aware", "wrap"] | None,
+    typer.Option(
+        help="Borders of els: aware of them, as a network with zero padding, or wrapping, as with circular padding.",
+        show_default=AS_PADDED,
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Class: its number or name, cycle for one class after the other, or none for all classes together.",
+        show_default="cycle if the network knows classes, else none",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first images.", show_default="all")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=LARGEST_SIDE, help="Resize every image to this many pixels a side.", show_default="as stored"
+    ),
+]
+Canvas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIDE|HEIGHTxWIDTH",
+        help="SIDE resizes every training image to this many pixels a side, as in the other commands; HEIGHTxWIDTH "
+        "draws images of this size from the training images as they are.",
+        show_default="as stored",
+    ),
+]
+Gray = Annotated[
+    bool | None,
+    typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
+]
+IgnoreLabels = Annotated[
+    bool, typer.Option("--ignore-labels", help="Read the images alone, for labels that are no single class number.")
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Images:
+    """How to read a set of images."""
+
+    limit: Limit = None
+    size: Size = None
+    gray: Gray = None
+    ignore_labels: IgnoreLabels = False
+
+    def load(self, source: str, **others: Any) -> "ImageSet":
+        """The images; standard error says what was left out of the source."""
+        from elsewhere.data import load_images
+        from elsewhere.results import describe_left_out
+
+        images = load_images(
+            source,
+            self.limit,
+            size=self.size,
+            gray=self.gray,
+            labels=not self.ignore_labels,
+            progress=is_watched(),
+            **others,
+        )
+        if left_out := describe_left_out(images):
+            typer.echo(f"note: {source}: left out {left_out}", err=True)
+        if images.is_part:
+            typer.echo(f"note: {images.name}: {images.amount} were read (--limit)", err=True)
+        return images
+
+    def load_pair(self, source: str, network: str, any_data: bool) -> "tuple[ImageSet, Denoiser]":
+        """The images, and a network that draws images like these; it was trained on them unless `any_data`."""
+        from elsewhere.analysis.checks import give_warnings, training_note
+        from elsewhere.factory import check_same_images, check_shape
+        from elsewhere.networks import load_network
+
+        images, net = self.load(source), load_network(network)
+        check_shape(net, images)
+        if not any_data:
+            check_same_images(net, images)
+        # Before the long work; results and reports repeat it.
+        give_warnings(training_note(net, images))
+        return images, net
+
+    def load_maybe_pair(self, source: str, network: str | None, any_data: bool) -> "tuple[ImageSet, Denoiser | None]":
+        """As `load_pair`, without a network where none was named."""
+        return (self.load(source), None) if network is None else self.load_pair(source, network, any_data)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImagesAndCanvas:
+    """How to read a set of images, and of what size to draw images from them."""
+
+    limit: Limit = None
+    size: Canvas = None
+    gray: Gray = None
+    ignore_labels: IgnoreLabels = False
+
+    def split(self) -> tuple[Images, tuple[int, int] | None]:
+        """How to read the images, and height and width of what is drawn, None for the size of the images."""
+        side, canvas = parse_size(self.size)
+        return Images(self.limit, side, self.gray, self.ignore_labels), canvas
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Levels:
+    """The noise levels of a run."""
+
+    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the reverse process.")] = 20
+    schedule: Annotated[
+        Literal["cosine", "linear", "karras"],
+        typer.Option(help="Noise levels: the published cosine ones, DDPM's, or EDM's (Karras)."),
+    ] = "cosine"
+
+    def make(self) -> "Schedule":
+        """The schedule."""
+        import elsewhere as els
+
+        return els.schedules.named(self.schedule, self.steps)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Drawing:
+    """What to draw: of which classes, how many, from which noise, in which steps."""
+
+    label: Label = None
+    count: Count = 8
+    seed: Seed = 0
+    levels: Levels = Levels()
+
+    def labels(self, images: "ImageSet", network: "Denoiser | None") -> "Tensor | None":
+        """The class of every image; without --label every class in turn if the network knows classes."""
+        from elsewhere import factory
+
+        request = factory.default_label(network) if self.label is None else self.label
+        return factory.choose_labels(request, self.count, images, network)
+
+    def noise(self, shape: tuple[int, int, int], kept: int = 0) -> "Tensor":
+        """The noise of every image of a shape (C, H, W), for a run that keeps so many states and predictions."""
+        from elsewhere import factory
+
+        return factory.draw_noise(self.count, shape, self.seed, kept)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Windows:
+    """Through which windows machines look, and what they do at the borders."""
+
+    window: Window = None
+    taper: Taper = False
+    locality: Locality = None
+    borders: Borders = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Budget:
+    """What a machine may use."""
+
+    memory: Annotated[str, typer.Option(help="Memory that a machine may use beside the images: 512MB, 2GiB, ...")] = (
+        "1GB"
+    )
+
+    def bytes(self) -> int:
+        """The memory in bytes."""
+        return parse_memory(self.memory)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Engine:
+    """How machines compute."""
+
+    budget: Budget = Budget()
+    engine: Annotated[
+        Literal["auto", "exact", "fast"],
+        typer.Option(
+            help=f"How {listed(SEARCHABLE)} weighs windows: exact reads all of them, fast searches an index for those "
+            "that matter, auto is fast for many images. The other machines read all of them."
+        ),
+    ] = "auto"
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=1e-5, max=0.1, help="Error of a prediction that the fast engine aims for, pixels being in -1..1."
+        ),
+    ] = 1e-3
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of a machine."""
+        return {"memory": self.budget.bytes(), "engine": self.engine, "tolerance": self.tolerance}

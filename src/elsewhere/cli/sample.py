@@ -1,0 +1,70 @@
+"""`elsewhere sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elsewhere.cli.groups import Words
+from elsewhere.cli.options import KINDS_OF_NETWORK, Data, Drawing, Engine, ImagesAndCanvas, OtherNetwork, Windows
+from elsewhere.cli.printing import command_line, is_watched
+from elsewhere.machines.table import DEFAULT, NETWORK, DrawerName
+from elsewhere.terminal import results_in
+
+
+def sample(
+    data: Data,
+    machine: Annotated[
+        DrawerName,
+        typer.Option(help="What draws: the ideal, local or equivariant local machine, or a trained network."),
+    ] = DEFAULT,
+    network: Annotated[OtherNetwork, Words(f"With --machine network: {KINDS_OF_NETWORK}.")] = None,
+    windows: Annotated[Windows, {"borders": Words(default="aware")}] = Windows(),
+    drawing: Annotated[
+        Drawing, {"label": Words(default="none"), "count": Words(names=("--count", "--seeds"))}
+    ] = Drawing(count=8),
+    engine: Engine = Engine(),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
+    ] = False,
+    reading: ImagesAndCanvas = ImagesAndCanvas(),
+    out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
+) -> None:
+    """Draw images with a machine, or with a trained network.
+
+    \b
+    Examples:
+      elsewhere sample fashion-mini --label trouser --count 8 --out trousers
+      elsewhere sample pixel-faces --machine ls --window 7 --out faces
+      elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
+      elsewhere sample photos --size 256x512 --count 1 --out wide
+    """
+    with results_in(out, sources=[data]):
+        import elsewhere as els
+        from elsewhere import factory, results
+
+        levels = drawing.levels.make()
+        read, canvas = reading.split()
+        images = read.load(data)
+        denoiser, source = factory.choose_denoiser(
+            machine,
+            images,
+            network,
+            factory.choose_borders([machine], windows.borders),
+            windows.window,
+            windows.locality,
+            windows.taper,
+            **engine.settings(),
+        )
+        if machine == NETWORK:
+            factory.check_shape(denoiser, images)
+        factory.check_canvas(denoiser, canvas)
+        labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
+        height, width = canvas or images.shape[1:]
+        noise = drawing.noise((images.shape[0], height, width), kept=2 * levels.steps if keep else 0)
+        run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=is_watched())
+        about = {"command": command_line(), "seed": drawing.seed, "windows": source}
+        for path in results.save_run(out, run, denoiser, images, levels, labels, about):
+            typer.echo(path)
+        if results.describe_clipping(run.images):
+            typer.echo(f"note: {results.describe_clipping(run.images)}", err=True)

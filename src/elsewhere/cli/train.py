@@ -1,0 +1,73 @@
+"""`elsewhere train`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from elsewhere.cli.groups import Words
+from elsewhere.cli.options import Data, Images, Seed
+from elsewhere.cli.printing import command_line, is_watched
+from elsewhere.terminal import results_in
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Architecture:
+    """The network to train."""
+
+    network: Annotated[
+        Literal["resnet", "unet"], typer.Option(help="Kind: a small residual network, or diffusers' UNet.")
+    ] = "resnet"
+    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer.")] = 64
+    blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level.")] = 4
+    padding: Annotated[
+        Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
+    ] = "zeros"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Optimiser:
+    """How to train it."""
+
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 10_000
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, between 0 and 1.")] = 1e-3
+    precision: Annotated[
+        Literal["no", "bf16", "fp16"], typer.Option(help="Mixed precision: no (float32), bf16 or fp16.")
+    ] = "no"
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between grids of samples.")] = 1000
+    seed: Annotated[Seed, Words("Seed of weights, order and noise.")] = 0
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, loss, samples, and at the end the network.")],
+    architecture: Architecture = Architecture(),
+    optimiser: Optimiser = Optimiser(),
+    restart: Annotated[bool, typer.Option("--restart", help="Drop the checkpoint in --out and begin again.")] = False,
+    reading: Images = Images(),
+) -> None:
+    """Train a network on exactly the images a machine reads.
+
+    The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
+    for a UNet also `networks`.
+
+    \b
+    Example:
+      elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
+    """
+    kept = f"the last checkpoint in {out} is kept; the same command goes on from it"
+    with results_in(out, kept, "checkpoint.safetensors", sources=[data]):
+        from elsewhere import factory
+        from elsewhere.networks import TrainSettings
+        from elsewhere.networks import train as run
+
+        options = factory.network_options(
+            architecture.network, architecture.width, architecture.blocks, architecture.padding
+        )
+        settings = TrainSettings(kind=architecture.network, options=options, **asdict(optimiser))
+        run(reading.load(data), out, settings, command=command_line(), restart=restart, progress=is_watched())
+        for name in ("network.safetensors", "card.md", "loss.png", "samples.png"):
+            typer.echo(out / name)

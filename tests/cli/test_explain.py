@@ -1,0 +1,88 @@
+"""`elsewhere explain` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elsewhere as els
+from tests.cli.typing_lines import names, run
+
+
+@pytest.mark.parametrize(
+    ("options", "machine"),
+    [
+        ("--machine is", lambda data: els.IdealScore(data)),
+        ("--machine ls --window 3", lambda data: els.LocalScore(data, 3)),
+        ("--window 3 --network {circular}", lambda data: els.EquivariantLocalScore(data, 3, "wrap")),
+        ("--window 3 --borders torus", lambda data: els.EquivariantLocalScore(data, 3, "torus")),
+        ("--window 5 --taper", lambda data: els.EquivariantLocalScore(data, 5, taper=True)),
+    ],
+)
+def test_explain_writes_what_the_library_finds(
+    world: dict[str, Path], tmp_path: Path, options: str, machine: Callable[[els.ImageSet], Any]
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    line = f"explain {{data}} {options} --label 1 --count 1 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
+    data, few = els.load_images(world["data"]), els.schedules.cosine(2)
+    drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
+    *_, last = els.explain_run(machine(data), drawn, 2, 1)
+    expected = last.table()
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    for name, values in expected.items():
+        assert found[name] == values.tolist()
+    assert set(found["step"]) == {1}
+    assert ("Pearson r" in result.stdout) == ("--network" in options)
+    content = json.loads((tmp_path / "explanation.json").read_text())
+    assert content["settings"]["about"]["seed"] == "3"
+    assert content["images"][0]["credits"]
+
+
+def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    line = f"explain {{colour}} --window 3 --count 1 --steps 2 --every-step --parquet --json --out {tmp_path}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert names(tmp_path) == ["explanation.json", "mosaic.json", "mosaic.parquet", "mosaic.png", "run.png"]
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    assert set(zip(found["step"], found["sigma"], strict=True)) == set(enumerate(els.schedules.cosine(2).sigmas[:-1]))
+    rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]
+    assert rows == [list(row) for row in zip(*found.values(), strict=True)]
+    assert set(result.stdout.split()) >= {str(tmp_path / name) for name in names(tmp_path)}
+
+
+def test_explain_shows_the_pixel_that_was_chosen(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from elsewhere.analysis import explanation_files
+
+    asked = []
+    draw = explanation_files.mosaic_figure
+    monkeypatch.setattr(explanation_files, "mosaic_figure", lambda m, pixel, **kw: asked.append(pixel) or draw(m, **kw))
+    line = f"explain {{data}} --window 3 --size 8x20 --count 1 --steps 1 --out {tmp_path}"
+    assert run(f"{line} --pixel 7,19", **world).exit_code == 0
+    assert run(line, **world).exit_code == 0
+    assert asked == [(7, 19), None]
+
+
+@pytest.mark.parametrize("borders", ["aware", "torus"])
+def test_explain_draws_on_a_canvas_of_any_size(world: dict[str, Path], tmp_path: Path, borders: Any) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    line = f"explain {{data}} --borders {borders} --window 3 --size 11x20 --count 1 --steps 2 --top 2 --parquet"
+    result = run(f"{line} --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    machine, few = els.EquivariantLocalScore(els.load_images(world["data"]), 3, borders), els.schedules.cosine(2)
+    drawn = els.sample(machine, els.make_noise(1, (1, 11, 20), 0), few, keep=True)
+    expected = els.explain(machine, drawn.states[-2], few.sigmas[-2], 2).table()
+    found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
+    assert found["column"] == expected["column"].tolist()
+    assert found["weight"] == expected["weight"].tolist()
