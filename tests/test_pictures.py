@@ -116,3 +116,11 @@ def test_a_name_is_drawn_literally_whatever_is_in_it(name, recwarn):
 def test_a_long_name_keeps_its_beginning_and_end():
     assert literal("abcdefghij", 5) == "ab\u2026ij"
     assert literal("cost in $") == r"cost in \$"
+
+
+def test_images_of_other_channels_than_gray_and_colour_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="1 or 3 channels, got images of 4"):
+        save_grid(tmp_path / "grid.png", torch.zeros(2, 4, 5, 5), 1)
+    with pytest.raises(ValueError, match="1 or 3 channels, got images of 2"):
+        image_png(torch.zeros(2, 5, 5))
+    assert not list(tmp_path.iterdir())
