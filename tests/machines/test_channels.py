@@ -173,5 +173,5 @@ def test_images_are_drawn_and_inpainted(channels: int) -> None:
 
 
 def test_other_numbers_of_channels_than_those_of_the_data_are_named() -> None:
-    with pytest.raises(ValueError, match="x has 3 channels, .* was made for 4"):
+    with pytest.raises(ValueError, match=r"x has 3 channels, .* was made for 4"):
         els.LocalScore(training(4), 3)(torch.zeros(1, 3, *SHAPE), 1.0)
