@@ -60,6 +60,18 @@ def test_without_a_compiler_that_is_what_it_says(
 
 
 @needs_compiler
+def test_a_library_that_is_current_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "all_levels", lambda: {"quick": QUICK})
+    (path,) = build.compile_levels(["quick"], tmp_path)
+    before = path.stat().st_mtime_ns
+    assert build.compile_levels(["quick"], tmp_path) == [path]
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(b"of other sources")
+    assert build.compile_levels(["quick"], tmp_path) == [path]
+    assert build.is_current(path, QUICK)
+
+
+@needs_compiler
 def test_what_the_compiler_says_is_passed_on(tmp_path: Path) -> None:
     fault = build.compile_library(tmp_path / "kernels.so", ["-fno-such-flag"])
     assert "no-such-flag" in fault

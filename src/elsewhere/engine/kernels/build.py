@@ -111,11 +111,27 @@ def compile_library(into: Path, flags: Iterable[str]) -> str:
     return ""
 
 
+def is_current(path: Path, flags: Iterable[str]) -> bool:
+    """Whether a library was compiled from these sources with these flags: it contains their identity."""
+    try:
+        return identity(flags).encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
 def compile_levels(chosen: Iterable[str], folder: Path = FOLDER) -> list[Path]:
-    """Compile some levels, as many at a time as there are processors; those libraries that could be made."""
+    """Compile the levels that are not current, as many at a time as there are processors; all libraries that are there.
+
+    `make demo` and `make test` both install the package: the second finds the libraries of the first.
+    """
     flags, chosen = all_levels(), list(chosen)
+
+    def made(level: str) -> str:
+        path = library(level, folder)
+        return "" if is_current(path, flags[level]) else compile_library(path, flags[level])
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = list(pool.map(lambda level: compile_library(library(level, folder), flags[level]), chosen))
+        faults = list(pool.map(made, chosen))
     for level, fault in zip(chosen, faults, strict=True):
         if fault:
             print(f"elsewhere: the kernels for {level} could not be compiled: {fault}", file=sys.stderr)
