@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.engine import PixelStore, native
+from elsewhere.engine import PixelStore
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
 
 CHANNELS = [1, 3, 4, 16]
 HEIGHT, WIDTH = 8, 7
 IMAGES = 19  # more than a vector holds, and no multiple of it
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels were not compiled here")
+pytestmark = pytest.mark.skipif(loader.library() is None, reason="the kernels were not compiled here")
 
 
 @dataclass(frozen=True)
