@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.engine import PixelStore, native
+from elsewhere.engine import PixelStore
+from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
 
 CHANNELS = [1, 3, 4, 16]
 HEIGHT, WIDTH = 8, 7
 IMAGES = 19  # more than a vector holds, and no multiple of it
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels were not compiled here")
+pytestmark = pytest.mark.skipif(loader.library() is None, reason="the kernels were not compiled here")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def problem(channels: int, layout: str, window: int, sigma: float, taper: bool, 
     job = SlidingJob(x - store.offset, sigma, store, metric, regions, asked.flatten().nonzero().flatten(), period)
     # In float64 from what the job has: at low noise, rounding to float32 changes weights.
     keys = store.centred(store.pixels, torch.float64)
-    return Problem(job, *((some / store.scale + store.offset).numpy() for some in (job.x, keys)), regions)
+    queries, keys = (some / store.scale + store.offset for some in (job.x, keys))
+    return Problem(job, queries.numpy(), keys.numpy(), regions)
 
 
 def check(given: Problem, tolerance: float = 3e-5) -> None:
