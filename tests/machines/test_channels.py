@@ -32,7 +32,7 @@ def training(channels: int, seed: int = 0) -> torch.Tensor:
 
 def noisy(data: torch.Tensor, sigma: float) -> torch.Tensor:
     """Means of two images, with noise: several keys have about the same weight."""
-    return (data[:2] + data[2:4]) / 2 + sigma * els.make_noise(2, tuple(data.shape[1:]))
+    return (data[:2] + data[2:4]) / 2 + sigma * els.make_noise(2, (data.shape[1], *SHAPE))
 
 
 def expected(formula: Callable[..., np.ndarray], x: torch.Tensor, data: torch.Tensor, *args: Any) -> np.ndarray:
@@ -90,11 +90,12 @@ def test_a_label_chooses_the_training_images(channels: int, name: str) -> None:
     data, sigma = training(channels), 0.5
     labels = (torch.arange(COUNT) >= COUNT - 17).long()
     x = noisy(data, sigma)
-    machine, formula = {
+    choices: dict[str, tuple[SoftmaxMachine, Callable[..., np.ndarray]]] = {
         "ideal": (els.IdealScore(data), reference.ideal),
         "local": (els.LocalScore(data, 5), partial(reference.local, window=5)),
         "equivariant": (els.EquivariantLocalScore(data, 5), partial(reference.border_aware, window=5)),
-    }[name]
+    }
+    machine, formula = choices[name]
     found = labelled(machine, labels)(x, sigma, label=[1, 0])
     for image, label in enumerate([1, 0]):
         one = expected(formula, x[image : image + 1], data[labels == label], sigma)
@@ -108,10 +109,13 @@ def test_a_label_chooses_the_training_images(channels: int, name: str) -> None:
 def test_explained_weights_are_those_of_the_formula(channels: int, sigma: float, name: str) -> None:
     data = training(channels)
     x = noisy(data, sigma)
-    machine = {
-        "ideal": lambda: els.IdealScore(data),
-        "local": lambda: els.LocalScore(data, 5),
-    }.get(name, lambda: els.EquivariantLocalScore(data, 5, name))()  # type: ignore[arg-type]
+    machine: SoftmaxMachine
+    if name == "ideal":
+        machine = els.IdealScore(data)
+    elif name == "local":
+        machine = els.LocalScore(data, 5)
+    else:
+        machine = els.EquivariantLocalScore(data, 5, name)  # type: ignore[arg-type]
     mosaic = els.explain(machine, x, sigma, top=6)
     shares = torch.zeros(2, COUNT, dtype=torch.float64)
     for image in range(2):

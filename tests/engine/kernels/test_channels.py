@@ -97,7 +97,8 @@ def problem(channels: int, layout: str, window: int, sigma: float, taper: bool, 
     job = SlidingJob(x - store.offset, sigma, store, metric, regions, asked.flatten().nonzero().flatten(), period)
     # In float64 from what the job has: at low noise, rounding to float32 changes weights.
     keys = store.centred(store.pixels, torch.float64)
-    return Problem(job, *((some / store.scale + store.offset).numpy() for some in (job.x, keys)), regions)
+    queries, keys = (some / store.scale + store.offset for some in (job.x, keys))
+    return Problem(job, queries.numpy(), keys.numpy(), regions)
 
 
 def check(given: Problem, tolerance: float = 3e-5) -> None:

@@ -4,7 +4,8 @@
  * `shifts` adjacent shifts, whose numbers lie side by side. Only columns `left` to `right` - 1 are computed. */
 
 /* Add the products of `count` rows, from y on, to the sums of each column. */
-INLINE void NAME(add_products)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images, int y,
+INLINE void NAME(add_products)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images,
+                               int y,
                                int count, int dy, int dx, int shifts, int left, int right, vector *restrict columns) {
     for (int c = 0; c < channels; c++) {
         const ptrdiff_t key_row = ((ptrdiff_t)c * t->height + y) * t->width;
@@ -22,7 +23,8 @@ INLINE void NAME(add_products)(const sliding_task *t, int channels, const REAL *
 
 /* Move the sums of each column down by one row: add the products of row `enter`, subtract those of row `leave`. Either may
  * lie outside the images: `enter` below, `leave` above. */
-INLINE void NAME(move_down)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images, int enter,
+INLINE void NAME(move_down)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images,
+                            int enter,
                             int leave, int dy, int dx, int shifts, int left, int right, vector *restrict columns) {
     if (leave < 0) {
         if (enter < t->height)
@@ -46,7 +48,8 @@ INLINE void NAME(move_down)(const sliding_task *t, int channels, const REAL *res
 }
 
 /* `row_products` one channel after the other, which is faster with many of them (16 channels: 1.8 times). */
-static APART void NAME(row_products_by_channel)(const sliding_task *t, const REAL *restrict x, const vector *restrict images, int y,
+static APART void NAME(row_products_by_channel)(const sliding_task *t, const REAL *restrict x, const vector *restrict images,
+                                                int y,
                                                 int dy, int dx, int shifts, int left, int right,
                                                 vector *restrict products) {
     for (int c = 0; c < t->channels; c++) {
@@ -61,12 +64,9 @@ static APART void NAME(row_products_by_channel)(const sliding_task *t, const REA
 }
 
 /* The products of row y, summed over channels. */
-INLINE void NAME(row_products)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images, int y,
+INLINE void NAME(row_products)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images,
+                               int y,
                                int dy, int dx, int shifts, int left, int right, vector *restrict products) {
-    if (channels > 3) {
-        NAME(row_products_by_channel)(t, x, images, y, dy, dx, shifts, left, right, products);
-        return;
-    }
     for (int i = left; i < right; i++)
         for (int s = 0; s < shifts; s++) {
             vector product = {0};
@@ -79,7 +79,8 @@ INLINE void NAME(row_products)(const sliding_task *t, int channels, const REAL *
 }
 
 /* The squared differences of row y, summed over channels. */
-INLINE void NAME(row_squares)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images, int y,
+INLINE void NAME(row_squares)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images,
+                              int y,
                               int dy, int dx, int shifts, int left, int right, vector *restrict squares) {
     for (int c = 0; c < channels; c++) {
         const vector *restrict key_row = images + ((ptrdiff_t)c * t->height + y) * t->width;

@@ -1,8 +1,11 @@
-/* Part of sliding.h: sums of the columns of windows, moved down the rows, for all shifts of all region pairs. */
+/* Part of sliding.h: sums of the columns of windows, moved down the rows, for all shifts of all region pairs. Included
+ * twice: SCAN names the functions, ROW_PRODUCTS is the way to multiply rows. */
 
 /* `scan_shift` where windows are tapered, for columns `left` to `right` - 1, whose sums are zero before. */
-INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
-                                     const NAME(comparison) *pass, int attributing, const axis_overlap *rows, const axis_overlap *overlap,
+INLINE void SCAN(scan_shift_tapered)(const sliding_task *t, int channels, const REAL *x, REAL precision,
+                                     vector *restrict columns,
+                                     const NAME(comparison) *pass, int attributing, const axis_overlap *rows,
+                                     const axis_overlap *overlap,
                                      int shifts, int left, int right) {
     const int radius = t->radius, dy = rows->shift, dx = overlap->shift, size = t->width * shifts, span = tapered_rows(t);
     /* A ring of rows: the products of row y, which are used three times, lie at y % span. Behind it a row of zeros stands
@@ -15,7 +18,7 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
     for (int y = at_least(0, rows->start - radius); y < ahead; y++) {
         const vector *product = products + y % span * size;
         const REAL weight = taper_weight(radius, y - rows->start), sign = y > rows->start ? 1 : -1;
-        NAME(row_products)(t, channels, x, pass->images, y, dy, dx, shifts, left, right, products + y % span * size);
+        ROW_PRODUCTS(t, channels, x, pass->images, y, dy, dx, shifts, left, right, products + y % span * size);
         for (int i = left * shifts; i < right * shifts; i++)
             columns[i] += product[i] * weight, slopes[i] += product[i] * sign;
     }
@@ -24,7 +27,7 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
         if (++row == rows->stop) return;
         const int enter = row + radius + 1, leave = row - radius - 1;
         if (enter < last)
-            NAME(row_products)(t, channels, x, pass->images, enter, dy, dx, shifts, left, right,
+            ROW_PRODUCTS(t, channels, x, pass->images, enter, dy, dx, shifts, left, right,
                                products + enter % span * size);
         const vector *entering = enter < last ? products + enter % span * size : zeros;
         const vector *centre = products + row % span * size, *leaving = leave < 0 ? zeros : products + leave % span * size;
@@ -36,8 +39,10 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
 }
 
 /* `scan_shift` where squared differences are summed afresh for every window of radius `afresh`: no rounding accumulates. */
-INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
-                                    const NAME(comparison) *pass, int attributing, int afresh, int taper, const axis_overlap *rows,
+INLINE void SCAN(scan_shift_afresh)(const sliding_task *t, int channels, const REAL *x, REAL precision,
+                                    vector *restrict columns,
+                                    const NAME(comparison) *pass, int attributing, int afresh, int taper,
+                                    const axis_overlap *rows,
                                     const axis_overlap *overlap, int shifts, int left, int right) {
     const int dy = rows->shift, dx = overlap->shift, span = 2 * afresh + 1, size = t->width * shifts;
     /* A ring of rows: the squared differences of row y lie at y % span; rows outside the image are zero. */
@@ -65,7 +70,7 @@ INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const R
 }
 
 /* All rows that meet at one shift down the columns, for adjacent shifts along the rows. */
-INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
+INLINE void SCAN(scan_shift)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
                              const NAME(comparison) *pass, int attributing, int afresh, int taper, const axis_overlap *rows,
                              const axis_overlap *overlap, int shifts) {
     const int radius = t->radius, dy = rows->shift, dx = overlap->shift;
@@ -75,13 +80,13 @@ INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x,
         right = at_least(right, at_most(t->width, overlap[s].stop + radius));
     }
     if (afresh) {
-        NAME(scan_shift_afresh)(t, channels, x, precision, columns, pass, attributing, afresh, taper, rows, overlap, shifts,
+        SCAN(scan_shift_afresh)(t, channels, x, precision, columns, pass, attributing, afresh, taper, rows, overlap, shifts,
                                 left, right);
         return;
     }
     memset(columns + left * shifts, 0, (size_t)(right - left) * shifts * sizeof(vector));
     if (taper) {
-        NAME(scan_shift_tapered)(t, channels, x, precision, columns, pass, attributing, rows, overlap, shifts, left, right);
+        SCAN(scan_shift_tapered)(t, channels, x, precision, columns, pass, attributing, rows, overlap, shifts, left, right);
         return;
     }
     int y = at_least(0, rows->start - radius);
@@ -97,7 +102,7 @@ INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x,
 }
 
 /* All region pairs. */
-INLINE void NAME(scan_regions)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *columns,
+INLINE void SCAN(scan_regions)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *columns,
                                const NAME(comparison) *pass, int attributing, int afresh, int taper) {
     int terms = 0; /* of the sums of a pixel in float, at most: every shift adds one */
     for (int number = 0; number < t->region_count; number++) {
@@ -113,10 +118,10 @@ INLINE void NAME(scan_regions)(const sliding_task *t, int channels, const REAL *
                 memset(columns, 0, (char *)inside - (char *)columns);
                 memset(inside + (size_t)t->width * shifts, 0, (char *)inside - (char *)columns);
                 if (shifts == ADJACENT)
-                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap,
+                    SCAN(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap,
                                      ADJACENT);
                 else
-                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap, 1);
+                    SCAN(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap, 1);
                 overlap += shifts;
             }
     }
