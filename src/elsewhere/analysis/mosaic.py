@@ -28,7 +28,7 @@ class MosaicResult:
         positions: row and column of the window's centre in that image, int64 (B, H, W, top, 2).
         weights: weight in the mean, 0 to 1, decreasing, float64 (B, H, W, top).
         counts: number of identical windows that an entry stands for, int64 (B, H, W, top); 0 for no source.
-        x, x0: the noisy images and the prediction, (B, C, H, W).
+        x, x0: the noisy images and the prediction, (B, C, H, W), on the machine's device like all tensors here.
         sigmas: noise level of each image.
         windows: side of the window of each image, in pixels; it may exceed the image.
         wraps: for each image, whether windows of x and of the training images are periodic.
