@@ -58,7 +58,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def errors(error: torch.Tensor, estimate: torch.Tensor) -> dict[str, Any]:
-    """What is told of the errors of some pixels, and of how far off they were said to be."""
+    """Errors of some pixels, and how often the estimate holds."""
     return {
         "pixels": error.numel(),
         "rms": float(error.square().mean().sqrt()),
@@ -72,11 +72,11 @@ def exact_at_some_pixels(
     machine: els.EquivariantLocalScore, x: torch.Tensor, sigma: float, pixels: int, seed: int
 ) -> tuple[torch.Tensor, ...]:
     """Numbers of images, rows and columns of random interior pixels, and the exact x0hat there (N, C)."""
-    window = machine._window_at(sigma)
+    window = machine.window_at(sigma)
     centred = x - machine.store.offset
     generator = torch.Generator().manual_seed(seed)
     found = []
-    classes = [places for places in border_classes(*machine.image_size, window) if not places.alone]
+    classes = [places for places in border_classes(*machine.image_size, window) if len(places) > 1]
     weights = torch.tensor([float(len(places.rows) * len(places.columns)) for places in classes])
     drawn = torch.multinomial(weights, pixels, True, generator=generator)
     for places, count in zip(classes, torch.bincount(drawn, minlength=len(classes)).tolist(), strict=True):
@@ -85,9 +85,10 @@ def exact_at_some_pixels(
         queries = places.extent.windows(centred, places.rows, places.columns)[1]
         flat = torch.randint(queries[..., 0, 0, 0].numel(), (count,), generator=generator)
         image, row, column = torch.unravel_index(flat, queries.shape[:3])
-        asked = queries[image, row, column].flatten(1)
-        keys = WindowKeys(machine.store, places.extent, places.rows, places.columns)
-        job = DenseJob(asked, torch.full((count,), sigma, dtype=torch.float64), keys)
+        some = queries[image, row, column].flatten(1)
+        metric = machine.layout(*machine.image_size, window).metric
+        keys = WindowKeys(machine.store, places.extent, places.rows, places.columns, metric=metric)
+        job = DenseJob(some if keys.roots is None else some * keys.roots.float(), sigma, keys)
         exact = run([job])[0].mean().float() + machine.store.offset
         found.append((image, row + places.rows.start, column + places.columns.start, exact))
     return tuple(torch.cat(column) for column in zip(*found, strict=True))
@@ -101,22 +102,22 @@ def errors_of_step(
     found, estimate = machine(x, sigma), machine.last_error
     image, row, column, exact = exact_at_some_pixels(machine, x, sigma, pixels, seed=step)
     error = (found[image, :, row, column] - exact).abs().amax(1)
-    told = {"sigma": sigma, "window": machine._window_at(sigma)} | errors(error, estimate[image, row, column])
+    result = {"sigma": sigma, "window": machine.window_at(sigma)} | errors(error, estimate[image, row, column])
     if full:
         whole = machine.with_engine("exact")(x[:full], sigma)
-        told["whole"] = errors((found[:full] - whole).abs().amax(1), estimate[:full])
-    return told
+        result["whole"] = errors((found[:full] - whole).abs().amax(1), estimate[:full])
+    return result
 
 
 def plain(x: torch.Tensor, sigma: float, images: torch.Tensor, window: int, batch: int = 64) -> torch.Tensor:
     """Border-aware ELS of one image (1, C, H, W) as published code has it: every training window is a filter for x.
 
-    Corners, which ask their own place alone, are weighed by squared differences, summed over all windows at once.
+    Corners, which meet their own place alone, are weighed by squared differences, summed over all windows at once.
     """
     _, channels, height, width = x.shape
     classes = border_classes(height, width, window)
     pixels = torch.arange(height * width).view(height, width)
-    corners = torch.tensor([int(pixels[c.rows[0], c.columns[0]]) for c in classes if c.alone])
+    corners = torch.tensor([int(pixels[c.rows[0], c.columns[0]]) for c in classes if len(c) == 1])
     ones = torch.ones(1, channels, window, window)
     peak, total = torch.full((height * width,), -math.inf), torch.zeros(height * width)
     weighted = torch.zeros(channels, height * width)
@@ -131,7 +132,7 @@ def plain(x: torch.Tensor, sigma: float, images: torch.Tensor, window: int, batc
 
     for some in images.split(batch):
         for places in classes:
-            if places.alone:
+            if len(places) == 1:
                 continue
             rows, columns = (slice(line.start, line.stop) for line in (places.rows, places.columns))
             cut, _ = places.extent.windows(x, places.rows, places.columns)
@@ -170,7 +171,7 @@ def others_seconds(
 
 @contextmanager
 def compiled_loops_seen() -> Iterator[None]:
-    """The profiler is told of the loops in C, which are no operations of torch."""
+    """Report the compiled kernels to the profiler, which only knows operations of torch."""
 
     def seen(name: str, loop: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -205,14 +206,14 @@ def profile(machine: els.EquivariantLocalScore, draw: els.sampling.Run, step: in
     flops, seconds = 0.0, 0.0
     for event in found.key_averages(group_by_input_shape=True):
         if event.key in ("aten::mm", "aten::bmm"):
-            # Of TorchScript the whole stack is told, what is no tensor as nothing, and room for the result last.
+            # For TorchScript the profiler reports the whole stack: nothing for what is no tensor, and the result last.
             shapes = [shape for shape in event.input_shapes if shape]
             one, other = shapes[-3:-1] if len(shapes) > 2 else shapes
             flops += 2.0 * math.prod(one) * other[-1] * event.count
             seconds += event.self_cpu_time_total / 1e6
     return {
         "sigma": sigma,
-        "window": machine._window_at(sigma),
+        "window": machine.window_at(sigma),
         "core_seconds": total,
         "shares": {event.key: event.self_cpu_time_total / 1e6 / total for event in events[:12]},
         "products_share_of_time": seconds / total,

@@ -214,18 +214,19 @@ def choose_searched(
     borders: Borders | None,
     window: int | None,
     locality: Path | None,
+    taper: bool = False,
     **settings: Any,
 ) -> tuple[EquivariantLocalScore, str]:
     """The machine whose windows the fast engine searches, and the source of its windows in words.
 
     Args:
         data: training images.
-        network, window, locality: see `choose_window`; None takes the network shipped for these images.
+        network, window, locality, taper: see `choose_window`; None takes the network shipped for these images.
         net, borders: see `choose_borders`.
         settings: as for the class.
     """
     [name] = SEARCHABLE
-    sides, source = choose_window(name, network or NETWORK_OF.get(data.name), window, locality)
+    sides, source = choose_window(name, network or NETWORK_OF.get(data.name), window, locality, taper)
     machine = TABLE[name].make(data, sides, choose_borders([name], borders, net), engine="fast", **settings)
     assert isinstance(machine, EquivariantLocalScore)
     return machine, source

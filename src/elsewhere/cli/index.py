@@ -1,6 +1,5 @@
 """`elsewhere index`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,26 +9,15 @@ from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     THE_SHIPPED_ONE,
     AnyData,
-    Borders,
     Budget,
     Data,
     Images,
     Label,
-    Locality,
     OtherNetwork,
-    Window,
+    Windows,
 )
 from elsewhere.cli.printing import is_watched, print_rows
 from elsewhere.terminal import results_in
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class SearchedWindows:
-    """As `Windows`, without --taper: a schedule says whether its windows are tapered."""
-
-    window: Window = None
-    locality: Locality = None
-    borders: Borders = None
 
 
 def index(
@@ -38,7 +26,7 @@ def index(
         OtherNetwork,
         Words("Network whose windows and borders to index: as in `compare` and `explain`.", default=THE_SHIPPED_ONE),
     ] = None,
-    windows: SearchedWindows = SearchedWindows(),
+    windows: Windows = Windows(),
     label: Annotated[
         Label,
         Words(
@@ -76,7 +64,7 @@ def index(
 
         images, net = reading.load_maybe_pair(data, network, any_data)
         machine, source = factory.choose_searched(
-            images, network, net, windows.borders, windows.window, windows.locality,
+            images, network, net, windows.borders, windows.window, windows.locality, windows.taper,
             memory=budget.bytes(), cache=folder,
         )  # fmt: skip
         made = machine.prepare(factory.distinct_labels(label, images), progress=is_watched())
