@@ -8,44 +8,32 @@ typedef REAL vector __attribute__((vector_size(LANES * sizeof(REAL))));
 #include "sliding_load.h"
 #include "sliding_rows.h"
 #include "sliding_weights.h"
-
-/* For few channels, and for any number: a branch in one function for both would change how compilers arrange its loops
- * (4 % slower for one channel). */
-#define SCAN(x) NAME(x)
-#define ROW_PRODUCTS NAME(row_products)
 #include "sliding_scan.h"
-#undef SCAN
-#undef ROW_PRODUCTS
-#define SCAN(x) NAME(x##_by_channel)
-#define ROW_PRODUCTS(t, channels, ...) NAME(row_products_by_channel)(t, __VA_ARGS__)
-#include "sliding_scan.h"
-#undef SCAN
-#undef ROW_PRODUCTS
 
 /* One function for each combination of constants, so that compilers unroll short loops and keep sums in registers. */
-#define KERNEL(name, scan, channels, attributing, afresh, taper)                                                       \
+#define KERNEL(name, channels, attributing, afresh, taper)                                                             \
     static APART void NAME(name)(const sliding_task *t, const REAL *x, REAL precision, vector *columns,                \
                                  const NAME(comparison) *pass) {                                                       \
-        NAME(scan)(t, channels, x, precision, columns, pass, attributing, afresh, taper);                              \
+        NAME(scan_regions)(t, channels, x, precision, columns, pass, attributing, afresh, taper);                      \
     }
-#define KERNELS(name, scan, channels, afresh)                                                                          \
-    KERNEL(name, scan, channels, 0, afresh, 0)                                                                         \
-    KERNEL(name##_tapered, scan, channels, 0, afresh, 1)                                                               \
-    KERNEL(name##_attribution, scan, channels, 1, afresh, 0)                                                           \
-    KERNEL(name##_attribution_tapered, scan, channels, 1, afresh, 1)
+#define KERNELS(name, channels, afresh)                                                                                \
+    KERNEL(name, channels, 0, afresh, 0)                                                                               \
+    KERNEL(name##_tapered, channels, 0, afresh, 1)                                                                     \
+    KERNEL(name##_attribution, channels, 1, afresh, 0)                                                                 \
+    KERNEL(name##_attribution_tapered, channels, 1, afresh, 1)
 #define TABLE(name)                                                                                                    \
     {{NAME(name), NAME(name##_tapered)}, {NAME(name##_attribution), NAME(name##_attribution_tapered)}}
 
-KERNELS(one, scan_regions, 1, 0)
-KERNELS(three, scan_regions, 3, 0)
-KERNELS(any, scan_regions_by_channel, t->channels, 0)
+KERNELS(one, 1, 0)
+KERNELS(three, 3, 0)
+KERNELS(any, t->channels, 0)
 #ifdef HAS_AFRESH
-KERNELS(one_radius_1, scan_regions, 1, 1)
-KERNELS(one_radius_2, scan_regions, 1, 2)
-KERNELS(three_radius_1, scan_regions, 3, 1)
-KERNELS(three_radius_2, scan_regions, 3, 2)
-KERNELS(any_radius_1, scan_regions_by_channel, t->channels, 1)
-KERNELS(any_radius_2, scan_regions_by_channel, t->channels, 2)
+KERNELS(one_radius_1, 1, 1)
+KERNELS(one_radius_2, 1, 2)
+KERNELS(three_radius_1, 3, 1)
+KERNELS(three_radius_2, 3, 2)
+KERNELS(any_radius_1, t->channels, 1)
+KERNELS(any_radius_2, t->channels, 2)
 #endif
 
 typedef void (*NAME(kernel))(const sliding_task *, const REAL *, REAL, vector *, const NAME(comparison) *);

@@ -67,6 +67,10 @@ static APART void NAME(row_products_by_channel)(const sliding_task *t, const REA
 INLINE void NAME(row_products)(const sliding_task *t, int channels, const REAL *restrict x, const vector *restrict images,
                                int y,
                                int dy, int dx, int shifts, int left, int right, vector *restrict products) {
+    if (channels > 3) {
+        NAME(row_products_by_channel)(t, x, images, y, dy, dx, shifts, left, right, products);
+        return;
+    }
     for (int i = left; i < right; i++)
         for (int s = 0; s < shifts; s++) {
             vector product = {0};

@@ -1,8 +1,7 @@
-/* Part of sliding.h: sums of the columns of windows, moved down the rows, for all shifts of all region pairs. Included
- * twice: SCAN names the functions, ROW_PRODUCTS is the way to multiply rows. */
+/* Part of sliding.h: sums of the columns of windows, moved down the rows, for all shifts of all region pairs. */
 
 /* `scan_shift` where windows are tapered, for columns `left` to `right` - 1, whose sums are zero before. */
-INLINE void SCAN(scan_shift_tapered)(const sliding_task *t, int channels, const REAL *x, REAL precision,
+INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const REAL *x, REAL precision,
                                      vector *restrict columns,
                                      const NAME(comparison) *pass, int attributing, const axis_overlap *rows,
                                      const axis_overlap *overlap,
@@ -18,7 +17,7 @@ INLINE void SCAN(scan_shift_tapered)(const sliding_task *t, int channels, const 
     for (int y = at_least(0, rows->start - radius); y < ahead; y++) {
         const vector *product = products + y % span * size;
         const REAL weight = taper_weight(radius, y - rows->start), sign = y > rows->start ? 1 : -1;
-        ROW_PRODUCTS(t, channels, x, pass->images, y, dy, dx, shifts, left, right, products + y % span * size);
+        NAME(row_products)(t, channels, x, pass->images, y, dy, dx, shifts, left, right, products + y % span * size);
         for (int i = left * shifts; i < right * shifts; i++)
             columns[i] += product[i] * weight, slopes[i] += product[i] * sign;
     }
@@ -27,7 +26,7 @@ INLINE void SCAN(scan_shift_tapered)(const sliding_task *t, int channels, const 
         if (++row == rows->stop) return;
         const int enter = row + radius + 1, leave = row - radius - 1;
         if (enter < last)
-            ROW_PRODUCTS(t, channels, x, pass->images, enter, dy, dx, shifts, left, right,
+            NAME(row_products)(t, channels, x, pass->images, enter, dy, dx, shifts, left, right,
                                products + enter % span * size);
         const vector *entering = enter < last ? products + enter % span * size : zeros;
         const vector *centre = products + row % span * size, *leaving = leave < 0 ? zeros : products + leave % span * size;
@@ -39,7 +38,7 @@ INLINE void SCAN(scan_shift_tapered)(const sliding_task *t, int channels, const 
 }
 
 /* `scan_shift` where squared differences are summed afresh for every window of radius `afresh`: no rounding accumulates. */
-INLINE void SCAN(scan_shift_afresh)(const sliding_task *t, int channels, const REAL *x, REAL precision,
+INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const REAL *x, REAL precision,
                                     vector *restrict columns,
                                     const NAME(comparison) *pass, int attributing, int afresh, int taper,
                                     const axis_overlap *rows,
@@ -70,7 +69,7 @@ INLINE void SCAN(scan_shift_afresh)(const sliding_task *t, int channels, const R
 }
 
 /* All rows that meet at one shift down the columns, for adjacent shifts along the rows. */
-INLINE void SCAN(scan_shift)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
+INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
                              const NAME(comparison) *pass, int attributing, int afresh, int taper, const axis_overlap *rows,
                              const axis_overlap *overlap, int shifts) {
     const int radius = t->radius, dy = rows->shift, dx = overlap->shift;
@@ -80,13 +79,13 @@ INLINE void SCAN(scan_shift)(const sliding_task *t, int channels, const REAL *x,
         right = at_least(right, at_most(t->width, overlap[s].stop + radius));
     }
     if (afresh) {
-        SCAN(scan_shift_afresh)(t, channels, x, precision, columns, pass, attributing, afresh, taper, rows, overlap, shifts,
+        NAME(scan_shift_afresh)(t, channels, x, precision, columns, pass, attributing, afresh, taper, rows, overlap, shifts,
                                 left, right);
         return;
     }
     memset(columns + left * shifts, 0, (size_t)(right - left) * shifts * sizeof(vector));
     if (taper) {
-        SCAN(scan_shift_tapered)(t, channels, x, precision, columns, pass, attributing, rows, overlap, shifts, left, right);
+        NAME(scan_shift_tapered)(t, channels, x, precision, columns, pass, attributing, rows, overlap, shifts, left, right);
         return;
     }
     int y = at_least(0, rows->start - radius);
@@ -102,7 +101,7 @@ INLINE void SCAN(scan_shift)(const sliding_task *t, int channels, const REAL *x,
 }
 
 /* All region pairs. */
-INLINE void SCAN(scan_regions)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *columns,
+INLINE void NAME(scan_regions)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *columns,
                                const NAME(comparison) *pass, int attributing, int afresh, int taper) {
     int terms = 0; /* of the sums of a pixel in float, at most: every shift adds one */
     for (int number = 0; number < t->region_count; number++) {
@@ -118,10 +117,10 @@ INLINE void SCAN(scan_regions)(const sliding_task *t, int channels, const REAL *
                 memset(columns, 0, (char *)inside - (char *)columns);
                 memset(inside + (size_t)t->width * shifts, 0, (char *)inside - (char *)columns);
                 if (shifts == ADJACENT)
-                    SCAN(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap,
+                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap,
                                      ADJACENT);
                 else
-                    SCAN(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap, 1);
+                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap, 1);
                 overlap += shifts;
             }
     }
