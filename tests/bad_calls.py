@@ -387,6 +387,7 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     ("check_denoiser|EquivariantLocalScore.prepare", "skip|labels", "empty list|list of None", "none, or all together"),
     (".*Score.*", "window", "locality", "windows for each noise level"),
     (".*Score|train", "data", "image set", "images"),
+    (".*Score", "data", "two channels", "any number of channels"),
     ("ImageSet", "classes", "empty list|list of str", "no names, or two for two classes"),
     ("inpaint", "mask", "bool tensor", "nothing is missing"),
     ("karras", "sigma_min|sigma_max|rho", "half", "a noise level"),

@@ -61,7 +61,7 @@ def shipped_locality(network: str, machine: WindowedName = DEFAULT) -> LocalityS
 
     Example:
         >>> shipped_locality("fashion-resnet", "ls")(1.0)
-        15
+        5
     """
     if network not in SHIPPED:
         raise _no_windows(network)

@@ -138,7 +138,7 @@ def test_libraries_from_other_sources_are_refused_with_one_warning(change: str, 
     elif change == "add":
         (checkout / "more.c").write_text("int more;\n")
     else:
-        (checkout / "cells.c").unlink()
+        (checkout / "partition.c").unlink()
     with pytest.warns(UserWarning, match=r"cannot be used, and machines.*was compiled from other sources") as seen:
         assert loader.library() is None
     assert len(seen) == 1
@@ -256,12 +256,12 @@ def test_a_kernel_is_handed_only_what_it_takes(other: torch.Tensor) -> None:
 def test_structs_know_their_fields_and_types() -> None:
     doubles = torch.zeros(2, dtype=torch.float64)
     pointer = loader.address(doubles, torch.float64, 2)
-    task = loader.struct("task", x=pointer, channels=3, log_counts=None)
+    task = loader.struct("sliding_task", x=pointer, channels=3, log_counts=None)
     assert (task.x, task.channels, task.log_counts) == (pointer, 3, loader.ffi.NULL)
     with pytest.raises(KeyError, match="colour"):
-        loader.struct("task", colour=3)
+        loader.struct("sliding_task", colour=3)
     with pytest.raises(TypeError, match=r"float \*"):
-        loader.struct("task", log_counts=pointer)
+        loader.struct("sliding_task", log_counts=pointer)
 
 
 @pytest.mark.parametrize("position", [-1, 40 * 24 * 24])

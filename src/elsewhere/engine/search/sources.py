@@ -35,7 +35,7 @@ class MergedSources:
         """Found by the hashes by which equal windows were merged: a pass over the images, and a sort of the repeats."""
         if keys.log_counts is None or keys.kept is None:
             none = torch.empty(0, dtype=torch.int64, device="cpu")
-            return cls(none, none.double(), torch.zeros(1, dtype=torch.int64), none.int(), none.float())
+            return cls(none, none.double(), torch.zeros(1, dtype=torch.int64, device="cpu"), none.int(), none.float())
         merged = (keys.log_counts > 0).nonzero().flatten()
         kept = keys.kept[merged].long()
         labels = keys.labels()
