@@ -43,15 +43,15 @@ def part_of(number: int, total: int | None, noun: str) -> str:
     return f"only the first {number} of {count(total, noun)}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words with commas and a last "and".
+def listed(words: Sequence[str], last_by: str = "and") -> str:
+    """Words with commas, and a last "and" or another word.
 
     Example:
         >>> listed(["is"]), listed(["is", "ls", "els"])
         ('is', 'is, ls and els')
     """
     *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {last_by} {last}" if first else last
 
 
 def duration(seconds: float) -> str:

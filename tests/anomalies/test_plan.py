@@ -87,7 +87,7 @@ def test_names_and_levels_are_read() -> None:
     assert parse_levels("2,1, 0.5") == [2.0, 1.0, 0.5]
     assert parse_levels(" ") == []
     for text in ("is,is", "", "is,xs"):
-        with pytest.raises(ValueError, match="--machines must be names of is, ls, els and network, each once"):
+        with pytest.raises(ValueError, match=r"--machines must be names of is, .* and network, each once"):
             split_drawers(text)
     for text in ("0", "-1", "wide", "1,,2", "nan", "inf"):
         with pytest.raises(ValueError, match="--shrink must be positive"):

@@ -19,7 +19,8 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line, is_watched, print_rows
-from elsewhere.machines.table import DEFAULT
+from elsewhere.machines.table import DEFAULT, TITLES
+from elsewhere.phrases import listed
 from elsewhere.terminal import parse_pixel, results_in
 
 
@@ -50,7 +51,7 @@ class Explaining:
 
 def explain(
     data: Data,
-    machine: Annotated[Machine, Words("What draws: the ideal, local or equivariant local machine.")] = DEFAULT,
+    machine: Annotated[Machine, Words(f"What draws: the {listed(TITLES, 'or')} machine.")] = DEFAULT,
     network: Annotated[
         OtherNetwork, Words(f"Network to compare the images with: {KINDS_OF_NETWORK}.", default="none")
     ] = None,

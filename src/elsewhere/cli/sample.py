@@ -8,7 +8,8 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import KINDS_OF_NETWORK, Data, Drawing, Engine, ImagesAndCanvas, OtherNetwork, Windows
 from elsewhere.cli.printing import command_line, is_watched
-from elsewhere.machines.table import DEFAULT, NETWORK, DrawerName
+from elsewhere.machines.table import DEFAULT, NETWORK, TITLES, DrawerName
+from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
 
 
@@ -16,7 +17,7 @@ def sample(
     data: Data,
     machine: Annotated[
         DrawerName,
-        typer.Option(help="What draws: the ideal, local or equivariant local machine, or a trained network."),
+        typer.Option(help=f"What draws: the {listed(TITLES, 'or')} machine, or a trained network."),
     ] = DEFAULT,
     network: Annotated[OtherNetwork, Words(f"With --machine network: {KINDS_OF_NETWORK}.")] = None,
     windows: Annotated[Windows, {"borders": Words(default="aware")}] = Windows(),

@@ -60,7 +60,8 @@ class Layout:
         metric: the window, and how much each of its pixels counts; None for whole images.
         wraps: whether windows wrap round the edges. Queries that wrap reach over every edge by the radius of the
             window; training images that wrap are padded by as much.
-        value: what is averaged: the centre pixel of a window, the whole window, or the whole image.
+        value: what is averaged, without the centre of the store: the centre pixel of a window, or the whole image. The
+            whole window, side * side numbers for each channel, is for callers of the engine: a machine averages pixels.
     """
 
     regions: tuple[Region, ...] = ()

@@ -119,7 +119,13 @@ class Planner:
         return max(1, self.workspace.memory // 4 // (a_pixel * image[0].numel() + 8 * MOST_PIECES * training))
 
     def average(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> tuple[Tensor, Tensor]:
-        """Posterior mean of centred images (B, C, H, W), and its estimated error (B, H, W)."""
+        """Posterior mean of centred images (B, C, H, W), and its estimated error (B, H, W).
+
+        Raises:
+            ValueError: the layout averages whole windows, which are no pixels of an image.
+        """
+        if layout.value == "window":
+            raise ValueError("value='window' averages whole windows: run the jobs of `plan`, or average 'centre'")
         out, error = x.new_empty(x.shape), x.new_zeros(x[:, 0].shape)
         for steps in self.plan(layout, x, sigma, label):
             for step, state in zip(steps, run([step.job for step in steps], self.device), strict=True):

@@ -319,7 +319,8 @@ class WindowedMachine(SoftmaxMachine):
     In a square window every pixel counts once in |q - k|^2. In a tapered window of side 2 h - 1 a pixel d rows and e
     columns from the centre counts (1 - |d| / h) (1 - |e| / h) times: the result is the posterior mean if noise grew
     with the distance accordingly. Networks of small convolutions see in this way, because pixels farther away reach
-    the output on fewer paths (Luo et al. 2016, "Understanding the effective receptive field").
+    the output on fewer paths (Luo et al. 2016, "Understanding the effective receptive field"). A machine with weights
+    of its own overrides `metric`, and refuses or multiplies in the taper.
 
     Args:
         window: odd side in pixels, or a LocalitySchedule that gives one for each noise level; None for the windows
@@ -364,7 +365,8 @@ class WindowedMachine(SoftmaxMachine):
         if isinstance(window, LocalitySchedule):
             self.taper = window.taper
 
-    def _metric(self, window: int) -> Metric:
+    def metric(self, window: int) -> Metric:
+        """How much each pixel of a window of this side counts: override it for weights of your own."""
         return Metric.tapered(window) if self.taper else Metric.square(window)
 
     def window_at(self, sigma: float) -> int:

@@ -57,7 +57,7 @@ class EquivariantLocalScore(WindowedMachine):
         return self._describe(*self._window_settings(), f"borders={self.borders!r}", *approximate)
 
     def layout(self, height: int, width: int, window: int) -> Layout:
-        metric, whole = self._metric(window), Region(range(height), range(width), None)
+        metric, whole = self.metric(window), Region(range(height), range(width), None)
         if self.borders == "aware":
             return Layout(tuple(self._border_aware(height, width, window)), metric)
         places = self._interior(window)

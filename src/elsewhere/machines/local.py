@@ -25,4 +25,4 @@ class LocalScore(WindowedMachine):
     """
 
     def layout(self, height: int, width: int, window: int) -> Layout:
-        return Layout((Region(range(height), range(width), None),), self._metric(window))
+        return Layout((Region(range(height), range(width), None),), self.metric(window))

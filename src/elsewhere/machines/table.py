@@ -17,7 +17,8 @@ class Formula(NamedTuple):
     """A row of the documentation's table: the terms of the softmax average.
 
     Attributes:
-        query, keys, value: in words.
+        query, keys, value: in words. Keys of a machine whose pixels know where they are contain "same place", which
+            the conformance tests read.
         setting: the argument that selects this row, as it is typed; empty for a machine with one row.
     """
 
@@ -31,7 +32,8 @@ class Entry(NamedTuple):
     """One machine.
 
     Attributes:
-        name: what users type, in lower case; in capitals it is the name in reports.
+        name: what users type, in lower case: the initials of the class, as in "ls". In capitals it is the name in reports. Calibrated windows of a shipped network are looked for under it, as
+            NETWORK.NAME.locality.json; without such a file the windows of the default machine are used.
         home: module and class, below `elsewhere.machines`: "local.LocalScore".
         title: in words, for reports: "local".
         formulas: rows of the table in docs/machines-and-formulas.md.
@@ -105,6 +107,7 @@ MACHINES = (
 
 TABLE = {entry.name: entry for entry in MACHINES}
 NAMES = tuple(TABLE)
+TITLES = tuple(entry.title for entry in MACHINES)
 WINDOWED = tuple(entry.name for entry in MACHINES if entry.windows)
 BORDERED = tuple(entry.name for entry in MACHINES if entry.borders)
 SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)

@@ -77,7 +77,8 @@ class ScanQueries:
     Attributes:
         members: their positions in the tables, int64 (A,).
         opened: by which of them each group is opened, bool (G, A).
-        lower, upper: blocks whose log share is at least `lower` and below `upper` are read, float32 (A,).
+        lower, upper: blocks whose log share is at least `lower` and below `upper` are read, float32 (A,): -inf reads
+            all below `upper`, +inf none.
         compares: whether what is read is compared with what was predicted.
         floors: logs below which no key need be kept, float64 (A,). The scan of one chunk may raise them for others.
     """

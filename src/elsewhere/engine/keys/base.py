@@ -36,8 +36,9 @@ class StoredKeys(NamedTuple):
     roots: Tensor
 
 
+# TorchScript compiles the next three functions with the dense kernel.
 def values_of(keys: StoredKeys, low: int, high: int, dtype: torch.dtype) -> Tensor:
-    """The values of some keys, (T, V)."""
+    """The values of some keys in stored units, without the centre, (T, V): whoever reads them divides by the scale."""
     raw = keys.raw[low:high]
     return (raw[:, keys.values] if len(keys.values) > 0 else raw).to(dtype) - keys.centre
 

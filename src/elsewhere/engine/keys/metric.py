@@ -43,7 +43,11 @@ class Metric:
 
     @classmethod
     def weighted(cls, weights: Tensor) -> Metric:
-        """Any weights, 0 or more, (side, side) or (C, side, side), of an odd side."""
+        """Any weights, 0 or more, (side, side) or (C, side, side), of an odd side.
+
+        The sliding-window kernel takes square and tapered windows only: pairs of other windows cost more the larger the
+        window is, some twenty times as much at a side of 15.
+        """
         return cls(weights.shape[-1], weights.to("cpu", torch.float64))
 
     @property
@@ -113,7 +117,7 @@ class WindowSums:
         return cls(channels, None, None, metric.weights.expand(channels, -1, -1)[None].to(like))
 
     def over(self, numbers: Tensor) -> Tensor:
-        """(..., C, H, W) -> (..., H, W)."""
+        """(..., C, H, W) -> (..., H, W): channels are summed too."""
         if self.down is not None and self.across is not None:
             return self.down @ numbers.sum(-3) @ self.across
         assert self.kernel is not None

@@ -69,7 +69,7 @@ class Index:
 
     @property
     def outside(self) -> int:
-        """Number of high-multiplicity keys, which are outside the cells."""
+        """Number of high-multiplicity keys, which are outside the cells (outliers have cells of their own)."""
         return int(self.starts[0])
 
     @cached_property

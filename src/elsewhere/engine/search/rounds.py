@@ -4,6 +4,9 @@ Every query is first weighed against the Gaussians of groups and cells. The cell
 by key; all others are approximated by their Gaussians. What was read is compared with what was predicted of it, and the
 rest may be off by as much. Where that is more than the tolerance, further cells are read. At last, adjacent queries
 propagate what they found.
+
+Keys are read in five places: the rounds (`_round`), propagation (`_propagate`, which reads whole blocks), the
+high-multiplicity keys (`_weigh_outside`), queries too far away to be searched (job.py), and the attribution pass.
 """
 
 from __future__ import annotations
@@ -168,6 +171,7 @@ class Search:
                 error[active] = (mean - last)[active].abs().amax(1)
             else:
                 error[active] = self._error(found.band, state, active)
+            # Every key was read, for `lower` is -inf: the average is exact. Who leaves keys out must not get here.
             error[active[lower.isinf() & everything[active]]] = 0
         self._propagate()
         return replace(self.state(), error=error.clamp(min=RESOLVED * self.tolerance))
@@ -179,6 +183,7 @@ class Search:
         """Read the blocks between two log shares, for some queries; keys with logs below `floors` need not be kept."""
         opened = self.opened if len(active) == self.count else self.opened[:, active]
         regular = ScanQueries(active, opened, lower, upper, not self.smoothed.nearest_regime, floors)
+        # Outliers come last: the margin of the last group is theirs, or 0 where there are none.
         margin = self.smoothed.margin[-1]
         outliers = replace(regular, lower=lower - margin, upper=upper - margin)
 

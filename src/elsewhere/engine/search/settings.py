@@ -57,7 +57,7 @@ class IndexSettings:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How an index is searched.
+    """How an index is searched. Machines have no argument for it: tests and experiments pass it to `SearchJob`.
 
     Attributes:
         rounds: reading goes on in rounds, each where the estimated error is above so many tolerances.
