@@ -32,8 +32,9 @@ class Entry(NamedTuple):
     """One machine.
 
     Attributes:
-        name: what users type, in lower case: the initials of the class, as in "ls". In capitals it is the name in reports. Calibrated windows of a shipped network are looked for under it, as
-            NETWORK.NAME.locality.json; without such a file the windows of the default machine are used.
+        name: what users type, in lower case: the initials of the class, as in "ls". In capitals it is the name in
+            reports. Calibrated windows of a shipped network are looked for under it, as NETWORK.NAME.locality.json;
+            without such a file the windows of the default machine are used.
         home: module and class, below `elsewhere.machines`: "local.LocalScore".
         title: in words, for reports: "local".
         formulas: rows of the table in docs/machines-and-formulas.md.
