@@ -321,3 +321,13 @@ def test_the_folder_is_that_of_the_user_unless_another_is_named(monkeypatch: pyt
     assert default_folder() == Path("/caches/elsewhere")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder() == Path.home() / ".cache/elsewhere"
+
+
+def test_an_index_of_fewer_cells_than_a_block_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORTH_KEEPING", 1)
+    pixels = torch.full((40, 1, 8, 8), 7, dtype=torch.uint8)
+    kept = IndexCache.of(tmp_path, pixels)
+    kept.get(keys_of(pixels, 3), merge=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept.get(keys_of(pixels, 3), merge=True)
