@@ -151,7 +151,7 @@ class _Case:
 
 
 class _Failure(Exception):
-    """What is wrong, to be told under the name of the property."""
+    """What is wrong, to be reported under the name of the property."""
 
 
 @contextmanager

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any, Protocol, Self, cast
 
 import torch
 from torch import Tensor
 
 from elsewhere.checks import check_dense
-from elsewhere.engine import Step
+from elsewhere.engine import Engine, Layout, Planner, Step
 from elsewhere.engine.derivative import DifferentiableJob, Part, pull_back
 from elsewhere.gradients import no_forward_mode
 
-if TYPE_CHECKING:
-    from elsewhere.machines.base import SoftmaxMachine
+
+class Averaging(Protocol):
+    """What is differentiated: the parts of a softmax machine that its gradient needs."""
+
+    _planner: Planner
+
+    def average(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Any: ...
+
+    def with_engine(self, engine: Engine) -> Self: ...
+
+    def _centred(self, x: Tensor) -> Tensor: ...
+
+    def _groups(
+        self, x: Tensor, sigma: Tensor, label: Tensor | None
+    ) -> Iterator[tuple[Tensor, Layout, float, int | None]]: ...
 
 
 class Differentiable(torch.autograd.Function):
     """D(x, sigma, label) of a machine, for autograd: the gradient is that of the exact engine, whatever the engine."""
 
     @staticmethod
-    def forward(x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
-        return machine.average(x.detach(), sigma, label).x0
+    def forward(x: Tensor, machine: Averaging, sigma: Tensor, label: Tensor | None) -> Tensor:
+        x0: Tensor = machine.average(x.detach(), sigma, label).x0
+        return x0
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -39,7 +54,7 @@ class Differentiable(torch.autograd.Function):
         raise ValueError(no_forward_mode(repr(ctx.machine)))
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, machine: SoftmaxMachine, *others: Any) -> Any:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, machine: Averaging, *others: Any) -> Any:
         raise ValueError(
             f"{machine!r} cannot be mapped by torch.func.vmap, as torch.func.hessian does: give it batches"
         )
@@ -49,7 +64,7 @@ class _Gradient(torch.autograd.Function):
     """The backward pass, which cannot be differentiated in its turn."""
 
     @staticmethod
-    def forward(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
+    def forward(gradient: Tensor, x: Tensor, machine: Averaging, sigma: Tensor, label: Tensor | None) -> Tensor:
         check_dense("the gradient", gradient)
         return _gradient(gradient, x.detach(), machine, sigma, label)
 
@@ -76,7 +91,7 @@ class _Gradient(torch.autograd.Function):
         raise ValueError(no_forward_mode(repr(ctx.machine)))
 
 
-def _gradient(gradient: Tensor, x: Tensor, machine: SoftmaxMachine, sigma: Tensor, label: Tensor | None) -> Tensor:
+def _gradient(gradient: Tensor, x: Tensor, machine: Averaging, sigma: Tensor, label: Tensor | None) -> Tensor:
     """The gradient with respect to x (B, C, H, W) from the one with respect to D(x), in memory as bounded as D's."""
     planner = machine.with_engine("exact")._planner
     # In float64, since differences of keys are divided by sigma^2; then every job has tiles to be read.

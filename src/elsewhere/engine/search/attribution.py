@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,9 @@ from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.kernels import loader, reference
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.search.gaussians import predicted_log_masses
+from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.rounds import Search
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
-
-if TYPE_CHECKING:
-    from elsewhere.engine.search.job import SearchJob
 
 # Pieces that the blocks are divided into, each with sums for all training images of its own.
 PIECES = 4
@@ -51,6 +49,17 @@ class _Ranges:
         return _Ranges(self.first[low:high], self.end[low:high], self.bounds[low : high + 1] - self.bounds[low], some)
 
 
+class Searched(Protocol):
+    """A `SearchJob` that has been run: its queries, and what its searches kept."""
+
+    queries: Tensor
+    count: int
+    sigma: float
+    index: Index
+    searches: list[tuple[Tensor, Search]]
+    blurred: Tensor
+
+
 class SearchAttribution:
     """The attribution job of a `SearchJob`, from what its search kept.
 
@@ -65,7 +74,7 @@ class SearchAttribution:
     # It divides its work among the cores itself.
     pairs = 0
 
-    def __init__(self, job: SearchJob, state: SoftmaxState, batch: int, top: int) -> None:
+    def __init__(self, job: Searched, state: SoftmaxState, batch: int, top: int) -> None:
         self.job, self.state, self.top, self.batch = job, state, top, batch
         self.keys = job.index.keys
         self.sources = job.index.sources
