@@ -31,10 +31,10 @@ from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.denoiser import Denoiser
 from elsewhere.engine import Places
 from elsewhere.factory import choose_labels
-from elsewhere.files import write_text
+from elsewhere.files import save_bytes, write_text
 from elsewhere.machines.borders import border_classes
 from elsewhere.machines.locality import published_locality
-from elsewhere.pictures import Column, labelled_grid, picture_png, save_bytes
+from elsewhere.pictures import Column, labelled_grid, picture_png
 from elsewhere.sampling import FixedPoint
 
 SIGMA = 1e-3

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 import elsewhere as els
-from elsewhere.files import write_text
+from elsewhere.files import save_bytes, write_text
 from elsewhere.morphogenesis import PATTERNS, growth_schedule, measure, pattern_machine, simulate, study
 from elsewhere.morphogenesis.tour import HEALED, Tour, large_picture
-from elsewhere.pictures import picture_png, save_bytes
+from elsewhere.pictures import picture_png
 
 MEMORY = 2**28
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from elsewhere.data import to_uint8
+from elsewhere.files import save_bytes
 from elsewhere.pictures import (
     Column,
     data_uri,
@@ -17,7 +18,6 @@ from elsewhere.pictures import (
     labelled_grid,
     literal,
     new_figure,
-    save_bytes,
     save_grid,
     save_loss_plot,
 )

@@ -96,6 +96,34 @@ def write_text(target: str | Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def save_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes to a file, completely or not at all."""
+    with atomic_path(path) as beside:
+        beside.write_bytes(content)
+
+
+def save_all(folder: str | Path, contents: Mapping[str, str | bytes], what: str) -> None:
+    """Write files into a folder, each completely or not at all, in the given order.
+
+    Args:
+        folder: created if missing.
+        contents: file name -> text or bytes.
+        what: what they are, for the message: "the audit".
+
+    Raises:
+        OSError: the folder cannot be created or written; the message names it.
+    """
+    folder = Path(folder)
+    try:
+        for name, content in contents.items():
+            if isinstance(content, str):
+                write_text(folder / name, content)
+            else:
+                save_bytes(folder / name, content)
+    except OSError as error:
+        raise OSError(f"cannot write {what} to {folder}: {error.strerror}; choose another folder") from error
+
+
 def json_text(content: Any, indent: int | None = 1) -> str:
     """Content as JSON text. Undefined (NaN) and infinite numbers become null, as JSON has neither.
 

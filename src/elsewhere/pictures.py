@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from elsewhere.data.images import to_uint8
-from elsewhere.files import atomic_path
+from elsewhere.files import atomic_path, save_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,12 +169,6 @@ def image_png(image: Tensor) -> bytes:
 def data_uri(png: bytes) -> str:
     """PNG bytes as a data URI, for self-contained pages."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def save_bytes(path: str | Path, content: bytes) -> None:
-    """Write bytes to a file, completely or not at all."""
-    with atomic_path(path) as beside:
-        beside.write_bytes(content)
 
 
 @dataclass(frozen=True)

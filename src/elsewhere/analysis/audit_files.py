@@ -6,8 +6,7 @@ from pathlib import Path
 
 from elsewhere.analysis.audit_report import distances_png, pairs_png, render_audit
 from elsewhere.analysis.audit_result import AuditResult
-from elsewhere.files import csv_text, json_text, write_text
-from elsewhere.pictures import save_bytes
+from elsewhere.files import csv_text, json_text, save_all
 
 FORMAT = "elsewhere.audit/2"
 """Version 1 called the column "proven" "settled"."""
@@ -56,12 +55,11 @@ def save_audit(found: AuditResult, folder: str | Path) -> None:
     """
     report, pairs, distances = render_audit(found), pairs_png(found), distances_png(found)
     numbers, lines = audit_json(found), audit_csv(found)
-    folder = Path(folder)
-    try:
-        write_text(folder / "results.json", numbers + "\n")
-        write_text(folder / "results.csv", lines)
-        save_bytes(folder / "pairs.png", pairs)
-        save_bytes(folder / "distances.png", distances)
-        write_text(folder / "report.html", report)
-    except OSError as error:
-        raise OSError(f"cannot write the audit to {folder}: {error.strerror}; choose another folder") from error
+    contents: dict[str, str | bytes] = {
+        "results.json": numbers + "\n",
+        "results.csv": lines,
+        "pairs.png": pairs,
+        "distances.png": distances,
+        "report.html": report,
+    }
+    save_all(folder, contents, "the audit")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from elsewhere.analysis.comparison_result import ComparisonResult
 from elsewhere.analysis.report import grid_png, render_report, scatter_png
-from elsewhere.files import csv_text, json_text, write_text
-from elsewhere.pictures import save_bytes
+from elsewhere.files import csv_text, json_text, save_all
 
 FORMAT = "elsewhere.comparison/1"
 
@@ -55,13 +54,6 @@ def save_comparison(result: ComparisonResult, folder: str | Path) -> None:
     scatter = scatter_png(result)
     report, picture = render_report({result.title: result}), grid_png(result)
     numbers, lines = comparison_json(result), comparison_csv(result)
-    folder = Path(folder)
-    try:
-        write_text(folder / "results.json", numbers + "\n")
-        write_text(folder / "results.csv", lines)
-        save_bytes(folder / "grid.png", picture)
-        if scatter is not None:
-            save_bytes(folder / "scatter.png", scatter)
-        write_text(folder / "report.html", report)
-    except OSError as error:
-        raise OSError(f"cannot write the comparison to {folder}: {error.strerror}; choose another folder") from error
+    contents: dict[str, str | bytes] = {"results.json": numbers + "\n", "results.csv": lines, "grid.png": picture}
+    contents |= {} if scatter is None else {"scatter.png": scatter}
+    save_all(folder, contents | {"report.html": report}, "the comparison")

@@ -16,9 +16,10 @@ from elsewhere.anomalies.points import NETWORK, Point
 from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
+from elsewhere.files import save_bytes
 from elsewhere.machines import EquivariantLocalScore
 from elsewhere.machines.table import MACHINES, WINDOWED_REPORTS
-from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_bytes, save_figure, show_image
+from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_figure, show_image
 from elsewhere.sampling import make_noise
 from elsewhere.schedules import Schedule
 

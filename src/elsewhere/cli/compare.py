@@ -13,24 +13,19 @@ from elsewhere.cli.options import (
     Drawing,
     Engine,
     Images,
-    Locality,
     Machines,
     Network,
     NetworkBorders,
-    Taper,
-    Window,
+    Windows,
 )
 from elsewhere.cli.printing import command_line, is_watched, print_comparison
 from elsewhere.terminal import results_in
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NetworkWindows:
+class NetworkWindows(Windows):
     """As `Windows`, with the borders that networks have."""
 
-    window: Window = None
-    taper: Taper = False
-    locality: Locality = None
     borders: NetworkBorders = None
 
 

@@ -38,8 +38,8 @@ SEARCH_PLACES_A_NUMBER = 7_500
 # Windows of up to this many numbers are weighed by a dense kernel as fast as by sliding sums
 # (benchmarks/fast_engine.py).
 SMALL_WINDOW = 49
-# Bytes of a state that waits to be merged, for each of MOST_PIECES, and bytes of a query: float64, twice.
-STATE, NUMBER = 16 * MOST_PIECES, 16
+# Bytes of a number of a query, or of a state that waits to be merged: float64, twice.
+NUMBER = 16
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,8 @@ class Planner:
             if slid:
                 yield from SlidingPlan(self.workspace, layout, x, sigma, label, traced).steps(slid)
             shared, own = searched, []
+            if not shared:
+                return
         margin = layout.margin
         padded = wrap(x, margin)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
