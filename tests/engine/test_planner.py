@@ -78,7 +78,7 @@ def test_whole_windows_are_averaged_too(equivariant: bool) -> None:
     places = els.machines.borders.interior(28, 28, 3)
     assert places is not None
     region = Region(places.rows, places.columns, places if equivariant else None)
-    layout = Layout((region,), Metric.square(3), value="window")
+    layout = Layout((region,), Metric.square(3), response=Metric.square(3))
     (step,), *_ = planner.plan(layout, x, 0.8, None)
     (state,) = els.engine.run([step.job])
     windows = (FLOATS - planner.workspace.store.offset).unfold(2, 3, 1).unfold(3, 3, 1)[:, 0]

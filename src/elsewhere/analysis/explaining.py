@@ -16,6 +16,7 @@ from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.progress import track
@@ -121,7 +122,7 @@ def explain(
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
-    windows = [0] * batch
+    seen = [(0, NO_WRAPS)] * batch
     for traced in found:
         part, members = traced.part, traced.images
         step, attribution = part.step, part.attribution
@@ -141,7 +142,7 @@ def explain(
         step.write(part.state, answer, off_by)
         x0[members], error[members] = answer, off_by
         for number in members.tolist():
-            windows[number] = traced.window
+            seen[number] = traced.window, traced.wraps
     grid = (batch, height, width, depth)
     return Mosaic(
         ids.view(grid),
@@ -151,8 +152,8 @@ def explain(
         images.to(device),
         (x0 + known.store.offset).to(images.dtype),
         tuple(levels.tolist()),
-        tuple(windows),
-        tuple(known.wraps(window) for window in windows),
+        tuple(window for window, _ in seen),
+        tuple(wraps for _, wraps in seen),
         known.store,
         shares,
         unread.view(batch, height, width),

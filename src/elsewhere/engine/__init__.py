@@ -2,7 +2,7 @@
 
 from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, Places, Sources, WindowKeys
-from elsewhere.engine.layout import Layout, Region, Wraps
+from elsewhere.engine.layout import NO_WRAPS, Layout, Region, Wraps
 from elsewhere.engine.planner import ENGINES, Engine, Planner, Traced
 from elsewhere.engine.runner import run
 from elsewhere.engine.search.build import build_index
@@ -31,6 +31,7 @@ __all__ = [
     "Traced",
     "WindowKeys",
     "Workspace",
+    "NO_WRAPS",
     "Wraps",
     "build_index",
     "merge_all",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elsewhere.engine.jobs import Tile, Tiled, least
-from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
+from elsewhere.engine.jobs import Tile, Tiled
+from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights, least
 
 # Every piece of an attribution pass begins without a top and lets nearly all keys in at first: pieces this many times
 # longer than those of the average do less work.

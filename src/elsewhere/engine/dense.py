@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.attribution import TiledAttribution
-from elsewhere.engine.jobs import TILE, Tile, least
+from elsewhere.engine.jobs import TILE, Tile
 from elsewhere.engine.kernels import scan
 from elsewhere.engine.kernels.dense import Blocks, quantised_planes, weigh
 from elsewhere.engine.kernels.scan import QuantisedQueries
 from elsewhere.engine.keys.base import Keys, Sources, StoredKeys, rounding_of
 from elsewhere.engine.precision import COARSE, RESOLVED, ROUNDING
 from elsewhere.engine.processor import multiplies_bytes
-from elsewhere.engine.state import SoftmaxState, merge_all, stack
+from elsewhere.engine.state import SoftmaxState, merge_all, stack, least
 
 # Queries of a block.
 ROWS = 512
@@ -26,6 +26,26 @@ LARGEST_TILE = 4096
 KEYS_SAMPLED = 4096
 # Bytes of stored pixels that are read at once.
 CHUNK = 2**24
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A log-weight for each image of a batch and training image.
+
+    Attributes:
+        image_logs: (B, N).
+        image: image of the batch that each query belongs to, int64 (Q,).
+        each: consecutive keys that come from the same training image.
+    """
+
+    image_logs: Tensor
+    image: Tensor
+    each: int
+
+    def logs(self, queries: slice, start: int, stop: int) -> Tensor:
+        """Those of some queries and some consecutive keys, (Q, T)."""
+        training = torch.arange(start, stop, device=self.image.device) // self.each
+        return self.image_logs.detach()[self.image[queries]][:, training]
 
 
 @dataclass(frozen=True)
@@ -50,20 +70,23 @@ class DenseJob:
         keys: where keys and values come from.
         tolerance: an error of the average that does not matter. From `COARSE` on, queries are quantised for a compiled
             kernel several times as fast, and states say that they may be off.
+        prior: added to log-weights; None for nothing.
 
     Attributes:
         queries: as given, so that autograd can take a gradient further back; nothing else here is recorded by it.
         scale: units of the tiles for each unit of the queries.
     """
 
-    def __init__(self, queries: Tensor, sigma: float, keys: Keys, tolerance: float = 0.0) -> None:
-        self.queries, self.sigma = queries, sigma
+    def __init__(
+        self, queries: Tensor, sigma: float, keys: Keys, tolerance: float = 0.0, prior: Prior | None = None
+    ) -> None:
+        self.queries, self.sigma, self.prior = queries, sigma, prior
         queries = queries.detach()
         self.keys = keys
         self.scale = keys.scale
         self.tolerance = tolerance
         self.quantised: QuantisedQueries | None = None
-        if tolerance >= COARSE and queries.dtype == torch.float32 and scan.multiplies(keys):
+        if prior is None and tolerance >= COARSE and queries.dtype == torch.float32 and scan.multiplies(keys):
             self.quantised = self._quantised(queries)
         self.dtype = queries.dtype
         self.count = len(queries)
@@ -123,6 +146,8 @@ class DenseJob:
         return TiledAttribution(self, state, batch, len(self.keys.store), top)
 
     def run(self, start: int, stop: int) -> SoftmaxState:
+        if self.prior is not None:
+            return self._run_tiles(start, stop)
         if self.quantised is not None:
             return self._run_quantised(start, stop, self.quantised)
         found: list[list[SoftmaxState]] = [[] for _ in self.blocks]
@@ -139,6 +164,15 @@ class DenseJob:
             for parts, block in zip(found, self.blocks, strict=True)
         ]
         return stack(states)
+
+    def _run_tiles(self, start: int, stop: int) -> SoftmaxState:
+        """In plain operations, for log-weights that are more than products."""
+        found: dict[int, SoftmaxState] = {}
+        for tile in self.tiles(start, stop):
+            first = tile.queries.start
+            state = SoftmaxState.of(tile.logs, tile.values)
+            found[first] = found[first].merge(state) if first in found else state
+        return stack([found[first] for first in sorted(found)]).completed(self.offset, self.scale)
 
     def _run_quantised(self, start: int, stop: int, quantised: QuantisedQueries) -> SoftmaxState:
         scale = self.keys.scale
@@ -161,6 +195,8 @@ class DenseJob:
                 keys, values = tiles[block.rows.dtype]
                 queries = slice(index * ROWS, index * ROWS + len(block.rows))
                 logs = block.rows @ keys.T
+                if self.prior is not None:
+                    logs += self.prior.logs(queries, left, right).to(logs.dtype)
                 yield Tile(queries, left, logs, values.to(self.dtype), keys[:, : self.keys.width])
 
     def parts(self, gradient: Tensor) -> list[tuple[DenseJob, Tensor]]:
@@ -168,9 +204,25 @@ class DenseJob:
         # A row of a Jacobian asks for one pixel of an image.
         chosen = gradient.any(1).nonzero().flatten()
         return [
-            (DenseJob(self.queries[some], self.sigma, self.keys, self.tolerance), gradient[some])
+            (DenseJob(self.queries[some], self.sigma, self.keys, self.tolerance, self._prior_of(some)), gradient[some])
             for some in (torch.split(chosen, ROWS) if len(chosen) else ())
         ]
+
+    @property
+    def image_logs(self) -> Tensor | None:
+        """See `DifferentiableJob`."""
+        return None if self.prior is None else self.prior.image_logs
+
+    def to_images(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
+        """See `DifferentiableJob`."""
+        assert self.prior is not None
+        of_queries = coefficients.new_zeros(len(coefficients), into.shape[1])
+        training = torch.arange(tile.start, tile.start + coefficients.shape[1], device=into.device) // self.prior.each
+        of_queries.index_add_(1, training, coefficients)
+        into.index_add_(0, self.prior.image[tile.queries], of_queries.to(into.dtype))
+
+    def _prior_of(self, queries: Tensor) -> Prior | None:
+        return None if self.prior is None else replace(self.prior, image=self.prior.image[queries])
 
     def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
         """Add the keys of a tile, times coefficients (Q, T), to the sums of its queries, shaped as `queries`."""

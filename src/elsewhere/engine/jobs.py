@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.keys.base import Sources
+from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.state import Attribution, SoftmaxState
 
 # Log-weights of a tile: so many float32 numbers stay in a core's own cache between its five passes (measured).
@@ -79,10 +80,15 @@ class Step:
     Attributes:
         job: its queries are those of the first image, then those of the second, ...
         pixels: flat positions, one for each query of an image, int64 (P,); None where a query is a whole image.
+        patches: what a query returns, where that is more than its own pixel.
+        canvas: where patches are pasted by a pass after the average, the flat position in the image of each position that
+            this pass pastes on, int64.
     """
 
     job: Average
     pixels: Tensor | None
+    patches: Patches | None = None
+    canvas: Tensor | None = None
 
     def write(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
         """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
@@ -93,9 +99,22 @@ class Step:
         else:
             out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
 
+    def paste(self, state: SoftmaxState, canvas: Canvas) -> None:
+        """Paste the means of a state, which are patches."""
+        assert self.patches is not None
+        batch, channels = canvas.shape[:2]
+        canvas.paste(self.patches, state.mean().view(batch, len(self.patches.targets), channels, -1))
+
     def gradient(self, gradient: Tensor) -> Tensor:
-        """The part of a gradient with respect to images (B, C, H, W) that its queries have, (Q, V)."""
+        """The part of a gradient with respect to images (B, C, H, W) that its queries have, (Q, V).
+
+        Where patches overlap, the gradient is one with respect to the sums of what is pasted.
+        """
         rows = gradient.flatten(2)
+        if self.patches is not None:
+            targets, counts = self.patches.targets, self.patches.counts
+            found = rows[:, :, targets.clamp(min=0)] * (counts * (targets >= 0)).to(rows)
+            return found.transpose(1, 2).flatten(0, 1).flatten(1)
         return rows.flatten(1) if self.pixels is None else rows[:, :, self.pixels].mT.flatten(0, 1)
 
 
@@ -138,11 +157,3 @@ class Tiled(Average, Protocol):
     def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Training image, row and column of the centre of each key: see `Keys.locate`."""
         ...
-
-
-def least(dtype: torch.dtype) -> float:
-    """Log-weights this far below the largest count as equal.
-
-    exp of less than -80 is denormal or zero in float32, and some hundred times slower to compute than exp of more.
-    """
-    return -80.0 if dtype == torch.float32 else -700.0

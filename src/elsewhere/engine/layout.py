@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from torch import Tensor
+
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.places import Places
 
-Value = Literal["centre", "window", "image"]
+Value = Literal["centre", "image"]
 
 
 class Wraps(NamedTuple):
@@ -45,6 +47,10 @@ class Region:
             return True
         return len(self.places) == 1 and (self.rows, self.columns) == (self.places.rows, self.places.columns)
 
+    def pixels(self, flat: Tensor) -> Tensor:
+        """The entries of an array (H, W) that belong to its pixels, (P,)."""
+        return flat[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop].flatten()
+
     def within(self, band: range) -> Region:
         """The part of it that lies in some rows of x, perhaps empty."""
         return replace(self, rows=range(max(self.rows.start, band.start), min(self.rows.stop, band.stop)))
@@ -60,14 +66,27 @@ class Layout:
         metric: the window, and how much each of its pixels counts; None for whole images.
         wraps: whether windows wrap round the edges. Queries that wrap reach over every edge by the radius of the
             window; training images that wrap are padded by as much.
-        value: what is averaged, without the centre of the store: the centre pixel of a window, or the whole image. The
-            whole window, side * side numbers for each channel, is for callers of the engine: a machine averages pixels.
+        value: what is averaged, without the centre of the store: the centre pixel of a window, or the whole image.
+        response: the patch around the centre of a window that is pasted in place of the centre pixel alone, and how much
+            each of its pixels counts where patches overlap: square or tapered, no larger than the window. Then regions
+            may leave out pixels, as long as patches cover all.
+        pedestal: beta, 0 or more: beta |x - y|^2 over the whole image is added to every squared distance to a key of
+            the training image y. So it acts as a prior on training images that depends on x.
+        temperature: by which log-weights are divided, above 0.
     """
 
     regions: tuple[Region, ...] = ()
     metric: Metric | None = None
     wraps: Wraps = NO_WRAPS
     value: Value = "centre"
+    response: Metric | None = None
+    pedestal: float = 0.0
+    temperature: float = 1.0
+
+    @property
+    def reach(self) -> int:
+        """Radius of the patches that are pasted, 0 for single pixels."""
+        return 0 if self.response is None else self.response.radius
 
     @property
     def padding(self) -> int:

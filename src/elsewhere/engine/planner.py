@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import sliding
-from elsewhere.engine.dense import DenseJob
+from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Step
+from elsewhere.engine.keys.places import Extent
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
+from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
+from elsewhere.engine.prior import pedestal_logs
 from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
@@ -84,7 +87,10 @@ class Planner:
     def searches(self, layout: Layout) -> bool:
         """Whether windows are searched if there are enough of them."""
         store = self.workspace.store
-        if self.engine == "exact" or layout.metric is None or self.device.type != "cpu" or layout.value != "centre":
+        if self.engine == "exact" or layout.metric is None or self.device.type != "cpu":
+            return False
+        # An index knows neither patches nor priors.
+        if layout.response is not None or layout.pedestal or self.workspace.weights is not None:
             return False
         return self.engine == "fast" or store.pixels[:, 0].numel() >= AUTO_PIXELS
 
@@ -115,22 +121,53 @@ class Planner:
         """
         side = 2 * max(self.workspace.store.image_size) - 1 if layout.metric is None else layout.metric.side
         window = image.shape[0] * min(side, 2 * max(image.shape[1:])) ** 2
-        a_pixel = NUMBER * (window + MOST_PIECES * (image.shape[0] + 2 + top))
+        values = image.shape[0] * (2 * layout.reach + 1) ** 2
+        a_pixel = NUMBER * (window + MOST_PIECES * (values + 2 + top))
         return max(1, self.workspace.memory // 4 // (a_pixel * image[0].numel() + 8 * MOST_PIECES * training))
 
     def average(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> tuple[Tensor, Tensor]:
-        """Posterior mean of centred images (B, C, H, W), and its estimated error (B, H, W).
-
-        Raises:
-            ValueError: the layout averages whole windows, which are no pixels of an image.
-        """
-        if layout.value == "window":
-            raise ValueError("value='window' averages whole windows: run the jobs of `plan`, or average 'centre'")
+        """Posterior mean of centred images (B, C, H, W), and its estimated error (B, H, W)."""
         out, error = x.new_empty(x.shape), x.new_zeros(x[:, 0].shape)
+        canvas = None if layout.response is None else Canvas(x)
         for steps in self.plan(layout, x, sigma, label):
-            for step, state in zip(steps, run([step.job for step in steps], self.device), strict=True):
+            states = run([step.job for step in steps], self.device)
+            if canvas is not None:
+                self._paste(layout, steps, states, canvas)
+                continue
+            for step, state in zip(steps, states, strict=True):
                 step.write(state, out, error)
-        return out, error
+        return (out if canvas is None else canvas.image()), error
+
+    def _paste(self, layout: Layout, steps: Sequence[Step], states: Sequence[SoftmaxState], canvas: Canvas) -> None:
+        """Paste what some steps found: patches that they averaged, or those of a second pass."""
+        again = [(step, state) for step, state in zip(steps, states, strict=True) if step.canvas is not None]
+        for step, state in zip(steps, states, strict=True):
+            if step.canvas is None:
+                step.paste(state, canvas)
+        assert layout.response is not None
+        passes = [step.job.pasting(state, layout.response) for step, state in again]
+        for (step, _), pasted in zip(again, run(passes, self.device), strict=True):
+            assert step.canvas is not None
+            batch = len(canvas.total)
+            canvas.add(step.canvas, pasted.total.view(batch, -1), pasted.weighted.unflatten(0, (batch, -1)))
+
+    def coverage(self, layout: Layout, x: Tensor) -> Tensor:
+        """How much is pasted on every pixel of images (B, C, H, W), float64 (H W)."""
+        canvas = Canvas(x[:1, :1].detach())
+        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+        for region in layout.regions:
+            pixels = region.pixels(flat)
+            patches = self._patches(layout, region, pixels, x)
+            canvas.paste(patches, x.new_zeros(1, len(pixels), 1, len(patches.counts)))
+        return canvas.total[0]
+
+    def _patches(self, layout: Layout, region: Region, pixels: Tensor, x: Tensor) -> Patches | None:
+        if layout.response is None:
+            return None
+        reach = layout.reach
+        extent = Extent(reach, reach, reach, reach) if self._own_place(region, x) else region.places.extent
+        offsets = extent.patch(reach)
+        return Patches.around(pixels, offsets, layout.response, (x.shape[2], x.shape[3]), wraps=layout.wraps.x)
 
     def trace(self, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None) -> Iterator[Traced]:
         """Where the weights of every query went.
@@ -180,15 +217,17 @@ class Planner:
             traced: whether an attribution follows, which needs to know of equal windows.
         """
         metric = layout.metric
+        image_logs = self._image_logs(layout, x, sigma, label)
         if metric is None:
             keys = self.workspace.image_keys(label)
-            yield [Step(DenseJob(x.flatten(1), sigma, keys), None)]
+            yield [Step(DenseJob(x.flatten(1), sigma, keys, prior=_prior(image_logs, len(x), 1)), None)]
             return
         store = self.workspace.of_class(label)
         shared = [region for region in layout.regions if not self._own_place(region, x)]
         own = [region for region in layout.regions if self._own_place(region, x)]
         searched = [region for region in shared if self.searched(region, layout, label)]
-        slides = layout.value == "centre" and x.dtype == torch.float32 and sliding.serves(store, metric)
+        slides = x.dtype == torch.float32 and sliding.serves(store, metric)
+        slides &= layout.response is None or layout.response.profile is not None
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
         few = store.channels * metric.side**2 <= SMALL_WINDOW
         small = bool(searched) and not traced and self.tolerance >= COARSE and few
@@ -197,27 +236,41 @@ class Planner:
         elif slides:
             slid = [region for region in layout.regions if region not in searched]
             if slid:
-                yield from SlidingPlan(self.workspace, layout, x, sigma, label, traced).steps(slid)
+                yield from SlidingPlan(self.workspace, layout, x, sigma, label, traced, image_logs).steps(slid)
             shared, own = searched, []
             if not shared:
                 return
         margin = layout.margin
         padded = wrap(x, margin)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
-        for group in self._groups(shared, len(x)):
+        for group in self._groups(shared, len(x), layout.reach):
             steps = []
             for region in group:
                 assert region.places is not None
                 inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
                 queries = region.places.extent.windows(padded, *inside)[1]
-                pixels = flat[region.rows.start : region.rows.stop, region.columns.start : region.columns.stop]
-                steps.append(Step(self._job(layout, queries, sigma, region, label, traced), pixels.flatten()))
+                pixels = region.pixels(flat)
+                job = self._job(layout, queries, sigma, region, label, traced, image_logs)
+                steps.append(Step(job, pixels, self._patches(layout, region, pixels, x)))
             yield steps
         if own:
             yield [
-                Step(SamePlaceJob(x, sigma, store, metric, pixels, _centre_or_window(layout)), pixels)
+                Step(
+                    SamePlaceJob(x, sigma, store, metric, pixels, layout.reach, image_logs),
+                    pixels,
+                    self._patches(layout, own[0], pixels, x),
+                )
                 for pixels in _near_each_other(own, metric.radius, flat)
             ]
+
+    def _image_logs(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor | None:
+        """Log-weights of whole training images, float64 (B, N); None where all are equal."""
+        logs = self.workspace.weight_logs(label)
+        found = None if logs is None else logs.expand(len(x), -1)
+        if layout.pedestal:
+            pedestal = pedestal_logs(x, self.workspace.of_class(label), sigma, layout.pedestal)
+            found = pedestal if found is None else pedestal + found
+        return found
 
     def _own_place(self, region: Region, x: Tensor) -> bool:
         if region.places is None:
@@ -225,7 +278,14 @@ class Planner:
         return region.is_own_place and tuple(x.shape[2:]) == self.workspace.store.image_size
 
     def _job(
-        self, layout: Layout, queries: Tensor, sigma: float, region: Region, label: int | None, traced: bool
+        self,
+        layout: Layout,
+        queries: Tensor,
+        sigma: float,
+        region: Region,
+        label: int | None,
+        traced: bool,
+        image_logs: Tensor | None,
     ) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against a region's keys."""
         assert region.places is not None
@@ -239,10 +299,14 @@ class Planner:
             return SearchJob(flat, sigma, index, self.tolerance, memory, grid, traced=traced, settings=self.search)
         # An attribution weighs the keys again, in full precision: the totals must be those.
         tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
-        keys = self.workspace.window_keys(region.places, padding, label, layout.metric, layout.value)
-        return DenseJob(_weighted(flat, keys), sigma, keys, tolerance)
+        # Equal windows of different images do not weigh the same where images have weights of their own.
+        keys = self.workspace.window_keys(
+            region.places, padding, label, layout.metric, reach=layout.reach, merge=image_logs is None
+        )
+        prior = _prior(image_logs, grid[0] * grid[1], len(region.places))
+        return DenseJob(_weighted(flat, keys), sigma, keys, tolerance, prior)
 
-    def _groups(self, regions: Sequence[Region], batch: int) -> Iterator[list[Region]]:
+    def _groups(self, regions: Sequence[Region], batch: int, reach: int) -> Iterator[list[Region]]:
         """Regions in groups whose queries and states need a quarter of the memory at most; large regions are cut."""
         group: list[Region] = []
         share = free = self.workspace.memory // 4
@@ -250,7 +314,8 @@ class Planner:
         for region in regions:
             assert region.places is not None
             height, width = region.places.extent.sides
-            a_pixel = NUMBER * batch * (channels * height * width + MOST_PIECES * (channels + 2))
+            values = channels * (2 * reach + 1) ** 2
+            a_pixel = NUMBER * batch * (channels * height * width + MOST_PIECES * (values + 2))
             for rows, columns in _cut(region.rows, region.columns, max(1, share // a_pixel)):
                 cost = a_pixel * len(rows) * len(columns)
                 if group and cost > free:
@@ -267,9 +332,11 @@ def _weighted(queries: Tensor, keys: WindowKeys) -> Tensor:
     return queries if keys.roots is None else queries * keys.roots.to(queries.dtype)
 
 
-def _centre_or_window(layout: Layout) -> Literal["centre", "window"]:
-    assert layout.value != "image"
-    return layout.value
+def _prior(image_logs: Tensor | None, queries: int, keys: int) -> Prior | None:
+    """Log-weights (B, N) for so many queries of every image, against so many keys of every training image."""
+    if image_logs is None:
+        return None
+    return Prior(image_logs, torch.arange(len(image_logs), device=image_logs.device).repeat_interleave(queries), keys)
 
 
 def _near_each_other(regions: Sequence[Region], radius: int, flat: Tensor) -> list[Tensor]:
@@ -286,10 +353,7 @@ def _near_each_other(regions: Sequence[Region], radius: int, flat: Tensor) -> li
         rows, columns = ({place for r in some for place in getattr(r, axis)} for axis in ("rows", "columns"))
         seen += (max(rows) - min(rows) + 1 + radius) * (max(columns) - min(columns) + 1 + radius)
     groups = list(corners.values()) if seen < height * width else [list(regions)]
-    return [
-        torch.cat([flat[r.rows.start : r.rows.stop, r.columns.start : r.columns.stop].flatten() for r in some])
-        for some in groups
-    ]
+    return [torch.cat([region.pixels(flat) for region in some]) for some in groups]
 
 
 def _cut(rows: range, columns: range, most: int) -> Iterator[tuple[range, range]]:

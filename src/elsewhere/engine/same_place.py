@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from elsewhere.engine.attribution import TiledAttribution
-from elsewhere.engine.jobs import TILE, Tile, least
+from elsewhere.engine.jobs import TILE, Tile
 from elsewhere.engine.keys.base import Sources
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
-from elsewhere.engine.state import SoftmaxState
+from elsewhere.engine.state import SoftmaxState, least
 
 # Pixels beyond this many times (1 + sigma) are no images with noise: squared differences in float32 lose the keys.
 FAR = 10.0
@@ -34,8 +33,9 @@ class SamePlaceJob:
         store: the training images, of the same size.
         metric: the window, of any size, and how much each of its pixels counts.
         pixels: flat positions of the pixels that are asked for, int64 (P,).
-        value: what is averaged, the centre pixel (C numbers) or the whole window (C side side numbers, those outside
-            the image equal to the store's centre).
+        reach: radius of the patch around the pixel that is averaged, C (2 reach + 1)^2 numbers, those outside the image
+            equal to the store's centre; 0 for the pixel alone.
+        image_logs: added to the log-weights of each training image, (B, N); None for 0.
 
     Attributes:
         queries: what the windows of these pixels see of x, so that autograd can take a gradient further back; nothing
@@ -52,7 +52,8 @@ class SamePlaceJob:
         store: PixelStore,
         metric: Metric,
         pixels: Tensor,
-        value: Literal["centre", "window"] = "centre",
+        reach: int = 0,
+        image_logs: Tensor | None = None,
     ) -> None:
         # All that the windows of these pixels see.
         rows, columns = pixels // x.shape[3], pixels % x.shape[3]
@@ -67,7 +68,7 @@ class SamePlaceJob:
         self.pixels = (rows - seen[0].start) * x.shape[3] + columns - seen[1].start
         self.precision = (1 / sigma) ** 2
         self.windows = metric.sums(x)
-        self.side, self.value = metric.side, value
+        self.reach, self.image_logs = reach, image_logs
         self.expand = sigma > 1
         self.count = len(x) * len(pixels)
 
@@ -109,8 +110,8 @@ class SamePlaceJob:
     def tiles(self, start: int, stop: int) -> Iterator[Tile]:
         batch, channels, height, width = self.x.shape
         columns = max(1, TILE // (batch * channels * height * width))
-        if self.value == "window":
-            columns = max(1, columns // self.side**2)
+        columns = max(1, columns // (2 * self.reach + 1) ** 2)
+        prior = None if self.image_logs is None else self.image_logs.detach().to(self.x.dtype)
         for left in range(start, stop, columns):
             images = self.store.centred(self.store.pixels[left : min(left + columns, stop)], self.x.dtype)
             images = images / self.store.scale
@@ -119,14 +120,17 @@ class SamePlaceJob:
             else:
                 closeness = -(self.x[:, None] - images).square_()
             logs = self._over_windows(closeness) * (self.precision / 2)
+            if prior is not None:
+                logs += prior[:, left : min(left + columns, stop), None]
             # Pixels first: (B, T, P) -> (B, P, T), each pixel with keys and values of its own.
             yield Tile(slice(0, self.count), left, logs.transpose(1, 2), self._values(images), images)
 
     def _values(self, images: Tensor) -> Tensor:
         """(P, T, V)."""
-        if self.value == "centre":
+        if not self.reach:
             return images.flatten(2)[:, :, self.pixels].permute(2, 0, 1)
-        windows = torch.nn.functional.unfold(images, self.side, padding=self.side // 2)
+        # A patch may reach beyond what the windows see, which is then outside the image.
+        windows = torch.nn.functional.unfold(images, 2 * self.reach + 1, padding=self.reach)
         return windows[:, :, self.pixels].permute(2, 0, 1)
 
     def parts(self, gradient: Tensor) -> list[tuple[SamePlaceJob, Tensor]]:
@@ -143,6 +147,10 @@ class SamePlaceJob:
             into += torch.einsum("bthw,tchw->bchw", spread[:, :, 0], tile.keys)
         else:
             into += torch.einsum("btchw,tchw->bchw", spread, tile.keys)
+
+    def to_images(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
+        """See `DifferentiableJob`."""
+        into[:, tile.start : tile.start + coefficients.shape[2]] += coefficients.sum(1).to(into.dtype)
 
     def _over_windows(self, numbers: Tensor) -> Tensor:
         """Sums over the windows of the pixels that are asked for, (B, T, C, H, W) -> (B, T, P)."""

@@ -98,6 +98,7 @@ class SlidingJob:
             pixels, and what follows the first period repeats it: those pixels stand for the first ones.
         log_counts: number of equal windows that each window stands for in an attribution, the logarithm, float32
             (N, H, W): -inf for windows that an equal one stands for; None where each stands for itself.
+        image_logs: added to the log-weights of each training image, (B, N); None for 0.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class SlidingJob:
         pixels: Tensor,
         period: tuple[int, int] | None = None,
         log_counts: Tensor | None = None,
+        image_logs: Tensor | None = None,
     ) -> None:
         self.x = (x.double() * store.scale).contiguous()
         self.pixels = pixels
@@ -120,6 +122,7 @@ class SlidingJob:
         self.taper = metric.is_tapered
         self.period = period
         self.log_counts = None if log_counts is None else log_counts.contiguous()
+        self.image_logs = None if image_logs is None else image_logs.to("cpu", torch.float64)
         self.precision = torch.full((len(x),), 1 / sigma**2, dtype=torch.float64, device="cpu")
         self.count = len(x) * len(pixels)
         overlaps: list[AxisOverlap] = []
@@ -200,6 +203,19 @@ class SlidingJob:
     def attribution(self, state: SoftmaxState, batch: int, top: int) -> SlidingAttribution:
         return SlidingAttribution(self, state, top)
 
+    def pasting(self, state: SoftmaxState, response: Metric) -> SlidingPasting:
+        """The job that pastes patches of this radius and weights, once the result of this one is known."""
+        return SlidingPasting(self, state, response)
+
+    def of_all_pixels(self, state: SoftmaxState) -> tuple[Tensor, Tensor]:
+        """Peak and total of every pixel of x for a later pass, float64 (B, H W): those not asked for meet no key."""
+        batch, _, rows, columns = self.x.shape
+        peak = torch.zeros(batch, rows * columns, dtype=torch.float64, device="cpu")
+        total = torch.ones_like(peak)
+        peak[:, self.pixels] = state.peak.view(batch, -1) - self.offset
+        total[:, self.pixels] = state.total.view(batch, -1)
+        return peak, total
+
     def run(self, start: int, stop: int) -> SoftmaxState:
         batch, channels, rows, columns = self.x.shape
         peak = torch.empty(batch, rows * columns, dtype=torch.float64, device="cpu")
@@ -221,6 +237,7 @@ class SlidingJob:
         top: int = 0,
         log_counts: Tensor | None = None,
         only: Tensor | None = None,
+        response: Metric | None = None,
         **arrays: Tensor,
     ) -> None:
         """Run the kernel over a range, for all images or `only` some; arrays (B, ...) are read and written."""
@@ -244,7 +261,13 @@ class SlidingJob:
                 precision = precision / (self.radius + 1) ** 2
             batch, channels, rows, columns = x.shape
             some = {field: array[chosen] for field, array in arrays.items()}
-            counts = None
+            counts, prior, profile = None, None, None
+            if self.image_logs is not None:
+                logs = self.image_logs[chosen][:, first:end].contiguous()
+                prior = loader.address(logs, torch.float64, batch, end - first)
+            if response is not None and response.profile is not None:
+                sides = response.profile.float().contiguous()
+                profile = loader.address(sides, torch.float32, response.side)
             if log_counts is not None:
                 counts = loader.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
             task = loader.struct(
@@ -274,6 +297,9 @@ class SlidingJob:
                 region_count=len(self._regions),
                 top=top,
                 log_counts=counts,
+                image_logs=prior,
+                reach=0 if response is None else response.radius,
+                profile=profile,
                 **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},
             )
             if getattr(library, name)(task):
@@ -296,8 +322,7 @@ class SlidingAttribution:
     def __init__(self, job: SlidingJob, state: SoftmaxState, top: int) -> None:
         self.job = job
         self.top = top
-        self.total = state.total.view(len(job.x), -1)
-        self.peak = state.peak.view(len(job.x), -1) - job.offset
+        self.peak, self.total = job.of_all_pixels(state)
 
     @property
     def pairs(self) -> int:
@@ -308,16 +333,12 @@ class SlidingAttribution:
 
     def run(self, start: int, stop: int) -> Attribution:
         job = self.job
-        batch, _, rows, columns = job.x.shape
-        # Pixels that are not asked for meet no key.
-        peak = torch.zeros(batch, rows * columns, dtype=torch.float64, device="cpu")
-        total = torch.ones_like(peak)
-        peak[:, job.pixels], total[:, job.pixels] = self.peak, self.total
-        logs = torch.empty(batch, rows * columns, self.top, dtype=torch.float32, device="cpu")
+        peak, total = self.peak, self.total
+        logs = torch.empty(*peak.shape, self.top, dtype=torch.float32, device="cpu")
         keys = torch.empty(logs.shape, dtype=torch.int64, device="cpu")
-        shares = peak.new_zeros(batch, len(job.store))
+        shares = peak.new_zeros(len(peak), len(job.store))
         first, end = job.images_of(start, stop)
-        some = peak.new_empty(batch, end - first)
+        some = peak.new_empty(len(peak), end - first)
         job.run_kernel(
             start,
             stop,
@@ -332,7 +353,9 @@ class SlidingAttribution:
         shares[:, first:end] = some
         # Heaps are in no order that means anything.
         keys, order = keys[:, job.pixels].flatten(0, 1).sort(dim=1)
-        found = logs[:, job.pixels].flatten(0, 1).gather(1, order).double() - self.total.flatten().log()[:, None]
+        found = (
+            logs[:, job.pixels].flatten(0, 1).gather(1, order).double() - total[:, job.pixels].flatten().log()[:, None]
+        )
         found, order = found.sort(dim=1, descending=True, stable=True)
         top = TopWeights(found, keys.gather(1, order))
         return Attribution(top, shares, torch.zeros(len(found), dtype=torch.float64, device="cpu"))
@@ -344,6 +367,46 @@ class SlidingAttribution:
 
     def locate(self, keys: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.job.locate(keys, row, column)
+
+
+class SlidingPasting:
+    """The pasting pass of a `SlidingJob`: the same kernel again, which averages the patches around the centres of windows.
+
+    Args:
+        job: what was averaged.
+        state: its result for all its keys.
+        response: the patch: square or tapered, no larger than the window.
+    """
+
+    def __init__(self, job: SlidingJob, state: SoftmaxState, response: Metric) -> None:
+        self.job = job
+        self.response = response
+        self.peak, self.total = job.of_all_pixels(state)
+
+    @property
+    def pairs(self) -> int:
+        return self.job.pairs
+
+    def __len__(self) -> int:
+        return len(self.job)
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        """Sums of the weights and of the values that are pasted on every pixel of x, (B * H W): the peak is 0."""
+        job = self.job
+        total = torch.empty_like(self.peak)
+        weighted = total.new_empty(*total.shape, job.x.shape[1])
+        job.run_kernel(
+            start,
+            stop,
+            response=self.response,
+            peak=self.peak,
+            total=self.total,
+            pasted_total=total,
+            pasted=weighted,
+        )
+        return SoftmaxState(
+            torch.zeros_like(total).flatten(), total.flatten(), weighted.flatten(0, 1) / job.store.scale
+        )
 
 
 def _over_windows(squares: Tensor, metric: Metric) -> Tensor:

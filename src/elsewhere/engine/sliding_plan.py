@@ -24,6 +24,7 @@ class SlidingPlan:
     Attributes:
         workspace: the training images.
         layout, x, sigma, label, traced: see `Planner.plan`.
+        image_logs: see `SlidingJob`.
     """
 
     workspace: Workspace
@@ -32,6 +33,7 @@ class SlidingPlan:
     sigma: float
     label: int | None
     traced: bool
+    image_logs: Tensor | None = None
 
     def steps(self, regions: Sequence[Region]) -> Iterator[list[Step]]:
         """In bands of rows."""
@@ -48,7 +50,8 @@ class SlidingPlan:
         # Queries that reach beyond an edge go on at the opposite one.
         periodic = self._periodic(x, store, regions[0], share // a_pixel, log_counts) if margin else None
         if periodic is not None:
-            yield [Step(periodic, torch.arange(periodic.count // batch, device="cpu"))]
+            pixels = torch.arange(periodic.count // batch, device="cpu")
+            yield [Step(periodic, pixels, canvas=self._canvas(periodic, 0))]
             return
         most = max(1, share // (a_pixel * width))
         for top in range(0, height - 2 * margin, most):
@@ -63,8 +66,25 @@ class SlidingPlan:
             row, column = here.nonzero().unbind(1)
             inside = (row + top + margin - low) * width + column + margin
             pairs = _region_pairs(parts, margin - low, margin)
-            job = SlidingJob(x[:, :, low:high], self.sigma, store, metric, pairs, inside, log_counts=log_counts)
-            yield [Step(job, (row + top) * (width - 2 * margin) + column)]
+            some = x[:, :, low:high]
+            job = SlidingJob(
+                some, self.sigma, store, metric, pairs, inside, log_counts=log_counts, image_logs=self.image_logs
+            )
+            yield [Step(job, (row + top) * (width - 2 * margin) + column, canvas=self._canvas(job, low))]
+
+    def _canvas(self, job: SlidingJob, first: int) -> Tensor | None:
+        """Where the pixels of a job's x lie in the image, if patches are pasted on them, int64 (H' W').
+
+        Args:
+            job: its x is part of the image with the margin around it.
+            first: row of that with which the job's x begins.
+        """
+        if self.layout.response is None:
+            return None
+        height, width = self.x.shape[2:]
+        row = (torch.arange(first, first + job.x.shape[2], device="cpu") - self.layout.margin) % height
+        column = (torch.arange(job.x.shape[3], device="cpu") - self.layout.margin) % width
+        return (row[:, None] * width + column).flatten()
 
     def _periodic(
         self, x: Tensor, store: PixelStore, region: Region, most: int, log_counts: Tensor | None
@@ -92,7 +112,9 @@ class SlidingPlan:
         ]
         row, column = (torch.arange(margin, margin + turn, device="cpu") for turn in period)
         inside = (row[:, None] * sides[1] + column).flatten()
-        return SlidingJob(x, self.sigma, store, metric, [RegionPair(*overlaps)], inside, period, log_counts)
+        return SlidingJob(
+            x, self.sigma, store, metric, [RegionPair(*overlaps)], inside, period, log_counts, self.image_logs
+        )
 
     def _log_counts(self, regions: Sequence[Region]) -> Tensor | None:
         """See `Workspace.log_counts`: of the interior, of which there is one; along edges nothing is merged."""

@@ -12,6 +12,14 @@ import torch
 from torch import Tensor
 
 
+def least(dtype: torch.dtype) -> float:
+    """Log-weights this far below the largest count as equal.
+
+    exp of less than -80 is denormal or zero in float32, and some hundred times slower to compute than exp of more.
+    """
+    return -80.0 if dtype == torch.float32 else -700.0
+
+
 class Mergeable(Protocol):
     """What is known from some keys, and can be joined with what is known from the keys after them."""
 
@@ -36,6 +44,13 @@ class SoftmaxState:
     total: Tensor
     weighted: Tensor
     error: Tensor | None = None
+
+    @classmethod
+    def of(cls, logs: Tensor, values: Tensor) -> SoftmaxState:
+        """What is seen of keys with log-weights (Q, T), which are overwritten, and values (T, V)."""
+        peak = logs.amax(-1)
+        weights = logs.sub_(peak[:, None]).clamp_(min=least(logs.dtype)).exp_()
+        return cls(peak.double(), weights.sum(-1).double(), (weights @ values).double())
 
     def merge(self, other: SoftmaxState) -> SoftmaxState:
         """The state of both sets of keys together; commutative and associative but for rounding."""

@@ -17,7 +17,7 @@ from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.places import Places
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.keys.windows import WindowKeys
-from elsewhere.engine.layout import Value
+from elsewhere.engine.prior import weight_logs
 from elsewhere.engine.search.cache import IndexCache
 from elsewhere.engine.search.index import Index
 
@@ -34,13 +34,22 @@ class Workspace:
         labels: class of each, int64 (N,), or None.
         memory: bytes that may be used beside the images.
         folder: where indexes are kept; None for the user's cache folder, found when an index is kept.
+        weights: how much each training image counts, 0 or more, (N,); None for once each.
     """
 
-    def __init__(self, store: PixelStore, labels: Tensor | None, memory: int, folder: Path | None) -> None:
+    def __init__(
+        self,
+        store: PixelStore,
+        labels: Tensor | None,
+        memory: int,
+        folder: Path | None,
+        weights: Tensor | None = None,
+    ) -> None:
         self.store = store
         self.labels = labels
         self.memory = memory
         self.folder = folder
+        self.weights = weights
         self.kept = MemoryCache(2 * memory // 3)
 
     def chosen(self, label: int | None) -> Tensor:
@@ -49,6 +58,10 @@ class Workspace:
             return torch.arange(len(self.store), device=self.store.pixels.device)
         assert self.labels is not None
         return (self.labels == label).nonzero().flatten().to(self.store.pixels.device)
+
+    def weight_logs(self, label: int | None) -> Tensor | None:
+        """Log-weights of the training images of a class, float64 (n,); None where they count once each."""
+        return None if self.weights is None else weight_logs(self.weights[self.chosen(label)])
 
     def of_class(self, label: int | None) -> PixelStore:
         """The training images of a class, all for None.
@@ -87,19 +100,24 @@ class Workspace:
         return not places.is_line and BYTES_TO_MERGE * count < self.memory // 2
 
     def window_keys(
-        self, places: Places, padding: int, label: int | None, metric: Metric, value: Value = "centre"
+        self, places: Places, padding: int, label: int | None, metric: Metric, *, reach: int = 0, merge: bool = True
     ) -> WindowKeys:
-        """Windows of a class as keys, equal ones merged where that pays."""
-        assert value != "image"
+        """Windows of a class as keys.
+
+        Args:
+            places, padding, label, metric: which windows.
+            reach: radius of the patches that are averaged: see `WindowKeys`.
+            merge: whether equal windows are merged where that pays.
+        """
 
         def make() -> WindowKeys:
             # There are many edges, so that each may hold little.
             hold = self.memory // (64 if places.is_line else 4)
-            merge = self.merges(places, label)
-            return self._windows(places, padding, label, merge=merge, hold=hold, metric=metric, value=value)
+            merged = merge and self.merges(places, label)
+            return self._windows(places, padding, label, merge=merged, hold=hold, metric=metric, reach=reach)
 
         # Unweighted windows do not depend on the radius of the window that they are cut off from.
-        name = "keys", places.rows, places.columns, places.extent, label, value
+        name = "keys", places.rows, places.columns, places.extent, label, reach, merge
         return self.kept.get(name if metric.is_square else (*name, metric.name), make, lambda keys: keys.nbytes)
 
     def index(self, places: Places, padding: int, label: int | None, metric: Metric) -> Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from elsewhere.machines.table import MACHINES
@@ -10,21 +11,31 @@ if TYPE_CHECKING:
     from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
+    from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.locality import LocalitySchedule as LocalitySchedule
+    from elsewhere.machines.patch import PatchSchedule as PatchSchedule
+    from elsewhere.machines.patch import PatchScore as PatchScore
+    from elsewhere.machines.patch import PatchSettings as PatchSettings
 
 _HOMES = {entry.class_name: entry for entry in MACHINES}
+# What is not a machine of the table, and its module.
+_OTHERS = {
+    "LocalitySchedule": "locality",
+    "PatchComposite": "composite",
+    "PatchSchedule": "patch",
+    "PatchScore": "patch",
+    "PatchSettings": "patch",
+}
 
-__all__ = sorted([*_HOMES, "LocalitySchedule"])
+__all__ = sorted([*_HOMES, *_OTHERS])
 
 if not TYPE_CHECKING:
     # Imported when first used: the table of names is read without torch, which takes seconds to import.
     def __getattr__(name: str) -> object:
         if name in _HOMES:
             return _HOMES[name].load()
-        if name == "LocalitySchedule":
-            from elsewhere.machines.locality import LocalitySchedule
-
-            return LocalitySchedule
+        if name in _OTHERS:
+            return getattr(import_module(f"elsewhere.machines.{_OTHERS[name]}"), name)
         raise AttributeError(f"module 'elsewhere.machines' has no attribute {name!r}")
 
     def __dir__() -> list[str]:

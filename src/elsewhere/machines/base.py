@@ -70,12 +70,14 @@ class TracedImages:
     Attributes:
         images: positions of the images in the batch, int64 (B,).
         window: side of the window.
+        wraps: which windows wrap round the edges.
         training: the training images that the machine compares with, int64 (n,).
         part: what was found; its images count through `training`.
     """
 
     images: Tensor
     window: int
+    wraps: Wraps
     training: Tensor
     part: Traced
 
@@ -97,6 +99,8 @@ class SoftmaxMachine(Denoiser):
         cache: folder where the fast engine keeps its indexes; by default `ELSEWHERE_CACHE`, or `elsewhere` in the
             user's cache folder.
         device: where to compute; default: where the data are.
+        weights: how much each training image counts, 0 or more, (N,): a prior, whose logarithm is added to the
+            log-weights of all keys of the image. None for once each. Every key is then weighed, whatever the size.
 
     Attributes:
         last_error: the `error` of the last call: see `estimate`, which returns it.
@@ -121,6 +125,7 @@ class SoftmaxMachine(Denoiser):
         memory: int = DEFAULT_MEMORY,
         cache: str | Path | None = None,
         device: str | torch.device | None = None,
+        weights: Tensor | np.ndarray | Sequence[float] | None = None,
     ) -> None:
         memory = check_memory(memory)
         self.data = data if isinstance(data, ImageSet) else None
@@ -132,7 +137,8 @@ class SoftmaxMachine(Denoiser):
         store = PixelStore.of(pixels)
         # The user's own folder is looked for when an index is kept: there may be none.
         folder = None if cache is None else Path(cache)
-        self._planner = Planner(Workspace(store, labels, memory, folder), engine, tolerance)
+        prior = None if weights is None else _weights(weights, store, labels, engine)
+        self._planner = Planner(Workspace(store, labels, memory, folder, prior), engine, tolerance)
         low, high = store.floats(torch.stack(pixels.aminmax())).tolist()
         self._range = (low, high)
         self.channels = store.channels
@@ -173,7 +179,8 @@ class SoftmaxMachine(Denoiser):
 
     def _describe(self, *settings: str) -> str:
         name = self.data.name if self.data else "array"
-        return f"{type(self).__name__}({', '.join([f'{name!r}', count(len(self), 'image'), *settings])})"
+        prior = [] if self._planner.workspace.weights is None else ["weights=..."]
+        return f"{type(self).__name__}({', '.join([f'{name!r}', count(len(self), 'image'), *settings, *prior])})"
 
     @abstractmethod
     def layout(self, height: int, width: int, window: int) -> Layout:
@@ -186,6 +193,15 @@ class SoftmaxMachine(Denoiser):
     @abstractmethod
     def window_at(self, sigma: float) -> int:
         """Side of the window at a noise level."""
+
+    def layout_at(self, height: int, width: int, sigma: float) -> Layout:
+        """What the pixels of a (height, width) image ask for at a noise level: override it where more than the window
+        changes with the noise.
+
+        Raises:
+            ValueError: see `layout`.
+        """
+        return self.layout(height, width, self.window_at(sigma))
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         check_constant(sigma, "sigma", self)
@@ -251,11 +267,11 @@ class SoftmaxMachine(Denoiser):
             at_once = planner.images_at_once(layout, centred[0], top or 0, len(training))
             for some in torch.split(index, at_once):
                 for part in planner.trace(layout, centred[some], level, chosen, top):
-                    yield TracedImages(some, self.window_at(level), training, part)
+                    yield TracedImages(some, self._side(layout), layout.wraps, training, part)
 
-    def wraps(self, window: int) -> Wraps:
-        """Which windows of this side wrap round the edges; a window that does not ends there."""
-        return self.layout(*self.image_size, window).wraps
+    def _side(self, layout: Layout) -> int:
+        """Side of the window of a layout; that of one which covers the image from every pixel, for whole images."""
+        return 2 * max(self.image_size) - 1 if layout.metric is None else layout.metric.side
 
     def _centred(self, x: Tensor) -> Tensor:
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -264,14 +280,18 @@ class SoftmaxMachine(Denoiser):
     def _groups(
         self, x: Tensor, sigma: Tensor, label: Tensor | None
     ) -> Iterator[tuple[Tensor, Layout, float, int | None]]:
-        """Images of the batch that share a noise level and a class: their positions, int64, and what they ask for."""
+        """Images of the batch that share a noise level and a class: their positions, int64, and what they ask for.
+
+        The number is the standard deviation that the softmax uses.
+        """
         groups: dict[tuple[float, int | None], list[int]] = {}
         labels = [None] * len(sigma) if label is None else label.tolist()
         for index, (level, chosen) in enumerate(zip(sigma.tolist(), labels, strict=True)):
             groups.setdefault((level, chosen), []).append(index)
         for (level, chosen), members in groups.items():
-            layout = self.layout(x.shape[2], x.shape[3], self.window_at(level))
-            yield torch.tensor(members, device=x.device, dtype=torch.int64), layout, level, chosen
+            layout = self.layout_at(x.shape[2], x.shape[3], level)
+            width = level * layout.temperature**0.5
+            yield torch.tensor(members, device=x.device, dtype=torch.int64), layout, width, chosen
 
     @checked
     def prepare(self, labels: Sequence[int | None] = (None,), *, progress: bool = False) -> list[Prepared]:
@@ -293,10 +313,9 @@ class SoftmaxMachine(Denoiser):
         for number in classes:
             check_whole("each of labels", number, 0, self.num_classes - 1)
         wanted = [
-            (window, layout, region, label)
+            (self._side(layout), layout, region, label)
             for label in labels
-            for window in self._windows()
-            for layout in [self.layout(*self.image_size, window)]
+            for layout in self._layouts()
             for region in layout.regions
             if self._planner.searched(region, layout, label)
         ]
@@ -308,9 +327,9 @@ class SoftmaxMachine(Denoiser):
             made.append(Prepared(window, label, index.keys.places, len(index.keys), index.nbytes, seconds))
         return made
 
-    def _windows(self) -> list[int]:
-        """Sides of all windows that the machine looks through."""
-        return [self.window_at(1.0)]
+    def _layouts(self) -> list[Layout]:
+        """All layouts of an image of the size of the training images."""
+        return [self.layout_at(*self.image_size, 1.0)]
 
 
 class WindowedMachine(SoftmaxMachine):
@@ -372,14 +391,34 @@ class WindowedMachine(SoftmaxMachine):
     def window_at(self, sigma: float) -> int:
         return self.window if isinstance(self.window, int) else self.window(sigma)
 
-    def _windows(self) -> list[int]:
-        return [self.window] if isinstance(self.window, int) else sorted(set(self.window.windows))
+    def _layouts(self) -> list[Layout]:
+        sides = [self.window] if isinstance(self.window, int) else sorted(set(self.window.windows))
+        return [self.layout(*self.image_size, side) for side in sides]
 
 
 def _check_engine(engine: Engine, device: torch.device) -> None:
     check_choice("engine", engine, ENGINES)
     if engine == "fast" and device.type != "cpu":
         raise ValueError(f"the fast engine runs on processors, got device {device}: use engine='exact'")
+
+
+def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: Engine) -> Tensor:
+    """Checked weights of training images, float64 (N,) on their device."""
+    found = torch.as_tensor(weights, dtype=torch.float64)  # type: ignore[arg-type]
+    if found.shape != (len(store),):
+        raise ValueError(
+            f"weights must have one number for each of {count(len(store), 'image')}, got shape {tuple(found.shape)}"
+        )
+    check_constant(found, "weights", "a machine")
+    if not bool(found.isfinite().all()) or bool((found < 0).any()):
+        raise ValueError(f"weights must be finite and 0 or more, got {float(found.min()):g} to {float(found.max()):g}")
+    if engine == "fast":
+        raise ValueError("weights need engine='exact' or 'auto': an index does not know them")
+    found = found.to(store.pixels.device)
+    of_classes = [found] if labels is None else [found[labels == number] for number in labels.unique()]
+    if any(len(some) and not bool((some > 0).any()) for some in of_classes):
+        raise ValueError("weights are 0 for all images of a class: one weight of each must be positive")
+    return found
 
 
 def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:

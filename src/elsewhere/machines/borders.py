@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from elsewhere.engine import Extent, Places
+from typing import Literal
 
+from elsewhere.engine import Extent, Places, Region, Wraps
+
+Borders = Literal["aware", "wrap", "torus"]
 Distances = tuple[int, int]
+Size = tuple[int, int]
 
 
 def line_classes(length: int, window: int) -> dict[Distances, range]:
@@ -38,3 +42,50 @@ def interior(height: int, width: int, window: int) -> Places | None:
     key = (radius, radius)
     rows, columns = line_classes(height, window).get(key), line_classes(width, window).get(key)
     return None if rows is None or columns is None else Places(rows, columns, Extent(*key, *key))
+
+
+def own_places(size: Size) -> tuple[Region, ...]:
+    """Every pixel of an image meets the window at its own place."""
+    return (Region(range(size[0]), range(size[1]), None),)
+
+
+def shared_places(borders: Borders, training: Size, drawn: Size, window: int) -> tuple[tuple[Region, ...], Wraps]:
+    """Every pixel meets the windows at many places: see `EquivariantLocalScore` for the borders.
+
+    Args:
+        borders: which windows meet at the borders.
+        training, drawn: height and width of the training images, and of the image that is drawn.
+        window: side of the window.
+
+    Raises:
+        ValueError: an image of this size cannot be drawn.
+    """
+    if borders == "aware":
+        known = {places.extent: places for places in border_classes(*training, window)}
+        here = border_classes(*drawn, window)
+        if any(places.extent not in known for places in here):
+            _check_same_size(training, drawn, window)
+        return tuple(Region(p.rows, p.columns, known[p.extent]) for p in here), Wraps(False, False)
+    places = _inside(borders, training, window)
+    if places is None:
+        # No training window of this side lies inside its image: the machine is the local one.
+        _check_same_size(training, drawn, window)
+        return own_places(drawn), Wraps(False, False)
+    return (Region(range(drawn[0]), range(drawn[1]), places),), Wraps(True, borders == "torus")
+
+
+def _inside(borders: Borders, training: Size, window: int) -> Places | None:
+    """Centres of the training windows that queries which wrap meet, in the images as the engine pads them."""
+    if borders == "wrap":
+        return interior(*training, window)
+    radius = window // 2
+    rows, columns = (range(radius, radius + side) for side in training)
+    return Places(rows, columns, Extent(radius, radius, radius, radius))
+
+
+def _check_same_size(training: Size, drawn: Size, window: int) -> None:
+    if drawn != training:
+        raise ValueError(
+            f"x is {drawn[0]}x{drawn[1]} pixels: through a window of {window} on training images of "
+            f"{training[0]}x{training[1]} another size cannot be drawn; use a smaller window"
+        )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from elsewhere.checks import checked
-from elsewhere.engine import Extent, Layout, Places, Region, Wraps
+from elsewhere.engine import Layout
 from elsewhere.machines.base import Data, Window, WindowedMachine
-from elsewhere.machines.borders import border_classes, interior
-
-Borders = Literal["aware", "wrap", "torus"]
+from elsewhere.machines.borders import Borders, shared_places
 
 
 class EquivariantLocalScore(WindowedMachine):
@@ -52,42 +50,10 @@ class EquivariantLocalScore(WindowedMachine):
         self.size = None
 
     def __repr__(self) -> str:
-        layout = self.layout(*self.image_size, self._windows()[0])
+        layout = self._layouts()[0]
         approximate = [f"engine='fast', tolerance={self.tolerance:g}"] if self._planner.searches(layout) else []
         return self._describe(*self._window_settings(), f"borders={self.borders!r}", *approximate)
 
     def layout(self, height: int, width: int, window: int) -> Layout:
-        metric, whole = self.metric(window), Region(range(height), range(width), None)
-        if self.borders == "aware":
-            return Layout(tuple(self._border_aware(height, width, window)), metric)
-        places = self._interior(window)
-        if places is None:
-            # No training window of this side lies inside its image: the machine is the local one.
-            self._check_same_size(height, width, window)
-            return Layout((whole,), metric)
-        wraps = Wraps(True, self.borders == "torus")
-        return Layout((Region(whole.rows, whole.columns, places),), metric, wraps)
-
-    def _border_aware(self, height: int, width: int, window: int) -> list[Region]:
-        known = {places.extent: places for places in border_classes(*self.image_size, window)}
-        regions = []
-        for places in border_classes(height, width, window):
-            if places.extent not in known:
-                self._check_same_size(height, width, window)
-            regions.append(Region(places.rows, places.columns, known[places.extent]))
-        return regions
-
-    def _interior(self, window: int) -> Places | None:
-        """Centres of the training windows that queries which wrap meet, in the images as the engine pads them."""
-        if self.borders == "wrap":
-            return interior(*self.image_size, window)
-        radius = window // 2
-        rows, columns = (range(radius, radius + side) for side in self.image_size)
-        return Places(rows, columns, Extent(radius, radius, radius, radius))
-
-    def _check_same_size(self, height: int, width: int, window: int) -> None:
-        if (height, width) != self.image_size:
-            raise ValueError(
-                f"x is {height}x{width} pixels: through a window of {window} on training images of "
-                f"{self.image_size[0]}x{self.image_size[1]} another size cannot be drawn; use a smaller window"
-            )
+        regions, wraps = shared_places(self.borders, self.image_size, (height, width), window)
+        return Layout(regions, self.metric(window), wraps)

@@ -103,13 +103,23 @@ def _gradient(gradient: Tensor, x: Tensor, machine: Averaging, sigma: Tensor, la
         asking = index.new_tensor([image for image in index.tolist() if gradient[image].any()])
         for some in torch.split(asking, planner.images_at_once(layout, centred[0])) if len(asking) else ():
             part = centred[some].requires_grad_()
+            wanted = gradient[some]
+            if layout.response is not None:
+                # Every pixel is a mean of what is pasted on it.
+                wanted = wanted / planner.coverage(layout, part).view(part.shape[2:])
             # Autograd goes back through whatever the planner does to cut queries out of x.
             with torch.enable_grad():
                 for steps in planner.plan(layout, part, level, chosen):
-                    parts = [Part(*each) for step in steps for each in _parts(step, gradient[some])]
-                    sums = pull_back(parts, centred.device)
-                    queries = [each.job.queries for each in parts]
-                    torch.autograd.backward(queries, sums, retain_graph=True, inputs=[part])
+                    parts = [Part(*each) for step in steps for each in _parts(step, wanted)]
+                    pulled = pull_back(parts, centred.device)
+                    tensors = [each.job.queries for each in parts]
+                    sums = [each.queries for each in pulled]
+                    for each, found_here in zip(parts, pulled, strict=True):
+                        if found_here.image_logs is not None and each.job.image_logs.requires_grad:
+                            tensors.append(each.job.image_logs)
+                            # Divided by sigma^2 below, as the others are.
+                            sums.append(found_here.image_logs * level**2)
+                    torch.autograd.backward(tensors, sums, retain_graph=True, inputs=[part])
             if part.grad is not None:
                 found[some] = part.grad / level**2
     return found.to(x)

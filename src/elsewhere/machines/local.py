@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from elsewhere.engine import Layout, Region
+from elsewhere.engine import Layout
 from elsewhere.machines.base import WindowedMachine
+from elsewhere.machines.borders import own_places
 
 
 class LocalScore(WindowedMachine):
@@ -25,4 +26,4 @@ class LocalScore(WindowedMachine):
     """
 
     def layout(self, height: int, width: int, window: int) -> Layout:
-        return Layout((Region(range(height), range(width), None),), self.metric(window))
+        return Layout(own_places((height, width)), self.metric(window))

@@ -41,6 +41,12 @@ typedef struct {
     float *logs;    /* the largest log-weights, minus the peak: heaps, the least first, (batch, rows * columns, top) */
     int64_t *keys;  /* their windows, counted through (N, height, width), -1 for none */
     double *shares; /* sums of weights / total, (batch, count) */
+    const double *image_logs; /* added to the log-weights of all windows of a training image, (batch, count); NULL for 0 */
+    /* The pasting pass: NULL and 0 for the others. */
+    int32_t reach;        /* radius of the patches that are pasted, at most that of the windows */
+    const float *profile; /* weights of their rows, and of their columns, symmetric, (2 reach + 1) */
+    double *pasted_total; /* sums of weights of what was pasted on each pixel of x, (batch, rows * columns) */
+    double *pasted;       /* and of its values, (batch, rows * columns, channels) */
 } sliding_task;
 
 /* Sums in float or in double. They return 0, or 1 where there is not enough memory. */

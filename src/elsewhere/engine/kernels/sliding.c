@@ -12,8 +12,9 @@
  * Running sums accumulate rounding errors. Where those would matter the sums are double, or, in windows of radius 1 or 2,
  * squared differences are summed afresh for every window in float: twice as fast, and as accurate where keys are near.
  *
- * The first pass computes the peak, the total and the weighted sum of every pixel. The attribution pass reads peak and
- * total, and computes the share of every training image and the windows with the largest weights.
+ * The first pass computes the peak, the total and the weighted sum of every pixel. The other passes read peak and total.
+ * The attribution pass computes the share of every training image and the windows with the largest weights; the pasting
+ * pass averages patches around the centres of the windows, where they overlap.
  *
  * Images of one and of three channels have functions of their own, in which the compiler unrolls the loops over channels;
  * any other number of channels is a number at run time.
@@ -38,7 +39,10 @@
 #define ABSENT_PIXEL 1e17f
 /* Log-weights below the peak by so many nats are skipped: e^-32 is less than float32 rounding of the sum. */
 #define NEGLIGIBLE -32.0f
+/* Rows whose largest weight is below this are not pasted: float32 rounding of a sum of weights that is one is larger. */
+#define LEAST_PASTED 1e-12f
 
+enum { AVERAGING, ATTRIBUTING, PASTING };
 
 /* Weight along one axis of a pixel `offset` from the centre of a tapered window. */
 INLINE int taper_weight(int radius, int offset) { return radius + 1 - (offset < 0 ? -offset : offset); }

@@ -3,7 +3,7 @@
 /* `scan_shift` where windows are tapered, for columns `left` to `right` - 1, whose sums are zero before. */
 INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const REAL *x, REAL precision,
                                      vector *restrict columns,
-                                     const NAME(comparison) *pass, int attributing, const axis_overlap *rows,
+                                     const NAME(comparison) *pass, int mode, const axis_overlap *rows,
                                      const axis_overlap *overlap,
                                      int shifts, int left, int right) {
     const int radius = t->radius, dy = rows->shift, dx = overlap->shift, size = t->width * shifts, span = tapered_rows(t);
@@ -22,7 +22,8 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
             columns[i] += product[i] * weight, slopes[i] += product[i] * sign;
     }
     for (int row = rows->start;;) {
-        NAME(scan_row)(t, channels, precision, columns, pass, attributing, 0, 1, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 1, row, dy, overlap, shifts);
+        if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
         if (++row == rows->stop) return;
         const int enter = row + radius + 1, leave = row - radius - 1;
         if (enter < last)
@@ -40,7 +41,7 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
 /* `scan_shift` where squared differences are summed afresh for every window of radius `afresh`: no rounding accumulates. */
 INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const REAL *x, REAL precision,
                                     vector *restrict columns,
-                                    const NAME(comparison) *pass, int attributing, int afresh, int taper,
+                                    const NAME(comparison) *pass, int mode, int afresh, int taper,
                                     const axis_overlap *rows,
                                     const axis_overlap *overlap, int shifts, int left, int right) {
     const int dy = rows->shift, dx = overlap->shift, span = 2 * afresh + 1, size = t->width * shifts;
@@ -64,13 +65,14 @@ INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const R
                     sum += squares[(row + offset + span) % span * size + i];
             columns[i] = sum;
         }
-        NAME(scan_row)(t, channels, precision, columns, pass, attributing, afresh, taper, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, afresh, taper, row, dy, overlap, shifts);
+        if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
     }
 }
 
 /* All rows that meet at one shift down the columns, for adjacent shifts along the rows. */
 INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *restrict columns,
-                             const NAME(comparison) *pass, int attributing, int afresh, int taper, const axis_overlap *rows,
+                             const NAME(comparison) *pass, int mode, int afresh, int taper, const axis_overlap *rows,
                              const axis_overlap *overlap, int shifts) {
     const int radius = t->radius, dy = rows->shift, dx = overlap->shift;
     int left = t->width, right = 0;
@@ -79,13 +81,13 @@ INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x,
         right = at_least(right, at_most(t->width, overlap[s].stop + radius));
     }
     if (afresh) {
-        NAME(scan_shift_afresh)(t, channels, x, precision, columns, pass, attributing, afresh, taper, rows, overlap, shifts,
+        NAME(scan_shift_afresh)(t, channels, x, precision, columns, pass, mode, afresh, taper, rows, overlap, shifts,
                                 left, right);
         return;
     }
     memset(columns + left * shifts, 0, (size_t)(right - left) * shifts * sizeof(vector));
     if (taper) {
-        NAME(scan_shift_tapered)(t, channels, x, precision, columns, pass, attributing, rows, overlap, shifts, left, right);
+        NAME(scan_shift_tapered)(t, channels, x, precision, columns, pass, mode, rows, overlap, shifts, left, right);
         return;
     }
     int y = at_least(0, rows->start - radius);
@@ -96,13 +98,14 @@ INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x,
     for (int row = rows->start; row < rows->stop; row++) {
         const int leave = row > rows->start ? row - radius - 1 : -1;
         NAME(move_down)(t, channels, x, pass->images, row + radius, leave, dy, dx, shifts, left, right, columns);
-        NAME(scan_row)(t, channels, precision, columns, pass, attributing, 0, 0, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 0, row, dy, overlap, shifts);
+        if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
     }
 }
 
 /* All region pairs. */
 INLINE void NAME(scan_regions)(const sliding_task *t, int channels, const REAL *x, REAL precision, vector *columns,
-                               const NAME(comparison) *pass, int attributing, int afresh, int taper) {
+                               const NAME(comparison) *pass, int mode, int afresh, int taper) {
     int terms = 0; /* of the sums of a pixel in float, at most: every shift adds one */
     for (int number = 0; number < t->region_count; number++) {
         const region_pair region = t->regions[number];
@@ -110,19 +113,19 @@ INLINE void NAME(scan_regions)(const sliding_task *t, int channels, const REAL *
         for (const axis_overlap *rows = t->overlaps + region.first_row; rows < t->overlaps + region.end_row; rows++)
             for (const axis_overlap *overlap = t->overlaps + region.first_column; overlap < last;) {
                 const int shifts = are_adjacent(overlap, last) ? ADJACENT : 1;
-                if ((terms += shifts) > FLOAT_TERMS && !attributing)
+                if ((terms += shifts) > FLOAT_TERMS && mode != ATTRIBUTING)
                     NAME(move_to_double)(t, channels, pass), terms = shifts;
                 /* Windows reach beyond the first and the last column: sums there are zero. */
                 vector *inside = columns + (size_t)(at_most(t->radius, t->width) + 2) * shifts;
                 memset(columns, 0, (char *)inside - (char *)columns);
                 memset(inside + (size_t)t->width * shifts, 0, (char *)inside - (char *)columns);
                 if (shifts == ADJACENT)
-                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap,
+                    NAME(scan_shift)(t, channels, x, precision, inside, pass, mode, afresh, taper, rows, overlap,
                                      ADJACENT);
                 else
-                    NAME(scan_shift)(t, channels, x, precision, inside, pass, attributing, afresh, taper, rows, overlap, 1);
+                    NAME(scan_shift)(t, channels, x, precision, inside, pass, mode, afresh, taper, rows, overlap, 1);
                 overlap += shifts;
             }
     }
-    if (!attributing) NAME(move_to_double)(t, channels, pass);
+    if (mode != ATTRIBUTING) NAME(move_to_double)(t, channels, pass);
 }

@@ -1,15 +1,24 @@
-/* Part of sliding.h: from the sums of each column to log-weights, and from these to averages or an attribution. */
+/* Part of sliding.h: from the sums of each column to log-weights, and from these to averages, an attribution or patches. */
+
+/* What the pasting pass keeps between rows. */
+typedef struct {
+    weights *ring;  /* weights of the last rows of windows, row r at r % (2 reach + 1), (2 reach + 1, width, ADJACENT) */
+    weights *sums;  /* sums of these rows, (reach + width + reach, ADJACENT): zero before and after the row */
+    uint8_t *holds; /* whether a row of the ring has a weight that matters, (2 reach + 1) */
+} NAME(pasting);
 
 /* One image of the batch, LANES training images, and what is accumulated for their pairs of windows. */
 typedef struct {
     const vector *images, *norms; /* training images (channels, height, width), and |k|^2 / 2 (height, width) */
-    REAL *peak;                   /* of every pixel of x; fixed in the attribution pass */
-    /* The first pass. */
+    const vector *prior;          /* added to log-weights that are not made from norms: what norms contain else */
+    REAL *peak;                   /* of every pixel of x; fixed after the first pass */
+    /* The first pass, and the pasting pass. */
     weights *lane_sums;       /* total and weighted sum of every pixel, lane by lane, (pixels, 1 + channels) */
     double *total, *weighted; /* what was moved here from `lane_sums`, (pixels) and (pixels, channels) */
-    /* The attribution pass. */
+    /* The attribution pass, and the pasting pass. */
     const weights *log_counts; /* (height, width) */
     const float *log_total;    /* (pixels) */
+    const NAME(pasting) *paste;
     float *top_logs;           /* heaps of every pixel, (pixels, top) */
     int64_t *top_keys;
     int64_t first_image;
@@ -83,12 +92,16 @@ static APART void NAME(move_to_double)(const sliding_task *t, int channels, cons
 /* Log-weights of a row of training windows, from the sums of their columns, and the row of x that `shifts` adjacent shifts
  * bring it to. `afresh` is the radius where sums over columns are computed afresh for every window, else 0. */
 INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, const vector *restrict columns,
-                           const NAME(comparison) *pass, int attributing, int afresh, int taper, int row, int dy,
+                           const NAME(comparison) *pass, int mode, int afresh, int taper, int row, int dy,
                            const axis_overlap *overlap, int shifts) {
     const int width = t->width, area = t->height * width, radius = afresh ? afresh : at_most(t->radius, width);
     const int query_row = row + dy >= t->repeat_row ? row + dy - t->period_rows : row + dy;
     vector sum[ADJACENT], slope[ADJACENT];
-    weights share = {0};
+    weights share = {0}, heaviest = {0}, *line = NULL;
+    if (mode == PASTING) {
+        line = pass->paste->ring + (size_t)(row % (2 * t->reach + 1)) * width * shifts;
+        memset(line, 0, (size_t)width * shifts * sizeof(weights));
+    }
     /* Columns of x that meet any of the shifts, first to last - 1, and those that meet all of them, all to until - 1. */
     int first = INT32_MAX, all = 0, until = INT32_MAX, last = 0;
     for (int s = 0; s < shifts; s++) {
@@ -135,7 +148,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
                         for (int i = 1; i <= 2 * afresh; i++)
                             squares += leaving[(column - s + i) * shifts + s] *
                                        (taper ? (REAL)taper_weight(afresh, i - afresh) : 1);
-                        logs[s] = squares * (-precision / 2);
+                        logs[s] = squares * (-precision / 2) + *pass->prior;
                     } else if (taper) {
                         logs[s] = (sum[s] - norms[column - s]) * precision;
                         sum[s] += slope[s];
@@ -146,14 +159,23 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
                         logs[s] = (sum[s] - norms[column - s]) * precision;
                         sum[s] -= leaving[(column - s) * shifts + s];
                     }
-                    if (attributing)
+                    if (mode == ATTRIBUTING)
                         share += NAME(attribute)(pass, t->top, area, pixels + column, key + column - s, logs[s]);
                 }
-                if (!attributing)
+                if (mode == AVERAGING)
                     NAME(accumulate)(pass, channels, afresh, area, pixels + column, shifts, key + column, logs);
+                if (mode == PASTING)
+                    for (int s = 0; s < shifts; s++) {
+                        const int at = column - overlap->shift - s;
+                        if (!whole && (at < overlap[s].start || at >= overlap[s].stop)) continue;
+                        const weights log = __builtin_convertvector(logs[s] - pass->peak[pixels + column], weights);
+                        line[at * shifts + s] = NAME(exponential)(log - pass->log_total[pixels + column]);
+                        heaviest = NAME(larger)(heaviest, line[at * shifts + s]);
+                    }
             }
         }
     }
-    if (attributing)
+    if (mode == PASTING) pass->paste->holds[row % (2 * t->reach + 1)] = NAME(any_above)(heaviest, LEAST_PASTED);
+    if (mode == ATTRIBUTING)
         for (int lane = 0; lane < LANES; lane++) pass->shares[lane] += share[lane];
 }

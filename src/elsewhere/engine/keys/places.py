@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +21,12 @@ class Extent:
     def sides(self) -> tuple[int, int]:
         """Height and width of the window."""
         return self.top + self.bottom + 1, self.left + self.right + 1
+
+    def patch(self, radius: int) -> Tensor:
+        """Steps down and right from the centre to the pixels of a patch, cut off where windows are, int64 (V, 2)."""
+        down = torch.arange(-min(radius, self.top), min(radius, self.bottom) + 1, device="cpu")
+        across = torch.arange(-min(radius, self.left), min(radius, self.right) + 1, device="cpu")
+        return torch.cartesian_prod(down, across)
 
     def windows(self, images: Tensor, rows: range, columns: range) -> tuple[Tensor, Tensor]:
         """The windows centred on some rows and columns of images (N, C, H, W), which must lie inside the images.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ class WindowKeys:
         merge: keep one of several equal windows, with its count. The average does not change.
         hold: copy the windows out of the images when they need no more than this number of bytes.
         metric: how much each pixel of a window counts; None for once each. Queries must be multiplied by `roots`.
-        value: what is averaged, the centre pixel (C numbers) or the whole window (width numbers).
+        reach: radius of the patch around the centre that is averaged, no more than that of the window; it is cut off
+            where the window is.
 
     Attributes:
         roots: square roots of the weights of the metric, float64 (width,); None where all are one.
@@ -59,14 +60,14 @@ class WindowKeys:
         merge: bool = False,
         hold: int = 0,
         metric: Metric | None = None,
-        value: Literal["centre", "window"] = "centre",
+        reach: int = 0,
     ) -> None:
         self.store = replace(store, pixels=store.pixels.contiguous())
         self.extent = extent
         self.grid = (len(rows), len(columns))
         self.first = (rows[0], columns[0])
         self.scale = store.scale
-        self.value = value
+        self.reach = reach
         self.width = store.channels * extent.sides[0] * extent.sides[1]
         weights = None if metric is None else metric.within(extent, store.channels)
         self.is_bytes = store.is_bytes and weights is None
@@ -264,10 +265,11 @@ class WindowKeys:
         channels = torch.arange(self.store.channels, device=self.device)
         return (channels * height + self.extent.top) * width + self.extent.left
 
-    @property
+    @cached_property
     def values(self) -> Tensor:
-        """Positions of the values in a key, int64 (V,); empty where the value is the whole window."""
-        return self.centres if self.value == "centre" else self.centres[:0]
+        """Positions of the values in a key, those of the patch for one channel after the other, int64 (V,)."""
+        down, across = self.extent.patch(self.reach).to(self.device).unbind(1)
+        return (self.centres[:, None] + down * self.extent.sides[1] + across).flatten()
 
     def _raw(self, flat: Tensor) -> Tensor:
         """Stored pixels of the windows at flat positions, int64 (T,): (T, width)."""

@@ -1,0 +1,42 @@
+"""Log-weights of whole training images, which all keys of an image share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elsewhere.engine.keys.store import PixelStore
+
+# Log-weight of a training image whose weight is 0: finite, since infinity minus infinity is NaN.
+NO_WEIGHT = -1e30
+# Numbers of training images that are held in float64 at once.
+AT_ONCE = 2**24
+
+
+def pedestal_logs(x: Tensor, store: PixelStore, sigma: float, pedestal: float) -> Tensor:
+    """-pedestal |x - y|^2 / (2 sigma^2) for every training image y, but for a number that all of them share.
+
+    Args:
+        x: centred images (B, C, H, W).
+        store: the training images, of the same size.
+        sigma: noise level.
+        pedestal: 0 or more.
+
+    Returns:
+        Float64 (B, N), differentiable in x.
+    """
+    flat = x.flatten(1).double()
+    parts = []
+    each = max(1, AT_ONCE // flat.shape[1])
+    for start in range(0, len(store), each):
+        images = store.centred(store.pixels[start : start + each], torch.float64).flatten(1) / store.scale
+        # Without |x|^2, which all share.
+        parts.append(flat @ images.T - images.square().sum(1) / 2)
+    closeness = torch.cat(parts, 1)
+    # The largest becomes 0, so that sums in float32 lose no digits that matter.
+    return (closeness - closeness.detach().amax(1, keepdim=True)) * (pedestal / sigma**2)
+
+
+def weight_logs(weights: Tensor) -> Tensor:
+    """Logarithms of weights, float64; see `NO_WEIGHT` for that of 0."""
+    return weights.double().log().clamp(min=NO_WEIGHT)

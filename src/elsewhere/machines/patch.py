@@ -1,0 +1,227 @@
+"""The general patch machine: every term of the formula is a setting, for each noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from elsewhere.checks import (
+    check_choice,
+    check_levels,
+    check_number,
+    check_path,
+    check_type,
+    checked,
+    seen,
+    seen_text,
+)
+from elsewhere.engine import Layout, Metric, Wraps
+from elsewhere.files import entry, json_object, json_text, write_text
+from elsewhere.machines.base import Data, SoftmaxMachine
+from elsewhere.machines.borders import Borders, own_places, shared_places
+from elsewhere.machines.locality import check_window
+from elsewhere.schedules import check_level
+
+FORMAT = "elsewhere.patches/1"
+WRITTEN = "PatchSchedule.save writes one"
+
+Keys = Literal["same place", "aware", "wrap", "torus"]
+KEYS: tuple[Keys, ...] = ("same place", "aware", "wrap", "torus")
+# Beyond this the nearest training image decides alone.
+MOST_PEDESTAL = 1e3
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """The terms of the formula at one noise level: see `PatchScore`.
+
+    Attributes:
+        window: odd side of the query's window in pixels.
+        taper: whether pixels of the window count the less the farther they are from its centre.
+        pedestal: beta, 0 to 1000: how much each pixel of the whole image counts beside those of the window.
+        keys: which windows of the training images a pixel meets: "same place", or those of `EquivariantLocalScore` with
+            borders "aware", "wrap" or "torus".
+        response: odd side of the patch that is pasted, at most the window; 1 for the centre pixel alone.
+        temperature: by which log-weights are divided, 0.001 to 1000.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range.
+    """
+
+    window: int
+    taper: bool = False
+    pedestal: float = 0.0
+    keys: Keys = "aware"
+    response: int = 1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("window", "response"):
+            object.__setattr__(self, name, check_window(getattr(self, name), name))
+        check_type("taper", self.taper, bool)
+        check_choice("keys", self.keys, KEYS)
+        pedestal = check_number("pedestal", self.pedestal, 0.0, MOST_PEDESTAL)
+        object.__setattr__(self, "pedestal", pedestal)
+        temperature = check_number("temperature", self.temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE)
+        object.__setattr__(self, "temperature", temperature)
+        if self.response > self.window:
+            raise ValueError(f"response must be at most the window ({self.window}), got {self.response}")
+
+
+@dataclass(frozen=True)
+class PatchSchedule:
+    """Settings for each noise level; the machine uses those of the nearest level in log sigma.
+
+    Attributes:
+        sigmas: noise levels, strictly decreasing, within `schedules.SIGMAS`.
+        settings: one `PatchSettings` a level.
+        details: how it was found, kept in the file.
+
+    Raises:
+        TypeError, ValueError: lengths differ, sigmas not decreasing or out of range.
+    """
+
+    sigmas: tuple[float, ...]
+    settings: tuple[PatchSettings, ...]
+    details: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_type("settings", self.settings, Sequence[PatchSettings])
+        check_type("details", self.details, dict)
+        sigmas = check_levels("sigmas", self.sigmas)
+        object.__setattr__(self, "sigmas", sigmas)
+        object.__setattr__(self, "settings", tuple(self.settings))
+        if not sigmas or len(sigmas) != len(self.settings):
+            raise ValueError(
+                f"settings must be one for each sigma, got {len(sigmas)} sigmas and {len(self.settings)} settings"
+            )
+        for sigma in sigmas:
+            check_level(sigma, "every one of sigmas")
+        if any(a <= b for a, b in pairwise(sigmas)):
+            raise ValueError(f"sigmas must decrease strictly, got {seen_text(sigmas)}")
+
+    def __call__(self, sigma: float) -> PatchSettings:
+        """Settings at a noise level.
+
+        Raises:
+            TypeError, ValueError: sigma is no number, or outside `schedules.SIGMAS`.
+        """
+        at = math.log(check_level(sigma))
+        distances = [abs(math.log(level) - at) for level in self.sigmas]
+        return self.settings[distances.index(min(distances))]
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            OSError: the file cannot be written.
+            TypeError, ValueError: not a path, or details that JSON cannot hold.
+        """
+        path = check_path("path", path)
+        levels = [{"sigma": sigma, **asdict(one)} for sigma, one in zip(self.sigmas, self.settings, strict=True)]
+        write_text(path, json_text({"format": FORMAT, "levels": levels, "details": self.details}) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> PatchSchedule:
+        """Read a file written by `save`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not such a file.
+        """
+        path = check_path("path", path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no patch schedule at {path}: {WRITTEN}")
+        try:
+            content = json_object(path.read_bytes(), FORMAT)
+            levels = [dict(level) for level in entry(content, "levels")]
+            sigmas = tuple(level.pop("sigma") for level in levels)
+            settings = tuple(PatchSettings(**level) for level in levels)
+            return cls(sigmas, settings, dict(content.get("details", {})))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a patch schedule: {error}; {WRITTEN}") from error
+
+
+class PatchScore(SoftmaxMachine):
+    """The general machine, of which the others of square and tapered windows are settings.
+
+        D_u = sum_i r_iu m_iu / sum_i r_iu,   m_i = sum_y softmax_y(-(x - y)^T Q_i (x - y) / (2 T sigma^2)) y
+
+    For each pixel i, y runs over training images moved so that one of their windows (`keys`) lies on that of the pixel.
+    The diagonal of Q_i holds the weights of the window, square or tapered, and `pedestal` for all pixels of the image at
+    their own places. r_i is the patch around pixel i that is pasted (`response`, square), T is the `temperature`. Cf.
+    "FPMC", arXiv 2605.24192.
+
+    LocalScore has keys="same place", EquivariantLocalScore keys="aware", "wrap" or "torus".
+
+    Args:
+        data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
+        settings: `PatchSettings`, or a `PatchSchedule` that gives them for each noise level.
+        weights, engine, tolerance, memory, cache, device: see `SoftmaxMachine`. Patches and pedestals are always exact.
+
+    Raises:
+        TypeError: settings of another kind.
+        ValueError: see `SoftmaxMachine`.
+
+    Example:
+        >>> import elsewhere as els
+        >>> settings = els.PatchSettings(window=7, taper=True, pedestal=0.1, keys="same place", response=3)
+        >>> machine = els.PatchScore(els.load_images("fashion-mini", limit=50), settings)
+        >>> machine(els.make_noise(2, (1, 28, 28)), sigma=1.0).shape
+        torch.Size([2, 1, 28, 28])
+    """
+
+    @checked
+    def __init__(self, data: Data, settings: PatchSettings | PatchSchedule, **engine: Any) -> None:
+        if not isinstance(settings, PatchSettings | PatchSchedule):
+            raise TypeError(f"settings must be PatchSettings or a PatchSchedule, got {seen(settings)}")
+        self.settings = settings
+        super().__init__(data, **engine)
+        if all(one.keys != "same place" and not one.pedestal for one in self._all_settings):
+            self.size = None
+
+    def __repr__(self) -> str:
+        one = self.settings
+        return self._describe(repr(one) if isinstance(one, PatchSettings) else f"{len(one.sigmas)} levels")
+
+    @cached_property
+    def _all_settings(self) -> list[PatchSettings]:
+        one = self.settings
+        return [one] if isinstance(one, PatchSettings) else list(dict.fromkeys(one.settings))
+
+    def settings_at(self, sigma: float) -> PatchSettings:
+        """The settings at a noise level."""
+        return self.settings if isinstance(self.settings, PatchSettings) else self.settings(sigma)
+
+    def window_at(self, sigma: float) -> int:
+        return self.settings_at(sigma).window
+
+    def layout(self, height: int, width: int, window: int) -> Layout:
+        one = next(one for one in self._all_settings if one.window == window)
+        return self._layout(height, width, one)
+
+    def layout_at(self, height: int, width: int, sigma: float) -> Layout:
+        return self._layout(height, width, self.settings_at(sigma))
+
+    def _layouts(self) -> list[Layout]:
+        return [self._layout(*self.image_size, one) for one in self._all_settings]
+
+    def _layout(self, height: int, width: int, one: PatchSettings) -> Layout:
+        regions, wraps = own_places((height, width)), Wraps(False, False)
+        if one.keys != "same place":
+            borders: Borders = one.keys
+            regions, wraps = shared_places(borders, self.image_size, (height, width), one.window)
+        return Layout(
+            regions,
+            Metric.tapered(one.window) if one.taper else Metric.square(one.window),
+            wraps,
+            response=Metric.square(one.response) if one.response > 1 else None,
+            pedestal=one.pedestal,
+            temperature=one.temperature,
+        )
