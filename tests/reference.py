@@ -87,3 +87,68 @@ def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int, t
             distances = (squares * counts(window, taper)).sum((1, 2, 3))
             out[:, i, j] = softmax_mean(distances, values, sigma)
     return out
+
+
+def places_met(keys: str, i: int, j: int, height: int, width: int, radius: int) -> list[tuple[int, int]]:
+    """Centres of the windows that pixel (i, j) meets in a training image of the same size."""
+
+    def feels(a: int, b: int) -> tuple[int, ...]:
+        return min(a, radius), min(height - 1 - a, radius), min(b, radius), min(width - 1 - b, radius)
+
+    every = [(a, b) for a in range(height) for b in range(width)]
+    return {
+        "same place": [(i, j)],
+        "aware": [place for place in every if feels(*place) == feels(i, j)],
+        "wrap": [place for place in every if min(feels(*place)) == radius],
+        "torus": every,
+    }[keys]
+
+
+def patches(
+    x: np.ndarray,
+    images: np.ndarray,
+    sigma: float,
+    *,
+    window: int,
+    taper: bool = False,
+    pedestal: float = 0.0,
+    keys: str = "aware",
+    response: int = 1,
+    temperature: float = 1.0,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """The general patch machine for one image x (C, H, W): see `els.PatchScore` for the terms."""
+    count, _, height, width = images.shape
+    r, p, spread = window // 2, response // 2, 2 * sigma**2 * temperature
+    prior = np.zeros(count) if weights is None else np.log(weights)
+    prior = prior - pedestal * ((images - x) ** 2).sum((1, 2, 3)) / spread
+    total, pasted = np.zeros((height, width)), np.zeros(x.shape)
+    steps = [(u, v) for u in range(-r, r + 1) for v in range(-r, r + 1)]
+
+    def read(stack: np.ndarray, a: int, b: int, wraps: bool) -> np.ndarray | None:
+        if wraps:
+            a, b = a % height, b % width
+        return stack[..., a, b] if 0 <= a < height and 0 <= b < width else None
+
+    for i in range(height):
+        for j in range(width):
+            logs, values = [], []
+            for a, b in places_met(keys, i, j, height, width, r):
+                distance, patch = np.zeros(count), {}
+                for (u, v), counted in zip(steps, counts(window, taper).flatten(), strict=True):
+                    query = read(x, i + u, j + v, keys in ("wrap", "torus"))
+                    key = read(images, a + u, b + v, keys == "torus")
+                    if query is None or key is None:
+                        continue
+                    distance += counted * ((key - query) ** 2).sum(1)
+                    if max(abs(u), abs(v)) <= p:
+                        patch[u, v] = key
+                logs.append(prior - distance / spread)
+                values.append(patch)
+            some = np.exp(np.stack(logs) - np.max(logs))
+            some /= some.sum()
+            for u, v in values[0]:
+                a, b = (i + u) % height, (j + v) % width
+                pasted[:, a, b] += sum(one @ patch[u, v] for one, patch in zip(some, values, strict=True))
+                total[a, b] += 1
+    return pasted / total

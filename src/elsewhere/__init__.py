@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
+    from elsewhere.machines import LocalScore as LocalScore
     from elsewhere.machines import PatchComposite as PatchComposite
     from elsewhere.machines import PatchSchedule as PatchSchedule
     from elsewhere.machines import PatchScore as PatchScore
     from elsewhere.machines import PatchSettings as PatchSettings
-    from elsewhere.machines import LocalScore as LocalScore
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point

@@ -20,7 +20,8 @@ from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.limits import require_memory
 from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
-from elsewhere.machines.equivariant_local import Borders, EquivariantLocalScore
+from elsewhere.machines.borders import Borders
+from elsewhere.machines.equivariant_local import EquivariantLocalScore
 from elsewhere.machines.locality import LocalitySchedule, published_locality
 from elsewhere.machines.table import (
     BORDERED,

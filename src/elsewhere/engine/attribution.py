@@ -48,7 +48,7 @@ class TiledAttribution:
         for tile in self.average.tiles(start, stop):
             logs = tile.logs.reshape(-1, tile.logs.shape[-1])
             logs = logs.sub_(self.peak[tile.queries, None].to(logs.dtype))
-            _improve(top, tile, logs)
+            improve(top, tile, logs)
             weights = logs.clamp_(min=least(logs.dtype)).exp_()
             # Rows of this product sum over the queries of one image; a tile seldom meets more than two images.
             image = self.image[tile.queries]
@@ -66,7 +66,7 @@ class TiledAttribution:
         return self.average.locate(keys, row, column)
 
 
-def _improve(top: TopWeights, tile: Tile, logs: Tensor) -> None:
+def improve(top: TopWeights, tile: Tile, logs: Tensor) -> None:
     """Let the keys of a tile into the top of its queries, in place."""
     best, keys = top.logs[tile.queries], top.keys[tile.queries]
     # Strictly larger: of equal weights the earlier key stays. After the first tiles few rows are left.

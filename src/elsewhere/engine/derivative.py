@@ -51,8 +51,8 @@ class Pulled(NamedTuple):
     """Gradients that belong to a job.
 
     Attributes:
-        queries: the gradient times sigma^2, shaped as `job.queries`. Queries of a `DenseJob` were multiplied by the square
-            root of the metric's weights before the job was made, which autograd knows of.
+        queries: the gradient times sigma^2, shaped as `job.queries`. Queries of a `DenseJob` were multiplied by the
+            square root of the metric's weights before the job was made, which autograd knows of.
         image_logs: the gradient, (B, N), if the job has them.
     """
 
@@ -65,8 +65,8 @@ def pull_back(parts: Sequence[Part], device: torch.device) -> list[Pulled]:
 
     With mean_i = sum_j w_ij v_j and coefficients c_ij = w_ij g_i . (v_j - mean_i), the gradient with respect to q_i is
     M sum_j c_ij (k_j - q_i) / sigma^2, with M the weights of the metric. The coefficients of a query sum to zero, so
-    that q_i drops out. The gradient with respect to the log-weight of a training image is the sum of the coefficients of
-    its keys.
+    that q_i drops out. The gradient with respect to the log-weight of a training image is the sum of the coefficients
+    of its keys.
 
     Every key is weighed twice: once for the totals, once for the coefficients. The order of the sums depends on the
     jobs alone, and with it every bit of the result.
@@ -89,8 +89,9 @@ def pull_back(parts: Sequence[Part], device: torch.device) -> list[Pulled]:
     found = in_parallel(some, work) if device.type == "cpu" else map(some, work)
     for (number, *_), of_keys in zip(work, found, strict=True):
         sums[number].queries.add_(of_keys.queries)
-        if of_keys.image_logs is not None:
-            sums[number].image_logs.add_(of_keys.image_logs)
+        into = sums[number].image_logs
+        if into is not None and of_keys.image_logs is not None:
+            into.add_(of_keys.image_logs)
     return sums
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
 from elsewhere.engine.keys.base import Sources
+from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.state import Attribution, SoftmaxState
 
@@ -73,6 +73,19 @@ class Average(Job[SoftmaxState], Protocol):
         ...
 
 
+class Pasting(Average, Protocol):
+    """An average whose patches are pasted by a second pass."""
+
+    def pasting(self, state: SoftmaxState, response: Metric) -> Job[SoftmaxState]:
+        """The job of that pass: sums of the weights and of the values pasted on every position, the peak being 0.
+
+        Args:
+            state: the result of this job for all its keys.
+            response: the patch.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """A job, and the pixels that its queries ask for.
@@ -81,8 +94,8 @@ class Step:
         job: its queries are those of the first image, then those of the second, ...
         pixels: flat positions, one for each query of an image, int64 (P,); None where a query is a whole image.
         patches: what a query returns, where that is more than its own pixel.
-        canvas: where patches are pasted by a pass after the average, the flat position in the image of each position that
-            this pass pastes on, int64.
+        canvas: where patches are pasted by a pass after the average, the flat position in the image of each position
+            that this pass pastes on, int64.
     """
 
     job: Average

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from elsewhere.engine import sliding
 from elsewhere.engine.dense import DenseJob, Prior
-from elsewhere.engine.jobs import Average, Step
+from elsewhere.engine.jobs import Average, Pasting, Step
 from elsewhere.engine.keys.places import Extent
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
+from elsewhere.engine.patch_attribution import PatchAttribution
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.prior import pedestal_logs
@@ -145,11 +146,11 @@ class Planner:
             if step.canvas is None:
                 step.paste(state, canvas)
         assert layout.response is not None
-        passes = [step.job.pasting(state, layout.response) for step, state in again]
+        passes = [cast(Pasting, step.job).pasting(state, layout.response) for step, state in again]
         for (step, _), pasted in zip(again, run(passes, self.device), strict=True):
             assert step.canvas is not None
             batch = len(canvas.total)
-            canvas.add(step.canvas, pasted.total.view(batch, -1), pasted.weighted.unflatten(0, (batch, -1)))
+            canvas.add(step.canvas, pasted.total.view(batch, -1), pasted.weighted.view(batch, len(step.canvas), -1))
 
     def coverage(self, layout: Layout, x: Tensor) -> Tensor:
         """How much is pasted on every pixel of images (B, C, H, W), float64 (H W)."""
@@ -158,6 +159,7 @@ class Planner:
         for region in layout.regions:
             pixels = region.pixels(flat)
             patches = self._patches(layout, region, pixels, x)
+            assert patches is not None
             canvas.paste(patches, x.new_zeros(1, len(pixels), 1, len(patches.counts)))
         return canvas.total[0]
 
@@ -165,7 +167,8 @@ class Planner:
         if layout.response is None:
             return None
         reach = layout.reach
-        extent = Extent(reach, reach, reach, reach) if self._own_place(region, x) else region.places.extent
+        whole = Extent(reach, reach, reach, reach)
+        extent = whole if region.places is None or self._own_place(region, x) else region.places.extent
         offsets = extent.patch(reach)
         return Patches.around(pixels, offsets, layout.response, (x.shape[2], x.shape[3]), wraps=layout.wraps.x)
 
@@ -177,8 +180,11 @@ class Planner:
             top: number of the largest weights to keep for each query; None for all of them.
 
         Raises:
-            ValueError: all weights need more than the memory.
+            ValueError: all weights need more than the memory; patches that are pasted from other places.
         """
+        if layout.response is not None:
+            yield self._trace_patches(layout, x, sigma, label, top)
+            return
         for steps in self.plan(layout, x, sigma, label, traced=True):
             if top is None:
                 self._check_room(steps, len(x))
@@ -194,6 +200,32 @@ class Planner:
                 known = keys.clamp(min=0)
                 row, column = (at[None, :, None] for at in (pixels // x.shape[3], pixels % x.shape[3]))
                 yield Traced(step, state, found, one.counts(known) * (keys >= 0), one.locate(known, row, column))
+
+    def _trace_patches(self, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None) -> Traced:
+        if not all(self._own_place(region, x) for region in layout.regions):
+            raise ValueError(
+                "the weights of patches that are pasted from other places are not known pixel by pixel: explain the "
+                "same machine with response=1"
+            )
+        assert layout.metric is not None
+        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+        pixels = torch.cat([region.pixels(flat) for region in layout.regions])
+        store, image_logs = self.workspace.of_class(label), self._image_logs(layout, x, sigma, label)
+        job = SamePlaceJob(x, sigma, store, layout.metric, pixels, image_logs=image_logs)
+        step = Step(job, flat.flatten())
+        if top is None:
+            self._check_room([step], len(x))
+        patches = self._patches(layout, layout.regions[0], pixels, x)
+        assert patches is not None
+        (weighed,) = run([job], self.device)
+        kept = min(top or len(store), len(store))
+        (found,) = run([PatchAttribution(job, weighed, patches, self.coverage(layout, x), kept)], self.device)
+        mean = self.average(layout, x, sigma, label)[0].double().flatten(2).transpose(1, 2).flatten(0, 1)
+        state = SoftmaxState(mean.new_zeros(len(mean)), mean.new_ones(len(mean)), mean)
+        keys = found.top.keys.view(len(x), -1, kept)
+        row, column = ((at[None, :, None]) for at in (flat.flatten() // x.shape[3], flat.flatten() % x.shape[3]))
+        known = keys.clamp(min=0)
+        return Traced(step, state, found, (keys >= 0).long(), job.locate(known, row, column))
 
     def _check_room(self, steps: Sequence[Step], batch: int) -> None:
         # A log-weight and a position, sorted once.

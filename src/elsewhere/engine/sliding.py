@@ -370,7 +370,7 @@ class SlidingAttribution:
 
 
 class SlidingPasting:
-    """The pasting pass of a `SlidingJob`: the same kernel again, which averages the patches around the centres of windows.
+    """The pasting pass of a `SlidingJob`: the same kernel again, which averages patches around centres of windows.
 
     Args:
         job: what was averaged.

@@ -50,7 +50,7 @@ class SoftmaxState:
         """What is seen of keys with log-weights (Q, T), which are overwritten, and values (T, V)."""
         peak = logs.amax(-1)
         weights = logs.sub_(peak[:, None]).clamp_(min=least(logs.dtype)).exp_()
-        return cls(peak.double(), weights.sum(-1).double(), (weights @ values).double())
+        return cls(peak.double(), weights.sum(-1).double(), (weights.to(values.dtype) @ values).double())
 
     def merge(self, other: SoftmaxState) -> SoftmaxState:
         """The state of both sets of keys together; commutative and associative but for rounding."""

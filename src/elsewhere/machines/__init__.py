@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from elsewhere.machines.table import MACHINES
 
 if TYPE_CHECKING:
+    from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
-    from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.locality import LocalitySchedule as LocalitySchedule
     from elsewhere.machines.patch import PatchSchedule as PatchSchedule
     from elsewhere.machines.patch import PatchScore as PatchScore

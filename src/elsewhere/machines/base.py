@@ -404,7 +404,7 @@ def _check_engine(engine: Engine, device: torch.device) -> None:
 
 def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: Engine) -> Tensor:
     """Checked weights of training images, float64 (N,) on their device."""
-    found = torch.as_tensor(weights, dtype=torch.float64)  # type: ignore[arg-type]
+    found = torch.as_tensor(weights, dtype=torch.float64)
     if found.shape != (len(store),):
         raise ValueError(
             f"weights must have one number for each of {count(len(store), 'image')}, got shape {tuple(found.shape)}"
@@ -415,7 +415,7 @@ def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: 
     if engine == "fast":
         raise ValueError("weights need engine='exact' or 'auto': an index does not know them")
     found = found.to(store.pixels.device)
-    of_classes = [found] if labels is None else [found[labels == number] for number in labels.unique()]
+    of_classes = [found] if labels is None else [found[labels == number] for number in range(int(labels.max()) + 1)]
     if any(len(some) and not bool((some > 0).any()) for some in of_classes):
         raise ValueError("weights are 0 for all images of a class: one weight of each must be positive")
     return found

@@ -9,9 +9,10 @@ from elsewhere.machines.base import WindowedMachine
 class PatchComposite(WindowedMachine):
     """PSPC: patch set posterior composites (arXiv 2411.19339), with square patches.
 
-    Query: the patch at every place at which it lies wholly inside the image. Keys: the patches at the same place in every
-    training image. Value: the whole patch; patches that overlap are averaged with equal weight. A patch that is larger
-    than the image makes it the ideal machine. The published code adds mirrored training images; give them as data.
+    Query: the patch at every place at which it lies wholly inside the image. Keys: the patches at the same place in
+    every training image. Value: the whole patch; patches that overlap are averaged with equal weight. A patch that is
+    larger than the image makes it the ideal machine. The published code adds mirrored training images; give them as
+    data.
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].

@@ -114,11 +114,12 @@ def _gradient(gradient: Tensor, x: Tensor, machine: Averaging, sigma: Tensor, la
                     pulled = pull_back(parts, centred.device)
                     tensors = [each.job.queries for each in parts]
                     sums = [each.queries for each in pulled]
-                    for each, found_here in zip(parts, pulled, strict=True):
-                        if found_here.image_logs is not None and each.job.image_logs.requires_grad:
-                            tensors.append(each.job.image_logs)
+                    for each, of_part in zip(parts, pulled, strict=True):
+                        logs = each.job.image_logs
+                        if logs is not None and logs.requires_grad and of_part.image_logs is not None:
+                            tensors.append(logs)
                             # Divided by sigma^2 below, as the others are.
-                            sums.append(found_here.image_logs * level**2)
+                            sums.append(of_part.image_logs * level**2)
                     torch.autograd.backward(tensors, sums, retain_graph=True, inputs=[part])
             if part.grad is not None:
                 found[some] = part.grad / level**2
