@@ -79,10 +79,12 @@ class Step:
     Attributes:
         job: its queries are those of the first image, then those of the second, ...
         pixels: flat positions, one for each query of an image, int64 (P,); None where a query is a whole image.
+        by_number: whether every channel of a pixel is a query of its own, those of the first channel first.
     """
 
     job: Average
     pixels: Tensor | None
+    by_number: bool = False
 
     def write(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
         """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
@@ -90,12 +92,16 @@ class Step:
             error.flatten(1)[:, self.pixels] = state.error.view(len(out), -1).to(error.dtype)
         if self.pixels is None:
             out[:] = state.mean().view(out.shape)
+        elif self.by_number:
+            out.flatten(2)[:, :, self.pixels] = state.mean().view(*out.shape[:2], len(self.pixels)).to(out.dtype)
         else:
             out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """The part of a gradient with respect to images (B, C, H, W) that its queries have, (Q, V)."""
         rows = gradient.flatten(2)
+        if self.by_number:
+            return rows[:, :, self.pixels].reshape(-1, 1)
         return rows.flatten(1) if self.pixels is None else rows[:, :, self.pixels].mT.flatten(0, 1)
 
 

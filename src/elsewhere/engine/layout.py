@@ -62,12 +62,17 @@ class Layout:
             window; training images that wrap are padded by as much.
         value: what is averaged, without the centre of the store: the centre pixel of a window, or the whole image. The
             whole window, side * side numbers for each channel, is for callers of the engine: a machine averages pixels.
+        shifts: for whole images: they meet every circular shift of every training image.
+        split: for a metric that differs from number to number: the mean of one softmax for each so many training images
+            in the order of the set, instead of one softmax over all; None for one over all.
     """
 
     regions: tuple[Region, ...] = ()
     metric: Metric | None = None
     wraps: Wraps = NO_WRAPS
     value: Value = "centre"
+    shifts: bool = False
+    split: int | None = None
 
     @property
     def padding(self) -> int:
