@@ -75,7 +75,8 @@ class ShiftJob:
 
     @property
     def offset(self) -> Tensor:
-        return -self.x.double().square().sum((1, 2, 3)) * self.precision / 2
+        norms: Tensor = self.x.double().square().sum((1, 2, 3))
+        return norms * (-self.precision / 2)
 
     def sources(self) -> ShiftedSources:
         return ShiftedSources(torch.arange(len(self.store), device=self.x.device), shifts=self.shifts)
@@ -95,7 +96,7 @@ class ShiftJob:
     def run(self, start: int, stop: int) -> SoftmaxState:
         size = self.x.shape[2:]
         found = []
-        for left, images in self._images(start, stop):
+        for _, images in self._images(start, stop):
             keys = torch.fft.rfft2(images)
             logs = self._logs(images, keys)
             peak = logs.amax(1)
@@ -132,9 +133,7 @@ class ShiftJob:
             for number, image in enumerate(images.flatten(2)):
                 shifted = image[:, place].transpose(0, 1).flatten(1)
                 logs = self.x.flatten(1) @ shifted.T - image.square().sum() / 2
-                yield Tile(
-                    slice(0, self.count), (left + number) * self.shifts, logs * self.precision, shifted, shifted
-                )
+                yield Tile(slice(0, self.count), (left + number) * self.shifts, logs * self.precision, shifted, shifted)
 
     def parts(self, gradient: Tensor) -> list[tuple[ShiftJob, Tensor]]:
         """See `DifferentiableJob`."""

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from elsewhere.checks import checked
 from elsewhere.engine import Extent, Layout, Places, Region, Wraps
-from elsewhere.machines.base import Data, Window, WindowedMachine
+from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.borders import border_classes, interior
+from elsewhere.machines.machine import Data
 
 Borders = Literal["aware", "wrap", "torus"]
 

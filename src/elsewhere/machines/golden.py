@@ -135,9 +135,7 @@ class GoldenSubset(PCALocality):
 
         return self.workspace.kept.get(("pooled", POOLED), make, lambda pooled: pooled.nbytes)
 
-    def _parts(
-        self, x: Tensor, sigma: Tensor, label: Tensor | None
-    ) -> Iterator[tuple[slice, SoftmaxMachine, Tensor]]:
+    def _parts(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Iterator[tuple[slice, SoftmaxMachine, Tensor]]:
         """For each image of the batch: where it is, a machine of its subset, and the subset."""
         kind: type[SoftmaxMachine] = PCALocality if self.weights == "pca" else IdealScore
         classes = [None] * len(x) if label is None else label.tolist()

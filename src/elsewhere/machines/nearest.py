@@ -15,8 +15,9 @@ from elsewhere.machines.base import Estimate, TracedImages
 from elsewhere.machines.ideal import IdealScore
 from elsewhere.machines.machine import Data
 
-# A softmax at this noise level has one weight: images nearer to each other than 1e-8 are one.
-ONE_WEIGHT = 1e-8
+# The softmax of one weight: at this noise level, squared distances that differ by 1e-6 differ by 50 nats, and log-weights
+# in float64 are exact to 1e-6 of a nat.
+ONE_WEIGHT = 1e-4
 
 
 class Nearest(IdealScore):
@@ -68,4 +69,5 @@ class Nearest(IdealScore):
     def _groups(
         self, x: Tensor, sigma: Tensor, label: Tensor | None
     ) -> Iterator[tuple[Tensor, Layout, float, int | None]]:
-        yield from super()._groups(x, torch.full_like(sigma, ONE_WEIGHT), label)
+        # Squared distances, and their rounding, grow with the noise of what is compared.
+        yield from super()._groups(x, ONE_WEIGHT * (torch.ones_like(sigma) if self.scaled else 1 + sigma), label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from elsewhere.checks import check_choice, check_number, check_whole, checked
@@ -77,7 +76,8 @@ class PCALocality(SoftmaxMachine):
         **settings: Any,
     ) -> None:
         self.threshold = check_number("threshold", threshold, 0, 1)
-        self.orientation = check_choice("orientation", orientation, ORIENTATIONS)
+        check_choice("orientation", orientation, ORIENTATIONS)
+        self.orientation: Orientation = orientation
         if batch is not None and not published:
             raise ValueError(f"batch={batch} goes with published=True: the exact softmax has no batches, leave it out")
         if published and orientation == "row":

@@ -81,19 +81,18 @@ class SmoothedIdeal(IdealScore):
         ideal = self._sharing(IdealScore)
         for index in range(len(x)):
             chosen = None if label is None else label[index : index + 1]
-            [copies] = self._copied(x[index : index + 1], sigma[index : index + 1], chosen)
+            [(copies, levels, labels)] = self._copied(x[index : index + 1], sigma[index : index + 1], chosen)
             # One copy at a time: all of its weights are needed.
+            alone = [slice(one, one + 1) for one in range(self.copies)]
             found = [
                 traced
-                for one in range(self.copies)
-                for traced in ideal.trace(*(None if some is None else some[one : one + 1] for some in copies), None)
+                for one in alone
+                for traced in ideal.trace(copies[one], levels[one], None if labels is None else labels[one], None)
             ]
             yield _merged(found, x.new_tensor([index], dtype=torch.int64), top)
 
-    def _copied(
-        self, x: Tensor, sigma: Tensor, label: Tensor | None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Perturbed copies of some images at a time, those of an image one after the other, with what else they need."""
+    def _copied(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Perturbed copies of some images at a time, those of one image together, with their sigma and label."""
         at_once = max(1, self.memory // 4 // (BYTES * self.copies * x[0].numel()))
         for left in range(0, len(x), at_once):
             some = slice(left, left + at_once)

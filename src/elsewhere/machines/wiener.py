@@ -1,4 +1,4 @@
-"""The Wiener machine: the best linear denoiser, the posterior mean of a Gaussian with the training images' covariance."""
+"""The Wiener machine: the best linear denoiser, the posterior mean of a Gaussian."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from elsewhere.machines.spectrum import Spectrum, check_spectrum_memory
 
 
 class Wiener(Machine):
-    """Wiener: D(x, sigma) = mu + U diag(l / (l + sigma^2)) U^T (x - mu) (Wiener 1949; for diffusion models Wang & Vastola
-    2023, "The hidden linear structure in score-based models and its application").
+    """Wiener: D(x, sigma) = mu + U diag(l / (l + sigma^2)) U^T (x - mu) (Wiener 1949; for diffusion models Wang &
+    Vastola 2023, "The hidden linear structure in score-based models and its application").
 
     mu is the mean and U diag(l) U^T the covariance of the training images, all numbers of an image together. It is
     linear in x, so that it has no weights to explain, and differentiable any number of times.

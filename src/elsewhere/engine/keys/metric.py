@@ -59,7 +59,7 @@ class Metric:
         sum_n matrix[n, m] (x_n - k_n)^2.
 
         Args:
-            matrix: weights, 0 or more, of any dtype, (C H W, C H W), rows and columns in the order of a flattened image.
+            matrix: weights, 0 or more, of any dtype, (C H W, C H W), rows and columns as in a flattened image.
             size: H and W.
 
         Raises:
