@@ -117,9 +117,9 @@ class ShiftJob:
         """Without the offset, (B, T * shifts)."""
         size = self.x.shape[2:]
         products = torch.stack([(one * keys.conj()).sum(1) for one in self.spectrum])
-        logs = torch.fft.irfft2(products, s=size).flatten(2)
+        logs: Tensor = torch.fft.irfft2(products, s=size).flatten(2)
         logs -= images.square().sum((1, 2, 3))[:, None] / 2
-        return (logs * self.precision).flatten(1)
+        return logs.mul_(self.precision).flatten(1)
 
     def tiles(self, start: int, stop: int) -> Iterator[Tile]:
         """One training image a tile, its shifts written out: for gradients."""

@@ -101,12 +101,26 @@ class GoldenSubset(PCALocality):
             for traced in part.trace(x[index], sigma[index], None, top):
                 yield TracedImages(members, traced.window, subset[traced.training], traced.part)
 
+    @checked
     def subset(self, x: Tensor, sigma: float, label: int | None = None) -> Tensor:
-        """The training images that one image x (C, H, W) is averaged over at a noise level, int64 (k,), increasing.
+        """The training images that one image is averaged over.
+
+        Args:
+            x: noisy image (C, H, W).
+            sigma: noise level.
+            label: class, or None.
+
+        Returns:
+            Their positions, int64 (k,), increasing.
 
         Raises:
-            ValueError: a class without images.
+            TypeError, ValueError: arguments that a call of the machine would refuse; a class without images.
         """
+        images, levels, labels = self.check(x[None], sigma, label)
+        return self._subset(images[0].detach(), levels.item(), None if labels is None else int(labels))
+
+    def _subset(self, x: Tensor, sigma: float, label: int | None) -> Tensor:
+        """`subset` of checked arguments."""
         workspace = self.workspace
         workspace.of_class(label)  # refuses a class without images
         known = workspace.chosen(label)
@@ -140,7 +154,7 @@ class GoldenSubset(PCALocality):
         kind: type[SoftmaxMachine] = PCALocality if self.weights == "pca" else IdealScore
         classes = [None] * len(x) if label is None else label.tolist()
         for index, (level, chosen) in enumerate(zip(sigma.tolist(), classes, strict=True)):
-            subset = self.subset(x[index].detach(), level, chosen)
+            subset = self._subset(x[index].detach(), level, chosen)
             workspace = Workspace(self.store.take(subset), None, self.memory, None)
             yield slice(index, index + 1), self._sharing(kind, workspace), subset
 

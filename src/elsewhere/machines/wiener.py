@@ -67,7 +67,7 @@ class Wiener(Machine):
         settings += [f"shrinkage={self.shrinkage:g}"] if self.shrinkage else []
         return self._describe(*settings, *([] if self.unbiased else ["unbiased=False"]))
 
-    def spectrum(self, label: int | None = None) -> Spectrum:
+    def _spectrum(self, label: int | None = None) -> Spectrum:
         """Mean, variances and axes of all images or those of a class, made when first needed.
 
         Raises:
@@ -95,7 +95,7 @@ class Wiener(Machine):
     def _filtered(self, x: Tensor, sigma: Tensor, label: int | None) -> Tensor:
         """Flattened images (B, d) of one class."""
         mean, values, vectors = self._axes(label, x.dtype)
-        along = self.shrinkage * self.spectrum(label).variance
+        along = self.shrinkage * self._spectrum(label).variance
         noise = sigma[:, None] ** 2
         # What comes through along the axes, and across them.
         kept, rest = values / (values + noise), along / (along + noise)
@@ -105,7 +105,7 @@ class Wiener(Machine):
 
     def _axes(self, label: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (d,) and axes (d, k) in a dtype, and the variances along them, float64 (k,)."""
-        spectrum = self.spectrum(label)
+        spectrum = self._spectrum(label)
         values, vectors = spectrum.values[: self.rank], spectrum.vectors[:, : self.rank]
         values = (1 - self.shrinkage) * values + self.shrinkage * spectrum.variance
         if dtype == torch.float64:
