@@ -34,7 +34,11 @@ class GoldenSubset(PCALocality):
     3. of these, with the k = max(k_min, k_max - (k_max - k_min) (1 - g)) nearest in full, which the exact formula
        then averages. The mask is that of all training images.
 
-    MEASURED
+    Its error against the exact machine is as large as the difference between machines (`benchmarks/family.py --golden`,
+    Fashion-MNIST, noisy images outside the set). Against `PCALocality` the rms of x0hat is .03, .12, .10, .10, .10, .08,
+    .06 at sigma 20, 5, 2, 1, .5, .2, .08 with 6,000 training images and .01, .04, .10, .07, .06, .06, .04 with 60,000,
+    2 to 7 and 5 to 8 times as fast. Against IS, which is as fast, it is up to .37 and .19: the nearest images are seldom
+    among those looked at. It decreases with the number of training images.
 
     No bound is known, and `estimate` gives none: its `error` is that of the average over the subset. The derivative
     in x is that of the average over the subset as well.
