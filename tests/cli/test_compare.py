@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from elsewhere.machines.table import DEFAULTS, MACHINES, TABLE
 from tests.cli.typing_lines import run
 
 
@@ -15,3 +16,20 @@ def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: 
     assert result.exit_code == 0
     assert result.stderr.startswith("warning: ")
     assert json.loads((tmp_path / "results.json").read_text())["settings"]["same_data"] is False
+
+
+def test_all_machines_are_compared_if_asked_for_and_else_the_usual_ones(world: dict[str, Path], tmp_path: Path) -> None:
+    line = f"compare {{data}} {{net}} --window 3 --count 1 --steps 2 --out {tmp_path}"
+    for words, names in (("", DEFAULTS), (" --machines all", TABLE)):
+        result = run(line + words, **world)
+        assert result.exit_code == 0, result.stderr
+        settings = json.loads((tmp_path / "results.json").read_text())["settings"]
+        assert list(settings["machines"]) == [TABLE[name].report_name for name in names]
+    assert all(entry.report_name in (tmp_path / "report.html").read_text() for entry in MACHINES)
+
+
+def test_a_machine_without_weights_is_drawn_and_not_explained(world: dict[str, Path], tmp_path: Path) -> None:
+    assert run(f"sample {{data}} --machine wiener --count 1 --steps 2 --out {tmp_path}", **world).exit_code == 0
+    result = run(f"explain {{data}} --machine wiener --count 1 --steps 2 --out {tmp_path}", **world)
+    assert result.exit_code == 2
+    assert "wiener" in result.stderr
