@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
     from elsewhere.machines import LocalScore as LocalScore
+    from elsewhere.machines import Mix as Mix
+    from elsewhere.machines import MixSchedule as MixSchedule
+    from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
@@ -45,7 +48,15 @@ _HOMES = {
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
     "inpainting": ("inpaint",),
-    "machines": ("EquivariantLocalScore", "IdealScore", "LocalScore", "LocalitySchedule"),
+    "machines": (
+        "EquivariantLocalScore",
+        "IdealScore",
+        "LocalScore",
+        "LocalitySchedule",
+        "Mix",
+        "MixSchedule",
+        "mix",
+    ),
     "networks": ("load_network",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }

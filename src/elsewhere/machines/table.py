@@ -109,6 +109,10 @@ MACHINES = (
 TABLE = {entry.name: entry for entry in MACHINES}
 NAMES = tuple(TABLE)
 TITLES = tuple(entry.title for entry in MACHINES)
+DEFAULTS = ("is", "ls", "els")
+"""The machines that commands draw with where several draw and none is named."""
+ALL = "all"
+"""Stands for all machines where commands take several names."""
 WINDOWED = tuple(entry.name for entry in MACHINES if entry.windows)
 BORDERED = tuple(entry.name for entry in MACHINES if entry.borders)
 SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)
@@ -118,6 +122,8 @@ DEFAULT = "els"
 
 NETWORK = "network"
 """Stands for a trained network where commands take names of machines."""
+NETWORK_PREFIX = f"{NETWORK}:"
+"""Before the name of a network that stands in place of a machine, as a yardstick: "network:fashion-resnet"."""
 
 if TYPE_CHECKING:
     MachineName = str
