@@ -29,7 +29,8 @@ from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
 
 if TYPE_CHECKING:
-    from elsewhere.analysis import Audit, Board, Comparison
+    from elsewhere.analysis import Audit, Comparison
+    from elsewhere.analysis.board_result import BoardResult
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
@@ -242,7 +243,7 @@ def agreement_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[
     return ("", "Pearson r", "R^2", "MSE"), rows
 
 
-def board_rows(board: Board) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+def board_rows(board: BoardResult) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """Title, header and rows of a table for each section of a board, the best method first."""
     tables = []
     for section in board.sections:

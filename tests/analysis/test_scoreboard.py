@@ -19,9 +19,10 @@ from test_report import Page
 
 pytest.importorskip("scipy")
 
-from elsewhere.analysis import BoardSubject, Contender, board, mse, pearson_r, r_squared
+from elsewhere.analysis import mse, pearson_r, r_squared
 from elsewhere.analysis.board_result import BoardRow, BoardSection, compare_paired
 from elsewhere.analysis.peak_memory import PeakMemory
+from elsewhere.analysis.scoreboard import BoardSubject, Contender, board
 from elsewhere.sampling import make_noise, sample
 from elsewhere.schedules import cosine
 

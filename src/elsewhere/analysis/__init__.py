@@ -1,7 +1,6 @@
 """Analysis of drawn images: comparison with trained networks, calibration, explanation, and audit for copies."""
 
 from elsewhere.analysis.auditing import Audit, audit
-from elsewhere.analysis.board_cells import Contender
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
 from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare
@@ -11,19 +10,14 @@ from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squa
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
-from elsewhere.analysis.scoreboard import Board, BoardSubject, board
 
 __all__ = [
     "Audit",
-    "Board",
-    "BoardSubject",
     "Comparison",
-    "Contender",
     "Explanation",
     "Mosaic",
     "Nearest",
     "audit",
-    "board",
     "calibrate",
     "coherence_length",
     "compare",

@@ -124,7 +124,7 @@ def board(
 
     Example:
         >>> import elsewhere as els
-        >>> from elsewhere.analysis import BoardSubject, Contender, board
+        >>> from elsewhere.analysis.scoreboard import BoardSubject, Contender, board
         >>> data = els.load_images("fashion-mini", limit=20)
         >>> methods = [Contender("IS", lambda: els.IdealScore(data)), Contender("LS", lambda: els.LocalScore(data, 5))]
         >>> subject = BoardSubject("a network", methods, els.LocalScore(data, 7), data.shape)

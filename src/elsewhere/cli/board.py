@@ -42,6 +42,7 @@ def board(
     How near every machine comes to every network, with paired intervals; its error at every noise level; seconds an
     image and peak memory. A machine that does not apply to a network does not end the board: its row says why. The same
     command goes on where a run was stopped: finished measurements are kept in the folder cells.
+    Needs the extra `board`.
 
     \b
     Examples:
@@ -52,8 +53,8 @@ def board(
     kept = f"finished measurements are kept in {out}; the same command goes on from them"
     with results_in(out, kept, "cells/*.json", sources=[] if data is None else [data]):
         from elsewhere import results
-        from elsewhere.analysis import board as measure
         from elsewhere.analysis.board_subjects import named_subjects
+        from elsewhere.analysis.scoreboard import board as measure
 
         schedule = levels.make()
         subjects = named_subjects(networks, machines, seeds, data=data, any_data=any_data, **engine.settings())
