@@ -43,7 +43,7 @@ def error_curves(section: BoardSection) -> Figure:
 
     figure = new_figure(7.2, 4.2)
     axes = figure.subplots()
-    colours = mpl.colormaps["tab10"].colors
+    colours = [mpl.colormaps["tab10"](index) for index in range(10)]
     relative = any(row.name == REFERENCE for row in section.measured)
     for index, row in enumerate(section.ranked):
         values = None if row.why else section.relative(row.name) if relative else row.rms

@@ -171,7 +171,8 @@ class _Work:
             self.labels = check_request({"network": subject.network}, self.noise, subject.label, "noise")[1]
             content = weights_digest(subject.network)
         else:
-            self.noise = make_noise(len(subject.held_out), tuple(subject.held_out.shape[1:]), seed)
+            _, channels, height, width = subject.held_out.shape
+            self.noise = make_noise(len(subject.held_out), (channels, height, width), seed)
             self.labels = None
             content = hashlib.sha256(subject.held_out.cpu().contiguous().numpy().tobytes()).hexdigest()
         self.common = {

@@ -165,7 +165,7 @@ class Mix(Denoiser):
         return {name: share for name, share in row.items() if share}
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        levels = sigma.unique().tolist()
+        levels = sorted(set(sigma.tolist()))
         if len(levels) == 1:
             return self._at(x, levels[0], label)
         out: Tensor | None = None
@@ -188,16 +188,15 @@ class Mix(Denoiser):
 
     def _common(self, attribute: str) -> Any:
         """What the denoisers that state an attribute state; None where none does."""
-        stated = {name: getattr(part, attribute, None) for name, part in self.denoisers.items()}
-        stated = {name: value for name, value in stated.items() if value is not None}
-        first = next(iter(stated), None)
-        for name, value in stated.items():
-            if value != stated[first]:
+        every = {name: getattr(part, attribute, None) for name, part in self.denoisers.items()}
+        stated = [(name, value) for name, value in every.items() if value is not None]
+        for name, value in stated:
+            if value != stated[0][1]:
                 raise ValueError(
-                    f"denoisers must have the same {attribute}, got {stated[first]} of {first} and {value} of {name}: "
-                    "mix denoisers of the same images"
+                    f"denoisers must have the same {attribute}, got {stated[0][1]} of {stated[0][0]} and {value} of "
+                    f"{name}: mix denoisers of the same images"
                 )
-        return None if first is None else stated[first]
+        return stated[0][1] if stated else None
 
 
 @checked
