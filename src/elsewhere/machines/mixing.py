@@ -235,7 +235,8 @@ def check_shares(shares: Mapping[str, float], argument: str) -> dict[str, float]
         if not name.strip():
             raise ValueError(f"{argument} needs names other than '', got {name!r}")
         found[name] = check_number(f"{argument}[{name!r}]", share, 0)
-    if abs(sum(found.values()) - 1) > SUM_TOLERANCE:
+    # Rounded, because 1 - 0.999999 exceeds 1e-6 in float64.
+    if round(abs(sum(found.values()) - 1), 9) > SUM_TOLERANCE:
         given = " + ".join(f"{share:.8g}" for share in found.values())
         raise ValueError(
             f"{argument} must sum to 1 within {SUM_TOLERANCE:g}, got {given} = {sum(found.values()):.8g}: "
