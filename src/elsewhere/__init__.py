@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
     from elsewhere.machines import LocalScore as LocalScore
+    from elsewhere.machines import Mix as Mix
+    from elsewhere.machines import MixSchedule as MixSchedule
     from elsewhere.machines import Nearest as Nearest
     from elsewhere.machines import PatchComposite as PatchComposite
     from elsewhere.machines import PatchSchedule as PatchSchedule
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import PCALocality as PCALocality
     from elsewhere.machines import SmoothedIdeal as SmoothedIdeal
     from elsewhere.machines import Wiener as Wiener
+    from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
@@ -57,14 +60,6 @@ _HOMES = {
     "factory": ("shipped_locality",),
     "inpainting": ("inpaint",),
     "machines": (
-        "EquivariantLocalScore",
-        "IdealScore",
-        "LocalScore",
-        "LocalitySchedule",
-        "PatchComposite",
-        "PatchSchedule",
-        "PatchScore",
-        "PatchSettings",
         "ESM",
         "EquivariantLocalScore",
         "EquivariantScore",
@@ -72,10 +67,17 @@ _HOMES = {
         "IdealScore",
         "LocalScore",
         "LocalitySchedule",
+        "Mix",
+        "MixSchedule",
         "Nearest",
         "PCALocality",
+        "PatchComposite",
+        "PatchSchedule",
+        "PatchScore",
+        "PatchSettings",
         "SmoothedIdeal",
         "Wiener",
+        "mix",
     ),
     "networks": ("load_network",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),

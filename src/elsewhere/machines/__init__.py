@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
     from elsewhere.machines.locality import LocalitySchedule as LocalitySchedule
+    from elsewhere.machines.mixing import Mix as Mix
+    from elsewhere.machines.mixing import MixSchedule as MixSchedule
+    from elsewhere.machines.mixing import mix as mix
     from elsewhere.machines.nearest import Nearest as Nearest
     from elsewhere.machines.patch import PatchSchedule as PatchSchedule
     from elsewhere.machines.patch import PatchScore as PatchScore
@@ -29,9 +32,12 @@ _HOMES = {entry.class_name: entry for entry in MACHINES}
 # What is not a machine of the table, and its module.
 _OTHERS = {
     "LocalitySchedule": "locality",
+    "Mix": "mixing",
+    "MixSchedule": "mixing",
     "PatchSchedule": "patch",
     "PatchScore": "patch",
     "PatchSettings": "patch",
+    "mix": "mixing",
 }
 
 _ALIASES = {"ESM": "EquivariantScore"}

@@ -130,7 +130,7 @@ class SoftmaxMachine(Machine):
         store = self._workspace.store
         _check_engine(engine, store.pixels.device)
         if weights is not None:
-            self._workspace.weights = _weights(weights, store, self.labels, engine)
+            self._workspace.weights = _weights(weights, store, self._workspace.labels, engine)
         tolerance = check_number("tolerance", tolerance, 1e-5, 0.1)
         self._planner = Planner(self._workspace, engine, tolerance)
         low, high = store.floats(torch.stack(store.pixels.aminmax())).tolist()
