@@ -183,8 +183,10 @@ class Levels:
 
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the reverse process.")] = 20
     schedule: Annotated[
-        Literal["cosine", "linear", "karras"],
-        typer.Option(help="Noise levels: the published cosine ones, DDPM's, or EDM's (Karras)."),
+        Literal["cosine", "linear", "leading", "karras"],
+        typer.Option(
+            help="Noise levels: the published cosine ones, DDPM's, DDPM's spaced as 'leading', or EDM's (Karras)."
+        ),
     ] = "cosine"
 
     def make(self) -> "Schedule":
