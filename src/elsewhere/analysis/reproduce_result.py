@@ -77,7 +77,7 @@ def summarise(values: np.ndarray, statistic: str) -> tuple[float | None, float |
     Returns:
         The statistic, None if no seed has a value; low and high, None for fewer than two.
     """
-    function = {"median": np.median, "mean": np.mean}[statistic]
+    function: Any = np.median if statistic == "median" else np.mean
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None, None, None

@@ -152,15 +152,16 @@ class _Run:
         self.about: dict[str, Any] = {"seeds": self.seeds, "seed": self.seed, "version": __version__, "cases": {}}
 
     def listed(self, case: Case, notes: tuple[str, ...]) -> list[Row]:
-        """The rows of a case that is not run: a published number, or one row for each machine."""
-        rows = []
-        for method in self.protocol.methods:
-            numbers = case.published.get(method.name, {})
-            for metric in numbers or self.protocol.metrics:
-                rows.append(Row(case.key, method.name, metric, numbers.get(metric), notes=notes))
-                if not numbers:
-                    break
-        return rows
+        """The rows of a case that is not run."""
+        return [row for method in self.protocol.methods for row in self._without_number(case, method, notes)]
+
+    def _without_number(self, case: Case, method: Method, notes: tuple[str, ...]) -> list[Row]:
+        """The rows of a machine that is not drawn: one for each published number, at least one."""
+        numbers = case.published.get(method.name, {})
+        return [
+            Row(case.key, method.name, metric, numbers.get(metric), notes=notes)
+            for metric in numbers or self.protocol.metrics[:1]
+        ]
 
     def read(self, case: Case, source: str, network: str) -> tuple[Case, Denoiser, ImageSet]:
         """A case, its network and its images, which go together.
@@ -182,29 +183,28 @@ class _Run:
         label = choose_labels("cycle", self.seeds, images, net) if case.conditional and net.num_classes else None
         shared = self._differences(case, images, known, label is not None)
         target, seconds = self._draw(net, noise, self.protocol.network_run, label, f"{case.key}: network")
-        about = self.about["cases"][case.key] = {
+        times: dict[str, float] = {"network": seconds}
+        made: dict[str, str] = {}
+        self.about["cases"][case.key] = {
             "data": images.name, "images": len(images), "fingerprint": images.fingerprint(), "network": describe(net),
-            "seconds": {"network": seconds}, "machines": {},
+            "seconds": times, "machines": made,
         }  # fmt: skip
-        waiting = {row.method: row for row in self.listed(case, (WAITS,))}
-        rows: list[Row] = []
+        rows = {method.name: self._without_number(case, method, (WAITS,)) for method in self.protocol.methods}
+
+        def all_rows() -> list[Row]:
+            return self._with_speedups([row for found in rows.values() for row in found], times)
+
         for method in self.protocol.methods:
-            waiting.pop(method.name)
-            reason = self._reason(method)
-            machine = None
-            if reason is None:
-                machine, reason = self._machine(case, method, images)
+            machine, reason = self._machine(case, method, images)
             if machine is None:
-                rows += [
-                    replace(row, notes=(reason or "",)) for row in self.listed(case, ()) if row.method == method.name
-                ]
+                rows[method.name] = self._without_number(case, method, (reason,))
                 continue
-            own = _window_note(case, method)
+            notes = (*shared, *_window_note(case, method))
             drawn, taken = self._draw(machine, noise, self.protocol.machine_run, label, f"{case.key}: {method.name}")
-            about["seconds"][method.name], about["machines"][method.name] = taken, describe(machine)
-            rows += self._measure(case, method, drawn, target, (*shared, *own))
-            yield [*self._with_speedups(rows, about["seconds"]), *waiting.values()]
-        yield self._with_speedups(rows, about["seconds"])
+            times[method.name], made[method.name] = taken, describe(machine)
+            rows[method.name] = self._measure(case, method, drawn, target, notes)
+            yield all_rows()
+        yield all_rows()
 
     def _images(self, case: Case, source: str, net: Denoiser) -> ImageSet:
         """The images at the size of the network, with or without labels as it was trained."""
@@ -237,18 +237,17 @@ class _Run:
             notes.append(f"{images.amount}, the network was trained on all")
         return tuple(notes)
 
-    def _reason(self, method: Method) -> str | None:
-        """Why a method is not run, or None."""
+    def _machine(self, case: Case, method: Method, images: ImageSet) -> tuple[Denoiser | None, str]:
+        """The machine, or None and why it is not drawn."""
         if method.name not in self.chosen:
-            return "not asked for"
+            return None, "not asked for"
         if not method.machine:
-            return f"not available: needs {method.why}"
-        return None if method.machine in TABLE else f"not available: there is no machine {method.machine!r} here"
-
-    def _machine(self, case: Case, method: Method, images: ImageSet) -> tuple[Denoiser | None, str | None]:
+            return None, f"not available: needs {method.why}"
+        if method.machine not in TABLE:
+            return None, f"not available: there is no machine {method.machine!r} here"
         settings = {**self.settings, **method.settings, **case.settings.get(method.machine, {})}
         try:
-            return TABLE[method.machine].make(images, case.windows, case.borders, **settings), None
+            return TABLE[method.machine].make(images, case.windows, case.borders, **settings), ""
         except (TypeError, ValueError) as error:
             return None, f"cannot be made with the published settings: {error}"
 
