@@ -171,6 +171,14 @@ def test_measured_rows_have_the_numbers_of_the_definition(toys: dict[str, str]) 
     assert row.notes[0] == "a network of our own, not the published weights"
 
 
+def test_circular_rows_wrap_round_the_edges(toys: dict[str, str]) -> None:
+    nets = {"mnist/resnet-circular": toys["net"], "mnist/resnet": toys["net"]}
+    result = reproduce("kamb", {"mnist": toys["set"]}, nets, seeds=1, machines=["ELS"])
+    machines = {key: case["machines"]["ELS"] for key, case in result.settings["cases"].items()}
+    assert "borders='wrap'" in machines["mnist/resnet-circular"]
+    assert "borders='aware'" in machines["mnist/resnet"]
+
+
 def test_rows_without_data_or_network_say_what_they_need(toys: dict[str, str]) -> None:
     result = reproduce("kamb", {"mnist": toys["set"]}, {"cifar-10/unet": toys["net"]}, seeds=1)
     assert not result.measured

@@ -177,7 +177,11 @@ def problem(result: Any, refused: bool, left: list[str]) -> str | None:
     said = result.stderr.splitlines()
     if result.exit_code != 2:
         return f"exit code {result.exit_code}"
-    if not said or not said[-1].startswith("error: ") or not all(line.startswith("warning: ") for line in said[:-1]):
+    if (
+        not said
+        or not said[-1].startswith("error: ")
+        or not all(line.startswith(("warning: ", "note: ")) for line in said[:-1])
+    ):
         return "not one line of error"
     if len(said) > 3 or len(said[-1]) > 1500:
         return "too long"
