@@ -31,6 +31,14 @@ def test_linear_is_the_one_of_ddpm() -> None:
     assert math.isclose(schedules.linear(10).sigmas[0], math.sqrt(1 / kept[-1] - 1))
 
 
+def test_leading_has_the_published_levels() -> None:
+    # Times 900, 800, ..., 0 of DDPM; three digits as Analytic Diffusion Studio's scheduler returns them.
+    published = [60.82, 25.74, 12.02, 6.17, 3.44, 2.04, 1.24, 0.724, 0.342, 0.01]
+    assert np.allclose(schedules.leading().sigmas[:-1], published, rtol=2e-3)
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    assert np.allclose(schedules.leading(4).sigmas[:-1], np.sqrt(1 / kept[[750, 500, 250, 0]] - 1), rtol=1e-9)
+
+
 def test_karras_has_its_ends_and_even_roots() -> None:
     levels = np.array(schedules.karras(12, sigma_min=0.01, sigma_max=50, rho=5).sigmas[:-1])
     assert np.allclose([levels[0], levels[-1]], [50, 0.01])
@@ -45,6 +53,7 @@ def test_karras_has_its_ends_and_even_roots() -> None:
         (lambda: schedules.cosine(2.5), TypeError, "integer"),
         (lambda: schedules.cosine(True), TypeError, "integer"),
         (lambda: schedules.linear(2000), ValueError, "train_steps"),
+        (lambda: schedules.leading(2000), ValueError, "train_steps"),
         (lambda: schedules.linear(5, beta_start=0.5, beta_end=0.1), ValueError, "betas"),
         (lambda: schedules.karras(5, sigma_min=3, sigma_max=2), ValueError, "sigma_min"),
         (lambda: schedules.karras(5, rho=0), ValueError, "rho"),

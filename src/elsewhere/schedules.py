@@ -86,15 +86,33 @@ def cosine(steps: int = 20) -> Schedule:
 @checked
 def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
     """The DDPM schedule (Ho et al. 2020): betas linear in time, `steps` levels evenly spaced from the noisiest."""
+    levels = _ddpm_levels(steps, beta_start, beta_end, train_steps)
+    index = np.linspace(train_steps - 1, 0, steps).round().astype(int)
+    return Schedule((*levels[index].tolist(), 0.0), f"linear({int(steps)})")
+
+
+@checked
+def leading(steps: int = 10, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
+    """The DDPM schedule with DDIM's spacing "leading": times 0, n, 2n, ... of `train_steps`, n = train_steps // steps.
+
+    Ten steps (times 900, 800, ..., 0) are those of Lukoianov et al. (2025) and Shang et al. (2026). The last level is
+    that of time 0, .01 by default: a run ends with the prediction there.
+    """
+    levels = _ddpm_levels(steps, beta_start, beta_end, train_steps)
+    index = np.arange(steps)[::-1] * (train_steps // steps)
+    return Schedule((*levels[index].tolist(), 0.0), f"leading({int(steps)})")
+
+
+def _ddpm_levels(steps: int, beta_start: float, beta_end: float, train_steps: int) -> np.ndarray:
+    """The noise level of each of `train_steps` times."""
     count = _check_steps(steps)
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(f"betas must satisfy 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
     if count > check_whole("train_steps", train_steps, 1, 10**6):
         raise ValueError(f"steps must be at most train_steps = {train_steps}, got {count}")
     kept = np.cumprod(1 - np.linspace(beta_start, beta_end, train_steps))
-    index = np.linspace(train_steps - 1, 0, count).round().astype(int)
-    levels = np.sqrt((1 - kept[index]) / kept[index])
-    return Schedule((*levels.tolist(), 0.0), f"linear({count})")
+    levels: np.ndarray = np.sqrt((1 - kept) / kept)
+    return levels
 
 
 @checked
@@ -111,7 +129,7 @@ def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, r
     return Schedule((*levels.tolist(), 0.0), f"karras({count})")
 
 
-NAMED = {"cosine": cosine, "linear": linear, "karras": karras}
+NAMED = {"cosine": cosine, "linear": linear, "leading": leading, "karras": karras}
 
 
 @checked

@@ -218,6 +218,23 @@ def results_in(folder: Path, kept: str = "", proof: str = "*", sources: Sequence
         raise
 
 
+def parse_named(values: Sequence[str], option: str, metavar: str) -> dict[str, str]:
+    """The names and values of an option that is given several times as NAME=VALUE.
+
+    Raises:
+        ValueError: a value without a name or an equals sign, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not name.strip() or not equals or not value.strip():
+            raise ValueError(f"{option} must be {metavar}, got {text!r}")
+        if name in found:
+            raise ValueError(f"{option} {name}=... was given twice: give it once")
+        found[name] = value
+    return found
+
+
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
     """A block in which every Python warning is one line on standard error, each text once."""

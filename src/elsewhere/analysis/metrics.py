@@ -52,7 +52,7 @@ def cosine_similarity(prediction: Tensor | np.ndarray, target: Tensor | np.ndarr
     return _defined("the cosine", _cosine(*_vectors(prediction, target)), "an image is all zero")
 
 
-def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
+def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray, *, unbiased: bool = False) -> Tensor:
     """Coefficient of determination R^2: the share of the target's variance that the prediction explains, at most 1.
 
     1 - sum (target - prediction)^2 / sum (target - mean of target)^2. Below 0 if the target's mean would have been a
@@ -60,6 +60,8 @@ def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> T
 
     Args:
         prediction, target: images (B, C, H, W).
+        unbiased: take d / (d - 1) times the variance of the d numbers of an image, as the code published with
+            Lukoianov et al. (2025) does: R^2 is higher by (1 - R^2) / d.
 
     Returns:
         float64 (B,).
@@ -70,6 +72,8 @@ def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray) -> T
     predicted, true = _vectors(prediction, target)
     left_over = (true - predicted).square().sum(1)
     total = _centred(true).square().sum(1)
+    if unbiased:
+        total = total * true.shape[1] / (true.shape[1] - 1) if true.shape[1] > 1 else torch.zeros_like(total)
     return _defined("R^2", (1 - left_over / total).where(total > 0, torch.nan), "the target is constant")
 
 

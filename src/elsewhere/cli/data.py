@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ class Source:
         bool,
         typer.Option("--crop/--stretch", help="Reach --size by cutting the middle out, or by changing proportions."),
     ] = True
+    resample: Annotated[
+        Literal["lanczos", "bilinear"],
+        typer.Option(help="Filter that reaches --size; most published runs used bilinear."),
+    ] = "lanczos"
     split: Annotated[str, typer.Option(help="Part of a source that has several: train, test, ...")] = "train"
     value_range: Annotated[
         str | None,
@@ -36,7 +40,8 @@ def data(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), hf:NAME; none lists the sets.",
+            help="fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10 (.bin, .tar.gz), "
+            "a zip of EDM, hf:NAME; none lists the sets.",
             show_default=False,
         ),
     ] = None,
@@ -83,6 +88,7 @@ def data(
         source,
         fit="crop" if part.crop else "stretch",
         split=part.split,
+        resample=part.resample,
         value_range=parse_value_range(part.value_range),
     )
     # Files first: whoever reads the output may stop reading.

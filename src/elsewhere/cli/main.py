@@ -15,6 +15,7 @@ from elsewhere.cli.explain import explain
 from elsewhere.cli.groups import expand
 from elsewhere.cli.index import index
 from elsewhere.cli.morphogenesis import morphogenesis
+from elsewhere.cli.reproduce import reproduce
 from elsewhere.cli.sample import sample
 from elsewhere.cli.train import train
 from elsewhere.terminal import OneLineErrors
@@ -55,6 +56,6 @@ def main(
 
 
 for command in (
-    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, data,
+    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce, data,
 ):  # fmt: skip
     app.command()(expand(command))

@@ -27,7 +27,8 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), or hf:NAME.",
+        help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10, a zip of "
+        "EDM, or hf:NAME.",
         show_default=False,
     ),
 ]
@@ -184,8 +185,10 @@ class Levels:
 
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the reverse process.")] = 20
     schedule: Annotated[
-        Literal["cosine", "linear", "karras"],
-        typer.Option(help="Noise levels: the published cosine ones, DDPM's, or EDM's (Karras)."),
+        Literal["cosine", "linear", "leading", "karras"],
+        typer.Option(
+            help="Noise levels: the published cosine ones, DDPM's, DDPM's spaced as 'leading', or EDM's (Karras)."
+        ),
     ] = "cosine"
 
     def make(self) -> "Schedule":

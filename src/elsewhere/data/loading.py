@@ -16,6 +16,9 @@ from torch import Tensor
 
 from elsewhere.checks import check_dense
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
+from elsewhere.data.celeba import is_celeba, load_celeba
+from elsewhere.data.cifar import TARS, find_cifar_folder, load_cifar_file, load_cifar_folder, load_cifar_tar
+from elsewhere.data.edm import load_edm
 from elsewhere.data.folders import ARCHIVES, load_folder
 from elsewhere.data.hands import NAME as HANDS
 from elsewhere.data.hands import is_hands, load_hands
@@ -52,14 +55,16 @@ def load_images(
     labels: bool = True,
     value_range: tuple[float, float] | None = None,
     progress: bool = False,
+    resample: Literal["lanczos", "bilinear"] = "lanczos",
 ) -> ImageSet:
     """Images of one size, with labels where the source has them.
 
     Args:
         source: "fashion-mini" or "pixel-faces" (embedded), "hands" or "hands:COUNT" (drawn by code), a folder of image
-            files (flat, or one subfolder a class), an .npz or .npy file, an IDX file or a folder of them, a folder
-            written by `save_to_disk` of the library datasets, or "hf:NAME" for a Hugging Face dataset. Or the images
-            themselves, a NumPy array or tensor: (N, H, W), (N, C, H, W) or (N, H, W, C).
+            files (flat, or one subfolder a class), an .npz or .npy file, an IDX file or a folder of them, CIFAR-10's
+            binary files (one .bin, their folder, or their tar archive), a zip archive of EDM's dataset_tool.py, the
+            folder of CelebA, a folder written by `save_to_disk` of the library datasets, or "hf:NAME" for a Hugging
+            Face dataset. Or the images themselves, a NumPy array or tensor: (N, H, W), (N, C, H, W) or (N, H, W, C).
         limit: take only the first `limit` images; None takes all. Folders count in natural order: 2 before 10.
         size: bring every image to this many pixels a side, at most 20,000, or to (height, width); None keeps the size
             of the files.
@@ -73,6 +78,8 @@ def load_images(
             images declare; bytes as 0..255, bool as black and white, and floats as [0, 1] if none is negative, else
             as [-1, 1]. Sets that would come out nearly black (nothing above 16 of 255) then are refused.
         progress: show a bar with the time left while files are decoded and images are resized.
+        resample: the filter that changes the size, "lanczos" or "bilinear"; both average over the pixels that become
+            one. Most published runs resized with "bilinear" (torchvision), EDM's archives with "lanczos".
 
     Returns:
         Images uint8 (N, C, H, W), labels if the source has them, and the names of the classes if it has them.
@@ -92,7 +99,7 @@ def load_images(
         >>> data.shape
         (1, 28, 28)
     """
-    request = make_request(limit, size, fit, gray, split, labels, value_range, progress)
+    request = make_request(limit, size, fit, gray, split, labels, value_range, progress, resample)
     data = _read(source, request)
     left_out = {kind: number for kind, number in request.left_out.items() if number}
     if not labels:
@@ -108,7 +115,8 @@ def picture_folder(source: str) -> Path | None:
     path = Path(source)
     if source in EMBEDDED or is_hands(source) or source.startswith(PREFIX) or not _exists(path) or not path.is_dir():
         return None
-    return None if is_saved(path) or find_idx_folder(path) is not None else path
+    other = is_saved(path) or is_celeba(path) or find_cifar_folder(path) or find_idx_folder(path)
+    return None if other else path
 
 
 def _read(source: object, request: Request) -> ImageSet:
@@ -169,6 +177,11 @@ def _embedded(name: str, request: Request) -> ImageSet:
 def _load_folder(path: Path, request: Request) -> ImageSet:
     if is_saved(path):
         return load_saved(path, request)
+    if is_celeba(path):
+        return load_celeba(path, request)
+    batches = find_cifar_folder(path)
+    if batches is not None:
+        return load_cifar_folder(batches, request)
     files = find_idx_folder(path)
     return load_folder(path, request) if files is None else load_idx_folder(files, request)
 
@@ -181,11 +194,20 @@ def _load_file(path: Path, request: Request) -> ImageSet:
         return load_npy(path, request)
     if suffix == ".npz":
         return load_npz(path, request)
+    if suffix == ".zip":
+        return load_edm(path, request)
+    if suffix == ".bin":
+        return load_cifar_file(path, request)
+    if path.name.lower().endswith(TARS):
+        return load_cifar_tar(path, request)
     if path.name.lower().endswith(ARCHIVES):
         raise ValueError(f"{path} is an archive, which is not read: unpack it and give the folder")
     if suffix in (".gz", ".idx") or "ubyte" in path.name:
         return load_idx(path, request)
-    raise ValueError(f"{path} is of an unknown kind: give a folder of images, .npy, .npz, or IDX (.idx, -ubyte, .gz)")
+    raise ValueError(
+        f"{path} is of an unknown kind: give a folder of images, .npy, .npz, IDX (.idx, -ubyte, .gz), CIFAR-10 (.bin, "
+        ".tar.gz), or a zip archive of EDM"
+    )
 
 
 def _exists(path: Path) -> bool:

@@ -223,10 +223,11 @@ def _planes(picture: Image.Image, request: Request) -> Bytes:
         picture = picture.convert("L" if request.gray else "RGB")
     if request.size is not None:
         height, width = request.size
+        kernel = Image.Resampling[request.resample.upper()]
         if request.fit == "crop":
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+            picture = ImageOps.fit(picture, (width, height), kernel)
         else:
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            picture = picture.resize((width, height), kernel)
     values = np.asarray(picture, np.uint8)
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 

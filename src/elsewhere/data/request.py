@@ -17,6 +17,7 @@ IGNORE = "labels=False (in the command line --ignore-labels)"
 """The remedy for labels that cannot be used."""
 
 FITS = ("crop", "stretch")
+FILTERS = ("lanczos", "bilinear")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Request:
         limit: how many images, or None for all.
         size: (height, width) in pixels, or None to keep the size of the files.
         fit: "crop" or "stretch".
+        resample: "lanczos" or "bilinear": the filter that changes the size.
         gray: True, False, or None to keep what the files have.
         split: name of the split.
         labels: whether labels are read.
@@ -44,6 +46,7 @@ class Request:
     labels: bool = True
     value_range: tuple[float, float] | None = None
     progress: bool = False
+    resample: str = "lanczos"
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
 
     def count(self, available: int, name: str) -> int:
@@ -83,12 +86,14 @@ def make_request(
     labels: object = True,
     value_range: object = None,
     progress: object = False,
+    resample: object = "lanczos",
 ) -> Request:
     """Check the arguments of `load_images`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a limit or size out of range, an unknown fit, an empty split, black and white that are equal.
+        ValueError: a limit or size out of range, an unknown fit or filter, an empty split, black and white that are
+            equal.
     """
     if limit is not None and not _is_int(limit):
         raise TypeError(f"limit must be an integer or None, got {seen_text(limit)}")
@@ -96,6 +101,8 @@ def make_request(
         raise ValueError(f"limit must be 1 or more, got {seen_text(limit)}: leave it out to take all images")
     if not isinstance(fit, str) or fit not in FITS:
         raise ValueError(f"fit must be {' or '.join(map(repr, FITS))}, got {seen_text(fit)}")
+    if not isinstance(resample, str) or resample not in FILTERS:
+        raise ValueError(f"resample must be {' or '.join(map(repr, FILTERS))}, got {seen_text(resample)}")
     if gray is not None and not isinstance(gray, bool):
         raise TypeError(f"gray must be True, False or None, got {seen_text(gray)}")
     if not isinstance(split, str):
@@ -110,7 +117,7 @@ def make_request(
     if not isinstance(progress, bool):
         raise TypeError(f"progress must be True or False, got {seen_text(progress)}")
     whole = int(limit) if isinstance(limit, int) else None
-    return Request(whole, _check_size(size), str(fit), gray, split, labels, _check_range(value_range), progress)
+    return Request(whole, _check_size(size), fit, gray, split, labels, _check_range(value_range), progress, resample)
 
 
 def _check_size(size: object) -> tuple[int, int] | None:
