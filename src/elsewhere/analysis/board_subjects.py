@@ -13,6 +13,7 @@ import torch
 from elsewhere.analysis.board_cells import Contender, weights_digest
 from elsewhere.analysis.scoreboard import BoardSubject
 from elsewhere.checks import check_whole
+from elsewhere.contenders import load_yardstick, split_contenders
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import Denoiser
 from elsewhere.factory import (
@@ -24,8 +25,6 @@ from elsewhere.factory import (
     choose_machines,
     choose_window,
     default_label,
-    load_yardstick,
-    split_contenders,
 )
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.table import ALL, TABLE
@@ -49,7 +48,7 @@ def named_subjects(
     Args:
         networks: names or paths with commas between them; "all" for those that come with the package, "none" for
             held-out images without a network.
-        machines: see `factory.split_contenders`.
+        machines: see `contenders.split_contenders`.
         count: images drawn on a network, and held out without one.
         data: training images; None: for each network those that it names, and without a network every embedded set.
         any_data: go on although a network was trained on other images.

@@ -61,11 +61,11 @@ def compare(
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
-        from elsewhere import factory
+        from elsewhere.contenders import choose_contenders
 
         levels = drawing.levels.make()
         images, net = reading.load_pair(data, network, any_data)
-        chosen, source = factory.choose_contenders(
+        chosen, source = choose_contenders(
             machines,
             images,
             network,
