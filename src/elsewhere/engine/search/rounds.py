@@ -24,7 +24,7 @@ from elsewhere.engine.kernels.reference import Chunk, ScanQueries, ScanResult, S
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.precision import COARSE, RESOLVED, ROUNDING
-from elsewhere.engine.search.error import Unread, estimated_error
+from elsewhere.engine.search.error import Unread, common_error, estimated_error
 from elsewhere.engine.search.gaussians import SmoothedIndex, query_rows
 from elsewhere.engine.search.neighbours import Propagation
 from elsewhere.engine.search.plan import Planning, depth
@@ -33,7 +33,11 @@ from elsewhere.engine.state import SoftmaxState, merge_all
 
 @dataclass
 class Known:
-    """What is known of some queries, as sums relative to e^reference: see `ScanResult`."""
+    """What is known of some queries, as sums relative to e^reference: see `ScanResult`.
+
+    Attributes:
+        common: what Gaussians miss of the blocks that they stand for: see `common_error`.
+    """
 
     peak: Tensor
     read: Tensor
@@ -41,11 +45,13 @@ class Known:
     left_squares: Tensor
     tops: Tensor
     top_keys: Tensor
+    common: Tensor
 
     @classmethod
     def nothing(cls, count: int, values: int, kept: int) -> Known:
         found = ScanResult.nothing(count, values, kept)
-        return cls(found.peak, found.read, found.left, found.left_squares, found.tops, found.top_keys)
+        common = torch.zeros_like(found.left)
+        return cls(found.peak, found.read, found.left, found.left_squares, found.tops, found.top_keys, common)
 
     def add_read(self, at: Tensor, peak: Tensor, read: Tensor) -> None:
         """Add what was read for the queries `at`, which may repeat, relative to peaks of its own."""
@@ -153,7 +159,9 @@ class Search:
             if number:
                 growth = (error[active] / self.tolerance).pow(1 / settings.error_power)
                 growth = growth.clamp(settings.least_growth, settings.most_growth)
-                cells[active] = (cells[active].clamp(min=settings.least_first) * growth).clamp(max=settings.most_cells)
+                cells[active] = (
+                    cells[active].clamp(min=settings.least_first * self.smoothed.more_cells) * growth
+                ).clamp(max=settings.most_cells)
                 lower = self._depth(active, cells[active])
             else:
                 nearest = self._depth(active, cells[active].clamp(max=settings.nearest))
@@ -165,6 +173,8 @@ class Search:
             known.add_tops(active, found.tops, found.top_keys)
             known.left[active], known.left_squares[active] = found.left, found.left_squares
             upper[active] = lower
+            known.common[active] = 0
+            known.common[active] = common_error(self.state().mean()[active], found.band)
             last, state = mean, self.state()
             mean = state.mean()
             if self.smoothed.nearest_regime:
@@ -225,33 +235,31 @@ class Search:
         if self.smoothed.nearest_regime:
             # A Gaussian says where keys are, but not how near the nearest is.
             return state
-        left = known.left + self.plan.closed
+        left = self._left()
         # Where nothing is left the peak is nowhere: keys far below the reference must not be rounded away.
         peak = predicted.masked_fill(left[:, 0] == 0, -torch.inf)
         return state.merge(SoftmaxState(peak, left[:, 0], left[:, 1:]))
+
+    def _left(self) -> Tensor:
+        """Mass, and mass times value, of all that was not read, by corrected Gaussians, float64 (Q, 1 + V)."""
+        left = self.known.left + self.plan.closed
+        return left + left[:, :1] * self.known.common
 
     def unread(self) -> Tensor:
         """Share of each query's mass that Gaussians stand for, float64 (Q,)."""
         if self.smoothed.nearest_regime:
             return torch.zeros_like(self.plan.reference)
-        left = (self.known.left + self.plan.closed)[:, 0]
-        return left * (self.plan.reference - self.state().log_total).exp()
+        return self._left()[:, 0] * (self.plan.reference - self.state().log_total).exp()
 
     def _propagate(self) -> None:
         """Read the blocks that hold keys propagated by adjacent queries, where these matter and were not read."""
-        sends = torch.ones(self.count, dtype=torch.bool, device="cpu")
-        for _ in range(self.settings.passes):
-            query, first = self._propagated(sends)
-            if not len(query):
-                break
+        query, first = self._propagated()
+        if len(query):
             self._take_in(query, first)
-            # Queries that read nothing new have nothing new to propagate.
-            sends = torch.zeros_like(sends)
-            sends[query] = True
         self.known.left[:, 0].clamp_(min=0)
         self.known.left_squares.clamp_(min=0)
 
-    def _propagated(self, sends: Tensor) -> tuple[Tensor, Tensor]:
+    def _propagated(self) -> tuple[Tensor, Tensor]:
         """Pairs of a query and the first cell of a block to be read for it, in order.
 
         The block holds a propagated key that weighs enough to be among the heaviest; it was not read before.
@@ -261,7 +269,7 @@ class Search:
             self.state().log_total + math.log(self.settings.propagated_share),
             known.tops[:, -1] + self.settings.propagated_margin + self.plan.reference,
         )
-        query, key = self.propagation.propagated(known.top_keys, sends, least)
+        query, key = self.propagation.propagated(known.top_keys, least)
         first = self.first_cells(key)
         receivers, which = torch.unique_consecutive(query, return_inverse=True)
         new = (first[:, None] != self.first_cells(known.top_keys[receivers])[which]).all(1)
