@@ -24,7 +24,7 @@ from elsewhere.engine.kernels.reference import Chunk, ScanQueries, ScanResult, S
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.pool import in_parallel
 from elsewhere.engine.precision import COARSE, RESOLVED, ROUNDING
-from elsewhere.engine.search.error import Unread, common_error, estimated_error
+from elsewhere.engine.search.error import Unread, estimated_error
 from elsewhere.engine.search.gaussians import SmoothedIndex, query_rows
 from elsewhere.engine.search.neighbours import Propagation
 from elsewhere.engine.search.plan import Planning, depth
@@ -33,11 +33,7 @@ from elsewhere.engine.state import SoftmaxState, merge_all
 
 @dataclass
 class Known:
-    """What is known of some queries, as sums relative to e^reference: see `ScanResult`.
-
-    Attributes:
-        common: what Gaussians miss of the blocks that they stand for: see `common_error`.
-    """
+    """What is known of some queries, as sums relative to e^reference: see `ScanResult`."""
 
     peak: Tensor
     read: Tensor
@@ -45,13 +41,11 @@ class Known:
     left_squares: Tensor
     tops: Tensor
     top_keys: Tensor
-    common: Tensor
 
     @classmethod
     def nothing(cls, count: int, values: int, kept: int) -> Known:
         found = ScanResult.nothing(count, values, kept)
-        common = torch.zeros_like(found.left)
-        return cls(found.peak, found.read, found.left, found.left_squares, found.tops, found.top_keys, common)
+        return cls(found.peak, found.read, found.left, found.left_squares, found.tops, found.top_keys)
 
     def add_read(self, at: Tensor, peak: Tensor, read: Tensor) -> None:
         """Add what was read for the queries `at`, which may repeat, relative to peaks of its own."""
@@ -159,9 +153,8 @@ class Search:
             if number:
                 growth = (error[active] / self.tolerance).pow(1 / settings.error_power)
                 growth = growth.clamp(settings.least_growth, settings.most_growth)
-                cells[active] = (
-                    cells[active].clamp(min=settings.least_first * self.smoothed.more_cells) * growth
-                ).clamp(max=settings.most_cells)
+                least = settings.least_first * self.smoothed.more_cells
+                cells[active] = (cells[active].clamp(min=least) * growth).clamp(max=settings.most_cells)
                 lower = self._depth(active, cells[active])
             else:
                 nearest = self._depth(active, cells[active].clamp(max=settings.nearest))
@@ -173,8 +166,6 @@ class Search:
             known.add_tops(active, found.tops, found.top_keys)
             known.left[active], known.left_squares[active] = found.left, found.left_squares
             upper[active] = lower
-            known.common[active] = 0
-            known.common[active] = common_error(self.state().mean()[active], found.band)
             last, state = mean, self.state()
             mean = state.mean()
             if self.smoothed.nearest_regime:
@@ -235,21 +226,17 @@ class Search:
         if self.smoothed.nearest_regime:
             # A Gaussian says where keys are, but not how near the nearest is.
             return state
-        left = self._left()
+        left = known.left + self.plan.closed
         # Where nothing is left the peak is nowhere: keys far below the reference must not be rounded away.
         peak = predicted.masked_fill(left[:, 0] == 0, -torch.inf)
         return state.merge(SoftmaxState(peak, left[:, 0], left[:, 1:]))
-
-    def _left(self) -> Tensor:
-        """Mass, and mass times value, of all that was not read, by corrected Gaussians, float64 (Q, 1 + V)."""
-        left = self.known.left + self.plan.closed
-        return left + left[:, :1] * self.known.common
 
     def unread(self) -> Tensor:
         """Share of each query's mass that Gaussians stand for, float64 (Q,)."""
         if self.smoothed.nearest_regime:
             return torch.zeros_like(self.plan.reference)
-        return self._left()[:, 0] * (self.plan.reference - self.state().log_total).exp()
+        left = (self.known.left + self.plan.closed)[:, 0]
+        return left * (self.plan.reference - self.state().log_total).exp()
 
     def _propagate(self) -> None:
         """Read the blocks that hold keys propagated by adjacent queries, where these matter and were not read."""

@@ -66,8 +66,8 @@ class SearchSettings:
         least_first, most_first: limits of that number of cells (chosen with fast_engine).
         fewest: cells of the first round where Gaussians are good.
         cells_first: number of cells of an index up to which these numbers hold; with more, they grow with its square
-            root (chosen with ablation: at 60,000 images and 205,000 cells three times as many halve the error at 1.02
-            times the time, because fewer queries need a second round).
+            root (chosen with ablation: at 60,000 images and 205,000 cells three times as many lower the rms error
+            from .00027 to .00018 at 1.02 times the time, because fewer queries need a second round).
         error_power: the error falls with the number of cells read to this power, or faster: measured between two
             rounds. The second round reads as many cells as that asks for.
         least_growth, most_growth: limits of the growth from one round to the next.
@@ -75,7 +75,7 @@ class SearchSettings:
         groups_opened: groups whose cells are weighed for a query (chosen with fast_engine).
         closed_mass: share of the predicted mass that the other groups may hold; beyond, more are opened (chosen with
             ablation: through tapered windows of 7 at sigma .61 and 60,000 images, .003 in place of .03 lowers the rms
-            error from .0006 to .0003 at 1.04 times the time).
+            error from .0007 to .0004 at 1.1 times the time).
         depth: nats below the whole mass down to which cells are read in the first round.
         nearest: so many cells are read in any case: far from all keys, predicted masses fall by `depth` nats within a
             few cells.
