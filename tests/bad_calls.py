@@ -141,6 +141,8 @@ def values() -> dict[str, Any]:
 OWN: dict[str, dict[str, Any]] = {
     "ImageSet": {"images": lambda v: v["data"].images, "labels": lambda v: v["data"].labels},
     "Schedule": {"sigmas": lambda v: (2.0, 1.0, 0.0)},
+    "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
+    "PatchScore": {"settings": lambda v: els.PatchSettings(3)},
     "linear": {"steps": 2},
     "shipped_locality": {"network": "fashion-resnet"},
     "load_network": {"source": lambda v: v["folder"] / "network.safetensors"},

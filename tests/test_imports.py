@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("machines",),
     ("networks",),
-    ("choices", "factory"),
+    ("contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis"),
     ("demo", "results", "studio"),

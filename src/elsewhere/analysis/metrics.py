@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_type
 from elsewhere.denoiser import check_images
 from elsewhere.notices import warn
 from elsewhere.phrases import count
@@ -69,6 +70,7 @@ def r_squared(prediction: Tensor | np.ndarray, target: Tensor | np.ndarray, *, u
     Raises:
         TypeError, ValueError: not images of the same shape, or values that are not finite.
     """
+    check_type("unbiased", unbiased, bool)
     predicted, true = _vectors(prediction, target)
     left_over = (true - predicted).square().sum(1)
     total = _centred(true).square().sum(1)

@@ -7,7 +7,7 @@ from elsewhere.machines.base import WindowedMachine
 
 
 class PatchComposite(WindowedMachine):
-    """PSPC: patch set posterior composites (arXiv 2411.19339), with square patches.
+    """PSPC: patch set posterior composites (Niedoba et al. 2024, arXiv 2411.19339), with square patches.
 
     Query: the patch at every place at which it lies wholly inside the image. Keys: the patches at the same place in
     every training image. Value: the whole patch; patches that overlap are averaged with equal weight. A patch that is

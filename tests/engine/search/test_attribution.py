@@ -84,7 +84,7 @@ def test_copies_of_an_image_share_alike() -> None:
 
 def test_little_read_leaves_a_share_unread_and_credits_that_sum_to_one() -> None:
     keys, _ = real("fashion-mini", 150, 5)
-    little = replace(TOYS, rounds=(0.0,), numbers_first=0, least_first=4, fewest=4, nearest=4, passes=0)
+    little = replace(TOYS, rounds=(0.0,), numbers_first=0, least_first=4, fewest=4, nearest=4, propagated_share=1.0)
     job, _, queries = traced(keys, 2.0, settings=little)
     found = job.run()
     assert 0.05 < float(found.unread.mean()) < 1

@@ -50,7 +50,7 @@ def some_keys(kind: str) -> WindowKeys:
     return wide(keys.merged()) if kind == "wide" else keys.merged()
 
 
-def expected(asked: Propagation, found: Tensor, sends: Tensor, least: Tensor) -> set[tuple[int, int]]:
+def expected(asked: Propagation, found: Tensor, least: Tensor) -> set[tuple[int, int]]:
     """Pairs of a query and a key adjacent to one that an adjacent query found, but for those that it found itself."""
     keys = asked.keys
     rows, _, counts = rows_of(keys)
@@ -58,7 +58,7 @@ def expected(asked: Propagation, found: Tensor, sends: Tensor, least: Tensor) ->
     queries, pairs = (asked.queries - centre) / keys.scale, set()
     for query, sides in enumerate(asked.adjacent.tolist()):
         for (down, right), there in zip(SIDES, sides, strict=True):
-            if there < 0 or not sends[there]:
+            if there < 0:
                 continue
             for key in keys.shifted(found[there][found[there] >= 0], -down, -right).tolist():
                 if key < asked.skipped or key in found[query].tolist():
@@ -85,35 +85,29 @@ def test_all_keys_that_matter_are_propagated_once_and_in_order(
     first = torch.randint(len(keys) - 60, (count, 1), generator=generator) // 400 * 400
     found = first + torch.stack([torch.randperm(50, generator=generator)[:KEPT] for _ in range(count)])
     found[torch.rand(found.shape, generator=generator) < 0.2] = -1
-    sends = torch.rand(count, generator=generator) < 0.8
     queries = 255 * torch.rand((count, keys.width), generator=generator, dtype=torch.float64)
     asked = Propagation(keys, 40, queries if kind != "floats" else queries / 255 * 2 - 1, 90.0, adjacent)
     if kind == "floats":
         asked = Propagation(keys, 40, asked.queries, 0.7, adjacent)
-    every = expected(asked, found, sends, torch.full((count,), -torch.inf))
+    every = expected(asked, found, torch.full((count,), -torch.inf))
     assert len(every) > 200
     logs = asked.logs(*(both := torch.tensor(sorted(every)).T), keys.raw_at(both[1]))
     # Between two of them, so that rounding does not decide.
     middle = logs.sort().values[len(logs) // 2 :][:2].mean()
     least = torch.full((count,), float(middle), dtype=torch.float64)
     least[: count // 4] = -torch.inf
-    query, key = asked.propagated(found, sends, least)
+    query, key = asked.propagated(found, least)
     pairs = list(zip(query.tolist(), key.tolist(), strict=True))
     assert pairs == sorted(set(pairs))
     own = {(query, key) for query, key in pairs if key in found[query].tolist()}
-    wanted = expected(asked, found, sends, least)
+    wanted = expected(asked, found, least)
     assert set(pairs) - own == wanted
     assert 0 < len(wanted) < len(every)
 
 
-def test_queries_that_send_nothing_propagate_nothing() -> None:
+def test_queries_that_found_nothing_propagate_nothing() -> None:
     keys = some_keys("bytes")
     adjacent, nothing = adjacent_queries(20, GRID), torch.full((20,), -torch.inf, dtype=torch.float64)
     asked = Propagation(keys, 0, torch.zeros(20, keys.width, dtype=torch.float64), 1.0, adjacent)
-    found = torch.arange(100).view(20, 5)
-    for sends, of in (
-        (torch.zeros(20, dtype=torch.bool), found),
-        (torch.ones(20, dtype=torch.bool), -torch.ones_like(found)),
-    ):
-        query, key = asked.propagated(of, sends, nothing)
-        assert query.shape == key.shape == (0,)
+    query, key = asked.propagated(torch.full((20, 5), -1), nothing)
+    assert query.shape == key.shape == (0,)

@@ -84,7 +84,7 @@ def test_a_smaller_tolerance_gives_a_smaller_error() -> None:
 @pytest.mark.parametrize("sigma", [0.2, 0.3, 0.5])
 def test_outliers_are_read_sooner_than_others(sigma: float) -> None:
     # So little is read, and nothing propagated, that a window which Gaussians do not predict is not found.
-    little = replace(TOYS, rounds=(0.0,), numbers_first=1, least_first=60, fewest=8, passes=0)
+    little = replace(TOYS, rounds=(0.0,), numbers_first=1, least_first=60, fewest=8, propagated_share=1.0)
     keys, index = real("fashion-mini", 150, 7)
     outliers = torch.arange(int(index.starts[index.bounds[index.regular]]), len(index.keys))
     generator = torch.Generator().manual_seed(0)

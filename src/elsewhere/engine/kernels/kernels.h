@@ -151,7 +151,6 @@ typedef struct {
     const double *log_counts;      /* of the windows that each key stands for; NULL for one each */
     int64_t skipped;               /* the first so many keys are not propagated */
     const int64_t *sides, *adjacent; /* (8, 2) steps down and right, and which query is there, (Q, 8), -1 for none */
-    const uint8_t *sends;          /* which queries propagate what they found, (Q) */
     const int64_t *found;          /* places of keys that each query found, -1 for none, (Q, kept) */
     const double *queries;         /* in units of the pixels, times the roots, (Q, channels * window) */
     const double *roots;           /* square roots of the metric's weights, (channels * window) */

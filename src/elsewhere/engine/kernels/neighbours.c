@@ -44,7 +44,7 @@ static int64_t adjacent_places(const propagation *t, int64_t q, int64_t *seen, i
     }
     for (int side = 0; side < 8; side++) {
         const int64_t there = t->adjacent[q * 8 + side], down = t->sides[side * 2], right = t->sides[side * 2 + 1];
-        if (there < 0 || !t->sends[there]) continue;
+        if (there < 0) continue;
         for (int i = 0; i < t->kept; i++) {
             const int64_t found = t->found[there * t->kept + i];
             if (found < 0) continue;

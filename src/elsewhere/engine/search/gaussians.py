@@ -111,6 +111,11 @@ class SmoothedIndex:
         return squares / self.sigma**2 * torch.finfo(self.dtype).eps > self.settings.blurred
 
     @property
+    def more_cells(self) -> float:
+        """How many times as many cells as in a small index are read in the first round."""
+        return math.sqrt(max(1.0, len(self.index.cells) / self.settings.cells_first))
+
+    @property
     def sample_step(self) -> int:
         """Cells for each cell of the sample."""
         return min(self.settings.sparsest_sample, max(1, len(self.index.cells) // self.settings.cells_sampled))

@@ -58,12 +58,11 @@ class Propagation:
         centre = keys.store.centre if keys.roots is None else keys.store.centre * keys.roots
         return cls(keys, skipped, queries * keys.scale + centre, sigma * keys.scale, adjacent)
 
-    def propagated(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    def propagated(self, found: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         """Keys adjacent to those that adjacent queries found.
 
         Args:
             found: the heaviest keys that each query found, -1 for none, int64 (Q, kept).
-            sends: which queries propagate theirs, bool (Q,).
             least: log-weights that keys must have for each query, float64 (Q,).
 
         Returns:
@@ -72,9 +71,9 @@ class Propagation:
         """
         library = loader.library()
         if library is None or not scan.serves(self.keys):
-            return self._propagated(found, sends, least)
+            return self._propagated(found, least)
         parts = torch.split(torch.arange(len(found), device="cpu"), AT_ONCE)
-        task, held = self._task(found.contiguous(), sends.contiguous(), least.contiguous())
+        task, held = self._task(found.contiguous(), least.contiguous())
 
         def propagate(part: Tensor) -> Tensor:
             room = len(part) * self.adjacent.shape[1] * found.shape[1]
@@ -90,11 +89,11 @@ class Propagation:
         del held
         return self._in_order(*torch.cat(pairs, dim=1))
 
-    def _propagated(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    def _propagated(self, found: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         """The same without a compiled kernel."""
         keys, numbers = self.keys, [torch.empty(0, dtype=torch.int64, device="cpu")]
         for (down, right), there in zip(SIDES, self.adjacent.unbind(1), strict=True):
-            receivers = ((there >= 0) & sends[there]).nonzero().flatten()
+            receivers = (there >= 0).nonzero().flatten()
             theirs = found[there[receivers]]
             query, key = (what[theirs >= 0] for what in (receivers[:, None].expand_as(theirs), theirs))
             moved = keys.shifted(key, -down, -right)
@@ -115,7 +114,7 @@ class Propagation:
         pairs = (query * len(self.keys) + key).sort().values
         return pairs // len(self.keys), pairs % len(self.keys)
 
-    def _task(self, found: Tensor, sends: Tensor, least: Tensor) -> tuple[Any, object]:
+    def _task(self, found: Tensor, least: Tensor) -> tuple[Any, object]:
         """What the kernel is given, and what must be held until it is done."""
         keys, pixels = self.keys, self.keys.store.pixels
         numbers, counts, count = None, keys.log_counts, len(found)
@@ -137,7 +136,6 @@ class Propagation:
             skipped=self.skipped,
             sides=sides,
             adjacent=loader.address(adjacent, torch.int64, count, len(SIDES)),
-            sends=loader.address(sends, torch.bool, count),
             found=loader.address(found, torch.int64, count, found.shape[1]),
             queries=loader.address(self.queries, torch.float64, count, keys.width),
             roots=loader.address(roots, torch.float64, keys.width),
@@ -147,4 +145,4 @@ class Propagation:
             is_wide=numbers is not None and numbers.dtype == torch.int64,
             kept=found.shape[1],
         )
-        return task, (shape, grid, window, sides, numbers, adjacent, found, sends, least, roots)
+        return task, (shape, grid, window, sides, numbers, adjacent, found, least, roots)

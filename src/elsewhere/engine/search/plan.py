@@ -85,7 +85,7 @@ class Planning:
         values = [(closed * (value_rows @ table)).sum(1, dtype=wide) for table in smoothed.groups[0].values]
         squares = (closed.square() * (index.block / index.bounds.diff())).sum(1, dtype=wide)
         most = max(settings.least_first, min(settings.numbers_first // index.keys.width, settings.most_first))
-        first = (uncertainty.double() * most).clamp(min=settings.fewest)
+        first = (uncertainty.double() * most).clamp(min=settings.fewest) * smoothed.more_cells
         left = torch.stack([closed.sum(1, dtype=wide), *values], dim=1)
         return Plan(reference, opened, left, squares, uncertainty, first, (ranked - relative).float())
 

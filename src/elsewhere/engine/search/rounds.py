@@ -153,7 +153,8 @@ class Search:
             if number:
                 growth = (error[active] / self.tolerance).pow(1 / settings.error_power)
                 growth = growth.clamp(settings.least_growth, settings.most_growth)
-                cells[active] = (cells[active].clamp(min=settings.least_first) * growth).clamp(max=settings.most_cells)
+                least = settings.least_first * self.smoothed.more_cells
+                cells[active] = (cells[active].clamp(min=least) * growth).clamp(max=settings.most_cells)
                 lower = self._depth(active, cells[active])
             else:
                 nearest = self._depth(active, cells[active].clamp(max=settings.nearest))
@@ -239,19 +240,13 @@ class Search:
 
     def _propagate(self) -> None:
         """Read the blocks that hold keys propagated by adjacent queries, where these matter and were not read."""
-        sends = torch.ones(self.count, dtype=torch.bool, device="cpu")
-        for _ in range(self.settings.passes):
-            query, first = self._propagated(sends)
-            if not len(query):
-                break
+        query, first = self._propagated()
+        if len(query):
             self._take_in(query, first)
-            # Queries that read nothing new have nothing new to propagate.
-            sends = torch.zeros_like(sends)
-            sends[query] = True
         self.known.left[:, 0].clamp_(min=0)
         self.known.left_squares.clamp_(min=0)
 
-    def _propagated(self, sends: Tensor) -> tuple[Tensor, Tensor]:
+    def _propagated(self) -> tuple[Tensor, Tensor]:
         """Pairs of a query and the first cell of a block to be read for it, in order.
 
         The block holds a propagated key that weighs enough to be among the heaviest; it was not read before.
@@ -261,7 +256,7 @@ class Search:
             self.state().log_total + math.log(self.settings.propagated_share),
             known.tops[:, -1] + self.settings.propagated_margin + self.plan.reference,
         )
-        query, key = self.propagation.propagated(known.top_keys, sends, least)
+        query, key = self.propagation.propagated(known.top_keys, least)
         first = self.first_cells(key)
         receivers, which = torch.unique_consecutive(query, return_inverse=True)
         new = (first[:, None] != self.first_cells(known.top_keys[receivers])[which]).all(1)
