@@ -10,6 +10,7 @@ from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squa
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
+from elsewhere.analysis.sensitivity import sensitivity_masks
 
 __all__ = [
     "Audit",
@@ -33,5 +34,6 @@ __all__ = [
     "save_calibration_plots",
     "save_json",
     "save_parquet",
+    "sensitivity_masks",
     "write_report",
 ]

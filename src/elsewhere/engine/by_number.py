@@ -13,6 +13,7 @@ from torch import Tensor
 from elsewhere.engine.attribution import TiledAttribution
 from elsewhere.engine.jobs import TILE, Tile
 from elsewhere.engine.keys.base import Sources
+from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.same_place import FAR
 from elsewhere.engine.state import SoftmaxState, least, stack
@@ -108,6 +109,11 @@ class NumberJob:
         ones = state.total.new_ones(pixels.count)
         found = SoftmaxState(torch.zeros_like(ones), ones, ones[:, None])
         return TiledAttribution(pixels, found, batch, len(self.store), top)
+
+    def pasting(self, state: SoftmaxState, response: Metric) -> NumberPasting:
+        """The job that pastes what the numbers look at, once the result of this one is known."""
+        assert response.matrix is not None
+        return NumberPasting(self, state, response.matrix)
 
     def run(self, start: int, stop: int) -> SoftmaxState:
         numbers = self.x.shape[1]
@@ -234,6 +240,44 @@ class _PixelWeights:
                 logs = logs.view(self.channels, pixels, -1).logsumexp(0) - math.log(self.channels)
             queries = slice(image * pixels, (image + 1) * pixels)
             yield Tile(queries, tile.start, logs, tile.values, tile.keys)
+
+
+class NumberPasting:
+    """The pasting pass of a `NumberJob`: what a number looks at is pasted, and averaged where it overlaps.
+
+    Args:
+        job: what was averaged.
+        state: its result for all its keys.
+        matrix: (d, d): column m says how much each number of an image counts where the answer for m is pasted. It is
+            the same for all channels of a pixel.
+    """
+
+    def __init__(self, job: NumberJob, state: SoftmaxState, matrix: Tensor) -> None:
+        self.job = job
+        self.matrix = matrix.to(job.x)
+        self.log_total = (state.log_total - job.offset).view(len(job.x), -1)
+
+    @property
+    def pairs(self) -> int:
+        return self.job.pairs
+
+    def __len__(self) -> int:
+        return len(self.job)
+
+    def run(self, start: int, stop: int) -> SoftmaxState:
+        """Sums of the weights and of the values that are pasted on every pixel of x, (B * H W): the peak is 0."""
+        batch, channels, *_ = self.job.shape
+        numbers = self.job.x.shape[1]
+        total = self.log_total.new_zeros(batch, channels, numbers // channels)
+        weighted = torch.zeros_like(total)
+        for tile in self.job.tiles(start, stop):
+            image = tile.queries.start // numbers
+            logs = tile.logs[0] - self.log_total[image, :, None].to(tile.logs.dtype)
+            spread = self.matrix @ logs.clamp_(min=least(logs.dtype)).exp_()
+            total[image] += spread.sum(1).view(channels, -1)
+            weighted[image] += torch.linalg.vecdot(spread, tile.keys).view(channels, -1)
+        pasted = weighted.transpose(1, 2).flatten(0, 1)
+        return SoftmaxState(torch.zeros_like(pasted[:, 0]), total.mean(1).flatten(), pasted)
 
 
 def _blocks(matrix: Tensor, shape: torch.Size, like: Tensor) -> list[_Block]:

@@ -68,8 +68,8 @@ class Layout:
             window; training images that wrap are padded by as much.
         value: what is averaged, without the centre of the store: the centre pixel of a window, or the whole image.
         response: the patch around the centre of a window that is pasted in place of the centre pixel alone, and how
-            much each of its pixels counts where patches overlap: square or tapered, no larger than the window. Then
-            regions may leave out pixels, as long as patches cover all.
+            much each of its pixels counts where patches overlap: square or tapered, no larger than the window; or of
+            a matrix, where the metric has one. Then regions may leave out pixels, as long as patches cover all.
         pedestal: beta, 0 or more: beta |x - y|^2 over the whole image is added to every squared distance to a key of
             the training image y. So it acts as a prior on training images that depends on x.
         temperature: by which log-weights are divided, above 0.

@@ -186,6 +186,8 @@ class Planner:
         Raises:
             ValueError: all weights need more than the memory; patches that are pasted from other places.
         """
+        if layout.response is not None and layout.metric is not None and layout.metric.matrix is not None:
+            raise ValueError("the weights of masked patches are not known pixel by pixel: explain square patches")
         if layout.response is not None:
             yield self._trace_patches(layout, x, sigma, label, top)
             return
@@ -264,7 +266,8 @@ class Planner:
         store = self.workspace.of_class(label)
         if metric.matrix is not None:
             pixels = torch.arange(x[0, 0].numel(), device=x.device)
-            yield [Step(NumberJob(x, sigma, store, metric.matrix, layout.split, image_logs), pixels, by_number=True)]
+            numbers = NumberJob(x, sigma, store, metric.matrix, layout.split, image_logs)
+            yield [Step(numbers, pixels, by_number=True, canvas=None if layout.response is None else pixels)]
             return
         shared = [region for region in layout.regions if not self._own_place(region, x)]
         own = [region for region in layout.regions if self._own_place(region, x)]

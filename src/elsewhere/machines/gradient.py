@@ -105,6 +105,8 @@ def _gradient(gradient: Tensor, x: Tensor, machine: Averaging, sigma: Tensor, la
             part = centred[some].requires_grad_()
             wanted = gradient[some]
             if layout.response is not None:
+                if layout.response.matrix is not None:
+                    raise ValueError("masked patches have no gradient: use square ones, or detach x")
                 # Every pixel is a mean of what is pasted on it.
                 wanted = wanted / planner.coverage(layout, part).view(part.shape[2:])
             # Autograd goes back through whatever the planner does to cut queries out of x.

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from elsewhere.checks import (
     check_choice,
-    check_levels,
     check_number,
     check_path,
     check_type,
     checked,
     seen,
-    seen_text,
 )
 from elsewhere.engine import Layout, Metric, Wraps
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.borders import Borders, own_places, shared_places
+from elsewhere.machines.levels import check_decreasing, nearest_level
 from elsewhere.machines.locality import check_window
 from elsewhere.machines.machine import Data
-from elsewhere.schedules import check_level
 
 FORMAT = "elsewhere.patches/1"
 WRITTEN = "PatchSchedule.save writes one"
@@ -95,17 +91,8 @@ class PatchSchedule:
     def __post_init__(self) -> None:
         check_type("settings", self.settings, Sequence[PatchSettings])
         check_type("details", self.details, dict)
-        sigmas = check_levels("sigmas", self.sigmas)
-        object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "settings", tuple(self.settings))
-        if not sigmas or len(sigmas) != len(self.settings):
-            raise ValueError(
-                f"settings must be one for each sigma, got {len(sigmas)} sigmas and {len(self.settings)} settings"
-            )
-        for sigma in sigmas:
-            check_level(sigma, "every one of sigmas")
-        if any(a <= b for a, b in pairwise(sigmas)):
-            raise ValueError(f"sigmas must decrease strictly, got {seen_text(sigmas)}")
+        object.__setattr__(self, "sigmas", check_decreasing(self.sigmas, len(self.settings), "settings"))
 
     def __call__(self, sigma: float) -> PatchSettings:
         """Settings at a noise level.
@@ -113,9 +100,7 @@ class PatchSchedule:
         Raises:
             TypeError, ValueError: sigma is no number, or outside `schedules.SIGMAS`.
         """
-        at = math.log(check_level(sigma))
-        distances = [abs(math.log(level) - at) for level in self.sigmas]
-        return self.settings[distances.index(min(distances))]
+        return self.settings[nearest_level(self.sigmas, sigma)]
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all.
