@@ -116,6 +116,7 @@ def patches(
     response: int = 1,
     temperature: float = 1.0,
     weights: np.ndarray | None = None,
+    shift_width: float | None = None,
 ) -> np.ndarray:
     """The general patch machine for one image x (C, H, W): see `els.PatchScore` for the terms."""
     count, _, height, width = images.shape
@@ -144,6 +145,10 @@ def patches(
                     if max(abs(u), abs(v)) <= p:
                         patch[u, v] = key
                 logs.append(prior - distance / spread)
+                if shift_width is not None and keys != "same place":
+                    apart = [(abs(i - a), height), (abs(j - b), width)]
+                    least = [min(d, side - d) if keys in ("wrap", "torus") else d for d, side in apart]
+                    logs[-1] = logs[-1] - sum(d**2 for d in least) / (2 * shift_width**2)
                 values.append(patch)
             some = np.exp(np.stack(logs) - np.max(logs))
             some /= some.sum()

@@ -25,6 +25,9 @@ CASES = [
     (els.PatchSettings(3, True, 0.1, response=3), 0.12),
     (els.PatchSettings(3, False, 0.1), 0.02),
     (els.PatchSettings(5, True, 0.5, response=3), 3.0),
+    (els.PatchSettings(3, True, 0.1, response=3, shift_width=1.5), 0.7),
+    (els.PatchSettings(5, False, shift_width=0.8), 1.0),
+    (els.PatchSettings(3, False, response=3, shift_width=2.0), 0.1),
 ]
 
 

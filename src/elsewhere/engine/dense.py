@@ -30,22 +30,36 @@ CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Prior:
-    """A log-weight for each image of a batch and training image.
+    """Log-weights of training images, and of shifts between the places of queries and keys.
 
     Attributes:
-        image_logs: (B, N).
+        image_logs: for each image of the batch and training image, (B, N); None for 0.
         image: image of the batch that each query belongs to, int64 (Q,).
-        each: consecutive keys that come from the same training image.
+        each: consecutive keys that come from the same training image, one for each place.
+        place_logs: for each place of queries and of keys, (P, each); None for 0.
+        place: place of each query, int64 (Q,).
     """
 
-    image_logs: Tensor
+    image_logs: Tensor | None
     image: Tensor
     each: int
+    place_logs: Tensor | None = None
+    place: Tensor | None = None
 
     def logs(self, queries: slice, start: int, stop: int) -> Tensor:
         """Those of some queries and some consecutive keys, (Q, T)."""
-        training = torch.arange(start, stop, device=self.image.device) // self.each
-        return self.image_logs.detach()[self.image[queries]][:, training]
+        keys = torch.arange(start, stop, device=self.image.device)
+        found = self.image.new_zeros((), dtype=torch.float64)
+        if self.image_logs is not None:
+            found = self.image_logs.detach()[self.image[queries]][:, keys // self.each]
+        if self.place_logs is not None and self.place is not None:
+            found = found + self.place_logs[self.place[queries]][:, keys % self.each]
+        return found
+
+    def of(self, queries: Tensor) -> Prior:
+        """That of some queries, int64."""
+        place = None if self.place is None else self.place[queries]
+        return replace(self, image=self.image[queries], place=place)
 
 
 @dataclass(frozen=True)
@@ -222,7 +236,7 @@ class DenseJob:
         into.index_add_(0, self.prior.image[tile.queries], of_queries.to(into.dtype))
 
     def _prior_of(self, queries: Tensor) -> Prior | None:
-        return None if self.prior is None else replace(self.prior, image=self.prior.image[queries])
+        return None if self.prior is None else self.prior.of(queries)
 
     def gather(self, tile: Tile, coefficients: Tensor, into: Tensor) -> None:
         """Add the keys of a tile, times coefficients (Q, T), to the sums of its queries, shaped as `queries`."""

@@ -73,6 +73,8 @@ class Layout:
         pedestal: beta, 0 or more: beta |x - y|^2 over the whole image is added to every squared distance to a key of
             the training image y. So it acts as a prior on training images that depends on x.
         temperature: by which log-weights are divided, above 0.
+        shift_width: standard deviation in pixels, along either axis, of a normal prior over the shift between a pixel
+            and the place of its key; the shorter way round where windows of x wrap. None where all shifts count alike.
         shifts: for whole images: they meet every circular shift of every training image.
         split: for a metric that differs from number to number: the mean of one softmax for each so many training images
             in the order of the set, instead of one softmax over all; None for one over all.
@@ -87,11 +89,17 @@ class Layout:
     response: Metric | None = None
     pedestal: float = 0.0
     temperature: float = 1.0
+    shift_width: float | None = None
 
     @property
     def reach(self) -> int:
         """Radius of the patches that are pasted, 0 for single pixels."""
         return 0 if self.response is None else self.response.radius
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether equal windows at different places or of different images may count differently."""
+        return bool(self.pedestal) or self.shift_width is not None
 
     @property
     def padding(self) -> int:

@@ -19,7 +19,7 @@ from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.patch_attribution import PatchAttribution
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
-from elsewhere.engine.prior import pedestal_logs
+from elsewhere.engine.prior import pedestal_logs, shift_logs
 from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
@@ -93,7 +93,7 @@ class Planner:
         if self.engine == "exact" or layout.metric is None or self.device.type != "cpu":
             return False
         # An index knows neither patches nor priors.
-        if layout.response is not None or layout.pedestal or self.workspace.weights is not None:
+        if layout.response is not None or layout.has_prior or self.workspace.weights is not None:
             return False
         if layout.metric.matrix is not None:
             return False
@@ -261,7 +261,7 @@ class Planner:
             return
         if metric is None:
             keys = self.workspace.image_keys(label)
-            yield [Step(DenseJob(x.flatten(1), sigma, keys, prior=_prior(image_logs, len(x), 1)), None)]
+            yield [Step(DenseJob(x.flatten(1), sigma, keys, prior=_prior(image_logs, len(x), 1, 1)), None)]
             return
         store = self.workspace.of_class(label)
         if metric.matrix is not None:
@@ -296,7 +296,7 @@ class Planner:
                 inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
                 queries = region.places.extent.windows(padded, *inside)[1]
                 pixels = region.pixels(flat)
-                job = self._job(layout, queries, sigma, region, label, traced, image_logs)
+                job = self._job(layout, queries, sigma, region, label, traced, image_logs, (x.shape[2], x.shape[3]))
                 steps.append(Step(job, pixels, self._patches(layout, region, pixels, x)))
             yield steps
         if own:
@@ -332,6 +332,7 @@ class Planner:
         label: int | None,
         traced: bool,
         image_logs: Tensor | None,
+        size: tuple[int, int],
     ) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against a region's keys."""
         assert region.places is not None
@@ -347,9 +348,16 @@ class Planner:
         tolerance = self.tolerance if self.searches(layout) and not traced else 0.0
         # Equal windows of different images do not weigh the same where images have weights of their own.
         keys = self.workspace.window_keys(
-            region.places, padding, label, layout.metric, reach=layout.reach, merge=image_logs is None
+            region.places,
+            padding,
+            label,
+            layout.metric,
+            reach=layout.reach,
+            merge=image_logs is None and not layout.has_prior,
         )
-        prior = _prior(image_logs, grid[0] * grid[1], len(region.places))
+        prior = _prior(
+            image_logs, len(queries), grid[0] * grid[1], len(region.places), _place_logs(layout, region, size)
+        )
         return DenseJob(_weighted(flat, keys), sigma, keys, tolerance, prior)
 
     def _groups(self, regions: Sequence[Region], batch: int, reach: int) -> Iterator[list[Region]]:
@@ -378,11 +386,33 @@ def _weighted(queries: Tensor, keys: WindowKeys) -> Tensor:
     return queries if keys.roots is None else queries * keys.roots.to(queries.dtype)
 
 
-def _prior(image_logs: Tensor | None, queries: int, keys: int) -> Prior | None:
-    """Log-weights (B, N) for so many queries of every image, against so many keys of every training image."""
-    if image_logs is None:
+def _prior(
+    image_logs: Tensor | None, batch: int, queries: int, keys: int, place_logs: Tensor | None = None
+) -> Prior | None:
+    """The prior of so many queries of every image of a batch, against so many keys of every training image."""
+    known = image_logs if image_logs is not None else place_logs
+    if known is None:
         return None
-    return Prior(image_logs, torch.arange(len(image_logs), device=image_logs.device).repeat_interleave(queries), keys)
+    image, place = torch.arange(batch, device=known.device), torch.arange(queries, device=known.device)
+    return Prior(image_logs, image.repeat_interleave(queries), keys, place_logs, place.repeat(batch))
+
+
+def _place_logs(layout: Layout, region: Region, size: tuple[int, int]) -> Tensor | None:
+    """Log-weights of the shifts from the places of a region's keys to its pixels, float64 (P, places)."""
+    if layout.shift_width is None or region.places is None:
+        return None
+    down, right = (
+        shift_logs(
+            torch.tensor(pixels)[:, None] - (torch.tensor(places) - layout.padding),
+            layout.shift_width,
+            side if layout.wraps.x else None,
+        )
+        for pixels, places, side in (
+            (region.rows, region.places.rows, size[0]),
+            (region.columns, region.places.columns, size[1]),
+        )
+    )
+    return (down[:, None, :, None] + right[None, :, None, :]).flatten(2).flatten(0, 1)
 
 
 def _near_each_other(regions: Sequence[Region], radius: int, flat: Tensor) -> list[Tensor]:

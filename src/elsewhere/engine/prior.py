@@ -37,6 +37,20 @@ def pedestal_logs(x: Tensor, store: PixelStore, sigma: float, pedestal: float) -
     return (closeness - closeness.detach().amax(1, keepdim=True)) * (pedestal / sigma**2)
 
 
+def shift_logs(shifts: Tensor, width: float, period: int | None) -> Tensor:
+    """Log-weights of shifts along one axis under a normal prior, but for a constant, float64.
+
+    Args:
+        shifts: rows or columns between a pixel and its key, integers.
+        width: standard deviation in pixels.
+        period: side of the image where shifts go the shorter way round; None where they do not.
+    """
+    distance = shifts.abs().double()
+    if period is not None:
+        distance = torch.minimum(distance % period, period - distance % period)
+    return -((distance / width) ** 2) / 2
+
+
 def weight_logs(weights: Tensor) -> Tensor:
     """Logarithms of weights, float64; see `NO_WEIGHT` for that of 0."""
     return weights.double().log().clamp(min=NO_WEIGHT)

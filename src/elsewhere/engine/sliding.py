@@ -7,7 +7,7 @@ pair costs the same at any window (the trick of fast non-local means, Darbon et 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,8 @@ class SlidingJob:
         log_counts: number of equal windows that each window stands for in an attribution, the logarithm, float32
             (N, H, W): -inf for windows that an equal one stands for; None where each stands for itself.
         image_logs: added to the log-weights of each training image, (B, N); None for 0.
+        shift_logs: the log-weight of a shift of x against the training images, in pixels down (axis 0) or right
+            (axis 1): called with an axis and its shifts, int64; None for 0.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class SlidingJob:
         period: tuple[int, int] | None = None,
         log_counts: Tensor | None = None,
         image_logs: Tensor | None = None,
+        shift_logs: Callable[[int, Tensor], Tensor] | None = None,
     ) -> None:
         self.x = (x.double() * store.scale).contiguous()
         self.pixels = pixels
@@ -126,14 +129,20 @@ class SlidingJob:
         self.precision = torch.full((len(x),), 1 / sigma**2, dtype=torch.float64, device="cpu")
         self.count = len(x) * len(pixels)
         overlaps: list[AxisOverlap] = []
+        axes: list[int] = []
         self._regions = np.zeros((len(regions), 4), np.int32)
         self._pairs_an_image = 0
         for region, into in zip(regions, self._regions, strict=True):
             into[:] = np.cumsum([len(overlaps), len(region.rows), 0, len(region.columns)])
             overlaps += [*region.rows, *region.columns]
+            axes += [0] * len(region.rows) + [1] * len(region.columns)
             across, down = (sum(one.stop - one.start for one in some) for some in (region.columns, region.rows))
             self._pairs_an_image += across * down
         self._overlaps = np.array([(one.shift, one.start, one.stop) for one in overlaps], np.int32)
+        self._overlap_logs: Tensor | None = None
+        if shift_logs is not None:
+            shifts, axis = torch.tensor([one.shift for one in overlaps]), torch.tensor(axes)
+            self._overlap_logs = torch.where(axis == 0, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
         squares = _over_windows(x.double().square().sum(1), metric)
         self._squares = squares.flatten(1)[:, pixels]
         longest = max(store.image_size)
@@ -298,6 +307,9 @@ class SlidingJob:
                 top=top,
                 log_counts=counts,
                 image_logs=prior,
+                overlap_logs=None
+                if self._overlap_logs is None
+                else loader.address(self._overlap_logs, torch.float64, len(self._overlaps)),
                 reach=0 if response is None else response.radius,
                 profile=profile,
                 **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},

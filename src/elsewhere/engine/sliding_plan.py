@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.layout import Layout, Region
+from elsewhere.engine.prior import shift_logs
 from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
 from elsewhere.engine.workspace import Workspace, wrap
@@ -46,7 +47,9 @@ class SlidingPlan:
         batch, channels, height, width = x.shape
         a_pixel = (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
         share = workspace.memory // 4
-        log_counts = self._log_counts(regions) if self.traced else None
+        # Equal windows need not weigh the same where images or shifts have weights of their own.
+        alike = self.image_logs is None and not self.layout.has_prior
+        log_counts = self._log_counts(regions) if self.traced and alike else None
         # Queries that reach beyond an edge go on at the opposite one.
         periodic = self._periodic(x, store, regions[0], share // a_pixel, log_counts) if margin else None
         if periodic is not None:
@@ -68,9 +71,28 @@ class SlidingPlan:
             pairs = _region_pairs(parts, margin - low, margin)
             some = x[:, :, low:high]
             job = SlidingJob(
-                some, self.sigma, store, metric, pairs, inside, log_counts=log_counts, image_logs=self.image_logs
+                some,
+                self.sigma,
+                store,
+                metric,
+                pairs,
+                inside,
+                log_counts=log_counts,
+                image_logs=self.image_logs,
+                shift_logs=self._shift_logs(low),
             )
             yield [Step(job, (row + top) * (width - 2 * margin) + column, canvas=self._canvas(job, low))]
+
+    def _shift_logs(self, first: int) -> Callable[[int, Tensor], Tensor] | None:
+        """See `SlidingJob`, for an x that begins with a row of the image with its margin."""
+        layout = self.layout
+        width = layout.shift_width
+        if width is None:
+            return None
+        # How far a pixel and its own place are apart in x and the training images as they are padded.
+        own = (layout.margin - layout.padding - first, layout.margin - layout.padding)
+        sides: Sequence[int | None] = self.x.shape[2:] if layout.wraps.x else (None, None)
+        return lambda axis, shifts: shift_logs(shifts - own[axis], width, sides[axis])
 
     def _canvas(self, job: SlidingJob, first: int) -> Tensor | None:
         """Where the pixels of a job's x lie in the image, if patches are pasted on them, int64 (H' W').
@@ -113,7 +135,16 @@ class SlidingPlan:
         row, column = (torch.arange(margin, margin + turn, device="cpu") for turn in period)
         inside = (row[:, None] * sides[1] + column).flatten()
         return SlidingJob(
-            x, self.sigma, store, metric, [RegionPair(*overlaps)], inside, period, log_counts, self.image_logs
+            x,
+            self.sigma,
+            store,
+            metric,
+            [RegionPair(*overlaps)],
+            inside,
+            period,
+            log_counts,
+            self.image_logs,
+            self._shift_logs(0),
         )
 
     def _log_counts(self, regions: Sequence[Region]) -> Tensor | None:

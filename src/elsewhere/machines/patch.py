@@ -32,6 +32,7 @@ KEYS: tuple[Keys, ...] = ("same place", "aware", "wrap", "torus")
 # Beyond this the nearest training image decides alone.
 MOST_PEDESTAL = 1e3
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
+LEAST_SHIFT_WIDTH, MOST_SHIFT_WIDTH = 0.1, 1e4
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class PatchSettings:
             borders "aware", "wrap" or "torus".
         response: odd side of the patch that is pasted, at most the window; 1 for the centre pixel alone.
         temperature: by which log-weights are divided, 0.001 to 1000.
+        shift_width: standard deviation in pixels of a normal prior over the shift between a pixel and the window that
+            it meets, along either axis, 0.1 to 10000: pixels then know roughly where they are. None for no such prior.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range.
@@ -57,6 +60,7 @@ class PatchSettings:
     keys: Keys = "aware"
     response: int = 1
     temperature: float = 1.0
+    shift_width: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "response"):
@@ -67,6 +71,9 @@ class PatchSettings:
         object.__setattr__(self, "pedestal", pedestal)
         temperature = check_number("temperature", self.temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE)
         object.__setattr__(self, "temperature", temperature)
+        if self.shift_width is not None:
+            width = check_number("shift_width", self.shift_width, LEAST_SHIFT_WIDTH, MOST_SHIFT_WIDTH)
+            object.__setattr__(self, "shift_width", width)
         if self.response > self.window:
             raise ValueError(f"response must be at most the window ({self.window}), got {self.response}")
 
@@ -144,6 +151,8 @@ class PatchScore(SoftmaxMachine):
     at their own places. r_i is the patch around pixel i that is pasted (`response`, square), T is the `temperature`.
     Cf. "FPMC", arXiv 2605.24192.
 
+    With `shift_width` the softmax has a normal prior over the shifts between pixel i and the places of its keys.
+
     LocalScore has keys="same place", EquivariantLocalScore keys="aware", "wrap" or "torus".
 
     Args:
@@ -169,7 +178,7 @@ class PatchScore(SoftmaxMachine):
             raise TypeError(f"settings must be PatchSettings or a PatchSchedule, got {seen(settings)}")
         self.settings = settings
         super().__init__(data, **engine)
-        if all(one.keys != "same place" and not one.pedestal for one in self._all_settings):
+        if all(one.keys != "same place" and not one.pedestal and one.shift_width is None for one in self._all_settings):
             self.size = None
 
     def __repr__(self) -> str:
@@ -210,4 +219,5 @@ class PatchScore(SoftmaxMachine):
             response=Metric.square(one.response) if one.response > 1 else None,
             pedestal=one.pedestal,
             temperature=one.temperature,
+            shift_width=None if one.keys == "same place" else one.shift_width,
         )

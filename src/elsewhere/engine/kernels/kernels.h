@@ -42,6 +42,7 @@ typedef struct {
     int64_t *keys;  /* their windows, counted through (N, height, width), -1 for none */
     double *shares; /* sums of weights / total, (batch, count) */
     const double *image_logs; /* added to the log-weights of all windows of a training image, (batch, count); NULL for 0 */
+    const double *overlap_logs; /* for each of `overlaps`, added to the log-weights of its pairs; NULL for 0 */
     /* The pasting pass: NULL and 0 for the others. */
     int32_t reach;        /* radius of the patches that are pasted, at most that of the windows */
     const float *profile; /* weights of their rows, and of their columns, symmetric, (2 reach + 1) */

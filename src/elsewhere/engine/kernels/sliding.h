@@ -96,7 +96,8 @@ static int NAME(allocate)(const sliding_task *t, NAME(memory) *m) {
     m->log_total = vectors(t->top || t->profile ? batch * pixels * sizeof(float) : 64);
     m->paste.ring = vectors(t->profile ? span * t->width * line : 64);
     m->paste.sums = vectors((t->width + span) * line), m->paste.holds = vectors(span);
-    if (!(m->images && m->norms && m->moved_norms && m->paste.ring && m->paste.sums && m->paste.holds && m->columns && m->slopes && m->rows && m->lane_sums && m->scratch && m->x && m->peak &&
+    if (!(m->images && m->norms && m->moved_norms && m->paste.ring && m->paste.sums && m->paste.holds && m->columns &&
+          m->slopes && m->rows && m->lane_sums && m->scratch && m->x && m->peak &&
           m->log_counts && m->log_total))
         return 1;
     memset(m->images, 0, images), memset(m->x, 0, x), memset(m->lane_sums, 0, lane_sums);

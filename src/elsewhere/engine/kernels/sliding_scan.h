@@ -22,7 +22,7 @@ INLINE void NAME(scan_shift_tapered)(const sliding_task *t, int channels, const 
             columns[i] += product[i] * weight, slopes[i] += product[i] * sign;
     }
     for (int row = rows->start;;) {
-        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 1, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 1, row, rows, overlap, shifts);
         if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
         if (++row == rows->stop) return;
         const int enter = row + radius + 1, leave = row - radius - 1;
@@ -65,7 +65,7 @@ INLINE void NAME(scan_shift_afresh)(const sliding_task *t, int channels, const R
                     sum += squares[(row + offset + span) % span * size + i];
             columns[i] = sum;
         }
-        NAME(scan_row)(t, channels, precision, columns, pass, mode, afresh, taper, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, afresh, taper, row, rows, overlap, shifts);
         if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
     }
 }
@@ -98,7 +98,7 @@ INLINE void NAME(scan_shift)(const sliding_task *t, int channels, const REAL *x,
     for (int row = rows->start; row < rows->stop; row++) {
         const int leave = row > rows->start ? row - radius - 1 : -1;
         NAME(move_down)(t, channels, x, pass->images, row + radius, leave, dy, dx, shifts, left, right, columns);
-        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 0, row, dy, overlap, shifts);
+        NAME(scan_row)(t, channels, precision, columns, pass, mode, 0, 0, row, rows, overlap, shifts);
         if (mode == PASTING) NAME(paste_rows)(t, channels, pass, rows, row, overlap, shifts);
     }
 }
