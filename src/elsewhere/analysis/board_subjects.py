@@ -128,7 +128,7 @@ def _held_out(data: ImageSet, names: Sequence[str], count: int, settings: dict[s
         raise ValueError("--networks none measures machines: name some with --machines")
     if 2 * count > len(data):
         raise ValueError(f"--seeds {count} holds out more than half of {data.name} ({len(data)} images): give fewer")
-    held = torch.linspace(0, len(data) - 1, count, device="cpu").round().to(torch.int64)
+    held = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device="cpu").round().to(torch.int64)
     kept = torch.ones(len(data), dtype=torch.bool, device="cpu")
     kept[held] = False
     labels = None if data.labels is None else data.labels[kept]

@@ -36,7 +36,10 @@ class Patches:
             wraps: whether patches go on at the opposite edge.
         """
         offsets = offsets.to(pixels.device)
-        weights = torch.ones(response.side, response.side) if response.weights is None else response.weights
+        side = response.side
+        weights = response.weights
+        if weights is None:
+            weights = torch.ones(side, side, dtype=torch.float64, device="cpu")
         counts = weights.to(pixels.device, torch.float64)[tuple((offsets + response.radius).unbind(1))]
         height, width = size
         row, column = pixels[:, None] // width + offsets[:, 0], pixels[:, None] % width + offsets[:, 1]

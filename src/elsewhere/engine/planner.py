@@ -397,13 +397,17 @@ def _prior(
     return Prior(image_logs, image.repeat_interleave(queries), keys, place_logs, place.repeat(batch))
 
 
+def _places(line: range) -> Tensor:
+    return torch.arange(line.start, line.stop, device="cpu")
+
+
 def _place_logs(layout: Layout, region: Region, size: tuple[int, int]) -> Tensor | None:
     """Log-weights of the shifts from the places of a region's keys to its pixels, float64 (P, places)."""
     if layout.shift_width is None or region.places is None:
         return None
     down, right = (
         shift_logs(
-            torch.tensor(pixels)[:, None] - (torch.tensor(places) - layout.padding),
+            _places(pixels)[:, None] - (_places(places) - layout.padding),
             layout.shift_width,
             side if layout.wraps.x else None,
         )

@@ -141,8 +141,9 @@ class SlidingJob:
         self._overlaps = np.array([(one.shift, one.start, one.stop) for one in overlaps], np.int32)
         self._overlap_logs: Tensor | None = None
         if shift_logs is not None:
-            shifts, axis = torch.tensor([one.shift for one in overlaps]), torch.tensor(axes)
-            self._overlap_logs = torch.where(axis == 0, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
+            shifts = torch.tensor([one.shift for one in overlaps], dtype=torch.int64, device="cpu")
+            down = torch.tensor(axes, dtype=torch.int64, device="cpu") == 0
+            self._overlap_logs = torch.where(down, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
         squares = _over_windows(x.double().square().sum(1), metric)
         self._squares = squares.flatten(1)[:, pixels]
         longest = max(store.image_size)

@@ -393,7 +393,7 @@ def _check_engine(engine: Engine, device: torch.device) -> None:
 
 def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: Engine) -> Tensor:
     """Checked weights of training images, float64 (N,) on their device."""
-    found = torch.as_tensor(weights, dtype=torch.float64)
+    found = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
     if found.shape != (len(store),):
         raise ValueError(
             f"weights must have one number for each of {count(len(store), 'image')}, got shape {tuple(found.shape)}"

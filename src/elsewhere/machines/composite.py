@@ -91,7 +91,7 @@ def _checked(masks: Masks, size: tuple[int, int]) -> dict[float, Tensor]:
     levels = check_decreasing(sorted(check_levels("masks", list(given)), reverse=True), len(given), "masks")
     found = {}
     for sigma in levels:
-        mask = torch.as_tensor(given[sigma])
+        mask = torch.as_tensor(given[sigma], device="cpu")
         if mask.dtype != torch.bool:
             raise TypeError(f"masks must be bool, got {seen(given[sigma])}")
         if tuple(mask.shape) != (*size, *size):

@@ -135,7 +135,7 @@ class GoldenSubset(PCALocality):
         looked_at = round(most + (count - most) * quiet)
         kept = max(least, round(most - (most - least) * quiet))
         generator = torch.Generator().manual_seed(self.seed)
-        order = torch.randperm(count, generator=generator).to(known.device)
+        order = torch.randperm(count, generator=generator, device="cpu").to(known.device)
         chosen = known[order[:looked_at].sort().values]
         pooled = self._pooled()
         small = _pool(x[None].to(pooled), self.image_size).flatten()

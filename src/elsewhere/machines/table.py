@@ -129,7 +129,7 @@ MACHINES = (
         "composite", "composite.PatchComposite", "patch composite",
         (Formula("the patch at every place where it lies wholly inside",
                  "the patch at the same place in every training image", "the whole patch; overlaps are averaged"),),
-        windows=True, report="Composite",
+        windows=True, report="PSPC",
     ),
     Entry(
         "smoothed", "smoothed.SmoothedIdeal", "smoothed ideal",
