@@ -58,7 +58,7 @@ LONG = (
     "elsewhere.networks.training.draw_batch",
     "elsewhere.analysis.reproduce_run.draw_final",
     "elsewhere.analysis.save_calibration_plots",
-    "elsewhere.analysis.board_measuring.measure",
+    "elsewhere.analysis.scoreboard.board",
     "elsewhere.analysis.Comparison.save",
     "elsewhere.analysis.Audit.save",
     "elsewhere.analysis.explanation.Explanation.save",
