@@ -56,6 +56,7 @@ LEFT_OUT = {
     "predict": "takes what `check` returns; a call of the denoiser checks",
     "layout": "what a machine says to the planner; called with the size of checked images",
     "window_at": "called with checked noise levels",
+    "layout_at": "called with the size of checked images and checked noise levels",
     "metric": "called with windows that the machine has",
     "trace": "takes what `check` returns; `explain` checks",
     "wraps": "asked by `explain` for windows that the machine has",

@@ -87,3 +87,71 @@ def border_aware(x: np.ndarray, images: np.ndarray, sigma: float, window: int, t
             distances = (squares * counts(window, taper)).sum((1, 2, 3))
             out[:, i, j] = softmax_mean(distances, values, sigma)
     return out
+
+
+def shifted(x: np.ndarray, images: np.ndarray, sigma: float) -> np.ndarray:
+    """ESM of one image: IS with every circular shift of every training image as a training image."""
+    _, height, width = x.shape
+    shifts = [np.roll(images, (down, right), (2, 3)) for down in range(height) for right in range(width)]
+    return ideal(x, np.concatenate(shifts), sigma)
+
+
+def nearest(x: np.ndarray, images: np.ndarray, sigma: float, scaled: bool = False) -> np.ndarray:
+    """The training image nearest to one image x, or to its variance-preserving state."""
+    compared = x / np.sqrt(1 + sigma**2) if scaled else x
+    return images[((images - compared) ** 2).sum((1, 2, 3)).argmin()]
+
+
+def covariance(images: np.ndarray, unbiased: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) of the flattened images."""
+    flat = images.reshape(len(images), -1)
+    return flat.mean(0), np.cov(flat.T, bias=not unbiased)
+
+
+def wiener(
+    x: np.ndarray,
+    images: np.ndarray,
+    sigma: float,
+    rank: int | None = None,
+    shrinkage: float = 0.0,
+    unbiased: bool = True,
+) -> np.ndarray:
+    """The posterior mean of a Gaussian, by a linear system; only `rank` needs eigenvectors."""
+    mean, spread = covariance(images, unbiased)
+    variance = np.trace(spread) / len(spread)
+    if rank is not None:
+        values, vectors = np.linalg.eigh(spread)
+        spread = vectors[:, -rank:] * values[-rank:] @ vectors[:, -rank:].T
+    spread = (1 - shrinkage) * spread + shrinkage * variance * np.eye(len(spread))
+    off = np.linalg.solve(spread + sigma**2 * np.eye(len(spread)), x.ravel() - mean)
+    return (mean + spread @ off).reshape(x.shape)
+
+
+def learnt_mask(images: np.ndarray, sigma: float, threshold: float, row: bool = False) -> np.ndarray:
+    """Which numbers n decide for each number m, bool (n, m): PCA locality as published."""
+    spread = covariance(images)[1]
+    filtered = np.linalg.solve(spread + sigma**2 * np.eye(len(spread)), spread)
+    mask = np.zeros_like(filtered)
+    for n in range(len(filtered)):
+        divisor = filtered[n, n] if abs(filtered[n, n]) >= 1e-6 else 1.0
+        for m in range(len(filtered)):
+            mask[n, m] = abs(filtered[n, m] / divisor)
+    chosen: np.ndarray = mask >= threshold * mask.max()
+    return chosen.T if row else chosen
+
+
+def masked(x: np.ndarray, images: np.ndarray, sigma: float, mask: np.ndarray, batch: int | None = None) -> np.ndarray:
+    """Every number m of one image from the numbers n with mask[n, m]; with `batch`, the mean of one softmax a batch."""
+    flat, out = images.reshape(len(images), -1), np.empty(x.size)
+    size = batch or len(images)
+    for m in range(x.size):
+        squares = (flat - x.ravel()) ** 2 @ mask[:, m]
+        means = [softmax_mean(squares[i : i + size], flat[i : i + size, m], sigma) for i in range(0, len(images), size)]
+        out[m] = np.mean(means)
+    return out.reshape(x.shape)
+
+
+def smoothed(x: np.ndarray, images: np.ndarray, sigma: float, steps: np.ndarray) -> np.ndarray:
+    """The mean of IS over perturbations (M, C, H, W) in units of the variance-preserving state."""
+    vp = x / np.sqrt(1 + sigma**2)
+    return np.mean([ideal((vp + step) * np.sqrt(1 + sigma**2), images, sigma) for step in steps], axis=0)

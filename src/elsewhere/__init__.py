@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from elsewhere.denoiser import score as score
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
+    from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
+    from elsewhere.machines import EquivariantScore as EquivariantScore
+    from elsewhere.machines import GoldenSubset as GoldenSubset
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
     from elsewhere.machines import PatchComposite as PatchComposite
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from elsewhere.machines import PatchScore as PatchScore
     from elsewhere.machines import PatchSettings as PatchSettings
     from elsewhere.machines import LocalScore as LocalScore
+    from elsewhere.machines import Nearest as Nearest
+    from elsewhere.machines import PCALocality as PCALocality
+    from elsewhere.machines import SmoothedIdeal as SmoothedIdeal
+    from elsewhere.machines import Wiener as Wiener
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
@@ -50,14 +57,21 @@ _HOMES = {
     "factory": ("shipped_locality",),
     "inpainting": ("inpaint",),
     "machines": (
+        "ESM",
         "EquivariantLocalScore",
+        "EquivariantScore",
+        "GoldenSubset",
         "IdealScore",
         "LocalScore",
         "LocalitySchedule",
+        "Nearest",
+        "PCALocality",
         "PatchComposite",
         "PatchSchedule",
         "PatchScore",
         "PatchSettings",
+        "SmoothedIdeal",
+        "Wiener",
     ),
     "networks": ("load_network",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),

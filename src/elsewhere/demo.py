@@ -8,7 +8,7 @@ from pathlib import Path
 from elsewhere.analysis import Comparison, compare, write_report
 from elsewhere.data import load_images
 from elsewhere.factory import borders_of, check_same_images, choose_labels, choose_machines
-from elsewhere.machines.table import NAMES
+from elsewhere.machines.table import DEFAULTS
 from elsewhere.networks import load_network
 from elsewhere.sampling import make_noise
 
@@ -68,7 +68,7 @@ def play(scene: Scene, count: int, seed: int, *, progress: bool = False) -> Comp
     data, network = load_images(scene.data), load_network(scene.network)
     check_same_images(network, data)
     seeds = max(1, round(count * scene.share)) if count > 0 else count
-    machines, source = choose_machines(NAMES, data, scene.network, borders_of(network))
+    machines, source = choose_machines(DEFAULTS, data, scene.network, borders_of(network))
     return compare(
         machines,
         network,

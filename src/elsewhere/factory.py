@@ -19,10 +19,12 @@ from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.limits import require_memory
-from elsewhere.machines.base import SoftmaxMachine, Window, WindowedMachine
+from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.equivariant_local import Borders, EquivariantLocalScore
 from elsewhere.machines.locality import LocalitySchedule, published_locality
+from elsewhere.machines.machine import Machine
 from elsewhere.machines.table import (
+    ALL,
     BORDERED,
     DEFAULT,
     NAMES,
@@ -143,7 +145,7 @@ def choose_machines(
     locality: Path | None = None,
     taper: bool = False,
     **settings: Any,
-) -> tuple[dict[str, SoftmaxMachine], str]:
+) -> tuple[dict[str, Machine], str]:
     """Machines under their names in reports ("IS", "LS", "ELS"), and the source of their windows in words.
 
     Args:
@@ -161,7 +163,7 @@ def choose_machines(
         raise ValueError(
             f"{titles} {'has' if len(names) == 1 else 'have'} no window: leave out --window, --taper and --locality"
         )
-    machines: dict[str, SoftmaxMachine] = {}
+    machines: dict[str, Machine] = {}
     source = f"none: the {TABLE[names[-1]].title} machine sees the whole image"
     for name in names:
         entry, sides = TABLE[name], None
@@ -236,7 +238,7 @@ def split_names(text: str, names: Sequence[str] = NAMES) -> list[str]:
     """Names from a list such as "is,ls,els".
 
     Args:
-        text: names with commas between them, each once, in any case.
+        text: names with commas between them, each once, in any case; or "all" for all machines.
         names: those allowed.
 
     Raises:
@@ -247,8 +249,11 @@ def split_names(text: str, names: Sequence[str] = NAMES) -> list[str]:
         ['els', 'is']
     """
     found = [part.strip().lower() for part in text.split(",")]
+    if ALL in found:
+        at = found.index(ALL)
+        found[at : at + 1] = NAMES
     if any(name not in names or found.count(name) > 1 for name in found):
-        raise ValueError(f"--machines must be names of {listed(names)}, each once, got {text!r}")
+        raise ValueError(f"--machines must be names of {listed(names)}, each once, or all, got {text!r}")
     return found
 
 

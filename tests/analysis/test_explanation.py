@@ -77,7 +77,7 @@ def test_the_chosen_pixel_is_the_one_shown(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_cannot_be_explained_is_refused_before_anything_is_drawn() -> None:
     data, network = few_images(), Blur()
-    with pytest.raises(TypeError, match="machine must be an IdealScore"):
+    with pytest.raises(TypeError, match="machine must be a softmax average"):
         explain_images(network, els.make_noise(1, data.shape))
     with pytest.raises(ValueError, match="top must be"):
         explain_images(els.IdealScore(data), els.make_noise(1, data.shape), network=network, top=0)

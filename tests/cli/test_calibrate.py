@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.machines.table import MACHINES
+from elsewhere.machines.table import DEFAULTS, TABLE
 from tests.cli.typing_lines import names, run
 
 
@@ -34,7 +34,7 @@ def test_calibrate_then_compare_with_its_windows(world: dict[str, Path], tmp_pat
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
     content = json.loads((agreed / "results.json").read_text())
-    assert list(content["settings"]["machines"]) == [entry.report_name for entry in MACHINES]
+    assert list(content["settings"]["machines"]) == [TABLE[name].report_name for name in DEFAULTS]
     assert content["settings"]["same_data"] is True
     assert content["windows"]["ELS"]["windows"] == list(schedule.windows)
     assert {row["label"] for row in content["table"]} == {"0", "1", "2"}

@@ -31,6 +31,7 @@ MAKERS: dict[str, Callable[..., SoftmaxMachine]] = {
     "ELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "wrap", **kw),
     "bbELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", **kw),
     "torus": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "torus", **kw),
+    "ESM": lambda data, window, **kw: els.EquivariantScore(data, **kw),
     "tapered LS": lambda data, window, **kw: els.LocalScore(data, window, taper=True, **kw),
     "tapered bbELS": lambda data, window, **kw: els.EquivariantLocalScore(data, window, "aware", taper=True, **kw),
 }
@@ -40,6 +41,7 @@ SLOW: dict[str, Callable[..., np.ndarray]] = {
     "ELS": reference.wrapped,
     "bbELS": reference.border_aware,
     "torus": reference.torus,
+    "ESM": lambda x, images, sigma, window: reference.shifted(x, images, sigma),
     "tapered LS": partial(reference.local, taper=True),
     "tapered bbELS": partial(reference.border_aware, taper=True),
 }

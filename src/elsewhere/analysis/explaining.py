@@ -81,8 +81,9 @@ def explain(
     `Mosaic.error`. With top=None or more than 64, every window is weighed, whatever the engine.
 
     Args:
-        machine: an IdealScore, LocalScore or EquivariantLocalScore. For the ideal machine every pixel has the same
-            sources, whole training images. For the ideal and the local machine the position is the pixel's own.
+        machine: any that is a softmax average over the training set, such as IdealScore, LocalScore or
+            EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
+            the ideal, the local and the PCA-local machine the position is the pixel's own.
         x: noisy images (B, C, H, W).
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -203,8 +204,8 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
     """
     if not isinstance(machine, SoftmaxMachine):
         raise TypeError(
-            f"machine must be an IdealScore, LocalScore or EquivariantLocalScore, got {type(machine).__name__}: "
-            "to explain a trained network, use the machine that was calibrated for it"
+            f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, got "
+            f"{type(machine).__name__}: to explain a trained network, use the machine that was calibrated for it"
         )
     if top is not None:
         check_whole("top", top, 1, MOST)

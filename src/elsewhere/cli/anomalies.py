@@ -8,7 +8,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
-    ALL_MACHINES,
+    DEFAULT_MACHINES,
     KINDS_OF_NETWORK,
     THE_SHIPPED_ONE,
     AnyData,
@@ -50,7 +50,7 @@ def anomalies(
     ],
     machines: Annotated[
         Machines, MaybeCount, Words(f"Who draws, of {listed([*NAMES, NETWORK])}; els costs by far the most.")
-    ] = f"{ALL_MACHINES},{NETWORK}",
+    ] = f"{DEFAULT_MACHINES},{NETWORK}",
     network: Annotated[OtherNetwork, Words(f"Trained network: {KINDS_OF_NETWORK}.", default=THE_SHIPPED_ONE)] = None,
     tried: TriedWindows = TriedWindows(),
     count: Annotated[Count, Words("Pictures of every point of the measurement.")] = 100,

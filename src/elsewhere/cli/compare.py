@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from elsewhere.cli.options import (
-    ALL_MACHINES,
+    DEFAULT_MACHINES,
     AnyData,
     Data,
     Drawing,
@@ -32,7 +32,7 @@ class NetworkWindows(Windows):
 def compare(
     data: Data,
     network: Network,
-    machines: Machines = ALL_MACHINES,
+    machines: Machines = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
     drawing: Drawing = Drawing(count=32),
     engine: Engine = Engine(),

@@ -14,12 +14,11 @@ from elsewhere.cli.options import (
     Drawing,
     Engine,
     ImagesAndCanvas,
-    Machine,
     OtherNetwork,
     Windows,
 )
 from elsewhere.cli.printing import command_line, is_watched, print_rows
-from elsewhere.machines.table import DEFAULT, TITLES
+from elsewhere.machines.table import AVERAGES, DEFAULT, TABLE, AverageName
 from elsewhere.phrases import listed
 from elsewhere.terminal import parse_pixel, results_in
 
@@ -51,7 +50,10 @@ class Explaining:
 
 def explain(
     data: Data,
-    machine: Annotated[Machine, Words(f"What draws: the {listed(TITLES, 'or')} machine.")] = DEFAULT,
+    machine: Annotated[
+        AverageName,
+        typer.Option(help=f"What draws: the {listed([TABLE[name].title for name in AVERAGES], 'or')} machine."),
+    ] = DEFAULT,
     network: Annotated[
         OtherNetwork, Words(f"Network to compare the images with: {KINDS_OF_NETWORK}.", default="none")
     ] = None,

@@ -8,7 +8,7 @@ import typer
 
 from elsewhere.cli.printing import is_watched
 from elsewhere.limits import LARGEST_SIDE
-from elsewhere.machines.table import NAMES, SEARCHABLE, MachineName
+from elsewhere.machines.table import DEFAULTS, NAMES, SEARCHABLE, MachineName
 from elsewhere.phrases import listed
 from elsewhere.terminal import parse_memory, parse_size
 
@@ -41,8 +41,8 @@ Network = Annotated[
 ]
 OtherNetwork = Annotated[str | None, typer.Option()]
 Machine = Annotated[MachineName, typer.Option()]
-Machines = Annotated[str, typer.Option(help=f"Machines to compare, of {listed(NAMES)}.")]
-ALL_MACHINES = ",".join(NAMES)
+Machines = Annotated[str, typer.Option(help=f"Machines to compare, of {listed(NAMES)}; or all.")]
+DEFAULT_MACHINES = ",".join(DEFAULTS)
 AnyData = Annotated[
     bool,
     typer.Option("--any-data", help="Go on with a warning although the network was trained on other images."),

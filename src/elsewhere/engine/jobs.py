@@ -83,12 +83,14 @@ class Step:
         patches: what a query returns, where that is more than its own pixel.
         canvas: where patches are pasted by a pass after the average, the flat position in the image of each position that
             this pass pastes on, int64.
+        by_number: whether every channel of a pixel is a query of its own, those of the first channel first.
     """
 
     job: Average
     pixels: Tensor | None
     patches: Patches | None = None
     canvas: Tensor | None = None
+    by_number: bool = False
 
     def write(self, state: SoftmaxState, out: Tensor, error: Tensor | None = None) -> None:
         """Write the means of a state into images (B, C, H, W), and the error of each into `error` (B, H, W)."""
@@ -96,6 +98,8 @@ class Step:
             error.flatten(1)[:, self.pixels] = state.error.view(len(out), -1).to(error.dtype)
         if self.pixels is None:
             out[:] = state.mean().view(out.shape)
+        elif self.by_number:
+            out.flatten(2)[:, :, self.pixels] = state.mean().view(*out.shape[:2], len(self.pixels)).to(out.dtype)
         else:
             out.flatten(2)[:, :, self.pixels] = state.mean().view(len(out), len(self.pixels), -1).mT.to(out.dtype)
 
@@ -115,6 +119,8 @@ class Step:
             targets, counts = self.patches.targets, self.patches.counts
             found = rows[:, :, targets.clamp(min=0)] * (counts * (targets >= 0)).to(rows)
             return found.transpose(1, 2).flatten(0, 1).flatten(1)
+        if self.by_number:
+            return rows[:, :, self.pixels].reshape(-1, 1)
         return rows.flatten(1) if self.pixels is None else rows[:, :, self.pixels].mT.flatten(0, 1)
 
 

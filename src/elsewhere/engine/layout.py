@@ -73,6 +73,9 @@ class Layout:
         pedestal: beta, 0 or more: beta |x - y|^2 over the whole image is added to every squared distance to a key of
             the training image y. So it acts as a prior on training images that depends on x.
         temperature: by which log-weights are divided, above 0.
+        shifts: for whole images: they meet every circular shift of every training image.
+        split: for a metric that differs from number to number: the mean of one softmax for each so many training images
+            in the order of the set, instead of one softmax over all; None for one over all.
     """
 
     regions: tuple[Region, ...] = ()
@@ -82,6 +85,8 @@ class Layout:
     response: Metric | None = None
     pedestal: float = 0.0
     temperature: float = 1.0
+    shifts: bool = False
+    split: int | None = None
 
     @property
     def reach(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import sliding
+from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Step
 from elsewhere.engine.keys.places import Extent
@@ -23,6 +24,7 @@ from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.job import SearchJob
 from elsewhere.engine.search.settings import SEARCH, SearchSettings
+from elsewhere.engine.shifts import ShiftJob
 from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
@@ -91,6 +93,8 @@ class Planner:
             return False
         # An index knows neither patches nor priors.
         if layout.response is not None or layout.pedestal or self.workspace.weights is not None:
+            return False
+        if layout.metric.matrix is not None:
             return False
         return self.engine == "fast" or store.pixels[:, 0].numel() >= AUTO_PIXELS
 
@@ -218,11 +222,18 @@ class Planner:
         """
         metric = layout.metric
         image_logs = self._image_logs(layout, x, sigma, label)
+        if metric is None and layout.shifts:
+            yield [Step(ShiftJob(x, sigma, self.workspace.of_class(label)), None)]
+            return
         if metric is None:
             keys = self.workspace.image_keys(label)
             yield [Step(DenseJob(x.flatten(1), sigma, keys, prior=_prior(image_logs, len(x), 1)), None)]
             return
         store = self.workspace.of_class(label)
+        if metric.matrix is not None:
+            pixels = torch.arange(x[0, 0].numel(), device=x.device)
+            yield [Step(NumberJob(x, sigma, store, metric.matrix, layout.split), pixels, by_number=True)]
+            return
         shared = [region for region in layout.regions if not self._own_place(region, x)]
         own = [region for region in layout.regions if self._own_place(region, x)]
         searched = [region for region in shared if self.searched(region, layout, label)]

@@ -1,4 +1,4 @@
-"""The closed formulas: one idea a file, each a setting of one softmax average; `table` lists them."""
+"""The closed formulas, one idea a file; all but the linear ones are one softmax average. `table` lists them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from elsewhere.machines.table import MACHINES
 
 if TYPE_CHECKING:
+    from elsewhere.machines.equivariant import EquivariantScore as EquivariantScore
     from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
+    from elsewhere.machines.golden import GoldenSubset as GoldenSubset
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
     from elsewhere.machines.composite import PatchComposite as PatchComposite
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from elsewhere.machines.patch import PatchSchedule as PatchSchedule
     from elsewhere.machines.patch import PatchScore as PatchScore
     from elsewhere.machines.patch import PatchSettings as PatchSettings
+    from elsewhere.machines.nearest import Nearest as Nearest
+    from elsewhere.machines.pca_locality import PCALocality as PCALocality
+    from elsewhere.machines.smoothed import SmoothedIdeal as SmoothedIdeal
+    from elsewhere.machines.wiener import Wiener as Wiener
+
+    ESM = EquivariantScore
 
 _HOMES = {entry.class_name: entry for entry in MACHINES}
 # What is not a machine of the table, and its module.
@@ -27,11 +35,14 @@ _OTHERS = {
     "PatchSettings": "patch",
 }
 
-__all__ = sorted([*_HOMES, *_OTHERS])
+_ALIASES = {"ESM": "EquivariantScore"}
+
+__all__ = sorted([*_HOMES, *_OTHERS, *_ALIASES])
 
 if not TYPE_CHECKING:
     # Imported when first used: the table of names is read without torch, which takes seconds to import.
     def __getattr__(name: str) -> object:
+        name = _ALIASES.get(name, name)
         if name in _HOMES:
             return _HOMES[name].load()
         if name in _OTHERS:

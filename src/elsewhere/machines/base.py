@@ -8,25 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_choice, check_memory, check_number, check_whole, checked
-from elsewhere.data import ImageSet
-from elsewhere.denoiser import Denoiser, Label, check_images
+from elsewhere.checks import check_choice, check_number, check_whole, checked
+from elsewhere.denoiser import Label
 from elsewhere.engine import ENGINES, Engine, Layout, Metric, PixelStore, Planner, Traced, Workspace, Wraps
 from elsewhere.gradients import check_constant
 from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
+from elsewhere.machines.machine import DEFAULT_MEMORY, Data, Machine
 from elsewhere.phrases import count
 from elsewhere.progress import track
 
-Data = ImageSet | Tensor | np.ndarray
 Window = int | LocalitySchedule
-DEFAULT_MEMORY = 2**30
+Kind = TypeVar("Kind", bound="SoftmaxMachine")
 
 
 class Estimate(NamedTuple):
@@ -82,7 +81,7 @@ class TracedImages:
     part: Traced
 
 
-class SoftmaxMachine(Denoiser):
+class SoftmaxMachine(Machine):
     """x0hat_i = sum_j softmax_j(-|q_i - k_j|^2 / (2 sigma^2)) v_j over the training set.
 
     A machine says in `layout` which pixels meet which keys; the engine's planner does the rest.
@@ -127,37 +126,21 @@ class SoftmaxMachine(Denoiser):
         device: str | torch.device | None = None,
         weights: Tensor | np.ndarray | Sequence[float] | None = None,
     ) -> None:
-        memory = check_memory(memory)
-        self.data = data if isinstance(data, ImageSet) else None
-        pixels, labels = _pixels(data)
-        if device is not None:
-            pixels = pixels.to(device)
-        _check_engine(engine, pixels.device)
+        super().__init__(data, memory, device, cache)
+        store = self._workspace.store
+        _check_engine(engine, store.pixels.device)
         tolerance = check_number("tolerance", tolerance, 1e-5, 0.1)
-        store = PixelStore.of(pixels)
-        # The user's own folder is looked for when an index is kept: there may be none.
-        folder = None if cache is None else Path(cache)
-        prior = None if weights is None else _weights(weights, store, labels, engine)
-        self._planner = Planner(Workspace(store, labels, memory, folder, prior), engine, tolerance)
-        low, high = store.floats(torch.stack(pixels.aminmax())).tolist()
+        if weights is not None:
+            prior = _weights(weights, store, self.labels, engine)
+            self._workspace = Workspace(store, self.labels, self.memory, self._workspace.folder, prior)
+        self._planner = Planner(self._workspace, engine, tolerance)
+        low, high = store.floats(torch.stack(store.pixels.aminmax())).tolist()
         self._range = (low, high)
-        self.channels = store.channels
-        self.image_size = store.image_size
-        self.size = self.image_size
-        self.num_classes = self.data.num_classes if self.data else 0
-
-    def __len__(self) -> int:
-        return len(self.store)
 
     @property
-    def store(self) -> PixelStore:
-        """The training images as the engine stores them."""
-        return self._planner.workspace.store
-
-    @property
-    def labels(self) -> Tensor | None:
-        """Class of each training image, int64 (N,), or None."""
-        return self._planner.workspace.labels
+    def workspace(self) -> Workspace:
+        """The training images as the engine stores them, and what is kept of them between calls."""
+        return self._planner.workspace
 
     @property
     def engine(self) -> Engine:
@@ -168,19 +151,13 @@ class SoftmaxMachine(Denoiser):
         return self._planner.tolerance
 
     @property
-    def memory(self) -> int:
-        """Bytes that the engine may use beside the images."""
-        return self._planner.workspace.memory
-
-    @property
     def cache(self) -> Path | None:
         """Folder where indexes are kept, None for that of the user."""
-        return self._planner.workspace.folder
+        return self.workspace.folder
 
     def _describe(self, *settings: str) -> str:
-        name = self.data.name if self.data else "array"
-        prior = [] if self._planner.workspace.weights is None else ["weights=..."]
-        return f"{type(self).__name__}({', '.join([f'{name!r}', count(len(self), 'image'), *settings, *prior])})"
+        prior = [] if self.workspace.weights is None else ["weights=..."]
+        return super()._describe(*settings, *prior)
 
     @abstractmethod
     def layout(self, height: int, width: int, window: int) -> Layout:
@@ -244,6 +221,19 @@ class SoftmaxMachine(Denoiser):
         _check_engine(engine, self.store.pixels.device)
         other = copy.copy(self)
         other._planner = replace(self._planner, engine=engine)
+        return other
+
+    def _sharing(self, kind: type[Kind], workspace: Workspace | None = None) -> Kind:
+        """A machine of another kind, one of the classes that this one extends, with the same settings and data.
+
+        Args:
+            kind: the class.
+            workspace: other training images; None: the same.
+        """
+        other = kind.__new__(kind)
+        other.__dict__.update(self.__dict__)
+        if workspace is not None:
+            other._planner = replace(self._planner, workspace=workspace)
         return other
 
     def trace(self, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Iterator[TracedImages]:
@@ -419,15 +409,3 @@ def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: 
     if any(len(some) and not bool((some > 0).any()) for some in of_classes):
         raise ValueError("weights are 0 for all images of a class: one weight of each must be positive")
     return found
-
-
-def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:
-    if isinstance(data, ImageSet):
-        return data.images, data.labels
-    floats = check_images(data, "data")
-    check_constant(floats, "data", "a machine")
-    if float(floats.abs().max()) > 1.01:
-        low, high = float(floats.min()), float(floats.max())
-        raise ValueError(f"data must lie in [-1, 1], got {low:.3g} to {high:.3g}: scale it, as in x / 127.5 - 1")
-    # Adding zero turns -0.0 into 0.0: equal windows then have equal bits.
-    return (floats if floats.dtype == torch.float64 else floats.float()) + 0.0, None

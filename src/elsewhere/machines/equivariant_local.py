@@ -6,8 +6,9 @@ from typing import Any
 
 from elsewhere.checks import checked
 from elsewhere.engine import Layout
-from elsewhere.machines.base import Data, Window, WindowedMachine
+from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.borders import Borders, shared_places
+from elsewhere.machines.machine import Data
 
 
 class EquivariantLocalScore(WindowedMachine):

@@ -10,7 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from elsewhere.machines.base import SoftmaxMachine
+    from elsewhere.machines.machine import Machine
+
+
+ENGINE_SETTINGS = ("engine", "tolerance", "cache")
+"""Arguments that only softmax averages take."""
 
 
 class Formula(NamedTuple):
@@ -32,15 +36,17 @@ class Entry(NamedTuple):
     """One machine.
 
     Attributes:
-        name: what users type, in lower case: the initials of the class, as in "ls". In capitals it is the name in
-            reports. Calibrated windows of a shipped network are looked for under it, as NETWORK.NAME.locality.json;
-            without such a file the windows of the default machine are used.
+        name: what users type, in lower case, as in "ls". Calibrated windows of a shipped network are looked for under
+            it, as NETWORK.NAME.locality.json; without such a file the windows of the default machine are used.
         home: module and class, below `elsewhere.machines`: "local.LocalScore".
         title: in words, for reports: "local".
         formulas: rows of the table in docs/machines-and-formulas.md.
         windows: whether it has windows: it is a `WindowedMachine`.
         borders: whether it takes `borders`.
-        searchable: whether the fast engine can search its windows; the others are always exact.
+        searchable: whether the fast engine can search its windows; the others weigh every key.
+        averages: whether it is a softmax average, a `SoftmaxMachine`: then it takes the settings of the engine, and
+            `els.explain` names the training images behind an answer.
+        report: its name in reports; empty for `name` in capitals.
     """
 
     name: str
@@ -50,25 +56,27 @@ class Entry(NamedTuple):
     windows: bool = False
     borders: bool = False
     searchable: bool = False
+    averages: bool = True
+    report: str = ""
 
     @property
     def report_name(self) -> str:
         """The name in reports: "ELS"."""
-        return self.name.upper()
+        return self.report or self.name.upper()
 
     @property
     def class_name(self) -> str:
         """The name of the class, without its module."""
         return self.home.rpartition(".")[2]
 
-    def load(self) -> type[SoftmaxMachine]:
+    def load(self) -> type[Machine]:
         """The class."""
         module, _, name = self.home.rpartition(".")
-        machine: type[SoftmaxMachine] = getattr(import_module(f"elsewhere.machines.{module}"), name)
+        machine: type[Machine] = getattr(import_module(f"elsewhere.machines.{module}"), name)
         return machine
 
-    def make(self, data: Any, window: Any = None, borders: Any = None, **settings: Any) -> SoftmaxMachine:
-        """An instance; `window` and `borders` are used only by machines that take them.
+    def make(self, data: Any, window: Any = None, borders: Any = None, **settings: Any) -> Machine:
+        """An instance; `window`, `borders` and settings of the engine are used only by machines that take them.
 
         Args:
             data, window, borders, settings: as for the class; None for its default.
@@ -77,7 +85,10 @@ class Entry(NamedTuple):
             TypeError, ValueError: as the class.
         """
         optional = {"window": window if self.windows else None, "borders": borders if self.borders else None}
-        return self.load()(data, **{name: value for name, value in optional.items() if value is not None}, **settings)
+        taken = {name: value for name, value in optional.items() if value is not None}
+        if not self.averages:
+            settings = {name: value for name, value in settings.items() if name not in ENGINE_SETTINGS}
+        return self.load()(data, **taken, **settings)
 
 
 _WINDOW = "the window around pixel i"
@@ -103,12 +114,49 @@ MACHINES = (
         ),
         windows=True, borders=True, searchable=True,
     ),
+    Entry(
+        "wiener", "wiener.Wiener", "linear",
+        (Formula("the whole image", "none: mean and covariance of the training images", "linear in x"),),
+        averages=False, report="Wiener",
+    ),
+    Entry(
+        "pca", "pca_locality.PCALocality", "PCA-local",
+        (Formula("for each number, those that a Wiener filter uses for it", "the same numbers of every training image",
+                 "that number, at the same place"),),
+        report="PCA",
+    ),
+    Entry(
+        "smoothed", "smoothed.SmoothedIdeal", "smoothed ideal",
+        (Formula("the whole image, perturbed", "every training image", "that image; mean over the perturbations"),),
+        report="Smoothed",
+    ),
+    Entry(
+        "nearest", "nearest.Nearest", "nearest image",
+        (Formula("the whole image", "the nearest training image alone", "that image"),
+         Formula("the whole variance-preserving state", "the training image nearest to it alone", "that image",
+                 "scaled=True")),
+        report="Nearest",
+    ),
+    Entry(
+        "esm", "equivariant.EquivariantScore", "equivariant",
+        (Formula("the whole image", "every training image under every circular shift", "that image, shifted"),),
+    ),
+    Entry(
+        "golden", "golden.GoldenSubset", "golden subset",
+        (Formula("as PCA, or the whole image", "as PCA or IS, of a choice of training images only", "as PCA or IS"),),
+        report="Golden",
+    ),
 )  # fmt: skip
 """Every machine, in the order in which commands and reports list them."""
 
 TABLE = {entry.name: entry for entry in MACHINES}
 NAMES = tuple(TABLE)
 TITLES = tuple(entry.title for entry in MACHINES)
+DEFAULTS = ("is", "ls", "els")
+"""The machines that commands draw with where several draw and none is named."""
+ALL = "all"
+"""Stands for all machines where commands take several names."""
+AVERAGES = tuple(entry.name for entry in MACHINES if entry.averages)
 WINDOWED = tuple(entry.name for entry in MACHINES if entry.windows)
 BORDERED = tuple(entry.name for entry in MACHINES if entry.borders)
 SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)
@@ -122,9 +170,11 @@ NETWORK = "network"
 if TYPE_CHECKING:
     MachineName = str
     WindowedName = str
+    AverageName = str
     DrawerName = str
 else:
     # Literals of the table's names: `checked` and typer take what is allowed from them.
     MachineName = Literal[NAMES]
     WindowedName = Literal[WINDOWED]
+    AverageName = Literal[AVERAGES]
     DrawerName = Literal[(*NAMES, NETWORK)]

@@ -16,18 +16,21 @@ from elsewhere.engine.keys.places import Extent
 class Metric:
     """Weights over a window: |q - k|^2 = sum_d w_d (q_d - k_d)^2, with d running over channels, rows and columns.
 
-    Make one with `square`, `tapered` or `weighted`.
+    Make one with `square`, `tapered` or `weighted`. One made with `each` is another thing: every number of the image
+    that is asked for has weights of its own over the whole image.
 
     Attributes:
         side: side of the window in pixels, odd.
         weights: weight of each pixel, float64 (side, side), or (C, side, side) where channels differ; None where every
             weight is one.
         profile: weights along one axis, float64 (side,), where `weights` is its outer product with itself; else None.
+        matrix: for `each`, (C H W, C H W): column m holds the weights of the query for number m of the image.
     """
 
     side: int
     weights: Tensor | None = None
     profile: Tensor | None = None
+    matrix: Tensor | None = None
 
     @classmethod
     def square(cls, side: int) -> Metric:
@@ -50,13 +53,30 @@ class Metric:
         """
         return cls(weights.shape[-1], weights.to("cpu", torch.float64))
 
+    @classmethod
+    def each(cls, matrix: Tensor, size: tuple[int, int]) -> Metric:
+        """Weights of its own for every number of an image, at the same place: the distance that decides number m is
+        sum_n matrix[n, m] (x_n - k_n)^2.
+
+        Args:
+            matrix: weights, 0 or more, of any dtype, (C H W, C H W), rows and columns as in a flattened image.
+            size: H and W.
+
+        Raises:
+            ValueError: a matrix that is not square, or not of whole images of this size.
+        """
+        numbers = matrix.shape[-1]
+        if tuple(matrix.shape) != (numbers, numbers) or numbers % (size[0] * size[1]):
+            raise ValueError(f"matrix must be (C H W, C H W) for images of {size}, got {tuple(matrix.shape)}")
+        return cls(2 * max(size) - 1, matrix=matrix)
+
     @property
     def radius(self) -> int:
         return self.side // 2
 
     @property
     def is_square(self) -> bool:
-        return self.weights is None
+        return self.weights is None and self.matrix is None
 
     @property
     def is_tapered(self) -> bool:
@@ -65,6 +85,9 @@ class Metric:
     @cached_property
     def name(self) -> tuple[object, ...]:
         """Equal for equal metrics: what caches know a metric by."""
+        if self.matrix is not None:
+            numbers = self.matrix.to("cpu", torch.float64).contiguous().numpy()
+            return "each", self.side, hashlib.blake2b(numbers.data, digest_size=16).hexdigest()
         if self.weights is None:
             return "square", self.side
         if self.profile is not None:
