@@ -99,13 +99,16 @@ def values() -> dict[str, Any]:
     point = anomalies.Point("IS", "IS", els.IdealScore(data), 1)
     mask = torch.zeros(8, 8, dtype=torch.bool)
     mask[2:4] = True
+    mixes = els.MixSchedule((2.0, 1.0), ({"ELS": 1.0}, {"ELS": 0.5, "IS": 0.5}))
+    mixed = els.mix({"ELS": machine, "IS": els.IdealScore(data)}, mixes)
+    mixes.save(folder / "mix.json")
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
     kept = {
         "folder": folder, "calibrated": calibrated,
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
-            network, spec, schedule, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
+            network, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
             analysis.Explanation((mosaic,), None, {}), comparison.nearest["ELS"],
             morphogenesis.scattered(1, (8, 8)), point, subject,
             anomalies.Anomalies(subject, (point,), {"IS": np.array([5, 4])}, np.array([5, 5]), {}),
@@ -129,7 +132,7 @@ def values() -> dict[str, Any]:
         "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
-        "unet": unet, "scheduler": diffusers.DDPMScheduler(),
+        "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
         "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3), "settings": networks.TrainSettings(
             steps=1, batch=2, options={"width": 4, "blocks": 1}),
     }  # fmt: skip
@@ -144,6 +147,7 @@ OWN: dict[str, dict[str, Any]] = {
     "read_network": {"path": lambda v: v["folder"] / "network.safetensors"},
     "save_network": {"path": lambda v: v["folder"] / "saved.safetensors"},
     "LocalitySchedule.load": {"path": lambda v: v["folder"] / "locality.json"},
+    "MixSchedule.load": {"path": lambda v: v["folder"] / "mix.json"},
     "to_unit": {"images": lambda v: v["data"].images},
     "grow": {"name": "spots", "count": 1},
     "heal": {"name": "spots", "wound": lambda v: torch.eye(64, dtype=torch.bool)},

@@ -10,6 +10,7 @@ import torch
 
 import elsewhere as els
 from elsewhere import factory
+from elsewhere.machines import table
 from elsewhere.machines.locality import published_locality
 from elsewhere.machines.table import WINDOWED
 from elsewhere.networks import SHIPPED
@@ -111,3 +112,12 @@ def test_the_options_of_a_network_to_train(padding: Padding) -> None:
     else:
         with pytest.raises(ValueError, match="--padding circular is for a resnet"):
             factory.network_options("unet", 8, 2, padding)
+
+
+def test_networks_stand_beside_machines_in_a_list() -> None:
+    assert factory.split_contenders("ELS, network:fashion-unet,is") == (["els", "is"], ["fashion-unet"])
+    assert factory.split_contenders("network:runs/A") == ([], ["runs/A"])
+    assert factory.split_contenders("all") == ([*table.NAMES], [])
+    for text in ("network:", "network:a,network:a", "els,els", "all,is", "", "networks:a"):
+        with pytest.raises(ValueError, match="--machines must"):
+            factory.split_contenders(text)

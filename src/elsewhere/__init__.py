@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from elsewhere.machines import PCALocality as PCALocality
     from elsewhere.machines import SmoothedIdeal as SmoothedIdeal
     from elsewhere.machines import Wiener as Wiener
+    from elsewhere.machines import Mix as Mix
+    from elsewhere.machines import MixSchedule as MixSchedule
+    from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
@@ -64,6 +67,8 @@ _HOMES = {
         "IdealScore",
         "LocalScore",
         "LocalitySchedule",
+        "Mix",
+        "MixSchedule",
         "Nearest",
         "PCALocality",
         "PatchComposite",
@@ -72,6 +77,7 @@ _HOMES = {
         "PatchSettings",
         "SmoothedIdeal",
         "Wiener",
+        "mix",
     ),
     "networks": ("load_network",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),

@@ -209,11 +209,11 @@ def ask(denoiser: DenoiserLike, x: Tensor, sigma: float, label: Label = None, na
 class Denoiser(ABC):
     """A posterior mean `x0hat = D(x, sigma)` of images in [-1, 1], where x = x0 + sigma * noise.
 
-    Subclasses say which images they know (`channels`, `num_classes`, optionally `size`) and fill in `predict`;
-    the call itself, its checks and the conversions are the same for all.
+    Subclasses say which images they know (`channels`, `num_classes`, optionally `size`; None for any) and fill in
+    `predict`; the call itself, its checks and the conversions are the same for all.
     """
 
-    channels: int
+    channels: int | None
     num_classes: int = 0
     size: tuple[int, int] | None = None
 
@@ -245,7 +245,7 @@ class Denoiser(ABC):
         """The arguments of a call as `predict` takes them; raises what the call raises."""
         images = check_images(x)
         batch, channels, height, width = images.shape
-        if channels != self.channels:
+        if self.channels is not None and channels != self.channels:
             raise ValueError(f"x {_other_channels(images, self.channels, repr(self))}")
         if self.size is not None and (height, width) != self.size:
             raise ValueError(

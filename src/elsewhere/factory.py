@@ -29,6 +29,7 @@ from elsewhere.machines.table import (
     DEFAULT,
     NAMES,
     NETWORK,
+    NETWORK_PREFIX,
     SEARCHABLE,
     TABLE,
     WINDOWED,
@@ -255,6 +256,90 @@ def split_names(text: str, names: Sequence[str] = NAMES) -> list[str]:
     if any(name not in names or found.count(name) > 1 for name in found):
         raise ValueError(f"--machines must be names of {listed(names)}, each once, or all, got {text!r}")
     return found
+
+
+def split_contenders(text: str) -> tuple[list[str], list[str]]:
+    """Names of machines, and sources of networks in place of machines, from a list such as "is,network:fashion-unet".
+
+    Args:
+        text: names of machines as in `split_names`, and "network:" with a name or path; with commas between them.
+
+    Raises:
+        ValueError: no such machine, no name after "network:", or one given twice.
+
+    Example:
+        >>> split_contenders("els,network:fashion-unet")
+        (['els'], ['fashion-unet'])
+    """
+    parts = [part.strip() for part in text.split(",")]
+    sources = [part[len(NETWORK_PREFIX) :].strip() for part in parts if part.lower().startswith(NETWORK_PREFIX)]
+    names = [part for part in parts if not part.lower().startswith(NETWORK_PREFIX)]
+    if not all(sources) or len(set(sources)) < len(sources):
+        raise ValueError(
+            f"--machines must have a name or path after each {NETWORK_PREFIX}, each once, got {text!r}: "
+            f"for example {NETWORK_PREFIX}{SHIPPED[0]}"
+        )
+    return split_names(",".join(names)) if names else [], sources
+
+
+def load_yardstick(source: str, data: ImageSet, any_data: bool) -> Denoiser:
+    """A network that stands in place of a machine; it draws images like these and was trained on them.
+
+    Args:
+        source: as for `load_network`.
+        data: training images of the machines.
+        any_data: whether it may have been trained on other images.
+
+    Raises:
+        FileNotFoundError, ValueError: no such network, or one of other images.
+    """
+    network = load_network(source)
+    check_shape(network, data)
+    if not any_data:
+        check_same_images(network, data)
+    return network
+
+
+def choose_contenders(
+    text: str,
+    data: ImageSet,
+    network: str,
+    net: DenoiserLike,
+    borders: Borders | None = None,
+    window: int | None = None,
+    locality: Path | None = None,
+    taper: bool = False,
+    any_data: bool = False,
+    **settings: Any,
+) -> tuple[dict[str, Denoiser], str]:
+    """What is compared with a network: machines under their names in reports, and networks under their own.
+
+    Args:
+        text: see `split_contenders`.
+        data: training images.
+        network, window, locality, taper: see `choose_window`.
+        net, borders: see `choose_borders`.
+        any_data: see `load_yardstick`.
+        settings: as for the classes of machines.
+
+    Returns:
+        Name -> denoiser, and the source of the machines' windows in words.
+
+    Raises:
+        FileNotFoundError, ValueError: as the functions that are named above; options of machines where none is named.
+    """
+    names, sources = split_contenders(text)
+    networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data) for source in sources}
+    if not names:
+        if window is not None or locality is not None or taper or borders is not None:
+            raise ValueError(
+                "trained networks have no windows to set: leave out --window, --taper, --locality and --borders"
+            )
+        return networks, "none: trained networks"
+    machines, source = choose_machines(
+        names, data, network, choose_borders(names, borders, net), window, locality, taper, **settings
+    )
+    return {**machines, **networks}, source
 
 
 def default_label(network: DenoiserLike | None) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from elsewhere import __version__
+from elsewhere.analysis.board_result import REFERENCE, Paired, geometric_mean
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.data import ImageSet, load_images
 from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
@@ -29,6 +30,7 @@ from elsewhere.schedules import Schedule
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Audit, Comparison
+    from elsewhere.analysis.board_result import BoardResult
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
@@ -239,6 +241,37 @@ def agreement_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[
         for name in comparison.machines
     ]
     return ("", "Pearson r", "R^2", "MSE"), rows
+
+
+def board_rows(board: BoardResult) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Title, header and rows of a table for each section of a board, the best method first."""
+    tables = []
+    for section in board.sections:
+        drawn = ("Pearson r", "R^2", "MSE", "r against the best rival") if section.network else ()
+        rows: list[tuple[str, ...]] = []
+        for row in section.ranked:
+            if row.why:
+                rows.append((row.name, f"not measured: {row.why}"))
+                continue
+            numbers: list[str] = []
+            if section.network:
+                numbers += [decimal(row.median(metric)) for metric in ("pearson_r", "r_squared", "mse")]
+                numbers.append(_against(section.paired(row.name)))
+            ratio = section.mean_relative(row.name)
+            numbers.append(f"{geometric_mean(row.rms):.4f}" if ratio is None else f"{ratio:.2f} x {REFERENCE}")
+            memory = "-" if row.memory is None else f"{row.memory / 2**20:.0f} MiB"
+            rows.append((row.name, *numbers, f"{row.seconds:.3g}", memory))
+        over = f"medians over {count(section.seeds, 'seed')}" if section.network else count(section.seeds, "image")
+        title = f"{section.name}: {over}" if section.network else f"{section.name} without a network: {over}"
+        tables.append((title, ("", *drawn, "rms of x0hat", "seconds an image", "peak memory"), rows))
+    return tables
+
+
+def _against(paired: Paired | None) -> str:
+    if paired is None:
+        return "-"
+    interval = "" if paired.low is None else f" ({paired.low:+.3f} to {paired.high:+.3f})"
+    return f"{paired.difference:+.3f}{interval} {paired.rival}"
 
 
 def describe_traced(found: Audit) -> str:

@@ -93,10 +93,10 @@ def test_summary_brackets_the_median_and_is_the_same_each_time(result):
 
 
 def test_the_bootstrap_interval_covers_the_median_as_often_as_it_says():
-    from elsewhere.analysis.comparison_result import _median_interval
+    from elsewhere.analysis.comparison_result import median_interval
 
     rng = np.random.default_rng(1)
-    intervals = [_median_interval(rng.normal(size=32)) for _ in range(150)]
+    intervals = [median_interval(rng.normal(size=32)) for _ in range(150)]
     covered = np.mean([i["low"] <= 0 <= i["high"] for i in intervals])
     # 95 % of 150, give or take three standard errors and the bootstrap's own small-sample error.
     assert 0.87 <= covered <= 1

@@ -199,9 +199,9 @@ class ComparisonResult:
         """
         result: dict[str, dict[str, Any]] = {}
         for name in self.images:
-            entry: dict[str, Any] = {m: _median_interval(v) for m, v in self.metrics.get(name, {}).items()}
+            entry: dict[str, Any] = {m: median_interval(v) for m, v in self.metrics.get(name, {}).items()}
             if name in self.nearest:
-                entry["nearest_distance"] = _median_interval(self.nearest[name].distances.numpy())
+                entry["nearest_distance"] = median_interval(self.nearest[name].distances.numpy())
                 entry["copies"] = float(self.nearest[name].copies.double().mean())
             result[name] = {**entry, "seconds": self.seconds[name]}
         return result
@@ -215,7 +215,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(defined)) if len(defined) else np.nan
 
 
-def _median_interval(values: np.ndarray) -> dict[str, float | int | None]:
+def median_interval(values: np.ndarray) -> dict[str, float | int | None]:
     """Median over the seeds that have a value and its 95 % percentile-bootstrap interval; see `summary`."""
     defined = values[~np.isnan(values)]
     low = high = None

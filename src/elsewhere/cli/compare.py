@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     DEFAULT_MACHINES,
+    YARDSTICK,
     AnyData,
     Data,
     Drawing,
@@ -19,6 +21,8 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line, is_watched, print_comparison
+from elsewhere.machines.table import NAMES
+from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
 
 
@@ -32,7 +36,9 @@ class NetworkWindows(Windows):
 def compare(
     data: Data,
     network: Network,
-    machines: Machines = DEFAULT_MACHINES,
+    machines: Annotated[
+        Machines, Words(f"Machines to compare, of {listed(NAMES)}; or all. {YARDSTICK}")
+    ] = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
     drawing: Drawing = Drawing(count=32),
     engine: Engine = Engine(),
@@ -50,6 +56,7 @@ def compare(
     \b
     Examples:
       elsewhere compare fashion-mini fashion-resnet --count 32 --out agreement
+      elsewhere compare fashion-mini fashion-unet --machines network:fashion-resnet --count 64
       elsewhere compare photos runs/photos --size 32 --locality windows/locality.json
     """
     with results_in(out, sources=[data]):
@@ -58,15 +65,16 @@ def compare(
 
         levels = drawing.levels.make()
         images, net = reading.load_pair(data, network, any_data)
-        names = factory.split_names(machines)
-        chosen, source = factory.choose_machines(
-            names,
+        chosen, source = factory.choose_contenders(
+            machines,
             images,
             network,
-            factory.choose_borders(names, windows.borders, net),
+            net,
+            windows.borders,
             windows.window,
             windows.locality,
             windows.taper,
+            any_data,
             **engine.settings(),
         )
         result = els.compare(

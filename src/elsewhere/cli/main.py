@@ -6,6 +6,7 @@ import typer
 
 from elsewhere.cli.anomalies import anomalies
 from elsewhere.cli.audit import audit
+from elsewhere.cli.board import board
 from elsewhere.cli.calibrate import calibrate
 from elsewhere.cli.compare import compare
 from elsewhere.cli.data import data
@@ -54,6 +55,6 @@ def main(
 
 
 for command in (
-    demo, sample, train, calibrate, compare, explain, index, morphogenesis, anomalies, audit, data,
+    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, data,
 ):  # fmt: skip
     app.command()(expand(command))

@@ -42,6 +42,7 @@ Network = Annotated[
 OtherNetwork = Annotated[str | None, typer.Option()]
 Machine = Annotated[MachineName, typer.Option()]
 Machines = Annotated[str, typer.Option(help=f"Machines to compare, of {listed(NAMES)}; or all.")]
+YARDSTICK = "network:NAME takes a network in place of a machine."
 DEFAULT_MACHINES = ",".join(DEFAULTS)
 AnyData = Annotated[
     bool,

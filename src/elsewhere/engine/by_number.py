@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.attribution import TiledAttribution
-from elsewhere.engine.jobs import TILE, Tile, least
+from elsewhere.engine.jobs import TILE, Tile
 from elsewhere.engine.keys.base import Sources
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.same_place import FAR
-from elsewhere.engine.state import SoftmaxState, stack
+from elsewhere.engine.state import SoftmaxState, least, stack
 
 # Numbers of an image whose weights are multiplied together: neighbours look at nearly the same numbers.
 BLOCK = 64

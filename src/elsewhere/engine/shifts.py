@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.attribution import TiledAttribution
-from elsewhere.engine.jobs import TILE, Tile, least
+from elsewhere.engine.jobs import TILE, Tile
 from elsewhere.engine.keys.base import Sources, rounding_of
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.precision import ROUNDING
-from elsewhere.engine.state import SoftmaxState, merge_all
+from elsewhere.engine.state import SoftmaxState, least, merge_all
 
 
 @dataclass(frozen=True)

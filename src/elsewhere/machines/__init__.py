@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from elsewhere.machines.pca_locality import PCALocality as PCALocality
     from elsewhere.machines.smoothed import SmoothedIdeal as SmoothedIdeal
     from elsewhere.machines.wiener import Wiener as Wiener
+    from elsewhere.machines.mixing import Mix as Mix
+    from elsewhere.machines.mixing import MixSchedule as MixSchedule
+    from elsewhere.machines.mixing import mix as mix
 
     ESM = EquivariantScore
 
@@ -29,10 +32,13 @@ _HOMES = {entry.class_name: entry for entry in MACHINES}
 # What is not a machine of the table, and its module.
 _OTHERS = {
     "LocalitySchedule": "locality",
+    "Mix": "mixing",
+    "MixSchedule": "mixing",
     "PatchComposite": "composite",
     "PatchSchedule": "patch",
     "PatchScore": "patch",
     "PatchSettings": "patch",
+    "mix": "mixing",
 }
 
 _ALIASES = {"ESM": "EquivariantScore"}

@@ -131,8 +131,9 @@ class SoftmaxMachine(Machine):
         _check_engine(engine, store.pixels.device)
         tolerance = check_number("tolerance", tolerance, 1e-5, 0.1)
         if weights is not None:
-            prior = _weights(weights, store, self.labels, engine)
-            self._workspace = Workspace(store, self.labels, self.memory, self._workspace.folder, prior)
+            labels = self._workspace.labels
+            prior = _weights(weights, store, labels, engine)
+            self._workspace = Workspace(store, labels, self._workspace.memory, self._workspace.folder, prior)
         self._planner = Planner(self._workspace, engine, tolerance)
         low, high = store.floats(torch.stack(store.pixels.aminmax())).tolist()
         self._range = (low, high)

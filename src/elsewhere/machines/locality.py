@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elsewhere.checks import check_levels, check_path, check_type, check_whole, seen, seen_text
+from elsewhere.checks import check_path, check_type, check_whole, seen
 from elsewhere.files import entry, json_object, json_text, write_text
-from elsewhere.schedules import check_level, cosine
+from elsewhere.machines.levels import check_decreasing, nearest_level
+from elsewhere.schedules import cosine
 
 FORMAT = "elsewhere.locality/1"
 WRITTEN = "`elsewhere calibrate` and LocalitySchedule.save write one"
@@ -65,21 +64,9 @@ class LocalitySchedule:
         check_type("windows", self.windows, Sequence[int])
         check_type("details", self.details, dict)
         check_type("taper", self.taper, bool)
-        sigmas, windows = (
-            check_levels("sigmas", self.sigmas),
-            tuple(check_window(side, "windows") for side in self.windows),
-        )
-        object.__setattr__(self, "sigmas", sigmas)
+        windows = tuple(check_window(side, "windows") for side in self.windows)
+        object.__setattr__(self, "sigmas", check_decreasing(self.sigmas, len(windows), "windows"))
         object.__setattr__(self, "windows", windows)
-        if not sigmas or len(sigmas) != len(windows):
-            raise ValueError(
-                f"sigmas and windows need one window for each sigma, got {len(sigmas)} sigmas and "
-                f"{len(windows)} windows"
-            )
-        for sigma in sigmas:
-            check_level(sigma, "every one of sigmas")
-        if any(a <= b for a, b in pairwise(sigmas)):
-            raise ValueError(f"sigmas must decrease strictly, got {seen_text(sigmas)}")
 
     def __call__(self, sigma: float) -> int:
         """Window side at a noise level.
@@ -88,9 +75,7 @@ class LocalitySchedule:
             TypeError: sigma is no number.
             ValueError: sigma outside `schedules.SIGMAS`.
         """
-        at = math.log(check_level(sigma))
-        distances = [abs(math.log(level) - at) for level in self.sigmas]
-        return self.windows[distances.index(min(distances))]
+        return self.windows[nearest_level(self.sigmas, sigma)]
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all.

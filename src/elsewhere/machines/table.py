@@ -166,6 +166,8 @@ DEFAULT = "els"
 
 NETWORK = "network"
 """Stands for a trained network where commands take names of machines."""
+NETWORK_PREFIX = f"{NETWORK}:"
+"""Before the name of a network that stands in place of a machine, as a yardstick: "network:fashion-resnet"."""
 
 if TYPE_CHECKING:
     MachineName = str
