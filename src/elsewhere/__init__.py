@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Mosaic as Mosaic
     from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
+    from elsewhere.analysis import calibrate_family as calibrate_family
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import EquivariantScore as EquivariantScore
+    from elsewhere.machines import FamilyCalibration as FamilyCalibration
     from elsewhere.machines import GoldenSubset as GoldenSubset
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
+    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "calibrate_family", "compare", "explain", "explain_run"),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
@@ -63,6 +65,7 @@ _HOMES = {
         "ESM",
         "EquivariantLocalScore",
         "EquivariantScore",
+        "FamilyCalibration",
         "GoldenSubset",
         "IdealScore",
         "LocalScore",

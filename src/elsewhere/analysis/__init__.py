@@ -2,6 +2,7 @@
 
 from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
+from elsewhere.analysis.family_calibration import calibrate_family, describe_gains
 from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare
 from elsewhere.analysis.explaining import Mosaic, explain, explain_run
@@ -19,8 +20,10 @@ __all__ = [
     "Nearest",
     "audit",
     "calibrate",
+    "calibrate_family",
     "coherence_length",
     "compare",
+    "describe_gains",
     "cosine_similarity",
     "explain",
     "explain_images",
