@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.factory import best_machine as best_machine
+    from elsewhere.factory import shipped_family as shipped_family
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import ESM as ESM
@@ -36,17 +38,17 @@ if TYPE_CHECKING:
     from elsewhere.machines import GoldenSubset as GoldenSubset
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
+    from elsewhere.machines import LocalScore as LocalScore
+    from elsewhere.machines import Mix as Mix
+    from elsewhere.machines import MixSchedule as MixSchedule
+    from elsewhere.machines import Nearest as Nearest
     from elsewhere.machines import PatchComposite as PatchComposite
     from elsewhere.machines import PatchSchedule as PatchSchedule
     from elsewhere.machines import PatchScore as PatchScore
     from elsewhere.machines import PatchSettings as PatchSettings
-    from elsewhere.machines import LocalScore as LocalScore
-    from elsewhere.machines import Nearest as Nearest
     from elsewhere.machines import PCALocality as PCALocality
     from elsewhere.machines import SmoothedIdeal as SmoothedIdeal
     from elsewhere.machines import Wiener as Wiener
-    from elsewhere.machines import Mix as Mix
-    from elsewhere.machines import MixSchedule as MixSchedule
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.sampling import Run as Run
@@ -56,10 +58,20 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "calibrate_family", "compare", "explain", "explain_run"),
+    "analysis": (
+        "Audit",
+        "Comparison",
+        "Mosaic",
+        "audit",
+        "calibrate",
+        "calibrate_family",
+        "compare",
+        "explain",
+        "explain_run",
+    ),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
-    "factory": ("shipped_locality",),
+    "factory": ("best_machine", "shipped_family", "shipped_locality"),
     "inpainting": ("inpaint",),
     "machines": (
         "ESM",

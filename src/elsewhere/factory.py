@@ -16,15 +16,20 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import checked, seen_text
-from elsewhere.data import ImageSet
+from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.limits import require_memory
 from elsewhere.machines.base import Window, WindowedMachine
-from elsewhere.machines.equivariant_local import Borders, EquivariantLocalScore
+from elsewhere.machines.borders import Borders
+from elsewhere.machines.equivariant_local import EquivariantLocalScore
+from elsewhere.machines.family import FamilyCalibration
 from elsewhere.machines.locality import LocalitySchedule, published_locality
 from elsewhere.machines.machine import Machine
+from elsewhere.machines.mixing import Mix
 from elsewhere.machines.table import (
     ALL,
+    BEST,
+    BEST_REPORT,
     BORDERED,
     DEFAULT,
     NAMES,
@@ -76,6 +81,65 @@ def shipped_locality(network: str, machine: WindowedName = DEFAULT) -> LocalityS
             if path.is_file():
                 return LocalitySchedule.load(path)
     raise _no_windows(network)
+
+
+@checked
+def shipped_family(network: str) -> FamilyCalibration:
+    """The settings of the best machine of the family for a shipped network, as `els.calibrate_family` found them.
+
+    Args:
+        network: name of a shipped network.
+
+    Raises:
+        FileNotFoundError: none came with this network.
+
+    Example:
+        >>> len(shipped_family("fashion-unet").sigmas)
+        20
+    """
+    with as_file(files("elsewhere.networks") / "shipped" / f"{network}.{BEST}.json") as path:
+        if network in SHIPPED and path.is_file():
+            return FamilyCalibration.load(path)
+    raise FileNotFoundError(
+        f"no calibrated family came with the network {seen_text(network)}, only with {', '.join(SHIPPED)}: run "
+        f"`elsewhere calibrate --machine {BEST}` for it, then read the file it writes (FamilyCalibration.load, or --family)"
+    )
+
+
+@checked
+def best_machine(network: str, data: ImageSet | None = None, **settings: Any) -> Mix:
+    """The best machine of the family for a shipped network.
+
+    Args:
+        network: name of a shipped network.
+        data: training images; None: those of the network.
+        settings: of the engine: see `SoftmaxMachine`.
+
+    Raises:
+        FileNotFoundError: no calibrated family came with this network.
+
+    Example:
+        >>> best_machine("hands-resnet")(make_noise(1, (1, 32, 32)), sigma=1.0).shape
+        torch.Size([1, 1, 32, 32])
+    """
+    family = shipped_family(network)
+    if data is None:
+        spec: Any = getattr(load_network(network), "spec")  # noqa: B009
+        data = load_images(spec.data)
+    return family.machine(data, **settings)
+
+
+def choose_family(network: str | None, family: Path | None) -> FamilyCalibration:
+    """The calibrated family of a file, else that of a shipped network.
+
+    Args:
+        network: name of a shipped network, or anything else.
+        family: a file that `FamilyCalibration.save` wrote, or None.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not a file of a calibrated family; no shipped network.
+    """
+    return shipped_family(network or "") if family is None else FamilyCalibration.load(family)
 
 
 def _no_windows(network: str) -> FileNotFoundError:
@@ -262,7 +326,8 @@ def split_contenders(text: str) -> tuple[list[str], list[str]]:
     """Names of machines, and sources of networks in place of machines, from a list such as "is,network:fashion-unet".
 
     Args:
-        text: names of machines as in `split_names`, and "network:" with a name or path; with commas between them.
+        text: names of machines as in `split_names`, "best", and "network:" with a name or path; with commas between
+            them.
 
     Raises:
         ValueError: no such machine, no name after "network:", or one given twice.
@@ -279,7 +344,7 @@ def split_contenders(text: str) -> tuple[list[str], list[str]]:
             f"--machines must have a name or path after each {NETWORK_PREFIX}, each once, got {text!r}: "
             f"for example {NETWORK_PREFIX}{SHIPPED[0]}"
         )
-    return split_names(",".join(names)) if names else [], sources
+    return split_names(",".join(names), (*NAMES, BEST)) if names else [], sources
 
 
 def load_yardstick(source: str, data: ImageSet, any_data: bool) -> Denoiser:
@@ -310,6 +375,7 @@ def choose_contenders(
     locality: Path | None = None,
     taper: bool = False,
     any_data: bool = False,
+    family: Path | None = None,
     **settings: Any,
 ) -> tuple[dict[str, Denoiser], str]:
     """What is compared with a network: machines under their names in reports, and networks under their own.
@@ -320,6 +386,7 @@ def choose_contenders(
         network, window, locality, taper: see `choose_window`.
         net, borders: see `choose_borders`.
         any_data: see `load_yardstick`.
+        family: for "best": see `choose_family`.
         settings: as for the classes of machines.
 
     Returns:
@@ -330,16 +397,21 @@ def choose_contenders(
     """
     names, sources = split_contenders(text)
     networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data) for source in sources}
-    if not names:
+    if family is not None and BEST not in names:
+        raise ValueError(f"--family goes with --machines {BEST}, got {text!r}: add it, or leave out --family")
+    best: dict[str, Denoiser] = {}
+    if BEST in names:
+        best[BEST_REPORT] = choose_family(network, family).machine(data, **settings)
+    others = [name for name in names if name != BEST]
+    if not others:
         if window is not None or locality is not None or taper or borders is not None:
-            raise ValueError(
-                "trained networks have no windows to set: leave out --window, --taper, --locality and --borders"
-            )
-        return networks, "none: trained networks"
+            who = "the calibrated machine has" if best else "trained networks have"
+            raise ValueError(f"{who} no windows to set: leave out --window, --taper, --locality and --borders")
+        return {**best, **networks}, "calibrated" if best else "none: trained networks"
     machines, source = choose_machines(
-        names, data, network, choose_borders(names, borders, net), window, locality, taper, **settings
+        others, data, network, choose_borders(others, borders, net), window, locality, taper, **settings
     )
-    return {**machines, **networks}, source
+    return {**best, **machines, **networks}, source
 
 
 def default_label(network: DenoiserLike | None) -> str:

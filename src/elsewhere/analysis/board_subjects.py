@@ -27,7 +27,7 @@ from elsewhere.factory import (
     load_yardstick,
     split_contenders,
 )
-from elsewhere.machines.equivariant_local import Borders
+from elsewhere.machines.borders import Borders
 from elsewhere.machines.table import ALL, TABLE
 from elsewhere.networks import SHIPPED, load_network
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from elsewhere.machines.family import FamilyCalibration
 from elsewhere.machines.machine import DEFAULT_MEMORY
 from elsewhere.machines.patch import KEYS, Keys, PatchScore, PatchSettings
 from elsewhere.machines.wiener import Wiener
+from elsewhere.phrases import count
 from elsewhere.progress import track
 from elsewhere.sampling import Run, draw
 from elsewhere.schedules import Schedule, cosine
@@ -123,6 +124,7 @@ def calibrate_family(
     details = {
         "kept": best,
         "finals": finals,
+        "windows": [_window_scores(search) for search in searches],
         "decisions": decisions[best],
         "scores": [_best_scores(search) for search in searches],
         **settings,
@@ -145,12 +147,14 @@ def describe_gains(found: FamilyCalibration) -> str:
     if "finals" not in found.details:
         raise ValueError("found has no final images: give what calibrate_family() returned")
     finals = {name: float(np.median(values)) for name, values in found.details["finals"].items()}
-    kept = found.details["kept"]
+    kept, seeds = found.details["kept"], len(next(iter(found.details["finals"].values())))
+    ratios = [level["tapered"]["mse"] / level["square"]["mse"] for level in found.details["windows"]]
+    change = float(np.sqrt(np.exp(np.mean(np.log(ratios))))) - 1
+    verb = "lower" if change < 0 else "raise"
     others = ", ".join(f"{name} {value:.3f}" for name, value in finals.items() if name != kept)
-    tapered = sum(one.taper for one in found.settings)
     return (
-        f"kept: {kept}, median r {finals[kept]:.3f} on {len(found.details['finals'][kept])} held-out seeds ({others}); "
-        f"tapered at {tapered} of {len(found.settings)} levels"
+        f"tapered windows {verb} the rms of x0hat by {abs(change):.0%} against square ones of the same place; kept: "
+        f"{kept}, median r {finals[kept]:.3f} on {count(seeds, 'held-out seed')} ({others})"
     )
 
 
@@ -247,6 +251,17 @@ def _family(
 ) -> FamilyCalibration:
     settings, shares = zip(*((one.settings, one.share) for one in choices), strict=True)
     return FamilyCalibration(schedule.sigmas[:-1], settings, shares, shrinkage, details)
+
+
+def _window_scores(search: LevelSearch) -> dict[str, dict[str, float]]:
+    """The best square and the best tapered window of the same place, alone."""
+    best = {}
+    for name, taper in (("square", False), ("tapered", True)):
+        plain = PatchSettings(3, taper, keys="same place")
+        tried = [one for one in search.pool if replace(one, window=3) == plain]
+        one = min(tried, key=search.pure)
+        best[name] = {"window": one.window, "mse": search.pure(one)}
+    return best
 
 
 def _best_scores(search: LevelSearch) -> list[dict[str, Any]]:

@@ -151,7 +151,9 @@ class LevelSearch:
         Args:
             start: square and tapered window to begin with, the best ones of the level above.
         """
-        first = (PatchSettings(side, taper, keys="same place") for side, taper in zip(start, (False, True), strict=True))
+        first = (
+            PatchSettings(side, taper, keys="same place") for side, taper in zip(start, (False, True), strict=True)
+        )
         return [descend(one, self.pure, [self._windows]) for one in first]
 
     def run(self, start: tuple[int, int]) -> None:
@@ -267,7 +269,12 @@ def choose(search: LevelSearch, route: Route) -> tuple[Choice, list[dict[str, An
     kept: Choice | None = None
     losses = np.zeros(0)
     decisions: list[dict[str, Any]] = []
-    for stage in (route._replace(terms=False, wiener=False), route._replace(wiener=False), route._replace(terms=False), route):
+    for stage in (
+        route._replace(terms=False, wiener=False),
+        route._replace(wiener=False),
+        route._replace(terms=False),
+        route,
+    ):
         allowed = [one for one in search.pool if stage.allows(one)]
         best = min(allowed, key=search.mixed if stage.wiener else search.pure)
         choice = Choice(best, search.pool[best].share() if stage.wiener else 0.0)
@@ -279,7 +286,14 @@ def choose(search: LevelSearch, route: Route) -> tuple[Choice, list[dict[str, An
             gain, error = paired(losses - found)
             pays = gain > error
         decisions.append(
-            {**asdict(best), "wiener": choice.share, "mse": float(found.mean()), "gain": gain, "error": error, "kept": pays}
+            {
+                **asdict(best),
+                "wiener": choice.share,
+                "mse": float(found.mean()),
+                "gain": gain,
+                "error": error,
+                "kept": pays,
+            }
         )
         if pays:
             kept, losses = choice, found

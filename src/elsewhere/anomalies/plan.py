@@ -11,7 +11,7 @@ from elsewhere.anomalies.points import NETWORK, Point, two_windows
 from elsewhere.anomalies.subjects import SUBJECTS, Subject
 from elsewhere.data import ImageSet, load_images
 from elsewhere.factory import borders_of, check_same_images, choose_window, make_windowed, split_names
-from elsewhere.machines.equivariant_local import Borders
+from elsewhere.machines.borders import Borders
 from elsewhere.machines.locality import check_window
 from elsewhere.machines.table import NAMES, TABLE, WINDOWED, DrawerName, WindowedName
 from elsewhere.networks import load_network

@@ -12,6 +12,7 @@ from elsewhere.engine.workspace import Workspace
 
 __all__ = [
     "ENGINES",
+    "NO_WRAPS",
     "Attribution",
     "Engine",
     "Extent",
@@ -31,7 +32,6 @@ __all__ = [
     "Traced",
     "WindowKeys",
     "Workspace",
-    "NO_WRAPS",
     "Wraps",
     "build_index",
     "merge_all",

@@ -16,7 +16,7 @@ from elsewhere.engine.kernels.scan import QuantisedQueries
 from elsewhere.engine.keys.base import Keys, Sources, StoredKeys, rounding_of
 from elsewhere.engine.precision import COARSE, RESOLVED, ROUNDING
 from elsewhere.engine.processor import multiplies_bytes
-from elsewhere.engine.state import SoftmaxState, merge_all, stack, least
+from elsewhere.engine.state import SoftmaxState, least, merge_all, stack
 
 # Queries of a block.
 ROWS = 512

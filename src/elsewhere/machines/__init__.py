@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from elsewhere.machines.table import MACHINES
 
 if TYPE_CHECKING:
+    from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.equivariant import EquivariantScore as EquivariantScore
     from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines.family import FamilyCalibration as FamilyCalibration
     from elsewhere.machines.golden import GoldenSubset as GoldenSubset
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
-    from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.locality import LocalitySchedule as LocalitySchedule
-    from elsewhere.machines.patch import PatchSchedule as PatchSchedule
-    from elsewhere.machines.patch import PatchScore as PatchScore
-    from elsewhere.machines.patch import PatchSettings as PatchSettings
-    from elsewhere.machines.nearest import Nearest as Nearest
-    from elsewhere.machines.pca_locality import PCALocality as PCALocality
-    from elsewhere.machines.smoothed import SmoothedIdeal as SmoothedIdeal
-    from elsewhere.machines.wiener import Wiener as Wiener
     from elsewhere.machines.mixing import Mix as Mix
     from elsewhere.machines.mixing import MixSchedule as MixSchedule
     from elsewhere.machines.mixing import mix as mix
+    from elsewhere.machines.nearest import Nearest as Nearest
+    from elsewhere.machines.patch import PatchSchedule as PatchSchedule
+    from elsewhere.machines.patch import PatchScore as PatchScore
+    from elsewhere.machines.patch import PatchSettings as PatchSettings
+    from elsewhere.machines.pca_locality import PCALocality as PCALocality
+    from elsewhere.machines.smoothed import SmoothedIdeal as SmoothedIdeal
+    from elsewhere.machines.wiener import Wiener as Wiener
 
     ESM = EquivariantScore
 

@@ -99,7 +99,7 @@ class GoldenSubset(PCALocality):
         for index, part, subset in self._parts(x, sigma, label):
             members = torch.arange(index.start, index.stop, device=subset.device)
             for traced in part.trace(x[index], sigma[index], None, top):
-                yield TracedImages(members, traced.window, subset[traced.training], traced.part)
+                yield TracedImages(members, traced.window, traced.wraps, subset[traced.training], traced.part)
 
     @checked
     def subset(self, x: Tensor, sigma: float, label: int | None = None) -> Tensor:

@@ -24,9 +24,9 @@ from elsewhere.checks import (
 from elsewhere.engine import Layout, Metric, Wraps
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.machines.base import SoftmaxMachine
-from elsewhere.machines.machine import Data
 from elsewhere.machines.borders import Borders, own_places, shared_places
 from elsewhere.machines.locality import check_window
+from elsewhere.machines.machine import Data
 from elsewhere.schedules import check_level
 
 FORMAT = "elsewhere.patches/1"
