@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -257,8 +257,7 @@ def _window_scores(search: LevelSearch) -> dict[str, dict[str, float]]:
     """The best square and the best tapered window of the same place, alone."""
     best = {}
     for name, taper in (("square", False), ("tapered", True)):
-        plain = PatchSettings(3, taper, keys="same place")
-        tried = [one for one in search.pool if replace(one, window=3) == plain]
+        tried = [one for one in search.pool if one == PatchSettings(one.window, taper, keys="same place")]
         one = min(tried, key=search.pure)
         best[name] = {"window": one.window, "mse": search.pure(one)}
     return best

@@ -154,7 +154,7 @@ class LevelSearch:
         first = (
             PatchSettings(side, taper, keys="same place") for side, taper in zip(start, (False, True), strict=True)
         )
-        return [descend(one, self.pure, [self._windows]) for one in first]
+        return [descend(one, self.pure, [self._windows, self._farther_windows]) for one in first]
 
     def run(self, start: tuple[int, int]) -> None:
         """Fill the pool, beginning with windows as for `windows`."""
@@ -192,6 +192,12 @@ class LevelSearch:
         most = math.inf if one.keys == "same place" else self._side
         sides = [side for side in _beside(self.sides, one.window) if one.response <= side <= most]
         return [replace(one, window=side) for side in sides]
+
+    def _farther_windows(self, one: PatchSettings) -> list[PatchSettings]:
+        """Two and three sides on: windows that cover nearly the whole image differ by less than a step must gain."""
+        at = self.sides.index(one.window)
+        steps = (at + step for step in (-3, -2, 2, 3))
+        return [replace(one, window=self.sides[step]) for step in steps if 0 <= step < len(self.sides)]
 
     def _pedestals(self, one: PatchSettings) -> list[PatchSettings]:
         return [replace(one, pedestal=value) for value in _beside(PEDESTALS, one.pedestal)]
@@ -267,6 +273,7 @@ def choose(search: LevelSearch, route: Route) -> tuple[Choice, list[dict[str, An
         The choice, and what was decided about every candidate.
     """
     kept: Choice | None = None
+    tried: set[Choice] = set()
     losses = np.zeros(0)
     decisions: list[dict[str, Any]] = []
     for stage in (
@@ -278,8 +285,9 @@ def choose(search: LevelSearch, route: Route) -> tuple[Choice, list[dict[str, An
         allowed = [one for one in search.pool if stage.allows(one)]
         best = min(allowed, key=search.mixed if stage.wiener else search.pure)
         choice = Choice(best, search.pool[best].share() if stage.wiener else 0.0)
-        if choice == kept:
+        if choice in tried:
             continue
+        tried.add(choice)
         found = search.levels.measure(search.level, best, "heldout").losses(choice.share)
         pays, gain, error = kept is None, 0.0, 0.0
         if kept is not None:
