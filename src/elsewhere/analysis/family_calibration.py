@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.checks import describe, give_warnings, training_note, warn_of_other_images
-from elsewhere.analysis.family_search import ROUTES, Choice, Levels, LevelSearch, Route, choose, paired
+from elsewhere.analysis.family_search import RESPONSES, ROUTES, Choice, Levels, LevelSearch, Route, choose, paired
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import pearson_r
 from elsewhere.analysis.score_cache import ScoreCache
@@ -23,6 +23,7 @@ from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.files import json_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.family import FamilyCalibration
+from elsewhere.machines.locality import check_window
 from elsewhere.machines.machine import DEFAULT_MEMORY
 from elsewhere.machines.patch import KEYS, Keys, PatchScore, PatchSettings
 from elsewhere.machines.wiener import Wiener
@@ -51,6 +52,7 @@ def calibrate_family(
     schedule: Schedule | None = None,
     label: Label = None,
     keys: Sequence[Keys] = ("same place", "aware"),
+    responses: Sequence[int] = RESPONSES,
     cache: str | Path | None = None,
     memory: int = DEFAULT_MEMORY,
     progress: bool = False,
@@ -79,6 +81,7 @@ def calibrate_family(
         label: class of every image or (B,), for machines and network.
         keys: which keys to try, "same place" first; those under shifts ("aware" for a network with zero padding, "wrap"
             for circular padding) cost some twenty times as much.
+        responses: odd sides of pasted patches to try, in pixels; [1] for none. They cost some three times as much.
         cache: a JSON file with finished scores, with which an interrupted calibration continues.
         memory: bytes that machines may use beside the images.
         progress: show progress bars with the time left.
@@ -102,6 +105,7 @@ def calibrate_family(
     schedule = cosine() if schedule is None else schedule
     check_constant(noise, "noise", "calibrate_family")
     order = _check_keys(keys)
+    pasted = sorted({1, *(check_window(side, "responses") for side in responses)})
     patch = PatchScore(data, PatchSettings(3, keys="same place"), engine="exact", memory=memory)
     images, labels = check_request({"machine": patch, "network": network}, noise, label)
     held = _check_heldout(heldout, len(images))
@@ -113,7 +117,7 @@ def calibrate_family(
     sketch = [] if cache is None else run.predictions[len(run.predictions) // 2][0].flatten().tolist()
     store = ScoreCache(None if cache is None else Path(cache), CACHE_FORMAT, settings, sketch)
     levels = Levels(patch, Wiener(data, memory=memory), run, labels, len(images) - held, store)
-    searches, shrinkage = _search(levels, order, progress)
+    searches, shrinkage = _search(levels, order, pasted, progress)
     found, decisions = {}, {}
     for route in ROUTES:
         chosen = [choose(search, route) for search in searches]
@@ -199,10 +203,12 @@ def _sides(size: tuple[int, int]) -> list[int]:
     return [*sides, most]
 
 
-def _search(levels: Levels, keys: Sequence[Keys], progress: bool) -> tuple[list[LevelSearch], float]:
+def _search(
+    levels: Levels, keys: Sequence[Keys], responses: Sequence[int], progress: bool
+) -> tuple[list[LevelSearch], float]:
     """The searches of all levels, done, and the shrinkage of the Wiener machine."""
     sides = _sides(levels.machine.image_size)
-    searches = [LevelSearch(levels, level, sides, keys) for level in range(len(levels))]
+    searches = [LevelSearch(levels, level, sides, keys, responses) for level in range(len(levels))]
     windows: list[list[PatchSettings]] = []
     start = sides[-1], sides[-1]
     for search in track(searches, len(searches), "windows", progress):
@@ -211,9 +217,11 @@ def _search(levels: Levels, keys: Sequence[Keys], progress: bool) -> tuple[list[
         windows.append([square, tapered])
     best = [min(pair, key=search.pure) for pair, search in zip(windows, searches, strict=True)]
     shrinkage = levels.shrink(SHRINKAGES, best)
+    above = None
     for search, (square, tapered) in track(list(zip(searches, windows, strict=True)), len(searches), "terms", progress):
         search.pool.clear()
-        search.run((square.window, tapered.window))
+        search.run((square.window, tapered.window), above)
+        above = search
     return searches, shrinkage
 
 

@@ -136,14 +136,25 @@ class LevelSearch:
         level: which.
         sides: windows to try, ascending.
         keys: which keys to try; the first is "same place".
+        responses: sides of pasted patches to try, ascending; the first is 1.
 
     Attributes:
         pool: what was measured.
+        shifted: the best windows under shifts, alone.
     """
 
-    def __init__(self, levels: Levels, level: int, sides: Sequence[int], keys: Sequence[Keys]) -> None:
+    def __init__(
+        self,
+        levels: Levels,
+        level: int,
+        sides: Sequence[int],
+        keys: Sequence[Keys],
+        responses: Sequence[int] = RESPONSES,
+    ) -> None:
         self.levels, self.level, self.sides, self.keys = levels, level, sides, keys
+        self.responses = responses
         self.pool: dict[PatchSettings, Moments] = {}
+        self.shifted: dict[Keys, PatchSettings] = {}
 
     def windows(self, start: tuple[int, int]) -> list[PatchSettings]:
         """The best square and the best tapered window of the same place, without Wiener.
@@ -156,19 +167,25 @@ class LevelSearch:
         )
         return [descend(one, self.pure, [self._windows, self._farther_windows]) for one in first]
 
-    def run(self, start: tuple[int, int]) -> None:
-        """Fill the pool, beginning with windows as for `windows`."""
+    def run(self, start: tuple[int, int], above: LevelSearch | None = None) -> None:
+        """Fill the pool.
+
+        Args:
+            start: as for `windows`.
+            above: the search of the level above, whose best windows under shifts are tried too.
+        """
         found = self.windows(start)
         moves = [self._pedestals, self._responses, self._windows, self._tapers]
         best = descend(min(found, key=self.mixed), self.mixed, moves)
         for keys in self.keys[1:]:
-            shifted = [replace(one, keys=keys) for one in found if one.window <= self._side]
-            shifted = [one for one in shifted if self.pure(one) < NEAR * min(map(self.pure, found))]
-            if not shifted:
-                continue
-            top = descend(min(shifted, key=self.pure), self.pure, [self._windows])
-            if self.mixed(top) < NEAR * self.mixed(best):
-                descend(top, self.mixed, [self._responses, self._pedestals, self._windows])
+            first = [replace(one, keys=keys, window=min(one.window, self._widest)) for one in found]
+            if above is not None and keys in above.shifted:
+                first.append(above.shifted[keys])
+            self.shifted[keys] = top = min(dict.fromkeys(first), key=self.pure)
+            if self.pure(top) < NEAR * min(map(self.pure, found)):
+                self.shifted[keys] = top = descend(top, self.pure, [self._windows, self._tapers])
+                if self.mixed(top) < NEAR * self.mixed(best):
+                    descend(top, self.mixed, [self._responses, self._pedestals, self._windows])
 
     def pure(self, settings: PatchSettings) -> float:
         """Mean squared difference without Wiener."""
@@ -185,11 +202,12 @@ class LevelSearch:
         return self.pool[settings]
 
     @property
-    def _side(self) -> int:
-        return min(self.levels.machine.image_size)
+    def _widest(self) -> int:
+        """The widest window under shifts: a wider one than the image has its own place only."""
+        return max(side for side in self.sides if side <= max(min(self.levels.machine.image_size), self.sides[0]))
 
     def _windows(self, one: PatchSettings) -> list[PatchSettings]:
-        most = math.inf if one.keys == "same place" else self._side
+        most = math.inf if one.keys == "same place" else self._widest
         sides = [side for side in _beside(self.sides, one.window) if one.response <= side <= most]
         return [replace(one, window=side) for side in sides]
 
@@ -203,13 +221,13 @@ class LevelSearch:
         return [replace(one, pedestal=value) for value in _beside(PEDESTALS, one.pedestal)]
 
     def _responses(self, one: PatchSettings) -> list[PatchSettings]:
-        return [replace(one, response=side) for side in _beside(RESPONSES, one.response) if side <= one.window]
+        return [replace(one, response=side) for side in _beside(self.responses, one.response) if side <= one.window]
 
     def _tapers(self, one: PatchSettings) -> list[PatchSettings]:
         """The other kind of window; a tapered one sees as far as a square one of some two thirds of its side."""
-        wider = [side for side in self.sides if (side > one.window) != one.taper]
-        wider = wider[:2] if not one.taper else wider[-2:]
-        return [replace(one, window=side, taper=not one.taper) for side in wider if side >= one.response]
+        most = math.inf if one.keys == "same place" else self._widest
+        wider = [side for side in self.sides if (side > one.window) != one.taper and one.response <= side <= most]
+        return [replace(one, window=side, taper=not one.taper) for side in (wider[-2:] if one.taper else wider[:2])]
 
 
 def descend(start: PatchSettings, loss: Loss, moves: Sequence[Move]) -> PatchSettings:
@@ -258,7 +276,6 @@ class Route(NamedTuple):
 ROUTES = (
     Route("windows of the same place", False, False, False),
     Route("windows", True, False, False),
-    Route("windows and Wiener", True, False, True),
     Route("same place", False, True, True),
     Route("without Wiener", True, True, False),
     Route("everything", True, True, True),
