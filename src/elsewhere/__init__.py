@@ -20,17 +20,21 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Mosaic as Mosaic
     from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
+    from elsewhere.analysis import calibrate_family as calibrate_family
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
+    from elsewhere.factory import best_machine as best_machine
+    from elsewhere.factory import shipped_family as shipped_family
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import EquivariantScore as EquivariantScore
+    from elsewhere.machines import FamilyCalibration as FamilyCalibration
     from elsewhere.machines import GoldenSubset as GoldenSubset
     from elsewhere.machines import IdealScore as IdealScore
     from elsewhere.machines import LocalitySchedule as LocalitySchedule
@@ -54,15 +58,26 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
-    "analysis": ("Audit", "Comparison", "Mosaic", "audit", "calibrate", "compare", "explain", "explain_run"),
+    "analysis": (
+        "Audit",
+        "Comparison",
+        "Mosaic",
+        "audit",
+        "calibrate",
+        "calibrate_family",
+        "compare",
+        "explain",
+        "explain_run",
+    ),
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
-    "factory": ("shipped_locality",),
+    "factory": ("best_machine", "shipped_family", "shipped_locality"),
     "inpainting": ("inpaint",),
     "machines": (
         "ESM",
         "EquivariantLocalScore",
         "EquivariantScore",
+        "FamilyCalibration",
         "GoldenSubset",
         "IdealScore",
         "LocalScore",

@@ -7,9 +7,16 @@ from typing import Any
 
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.factory import check_same_images, check_shape, choose_borders, choose_machines, split_names
+from elsewhere.factory import (
+    check_same_images,
+    check_shape,
+    choose_borders,
+    choose_family,
+    choose_machines,
+    split_names,
+)
 from elsewhere.machines.borders import Borders
-from elsewhere.machines.table import NETWORK_PREFIX
+from elsewhere.machines.table import BEST, BEST_REPORT, NAMES, NETWORK_PREFIX
 from elsewhere.networks import SHIPPED, load_network
 
 
@@ -17,7 +24,8 @@ def split_contenders(text: str) -> tuple[list[str], list[str]]:
     """Names of machines, and sources of networks in place of machines, from a list such as "is,network:fashion-unet".
 
     Args:
-        text: names of machines as in `split_names`, and "network:" with a name or path; with commas between them.
+        text: names of machines as in `split_names`, "best", and "network:" with a name or path; with commas between
+            them.
 
     Raises:
         ValueError: no such machine, no name after "network:", or one given twice.
@@ -34,7 +42,7 @@ def split_contenders(text: str) -> tuple[list[str], list[str]]:
             f"--machines must have a name or path after each {NETWORK_PREFIX}, each once, got {text!r}: "
             f"for example {NETWORK_PREFIX}{SHIPPED[0]}"
         )
-    return split_names(",".join(names)) if names else [], sources
+    return split_names(",".join(names), (*NAMES, BEST)) if names else [], sources
 
 
 def load_yardstick(source: str, data: ImageSet, any_data: bool) -> Denoiser:
@@ -65,6 +73,7 @@ def choose_contenders(
     locality: Path | None = None,
     taper: bool = False,
     any_data: bool = False,
+    family: Path | None = None,
     **settings: Any,
 ) -> tuple[dict[str, Denoiser], str]:
     """What is compared with a network: machines under their names in reports, and networks under their own.
@@ -75,6 +84,7 @@ def choose_contenders(
         network, window, locality, taper: see `choose_window`.
         net, borders: see `choose_borders`.
         any_data: see `load_yardstick`.
+        family: for "best": see `choose_family`.
         settings: as for the classes of machines.
 
     Returns:
@@ -85,13 +95,18 @@ def choose_contenders(
     """
     names, sources = split_contenders(text)
     networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data) for source in sources}
-    if not names:
+    if family is not None and BEST not in names:
+        raise ValueError(f"--family goes with --machines {BEST}, got {text!r}: add it, or leave out --family")
+    best: dict[str, Denoiser] = {}
+    if BEST in names:
+        best[BEST_REPORT] = choose_family(network, family).machine(data, **settings)
+    others = [name for name in names if name != BEST]
+    if not others:
         if window is not None or locality is not None or taper or borders is not None:
-            raise ValueError(
-                "trained networks have no windows to set: leave out --window, --taper, --locality and --borders"
-            )
-        return networks, "none: trained networks"
+            who = "the calibrated machine has" if best else "trained networks have"
+            raise ValueError(f"{who} no windows to set: leave out --window, --taper, --locality and --borders")
+        return {**best, **networks}, "calibrated" if best else "none: trained networks"
     machines, source = choose_machines(
-        names, data, network, choose_borders(names, borders, net), window, locality, taper, **settings
+        others, data, network, choose_borders(others, borders, net), window, locality, taper, **settings
     )
-    return {**machines, **networks}, source
+    return {**best, **machines, **networks}, source

@@ -31,6 +31,7 @@ from elsewhere.schedules import Schedule
 if TYPE_CHECKING:
     from elsewhere.analysis import Audit, Comparison
     from elsewhere.analysis.board_result import BoardResult
+    from elsewhere.machines.family import FamilyCalibration
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
@@ -241,6 +242,16 @@ def agreement_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[
         for name in comparison.machines
     ]
     return ("", "Pearson r", "R^2", "MSE"), rows
+
+
+def family_rows(found: FamilyCalibration) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a table of the settings of every noise level."""
+    rows: list[tuple[str, ...]] = [
+        (f"{sigma:.4g}", str(one.window), "tapered" if one.taper else "square", one.keys, f"{one.pedestal:g}",
+         str(one.response), f"{share:.2f}")
+        for sigma, one, share in zip(found.sigmas, found.settings, found.wiener, strict=True)
+    ]  # fmt: skip
+    return ("sigma", "window", "weights", "keys", "pedestal", "response", "Wiener"), rows
 
 
 def board_rows(board: BoardResult) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:

@@ -68,3 +68,41 @@ def test_calibrate_goes_by_the_criterion_asked_for(
     assert len(set(by.values())) == 2, "here the two disagree, or this would tell nothing"
     assert found.windows == by[criterion]
     assert [row.split()[1] for row in result.stdout.splitlines()[1:5]] == [str(window) for window in found.windows]
+
+
+def test_calibrate_the_whole_family_then_compare_with_it(world: dict[str, Path], tmp_path: Path) -> None:
+    found, agreed = tmp_path / "best", tmp_path / "agreed"
+    line = f"calibrate {{data}} {{circular}} --machine best --count 4 --heldout 2 --steps 2 --out {found}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert {"best.json", "cache.json"} == set(names(found))
+    family = els.FamilyCalibration.load(found / "best.json")
+    assert (family.details["seeds"], family.details["heldout"]) == (4, 2)
+    assert "on 2 held-out seeds" in result.stdout
+    tried = (found / "cache.json").read_text()
+    assert '\\"wrap\\"' in tried, "a circular network wraps"
+    assert '\\"aware\\"' not in tried
+    same = run(f"{line}-same --same-place", **world)
+    assert same.exit_code == 0, same.stderr
+    assert "wrap" not in (tmp_path / "best-same" / "cache.json").read_text()
+
+    line = f"compare {{data}} {{circular}} --machines best,is --family {found}/best.json --count 3 --steps 2 --out {agreed}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads((agreed / "results.json").read_text())
+    assert list(content["settings"]["machines"]) == ["Best", "IS"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("calibrate {data} {net} --machine best --taper", "--machine best tries windows"),
+        ("calibrate {data} {net} --heldout 2", "go with --machine best"),
+        ("compare {data} {net} --machines is --family best.json", "--family goes with --machines best"),
+        ("compare {data} {net} --machines best", "--machine best"),
+    ],
+)
+def test_options_of_the_family_go_with_it(world: dict[str, Path], tmp_path: Path, line: str, words: str) -> None:
+    result = run(f"{line} --count 2 --steps 2 --out {tmp_path}/out", **world)
+    assert result.exit_code == 2
+    assert words in result.stderr

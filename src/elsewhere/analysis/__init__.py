@@ -6,6 +6,7 @@ from elsewhere.analysis.coherence import coherence_length, regions
 from elsewhere.analysis.comparison import Comparison, compare
 from elsewhere.analysis.explaining import Mosaic, explain, explain_run
 from elsewhere.analysis.explanation import Explanation, explain_images
+from elsewhere.analysis.family_calibration import calibrate_family, describe_gains
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
@@ -20,9 +21,11 @@ __all__ = [
     "Nearest",
     "audit",
     "calibrate",
+    "calibrate_family",
     "coherence_length",
     "compare",
     "cosine_similarity",
+    "describe_gains",
     "explain",
     "explain_images",
     "explain_run",

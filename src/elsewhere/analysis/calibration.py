@@ -17,9 +17,9 @@ from elsewhere.analysis.checks import describe, give_warnings, training_note, wa
 from elsewhere.analysis.figures import calibration_heat_map, window_curves
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
+from elsewhere.analysis.score_cache import ScoreCache
 from elsewhere.checks import check_choice, checked
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
-from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
@@ -111,10 +111,8 @@ def calibrate(
     findings = judge_finals(run.images)
     give_warnings(findings)
     settings = _settings(machine, network, images, labels, schedule)
-    if cache is None:
-        store = _Store(None, settings, [])
-    else:
-        store = _Store(Path(cache), settings, _sketch(machine, run, labels))
+    path, sketch = (None, []) if cache is None else (Path(cache), _sketch(machine, run, labels))
+    store = ScoreCache(path, CACHE_FORMAT, settings, sketch)
     _score_windows(machine, run, labels, sides, store, progress)
     settings["warnings"] = [*findings, *training_note(network, getattr(machine, "data", None))]
     found = _choose(store.scores, sides, schedule, criterion, settings)
@@ -182,45 +180,8 @@ def _sketch(machine: WindowedMachine, run: Run, labels: Tensor | None) -> list[f
     return [*run.predictions[level][0].flatten().tolist(), *x0.flatten().tolist()]
 
 
-class _Store:
-    """Finished scores, "window/level" -> criterion -> one value per seed, kept in a file if there is a path."""
-
-    def __init__(self, path: Path | None, settings: dict[str, Any], sketch: list[float]) -> None:
-        self.path, self.settings, self.sketch = path, settings, sketch
-        self.scores = {} if path is None or not path.exists() else self._read(path)
-
-    def add(self, key: str, scores: dict[str, list[float]]) -> None:
-        self.scores[key] = scores
-        if self.path is not None:
-            content = {
-                "format": CACHE_FORMAT,
-                "settings": self.settings,
-                "sketch": self.sketch,
-                "scores": self.scores,
-            }
-            write_text(self.path, json_text(content, indent=None))
-
-    def _read(self, path: Path) -> Scores:
-        try:
-            content = json_object(path.read_bytes(), CACHE_FORMAT)
-            settings, sketch, scores = (entry(content, name) for name in ("settings", "sketch", "scores"))
-            settings = dict(settings)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a calibration cache: {error}; delete it or give another path") from error
-        different = [name for name, value in self.settings.items() if settings.get(name) != value]
-        # The last digits of a prediction depend on the number of threads.
-        if not different and not np.allclose(sketch, self.sketch, rtol=0, atol=1e-3):
-            different = ["network weights or training images"]
-        if different:
-            raise ValueError(
-                f"{path} has the scores of another calibration (different {', '.join(different)}): delete it or give "
-                "another path"
-            )
-        return dict(scores)
-
-
 def _score_windows(
-    machine: WindowedMachine, run: Run, labels: Tensor | None, sides: list[int], store: _Store, progress: bool
+    machine: WindowedMachine, run: Run, labels: Tensor | None, sides: list[int], store: ScoreCache, progress: bool
 ) -> None:
     """Score every window at every level that is missing in the store, window by window.
 

@@ -15,11 +15,11 @@ from elsewhere.analysis.comparison_result import NETWORK, ComparisonResult
 from elsewhere.analysis.figures import agreement_scatter, window_curves
 from elsewhere.checks import checked
 from elsewhere.files import write_text
-from elsewhere.machines.table import MACHINES
+from elsewhere.machines.table import BEST_REPORT, BEST_TITLE, MACHINES
 from elsewhere.phrases import count, decimal, part_of
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 
-FULL_NAMES = {**{entry.report_name: entry.title for entry in MACHINES}, NETWORK: "trained"}
+FULL_NAMES = {**{entry.report_name: entry.title for entry in MACHINES}, BEST_REPORT: BEST_TITLE, NETWORK: "trained"}
 FIRST_ROWS = 8
 """Seeds shown in grid.png and before the fold of the report: the first ones, to avoid selection."""
 

@@ -8,14 +8,17 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import AnyData, Budget, Data, Drawing, Images, Network, NetworkBorders, Taper
 from elsewhere.cli.printing import is_watched, print_rows
-from elsewhere.machines.table import DEFAULT, WindowedName
+from elsewhere.machines.table import BEST, DEFAULT, CalibratedName
 from elsewhere.terminal import parse_windows, results_in
 
 
 def calibrate(
     data: Data,
     network: Network,
-    machine: Annotated[WindowedName, typer.Option(help="The machine whose windows are sought.")] = DEFAULT,
+    machine: Annotated[
+        CalibratedName,
+        typer.Option(help=f"The machine whose windows are sought; {BEST} for the best machine of the whole family."),
+    ] = DEFAULT,
     borders: NetworkBorders = None,
     windows: Annotated[
         str | None,
@@ -28,6 +31,14 @@ def calibrate(
         Literal["cosine", "least-squares"],
         typer.Option(help="Similarity of the scores (published), or mean squared difference of the images."),
     ] = "cosine",
+    heldout: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"For {BEST}: how many of the seeds decide what is kept.", show_default="six tenths"),
+    ] = None,
+    same_place: Annotated[
+        bool,
+        typer.Option("--same-place", help=f"For {BEST}: leave out windows under shifts, which take most of the time."),
+    ] = False,
     drawing: Annotated[
         Drawing,
         {
@@ -39,26 +50,57 @@ def calibrate(
     any_data: AnyData = False,
     reading: Images = Images(),
     out: Annotated[
-        Path, typer.Option(help="Folder for locality.json, its plots, and the cache of finished work.")
+        Path, typer.Option(help="Folder for locality.json and its plots, or best.json, and the cache of finished work.")
     ] = Path("elsewhere-calibrate"),
 ) -> None:
-    """Find the windows that make a machine most like a network.
+    """Find the windows, or the whole machine, that come nearest to a network.
 
     The network draws its images; at every noise level on the way every window is tried, and the best one kept. The
     same command goes on where a run was stopped: finished scores are kept in cache.json.
+
+    --machine best searches the whole family at each noise level: square and tapered windows, of the same place and under
+    shifts, pedestals, pasted patches, and a share of the Wiener machine. Held-out seeds decide what is kept.
 
     \b
     Example:
       elsewhere calibrate fashion-mini fashion-resnet --count 20 --out windows
       elsewhere compare fashion-mini fashion-resnet --locality windows/locality.json
+      elsewhere calibrate fashion-mini fashion-unet --machine best --count 24 --out best
+      elsewhere compare fashion-mini fashion-unet --machines best,els --family best/best.json
     """
     kept = f"finished scores are kept in {out}; the same command goes on from them"
     with results_in(out, kept, "cache.json", sources=[data]):
         import elsewhere as els
-        from elsewhere import factory
-        from elsewhere.analysis import save_calibration_plots
+        from elsewhere import factory, results
+        from elsewhere.analysis import describe_gains, save_calibration_plots
 
         levels = drawing.levels.make()
+        if machine == BEST:
+            if windows is not None or taper or borders is not None or criterion != "cosine":
+                raise ValueError(
+                    f"--machine {BEST} tries windows, tapers and borders itself, by least squares: leave out --windows, "
+                    "--taper, --borders and --criterion"
+                )
+            images, net = reading.load_pair(data, network, any_data)
+            family = els.calibrate_family(
+                net,
+                images,
+                drawing.noise(images.shape),
+                heldout=heldout,
+                schedule=levels,
+                label=drawing.labels(images, net),
+                keys=["same place"] if same_place else ["same place", factory.borders_of(net)],
+                cache=out / "cache.json",
+                memory=budget.bytes(),
+                progress=is_watched(),
+            )
+            family.save(out / "best.json")
+            print_rows(*results.family_rows(family))
+            typer.echo(describe_gains(family))
+            typer.echo(out / "best.json")
+            return
+        if heldout is not None or same_place:
+            raise ValueError(f"--heldout and --same-place go with --machine {BEST}: leave them out")
         sides = None if windows is None else parse_windows(windows)
         images, net = reading.load_pair(data, network, any_data)
         found = els.calibrate(

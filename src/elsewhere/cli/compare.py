@@ -21,7 +21,7 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line, is_watched, print_comparison
-from elsewhere.machines.table import NAMES
+from elsewhere.machines.table import BEST, NAMES
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
 
@@ -37,9 +37,16 @@ def compare(
     data: Data,
     network: Network,
     machines: Annotated[
-        Machines, Words(f"Machines to compare, of {listed(NAMES)}; or all. {YARDSTICK}")
+        Machines, Words(f"Machines to compare, of {listed([*NAMES, BEST])}; or all but {BEST}. {YARDSTICK}")
     ] = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
+    family: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"For {BEST}: the file that `elsewhere calibrate --machine {BEST}` wrote.",
+            show_default="that of the shipped network",
+        ),
+    ] = None,
     drawing: Drawing = Drawing(count=32),
     engine: Engine = Engine(),
     any_data: AnyData = False,
@@ -56,6 +63,7 @@ def compare(
     \b
     Examples:
       elsewhere compare fashion-mini fashion-resnet --count 32 --out agreement
+      elsewhere compare fashion-mini fashion-unet --machines best,els,is
       elsewhere compare fashion-mini fashion-unet --machines network:fashion-resnet --count 64
       elsewhere compare photos runs/photos --size 32 --locality windows/locality.json
     """
@@ -75,6 +83,7 @@ def compare(
             windows.locality,
             windows.taper,
             any_data,
+            family,
             **engine.settings(),
         )
         result = els.compare(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from elsewhere.machines.composite import PatchComposite as PatchComposite
     from elsewhere.machines.equivariant import EquivariantScore as EquivariantScore
     from elsewhere.machines.equivariant_local import EquivariantLocalScore as EquivariantLocalScore
+    from elsewhere.machines.family import FamilyCalibration as FamilyCalibration
     from elsewhere.machines.golden import GoldenSubset as GoldenSubset
     from elsewhere.machines.ideal import IdealScore as IdealScore
     from elsewhere.machines.local import LocalScore as LocalScore
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {entry.class_name: entry for entry in MACHINES}
 # What is not a machine of the table, and its module.
 _OTHERS = {
+    "FamilyCalibration": "family",
     "LocalitySchedule": "locality",
     "Mix": "mixing",
     "MixSchedule": "mixing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -176,14 +177,29 @@ class PatchScore(SoftmaxMachine):
     def __init__(self, data: Data, settings: PatchSettings | PatchSchedule, **engine: Any) -> None:
         if not isinstance(settings, PatchSettings | PatchSchedule):
             raise TypeError(f"settings must be PatchSettings or a PatchSchedule, got {seen(settings)}")
-        self.settings = settings
         super().__init__(data, **engine)
-        if all(one.keys != "same place" and not one.pedestal and one.shift_width is None for one in self._all_settings):
-            self.size = None
+        self._set(settings)
 
     def __repr__(self) -> str:
         one = self.settings
         return self._describe(repr(one) if isinstance(one, PatchSettings) else f"{len(one.sigmas)} levels")
+
+    @checked
+    def with_settings(self, settings: PatchSettings | PatchSchedule) -> PatchScore:
+        """The same machine with other settings; data and caches are shared.
+
+        Raises:
+            TypeError: settings of another kind.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("_all_settings", None)
+        other._set(settings)
+        return other
+
+    def _set(self, settings: PatchSettings | PatchSchedule) -> None:
+        self.settings = settings
+        moves = all(one.keys != "same place" and not one.pedestal for one in self._all_settings)
+        self.size = None if moves else self.image_size
 
     @cached_property
     def _all_settings(self) -> list[PatchSettings]:

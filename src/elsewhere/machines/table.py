@@ -169,6 +169,9 @@ SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)
 WINDOWED_REPORTS = tuple(TABLE[name].report_name for name in WINDOWED)
 DEFAULT = "els"
 """The machine that commands use by default."""
+BEST, BEST_REPORT, BEST_TITLE = "best", "Best", "calibrated"
+"""Stands for the machine that `calibrate_family` found for a network, which is no machine of the table: its name in
+commands and in reports, and in words."""
 
 NETWORK = "network"
 """Stands for a trained network where commands take names of machines."""
@@ -180,9 +183,11 @@ if TYPE_CHECKING:
     WindowedName = str
     AverageName = str
     DrawerName = str
+    CalibratedName = str
 else:
     # Literals of the table's names: `checked` and typer take what is allowed from them.
     MachineName = Literal[NAMES]
     WindowedName = Literal[WINDOWED]
     AverageName = Literal[AVERAGES]
     DrawerName = Literal[(*NAMES, NETWORK)]
+    CalibratedName = Literal[(*WINDOWED, BEST)]
