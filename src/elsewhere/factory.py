@@ -100,7 +100,8 @@ def shipped_family(network: str) -> FamilyCalibration:
             return FamilyCalibration.load(path)
     raise FileNotFoundError(
         f"no calibrated family came with the network {seen_text(network)}, only with {', '.join(SHIPPED)}: run "
-        f"`elsewhere calibrate --machine {BEST}` for it, then read the file it writes (FamilyCalibration.load, or --family)"
+        f"`elsewhere calibrate --machine {BEST}` for it, then read the file that it writes "
+        "(FamilyCalibration.load, or --family)"
     )
 
 

@@ -198,7 +198,8 @@ class PatchScore(SoftmaxMachine):
 
     def _set(self, settings: PatchSettings | PatchSchedule) -> None:
         self.settings = settings
-        moves = all(one.keys != "same place" and not one.pedestal for one in self._all_settings)
+        tied = [one.keys == "same place" or one.pedestal or one.shift_width is not None for one in self._all_settings]
+        moves = not any(tied)
         self.size = None if moves else self.image_size
 
     @cached_property
