@@ -142,8 +142,8 @@ class SlidingJob:
         self._overlap_logs: Tensor | None = None
         if shift_logs is not None:
             shifts = torch.tensor([one.shift for one in overlaps], dtype=torch.int64, device="cpu")
-            down = torch.tensor(axes, dtype=torch.int64, device="cpu") == 0
-            self._overlap_logs = torch.where(down, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
+            of_rows = torch.tensor(axes, dtype=torch.int64, device="cpu") == 0
+            self._overlap_logs = torch.where(of_rows, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
         squares = _over_windows(x.double().square().sum(1), metric)
         self._squares = squares.flatten(1)[:, pixels]
         longest = max(store.image_size)
