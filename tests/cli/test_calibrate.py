@@ -86,7 +86,8 @@ def test_calibrate_the_whole_family_then_compare_with_it(world: dict[str, Path],
     assert same.exit_code == 0, same.stderr
     assert "wrap" not in (tmp_path / "best-same" / "cache.json").read_text()
 
-    line = f"compare {{data}} {{circular}} --machines best,is --family {found}/best.json --count 3 --steps 2 --out {agreed}"
+    machines = f"--machines best,is --family {found}/best.json"
+    line = f"compare {{data}} {{circular}} {machines} --count 3 --steps 2 --out {agreed}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
     content = json.loads((agreed / "results.json").read_text())

@@ -48,7 +48,7 @@ def test_files_of_other_content_are_refused(tmp_path: Path, level: dict[str, obj
 
 
 def test_shares_and_settings_go_with_the_levels() -> None:
-    with pytest.raises(ValueError, match="got 1.5"):
+    with pytest.raises(ValueError, match=r"got 1\.5"):
         els.FamilyCalibration((1.0,), (ONE,), (1.5,))
     with pytest.raises(ValueError, match="1 sigmas and 2 shares"):
         els.FamilyCalibration((1.0,), (ONE,), (0.1, 0.2))
