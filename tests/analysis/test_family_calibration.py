@@ -93,7 +93,7 @@ def test_an_interrupted_calibration_goes_on(tmp_path: Path, monkeypatch: pytest.
     assert els.calibrate_family(teacher, data, noise, **settings) == first
     # Only the choice of the shrinkage is measured again: five for each level.
     assert len(calls) == 20 < after
-    with pytest.raises(ValueError, match="another calibration.*heldout"):
+    with pytest.raises(ValueError, match=r"another calibration.*heldout"):
         els.calibrate_family(teacher, data, noise, heldout=1, **settings)
 
 
@@ -135,7 +135,7 @@ def test_the_descent_ends_where_no_move_helps() -> None:
 
 
 def fake_search(heldout: dict[els.PatchSettings, list[float]], fit: dict[els.PatchSettings, float]) -> LevelSearch:
-    """A search whose measurements are given: squared differences of each held-out seed, and their mean on those that fit."""
+    """A search whose measurements are given: squared differences of held-out seeds, and their mean on those that fit."""
 
     def moments(values: list[float]) -> Moments:
         return Moments(np.array(values), np.zeros(len(values)), np.ones(len(values)))
@@ -146,7 +146,9 @@ def fake_search(heldout: dict[els.PatchSettings, list[float]], fit: dict[els.Pat
     return search
 
 
-@pytest.mark.parametrize(("heldout", "kept"), [([0.7, 0.6, 0.8], True), ([0.2, 1.3, 1.4], False), ([1.0, 0.9, 1.3], False)])
+@pytest.mark.parametrize(
+    ("heldout", "kept"), [([0.7, 0.6, 0.8], True), ([0.2, 1.3, 1.4], False), ([1.0, 0.9, 1.3], False)]
+)
 def test_a_setting_is_kept_only_if_it_pays_on_held_out_seeds(heldout: list[float], kept: bool) -> None:
     simple, rich = (els.PatchSettings(5, pedestal=beta, keys="same place") for beta in (0.0, 0.1))
     search = fake_search({simple: [1.0, 0.9, 1.1], rich: heldout}, {simple: 1.0, rich: 0.5})

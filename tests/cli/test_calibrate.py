@@ -86,7 +86,8 @@ def test_calibrate_the_whole_family_then_compare_with_it(world: dict[str, Path],
     assert same.exit_code == 0, same.stderr
     assert "wrap" not in (tmp_path / "best-same" / "cache.json").read_text()
 
-    line = f"compare {{data}} {{circular}} --machines best,is --family {found}/best.json --count 3 --steps 2 --out {agreed}"
+    options = f"--machines best,is --family {found}/best.json --count 3 --steps 2 --out {agreed}"
+    line = f"compare {{data}} {{circular}} {options}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
     content = json.loads((agreed / "results.json").read_text())

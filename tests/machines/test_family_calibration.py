@@ -35,7 +35,9 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     assert again.details == {"seeds": 2}
 
 
-@pytest.mark.parametrize("level", [{"sigma": 1.0, "window": 4, "wiener": 0.0}, {"sigma": 1.0, "window": 3}, {"wiener": 2}])
+@pytest.mark.parametrize(
+    "level", [{"sigma": 1.0, "window": 4, "wiener": 0.0}, {"sigma": 1.0, "window": 3}, {"wiener": 2}]
+)
 def test_files_of_other_content_are_refused(tmp_path: Path, level: dict[str, object]) -> None:
     path = tmp_path / "bad.json"
     path.write_text(json.dumps({"format": "elsewhere.family/1", "levels": [level], "shrinkage": 0.0}))
@@ -46,7 +48,7 @@ def test_files_of_other_content_are_refused(tmp_path: Path, level: dict[str, obj
 
 
 def test_shares_and_settings_go_with_the_levels() -> None:
-    with pytest.raises(ValueError, match="got 1.5"):
+    with pytest.raises(ValueError, match=r"got 1\.5"):
         els.FamilyCalibration((1.0,), (ONE,), (1.5,))
     with pytest.raises(ValueError, match="1 sigmas and 2 shares"):
         els.FamilyCalibration((1.0,), (ONE,), (0.1, 0.2))

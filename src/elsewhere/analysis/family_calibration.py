@@ -57,7 +57,7 @@ def calibrate_family(
     memory: int = DEFAULT_MEMORY,
     progress: bool = False,
 ) -> FamilyCalibration:
-    """Find the machine of the family that best matches a network: settings of `PatchScore` and a Wiener share per level.
+    """Find the machine of the family that best matches a network: settings of `PatchScore` and Wiener shares.
 
     The network draws images from `noise`. At each noise level, machine and network get the same noisy x, and settings
     are scored by the mean squared difference of the two posterior means x0hat (least squares):
@@ -163,8 +163,8 @@ def describe_gains(found: FamilyCalibration) -> str:
 
 
 def best_route(finals: dict[str, list[float]]) -> str:
-    """The schedule to keep: a later one replaces an earlier one if its median r is higher, and its mean gain on the same
-    seeds, in Fisher's z, is more than its standard error.
+    """The schedule to keep: a later one replaces an earlier one if its median r is higher, and its mean gain on the
+    same seeds, in Fisher's z, is more than its standard error.
 
     Args:
         finals: name -> r of the final image of each seed, simple schedules first.

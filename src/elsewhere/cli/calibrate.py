@@ -58,8 +58,8 @@ def calibrate(
     The network draws its images; at every noise level on the way every window is tried, and the best one kept. The
     same command goes on where a run was stopped: finished scores are kept in cache.json.
 
-    --machine best searches the whole family at each noise level: square and tapered windows, of the same place and under
-    shifts, pedestals, pasted patches, and a share of the Wiener machine. Held-out seeds decide what is kept.
+    --machine best searches the whole family at each noise level: square and tapered windows, of the same place and
+    under shifts, pedestals, pasted patches, and a share of the Wiener machine. Held-out seeds decide what is kept.
 
     \b
     Example:
@@ -78,8 +78,8 @@ def calibrate(
         if machine == BEST:
             if windows is not None or taper or borders is not None or criterion != "cosine":
                 raise ValueError(
-                    f"--machine {BEST} tries windows, tapers and borders itself, by least squares: leave out --windows, "
-                    "--taper, --borders and --criterion"
+                    f"--machine {BEST} tries windows, tapers and borders itself, by least squares: leave out "
+                    "--windows, --taper, --borders and --criterion"
                 )
             images, net = reading.load_pair(data, network, any_data)
             family = els.calibrate_family(
