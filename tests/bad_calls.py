@@ -91,6 +91,11 @@ def values() -> dict[str, Any]:
     network = networks.TrainedNetwork(spec.build(), spec)
     networks.save_network(folder / "network.safetensors", network.module, spec)
     calibrated.save(folder / "locality.json")
+    square = els.PatchSettings(3, keys="same place")
+    level = {"square": {"mse": 1.0}, "tapered": {"mse": 0.9}}
+    details = {"finals": {"windows": [0.9]}, "kept": "windows", "windows": [level]}
+    family = els.FamilyCalibration((2.0,), (square,), (0.1,), details=details)
+    family.save(folder / "best.json")
     np.save(folder / "images.npy", data.images.numpy())
     wound = torch.zeros(16, 16, dtype=torch.bool)
     wound[4:8, 4:8] = True
@@ -105,9 +110,11 @@ def values() -> dict[str, Any]:
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
     kept = {
-        "folder": folder, "calibrated": calibrated,
+        "folder": folder, "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
+        "wiener": els.Wiener(data),
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
+            family,
             network, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
             analysis.Explanation((mosaic,), None, {}), comparison.nearest["ELS"],
             morphogenesis.scattered(1, (8, 8)), point, subject,
@@ -131,7 +138,7 @@ def values() -> dict[str, Any]:
         "originals": pattern[None, None], "hits": hits, "subject": subject, "points": [point], "large": 5, "small": 3,
         "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
-        "kill": 0.065, "down": 0.5, "across": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
+        "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
         "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3), "settings": networks.TrainSettings(
             steps=1, batch=2, options={"width": 4, "blocks": 1}),
@@ -169,6 +176,12 @@ OWN: dict[str, dict[str, Any]] = {
     "audit": {"pixels": 1, "shift": 1},
     "explain_images": {"schedule": lambda v: v["schedule"]},
     "calibrate": {"schedule": lambda v: v["schedule"], "windows": [3]},
+    "calibrate_family": {"schedule": lambda v: v["schedule"], "keys": ["same place"]},
+    "describe_gains": {"found": lambda v: v["family"]},
+    "FamilyCalibration": {"settings": lambda v: v["family"].settings, "sigmas": (2.0,), "wiener": (0.1,)},
+    "FamilyCalibration.load": {"path": lambda v: v["folder"] / "best.json"},
+    "shipped_family": {"network": "fashion-resnet"},
+    "best_machine": {"network": "hands-resnet", "data": lambda v: v["data"]},
     "compare": {"schedule": lambda v: v["schedule"]},
     "sample": {"schedule": lambda v: v["schedule"]},
     "inpaint": {"schedule": lambda v: v["schedule"], "rounds": 1},

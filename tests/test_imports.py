@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("machines",),
     ("networks",),
-    ("contenders", "factory"),
+    ("best", "contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis"),
     ("demo", "results", "studio"),

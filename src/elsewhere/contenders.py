@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from elsewhere.best import choose_family
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.factory import (
     check_same_images,
     check_shape,
     choose_borders,
-    choose_family,
     choose_machines,
     split_names,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class FamilyCalibration:
 
     def __post_init__(self) -> None:
         check_type("details", self.details, dict)
+        check_type("settings", self.settings, Sequence[PatchSettings])
         for one in self.settings:
             if not isinstance(one, PatchSettings):
                 raise TypeError(f"settings must be PatchSettings, one for each sigma, got {seen(one)}")
@@ -89,7 +91,13 @@ class FamilyCalibration:
         return self.mixed(PatchScore(data, self.schedule, **engine), Wiener(data, shrinkage=self.shrinkage, **linear))
 
     def mixed(self, patch: PatchScore, wiener: Wiener) -> Mix:
-        """The machine made of two that exist: `patch` with the settings of this calibration, and `wiener` as it is."""
+        """The machine made of two that exist: `patch` with the settings of this calibration, and `wiener` as it is.
+
+        Raises:
+            TypeError: other machines.
+        """
+        check_type("patch", patch, PatchScore)
+        check_type("wiener", wiener, Wiener)
         return Mix({PATCH: patch.with_settings(self.schedule), WIENER: wiener}, self.shares)
 
     def save(self, path: str | Path) -> None:
