@@ -85,3 +85,17 @@ def test_a_yardstick_of_other_images_is_refused(world: dict[str, Path], tmp_path
     assert result.exit_code == 2
     assert "28x28" in result.stderr
     assert run(line.replace("is,", "") + " --window 3", **world).exit_code == 2
+
+
+def test_the_best_machine_of_a_network_and_a_row_that_says_there_is_none(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    for network, said in (("fashion-unet", None), ("{net}", "calibrate --machine best")):
+        out = tmp_path / ("shipped" if said is None else "own")
+        data = "" if said is None else "--data {data}"
+        line = f"board --networks {network} {data} --machines best,wiener --seeds 1 --steps 2 --out {out}"
+        result = run(line, **world)
+        assert result.exit_code == 0, result.stderr
+        best = json.loads((out / "results.json").read_text())["sections"][0]["methods"]["Best"]
+        assert (said is None) == (not best["not_measured"])
+        assert said is None or said in best["not_measured"]

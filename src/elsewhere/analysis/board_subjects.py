@@ -12,6 +12,7 @@ import torch
 
 from elsewhere.analysis.board_cells import Contender, weights_digest
 from elsewhere.analysis.scoreboard import BoardSubject
+from elsewhere.best import choose_family
 from elsewhere.checks import check_whole
 from elsewhere.contenders import load_yardstick, split_contenders
 from elsewhere.data import ImageSet, load_images
@@ -27,7 +28,7 @@ from elsewhere.factory import (
     default_label,
 )
 from elsewhere.machines.borders import Borders
-from elsewhere.machines.table import ALL, TABLE
+from elsewhere.machines.table import ALL, BEST, BEST_REPORT, TABLE
 from elsewhere.networks import SHIPPED, load_network
 
 NONE = "none"
@@ -143,6 +144,8 @@ def _held_out(data: ImageSet, names: Sequence[str], count: int, settings: dict[s
 
 
 def _machine(name: str, data: ImageSet, network: str | None, borders: Borders, settings: dict[str, Any]) -> Contender:
+    if name == BEST:
+        return _best(data, network, settings)
     entry = TABLE[name]
 
     def make() -> Denoiser:
@@ -152,6 +155,20 @@ def _machine(name: str, data: ImageSet, network: str | None, borders: Borders, s
     window = repr(choose_window(name, network, None, None)[0]) if entry.windows else ""
     key = json.dumps([name, data.fingerprint(), borders if entry.borders else "", window, settings], sort_keys=True)
     return Contender(entry.report_name, make, key, entry.title)
+
+
+def _best(data: ImageSet, network: str | None, settings: dict[str, Any]) -> Contender:
+    """The calibrated machine of a shipped network; for another network its row says that there is none."""
+
+    def make() -> Denoiser:
+        return choose_family(network, None).machine(data, **settings)
+
+    try:
+        family = repr(choose_family(network, None))
+    except FileNotFoundError:
+        family = ""
+    key = json.dumps([BEST, data.fingerprint(), family, settings], sort_keys=True)
+    return Contender(BEST_REPORT, make, key, "calibrated")
 
 
 def _yardstick(source: str, data: ImageSet, any_data: bool) -> Contender:

@@ -8,7 +8,7 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import YARDSTICK, AnyData, Engine, Levels, Machines, Seed
 from elsewhere.cli.printing import command_line, is_watched, print_rows
-from elsewhere.machines.table import ALL, NAMES
+from elsewhere.machines.table import ALL, BEST, NAMES
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
 
@@ -21,7 +21,9 @@ def board(
             "without a network; with commas between them."
         ),
     ] = "all",
-    machines: Annotated[Machines, Words(f"Methods, of {listed(NAMES)}; or all. {YARDSTICK}")] = ALL,
+    machines: Annotated[Machines, Words(f"Methods, of {listed([*NAMES, BEST])}; or all but {BEST}. {YARDSTICK}")] = (
+        f"{BEST},{ALL}"
+    ),
     data: Annotated[
         str | None,
         typer.Option(help="Training images, as in `compare`.", show_default="those that each network was trained on"),
