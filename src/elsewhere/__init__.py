@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
+    from elsewhere.best import best_machine as best_machine
+    from elsewhere.best import shipped_family as shipped_family
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
-    from elsewhere.best import best_machine as best_machine
-    from elsewhere.best import shipped_family as shipped_family
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import ESM as ESM

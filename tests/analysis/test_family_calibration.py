@@ -135,7 +135,7 @@ def test_the_descent_ends_where_no_move_helps() -> None:
 
 
 def fake_search(heldout: dict[els.PatchSettings, list[float]], fit: dict[els.PatchSettings, float]) -> LevelSearch:
-    """A search whose measurements are given: squared differences of held-out seeds, and their mean on those that fit."""
+    """A search with given measurements: squared differences of held-out seeds, and their mean on those that fit."""
 
     def moments(values: list[float]) -> Moments:
         return Moments(np.array(values), np.zeros(len(values)), np.ones(len(values)))
