@@ -139,6 +139,7 @@ def calibrate_family(
     return _family(found[route], schedule, shrinkage, details)
 
 
+@checked
 def describe_gains(found: FamilyCalibration) -> str:
     """In one line, what a calibration found: the median r of every kind of schedule on the held-out seeds.
 
@@ -180,6 +181,8 @@ def best_route(finals: dict[str, list[float]]) -> str:
 
 
 def _check_keys(keys: Sequence[Keys]) -> tuple[Keys, ...]:
+    if not keys:
+        raise ValueError('keys is empty: give one or more, such as ["same place", "aware"]')
     for one in keys:
         check_choice("keys", one, KEYS)
     others = [one for one in dict.fromkeys(keys) if one != "same place"]
