@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elsewhere.checks import check_levels, check_number, check_path, check_type, seen
+from elsewhere.checks import check_levels, check_number, check_path, check_type, checked
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.machines.levels import check_decreasing
 from elsewhere.machines.machine import Data
@@ -55,9 +55,6 @@ class FamilyCalibration:
     def __post_init__(self) -> None:
         check_type("details", self.details, dict)
         check_type("settings", self.settings, Sequence[PatchSettings])
-        for one in self.settings:
-            if not isinstance(one, PatchSettings):
-                raise TypeError(f"settings must be PatchSettings, one for each sigma, got {seen(one)}")
         shares = check_levels("wiener", self.wiener)
         for share in shares:
             check_number("wiener", share, 0, 1)
@@ -90,14 +87,13 @@ class FamilyCalibration:
         linear = {name: value for name, value in engine.items() if name not in ENGINE_SETTINGS}
         return self.mixed(PatchScore(data, self.schedule, **engine), Wiener(data, shrinkage=self.shrinkage, **linear))
 
+    @checked
     def mixed(self, patch: PatchScore, wiener: Wiener) -> Mix:
         """The machine made of two that exist: `patch` with the settings of this calibration, and `wiener` as it is.
 
         Raises:
             TypeError: other machines.
         """
-        check_type("patch", patch, PatchScore)
-        check_type("wiener", wiener, Wiener)
         return Mix({PATCH: patch.with_settings(self.schedule), WIENER: wiener}, self.shares)
 
     def save(self, path: str | Path) -> None:
