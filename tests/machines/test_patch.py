@@ -38,8 +38,7 @@ def noisy(images: torch.Tensor, sigma: float, batch: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("keys", ["same place", "aware", "wrap", "torus"])
 @pytest.mark.parametrize(("case", "sigma"), CASES)
-@pytest.mark.parametrize("images", [GRAY, COLOUR], ids=["gray", "colour"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(("images", "weighted"), [(GRAY, True), (COLOUR, False)], ids=["gray, weighted", "colour"])
 def test_the_formula(images: torch.Tensor, case: els.PatchSettings, sigma: float, keys: str, weighted: bool) -> None:
     # A window as wide as the image leaves no place inside: there, the machine is the local one.
     chosen = els.PatchSettings(**{**asdict(case), "keys": keys})
