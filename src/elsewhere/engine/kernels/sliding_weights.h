@@ -98,7 +98,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
     const int width = t->width, area = t->height * width, radius = afresh ? afresh : at_most(t->radius, width);
     const int query_row = row + dy >= t->repeat_row ? row + dy - t->period_rows : row + dy;
     vector sum[ADJACENT], slope[ADJACENT];
-    REAL raise[ADJACENT] = {0}; /* log-weights of the shifts */
+    vector prior[ADJACENT]; /* of sums afresh: log-weights of the training images and of the shift */
     weights share = {0}, heaviest = {0}, *line = NULL;
     if (mode == PASTING) {
         line = pass->paste->ring + (size_t)(row % (2 * t->reach + 1)) * width * shifts;
@@ -108,8 +108,9 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
     int first = INT32_MAX, all = 0, until = INT32_MAX, last = 0;
     for (int s = 0; s < shifts; s++) {
         const int start = overlap[s].start, from = start + overlap[s].shift, to = overlap[s].stop + overlap[s].shift;
-        if (t->overlap_logs)
-            raise[s] = (REAL)(t->overlap_logs[rows - t->overlaps] + t->overlap_logs[overlap + s - t->overlaps]);
+        const REAL raise = t->overlap_logs ? (REAL)(t->overlap_logs[rows - t->overlaps] +
+                                                    t->overlap_logs[overlap + s - t->overlaps]) : 0;
+        if (afresh) prior[s] = *pass->prior + raise;
         first = at_most(first, from), all = at_least(all, from), until = at_most(until, to), last = at_least(last, to);
         vector one = {0}, other = {0}; /* two chains of additions, neither of which waits for the other */
         if (taper && !afresh) {
@@ -117,7 +118,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
                 one += columns[i * shifts + s] * (REAL)taper_weight(t->radius, i - start);
                 other += i > start ? columns[i * shifts + s] : -columns[i * shifts + s];
             }
-            sum[s] = one + raise[s] / precision, slope[s] = other;
+            sum[s] = one + raise / precision, slope[s] = other;
             continue;
         }
         const int before = afresh ? 0 : at_most(width, start + radius);
@@ -125,7 +126,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
             one += columns[i * shifts + s];
             if (i + 1 < before) other += columns[(i + 1) * shifts + s];
         }
-        sum[s] = one + other + raise[s] / precision;
+        sum[s] = one + other + raise / precision;
     }
     /* With these offsets, column - s of x is the index of its key at shift number s. */
     const int key = row * width - overlap->shift;
@@ -152,7 +153,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
                         for (int i = 1; i <= 2 * afresh; i++)
                             squares += leaving[(column - s + i) * shifts + s] *
                                        (taper ? (REAL)taper_weight(afresh, i - afresh) : 1);
-                        logs[s] = squares * (-precision / 2) + (*pass->prior + raise[s]);
+                        logs[s] = squares * (-precision / 2) + prior[s];
                     } else if (taper) {
                         logs[s] = (sum[s] - norms[column - s]) * precision;
                         sum[s] += slope[s];
