@@ -1,0 +1,83 @@
+import { readAddress, writeAddress } from "./address.js";
+import { make } from "./dom.js";
+import { Live } from "./source.js";
+import { aboutView } from "./views/about.js";
+import { drawView } from "./views/draw.js";
+
+/** The parts of the studio: name in the address, title, and a function that makes the view.
+ *
+ * A view is { node, defaults, show(state) }: `show` is called when the view is opened and when its state changes through
+ * the address. It gets a `studio`: { source, about, set(changes), say(text), fail(error) }; `hide()` ends running work.
+ */
+export const VIEWS = [
+  ["start", "Start", aboutView],
+  ["draw", "Draw and explain", drawView],
+];
+
+/** Start the page in a document.
+ *
+ * @param {object} source Live or Recorded.
+ */
+export async function start(source) {
+  const main = document.getElementById("main"), tabs = document.getElementById("tabs"), status = document.getElementById("status");
+  const say = (text, kind = "") => {
+    status.textContent = text;
+    status.className = kind;
+  };
+  const fail = (error) => {
+    if (error.name !== "AbortError") say(error.message, "error");
+  };
+  document.getElementById("theme").addEventListener("click", switchTheme);
+  const opened = new Map();
+  let current = null;
+  const studio = {
+    source,
+    say,
+    fail,
+    about: null,
+    /** Change the state of the open view: it is written into the address. */
+    set(changes) {
+      Object.assign(current.state, changes);
+      history.replaceState(null, "", writeAddress(current.name, current.state, current.view.defaults));
+    },
+    /** Open another view with a state. */
+    open(name, state = {}) {
+      location.hash = writeAddress(name, state, {});
+    },
+  };
+  try {
+    await source.ask("about", {}, (message) => (studio.about = message));
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  for (const [name, title] of VIEWS) tabs.append(make("a", { href: `#${name}`, id: `tab-${name}` }, title));
+  const route = () => {
+    const address = readAddress(location.hash);
+    if (location.hash === "#main") return;
+    const [name, title, build] = VIEWS.find(([one]) => one === address.view) || VIEWS[0];
+    if (current && current.name !== name) current.view.hide?.();
+    if (!opened.has(name)) opened.set(name, build(studio));
+    const view = opened.get(name);
+    const changed = !current || current.name !== name;
+    current = { name, view, state: { ...view.defaults, ...address.state } };
+    if (changed) {
+      main.replaceChildren(view.node);
+      say("");
+    }
+    for (const tab of tabs.children) tab.toggleAttribute("aria-current", tab.id === `tab-${name}`);
+    document.title = `${title} – Elsewhere studio`;
+    Promise.resolve(view.show(current.state)).catch(fail);
+  };
+  addEventListener("hashchange", route);
+  addEventListener("pagehide", () => current?.view.hide?.());
+  route();
+}
+
+function switchTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
+  document.documentElement.dataset.theme = now === "dark" ? "light" : "dark";
+}
+
+if (!globalThis.ELSEWHERE_BUNDLED) start(new Live());

@@ -1,0 +1,84 @@
+/** Answers of a running server.
+ *
+ * `ask(kind, question, onmessage, signal)` sends a question and calls `onmessage` with every message as it comes. It
+ * resolves when the answer is complete and rejects with an Error in words; aborting the signal cancels the work.
+ */
+export class Live {
+  constructor(base = ".") {
+    this.base = base;
+    this.client = String(crypto.getRandomValues(new Uint32Array(1))[0]);
+    this.recorded = false;
+  }
+
+  async ask(kind, question, onmessage, signal = undefined) {
+    let response;
+    try {
+      response = await fetch(`${this.base}/ask/${kind}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-elsewhere-client": this.client },
+        body: JSON.stringify(question),
+        signal,
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The studio does not answer: is `elsewhere studio` still running?");
+    }
+    if (!response.ok) {
+      const told = await response.json().catch(() => ({}));
+      throw new Error(told.error || `The studio refused the question (${response.status}).`);
+    }
+    await readLines(response.body, onmessage);
+  }
+}
+
+/** Answers that were written by `elsewhere studio --export`: question -> messages. */
+export class Recorded {
+  /** @param {Object<string, object[]>} answers key (see `keyOf`) -> messages. */
+  constructor(answers) {
+    this.answers = answers;
+    this.recorded = true;
+  }
+
+  has(kind, question) {
+    return keyOf(kind, question) in this.answers;
+  }
+
+  async ask(kind, question, onmessage, signal = undefined) {
+    const messages = this.answers[keyOf(kind, question)];
+    if (!messages) throw new Error("This was not recorded: run `elsewhere studio` to draw anything you like.");
+    for (const message of messages) {
+      if (signal?.aborted) throw new DOMException("cancelled", "AbortError");
+      onmessage(message);
+      await new Promise((done) => setTimeout(done, 0));
+    }
+  }
+}
+
+/** Text that is equal for equal questions: fields sorted, missing and null ones left out. */
+export function keyOf(kind, question) {
+  const sorted = (value) => {
+    if (Array.isArray(value)) return value.map(sorted);
+    if (value === null || typeof value !== "object") return value;
+    const names = Object.keys(value).sort().filter((name) => value[name] !== null && value[name] !== undefined);
+    return Object.fromEntries(names.map((name) => [name, sorted(value[name])]));
+  };
+  return `${kind} ${JSON.stringify(sorted(question))}`;
+}
+
+async function readLines(body, onmessage) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    text += value || "";
+    const lines = text.split("\n");
+    text = lines.pop();
+    for (const line of lines) {
+      const message = JSON.parse(line);
+      if (message.error) throw new Error(message.error);
+      if (message.done) return;
+      onmessage(message);
+    }
+    if (done) throw new Error("The answer ended early: the studio may have been stopped.");
+  }
+}

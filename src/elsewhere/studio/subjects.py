@@ -1,0 +1,134 @@
+"""Subjects of the studio: sets of training images, each with the network that was trained on it, if there is one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from elsewhere import factory
+from elsewhere.data import ImageSet, load_images
+from elsewhere.denoiser import Denoiser
+from elsewhere.machines import LocalitySchedule
+from elsewhere.machines.base import Window
+from elsewhere.machines.table import TABLE
+from elsewhere.networks import load_network
+
+EMBEDDED = {"fashion-mini": "fashion-resnet", "hands": "hands-resnet", "pixel-faces": "faces-resnet"}
+"""Embedded set -> its network."""
+MACHINES = ("is", "ls", "els", "wiener")
+"""Machines that the page offers."""
+NETWORK = "network"
+MOST_MACHINES = 32
+"""Machines of a subject that are kept."""
+MEMORY = 2**28
+"""Working memory of a machine in bytes: several clients draw at once."""
+
+
+@dataclass
+class Subject:
+    """Training images, a network, and machines that draw from them.
+
+    Attributes:
+        name: unique in a studio.
+        data: the training images.
+        network: D(x, sigma, label), or None.
+        network_name: "" without a network.
+    """
+
+    name: str
+    data: ImageSet
+    network: Denoiser | None = None
+    network_name: str = ""
+    _machines: dict[Any, Denoiser] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def drawers(self) -> tuple[str, ...]:
+        """Names of what can draw: machines, and "network" where there is one."""
+        return (*MACHINES, *([NETWORK] if self.network is not None else []))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that can be asked for; 0 for none."""
+        known = getattr(self.network, "num_classes", None)
+        own = self.data.num_classes if self.data.labels is not None else 0
+        return own if known is None else min(own, known)
+
+    def windows(self, machine: str) -> LocalitySchedule | None:
+        """The windows of a machine where a question does not set them, None for machines without windows."""
+        if not TABLE[machine].windows:
+            return None
+        window = factory.choose_window(machine, self.network_name, None, None)[0]  # type: ignore[arg-type]
+        assert isinstance(window, LocalitySchedule)
+        return window
+
+    def denoiser(self, name: str, window: Window | None = None) -> Denoiser:
+        """The machine or the network of a name, kept for the next question.
+
+        Args:
+            name: one of `drawers`.
+            window: for machines with windows; None for the default ones.
+        """
+        if name == NETWORK:
+            assert self.network is not None
+            return self.network
+        entry = TABLE[name]
+        sides = (window or self.windows(name)) if entry.windows else None
+        key = (name, sides if isinstance(sides, int | None) else (sides.sigmas, sides.windows, sides.taper))
+        with self._lock:
+            if key not in self._machines:
+                if len(self._machines) >= MOST_MACHINES:
+                    self._machines.pop(next(iter(self._machines)))
+                borders = factory.borders_of(self.network)
+                self._machines[key] = entry.make(self.data, sides, borders, memory=MEMORY)
+            return self._machines[key]
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs to know to offer this subject."""
+        windows = self.windows("els")
+        assert windows is not None
+        return {
+            "name": self.name,
+            "images": len(self.data),
+            "shape": list(self.data.shape),
+            "classes": list(self.data.classes) or [str(i) for i in range(self.data.num_classes)],
+            "class_count": self.classes,
+            "drawers": list(self.drawers),
+            "network": self.network_name,
+            "fingerprint": self.data.fingerprint(),
+            "windows": [list(pair) for pair in zip(windows.sigmas, windows.windows, strict=True)],
+        }
+
+
+class Subjects:
+    """All subjects of a studio; embedded ones are read when they are first asked for."""
+
+    def __init__(self, own: Sequence[Subject] = ()) -> None:
+        self._found = {subject.name: subject for subject in own}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, the user's own first."""
+        return (*self._found, *(name for name in EMBEDDED if name not in self._found))
+
+    def __getitem__(self, name: str) -> Subject:
+        with self._lock:
+            if name not in self._found:
+                if name not in EMBEDDED:
+                    raise ValueError(f"subject must be one of {', '.join(self.names)}, got {name!r}")
+                network = EMBEDDED[name]
+                self._found[name] = Subject(name, load_images(name), load_network(network), network)
+            return self._found[name]
+
+    def add(self, subject: Subject) -> None:
+        """Offer one more subject."""
+        with self._lock:
+            self._found[subject.name] = subject
+
+    def remove(self, name: str) -> None:
+        """Forget a subject."""
+        with self._lock:
+            self._found.pop(name, None)

@@ -1,0 +1,131 @@
+"""Fair turns: generators of many clients, run one message at a time by one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+MOST_JOBS, MOST_OF_A_CLIENT = 200, 8
+"""Jobs that wait or run: of all clients, and of one."""
+BUFFER = 4
+"""Messages that a job may be ahead of its reader: a slow reader does not fill the memory."""
+
+
+class Busy(Exception):
+    """Too many jobs: ask again later."""
+
+
+class _Job:
+    def __init__(self, client: str, messages: Iterator[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.client, self.messages, self.loop = client, messages, loop
+        self.queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.room = threading.Semaphore(BUFFER)
+        self.cancelled = False
+
+    def put(self, kind: str, value: Any = None) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, (kind, value))
+        except RuntimeError:  # The loop was closed: the server is stopping.
+            self.cancelled = True
+
+
+class Turns:
+    """Runs generators in one thread. Clients take turns: each turn is one message of one of the client's jobs."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="studio-turns", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the current message."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that wait or run."""
+        with self._changed:
+            return sum(map(len, self._clients.values()))
+
+    async def run(self, client: str, messages: Iterator[Any]) -> AsyncIterator[Any]:
+        """The messages of a generator, as they come. Leaving this loop early closes the generator.
+
+        Args:
+            client: who takes the turns.
+            messages: the generator; it runs in the thread of this object only.
+
+        Raises:
+            Busy: there are too many jobs.
+            Exception: what the generator raises.
+        """
+        job = _Job(client, messages, asyncio.get_running_loop())
+        with self._changed:
+            own = self._clients.get(client, ())
+            if len(own) >= MOST_OF_A_CLIENT or sum(map(len, self._clients.values())) >= MOST_JOBS:
+                raise Busy(f"{len(own)} requests of this page are still being answered: wait for one of them to finish")
+            self._clients.setdefault(client, deque()).append(job)
+            self._changed.notify_all()
+        try:
+            while True:
+                kind, value = await job.queue.get()
+                with self._changed:
+                    job.room.release()
+                    self._changed.notify_all()
+                if kind == "end":
+                    return
+                if kind == "error":
+                    raise value
+                yield value
+        finally:
+            with self._changed:
+                job.cancelled = True
+                self._changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        """The job whose turn it is, taken out of the queue; jobs whose readers are behind wait."""
+        for client in list(self._clients):
+            jobs = self._clients[client]
+            for _ in range(len(jobs)):
+                job = jobs.popleft()
+                if job.cancelled or job.room.acquire(blocking=False):
+                    self._clients.move_to_end(client)
+                    return job
+                jobs.append(job)
+        return None
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while (job := self._next()) is None and not self._stopped:
+                    self._changed.wait()
+                if self._stopped or job is None:
+                    return
+            more = False
+            if job.cancelled:
+                _close(job.messages)
+            else:
+                try:
+                    job.put("message", next(job.messages))
+                    more = True
+                except StopIteration:
+                    job.put("end")
+                except Exception as error:
+                    job.put("error", error)
+            with self._changed:
+                if more:
+                    self._clients.setdefault(job.client, deque()).append(job)
+                elif not self._clients.get(job.client):
+                    self._clients.pop(job.client, None)
+
+
+def _close(messages: Iterator[Any]) -> None:
+    close = getattr(messages, "close", None)
+    if close is not None:
+        close()
