@@ -17,6 +17,7 @@ from elsewhere.cli.index import index
 from elsewhere.cli.morphogenesis import morphogenesis
 from elsewhere.cli.reproduce import reproduce
 from elsewhere.cli.sample import sample
+from elsewhere.cli.studio import studio
 from elsewhere.cli.train import train
 from elsewhere.terminal import OneLineErrors
 
@@ -56,6 +57,6 @@ def main(
 
 
 for command in (
-    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce, data,
+    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce, data, studio,
 ):  # fmt: skip
     app.command()(expand(command))

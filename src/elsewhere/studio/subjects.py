@@ -102,6 +102,20 @@ class Subject:
         }
 
 
+def own_subject(data: ImageSet, network: Denoiser | None = None, source: str = "") -> Subject:
+    """A user's images, and the network that was trained on them; for an embedded set the shipped one by default.
+
+    Args:
+        data: the images.
+        network: None takes the shipped network of an embedded set.
+        source: name or path of the network.
+    """
+    if network is None and data.name in EMBEDDED and not data.is_part:
+        source = EMBEDDED[data.name]
+        network = load_network(source)
+    return Subject(data.name, data, network, source)
+
+
 class Subjects:
     """All subjects of a studio; embedded ones are read when they are first asked for."""
 

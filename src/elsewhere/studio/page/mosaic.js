@@ -1,0 +1,142 @@
+import { decode, pick } from "./arrays.js";
+import { decimal, make, percent } from "./dom.js";
+import { colourOf, paint } from "./paint.js";
+
+/** The explanation view: which training patches made each pixel. The studio, notebooks and reports share it.
+ *
+ * @param {object} message see `mosaic_message` in sources.py.
+ * @param {object} options { network: image (C, H, W) drawn by the network, or null; onpixel(row, column) }.
+ * @returns {{node: HTMLElement, select(row, column), light(id)}}
+ */
+export function mosaicView(message, options = {}) {
+  const table = Object.fromEntries(["ids", "rows", "columns", "weights", "counts"].map((name) => [name, decode(message[name]).values]));
+  const x = decode(message.x), x0 = decode(message.x0), images = decode(message.images);
+  const [height, width, top] = message.ids.shape, channels = x0.shape[0];
+  const place = new Map(message.shown.map((id, i) => [id, i]));
+  const reach = Math.floor(message.window / 2);
+  let chosen = [Math.floor(height / 2), Math.floor(width / 2)], lit = null;
+
+  const picture = make("canvas.mosaic-picture", { "aria-hidden": "true" });
+  const marks = make("canvas.mosaic-marks", {
+    tabIndex: 0, role: "img",
+    "aria-label": "The picture. Arrow keys move the pixel whose sources are shown.",
+  });
+  marks.width = 16 * width;
+  marks.height = 16 * height;
+  const stage = make("div.mosaic-stage", {}, picture, marks);
+  stage.style.aspectRatio = `${width} / ${height}`;
+  const told = make("p.mosaic-told.number", { "aria-live": "polite" });
+  const formula = make("p.mosaic-formula.number");
+  const sources = make("ol.mosaic-sources", { "aria-label": "Sources of the pixel, the largest weight first" });
+  const credits = make("ol.mosaic-credits", { "aria-label": "Training images by their share of the whole picture" });
+  paint(picture, x0);
+
+  function thumbnail(id, row = null, column = null) {
+    const canvas = make("canvas.mosaic-thumb", { "aria-hidden": "true" });
+    if (!place.has(id)) return canvas;
+    paint(canvas, pick(images, place.get(id)));
+    if (row === null) return canvas;
+    const frame = make("span.mosaic-framed", {}, canvas), box = make("span.mosaic-box");
+    const [tall, wide] = images.shape.slice(2);
+    const from = (at, side) => Math.max(0, at - reach) / side, to = (at, side) => Math.min(side, at + reach + 1) / side;
+    box.style.top = `${100 * from(row, tall)}%`;
+    box.style.left = `${100 * from(column, wide)}%`;
+    box.style.height = `${100 * (to(row, tall) - from(row, tall))}%`;
+    box.style.width = `${100 * (to(column, wide) - from(column, wide))}%`;
+    frame.append(box);
+    return frame;
+  }
+
+  function light(id) {
+    lit = lit === id ? null : id;
+    for (const button of credits.querySelectorAll("button")) button.setAttribute("aria-pressed", String(Number(button.dataset.id) === lit));
+    draw();
+  }
+
+  function draw() {
+    const pen = marks.getContext("2d"), unit = 16;
+    pen.clearRect(0, 0, marks.width, marks.height);
+    if (lit !== null) {
+      for (let i = 0; i < height * width; i++) {
+        let share = 0;
+        for (let k = 0; k < top; k++) if (table.ids[i * top + k] === lit) share += table.weights[i * top + k];
+        pen.fillStyle = `rgba(0, 0, 0, ${0.72 * (1 - share)})`;
+        pen.fillRect((i % width) * unit, Math.floor(i / width) * unit, unit, unit);
+        if (share > 0.02) {
+          pen.globalAlpha = 0.55 * share;
+          pen.fillStyle = colourOf(lit);
+          pen.fillRect((i % width) * unit, Math.floor(i / width) * unit, unit, unit);
+          pen.globalAlpha = 1;
+        }
+      }
+    }
+    const [row, column] = chosen;
+    const side = 2 * reach + 1;
+    pen.lineWidth = 3;
+    for (const [colour, offset] of [["#000", 0], ["#fff", 3]]) {
+      pen.strokeStyle = colour;
+      if (side < 2 * Math.max(height, width)) pen.strokeRect((column - reach) * unit + offset, (row - reach) * unit + offset, side * unit - 2 * offset, side * unit - 2 * offset);
+      pen.strokeRect(column * unit + offset / 2, row * unit + offset / 2, unit - offset, unit - offset);
+    }
+  }
+
+  function select(row, column) {
+    chosen = [Math.min(height - 1, Math.max(0, row)), Math.min(width - 1, Math.max(0, column))];
+    const at = (chosen[0] * width + chosen[1]) * top, entries = [];
+    let total = 0, entropy = 0;
+    for (let k = 0; k < top && table.ids[at + k] >= 0; k++) {
+      const weight = table.weights[at + k];
+      total += weight;
+      if (weight > 0) entropy -= weight * Math.log(weight / Math.max(1, table.counts[at + k]));
+      entries.push({ id: table.ids[at + k], row: table.rows[at + k], column: table.columns[at + k], weight, count: table.counts[at + k] });
+    }
+    const value = (array, r, c) => [...Array(channels).keys()].map((channel) => decimal(array.values[(channel * height + r) * width + c], 2)).join(", ");
+    const pixel = value(x0, ...chosen);
+    told.textContent =
+      `Pixel (${chosen[0]}, ${chosen[1]}): ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `${entries.length} largest sources`} ` +
+      `with ${percent(Math.min(1, total))} of the weight. ` +
+      `Entropy of these weights ${decimal(entropy, 2)}; equal weights on all ${message.training.toLocaleString("en")} training images have ${decimal(message.log_training, 2)}.`;
+    const terms = entries.slice(0, 3).map((entry) => `${decimal(entry.weight, 3)} × (${centre(entry)})`);
+    formula.textContent = `x0 = Σ w v = ${terms.join(" + ")}${entries.length > 3 || total < 0.999 ? " + …" : ""} = ${pixel}`;
+    sources.replaceChildren(...entries.map((entry) => {
+      const name = message.classes.length && message.labels ? `, ${message.classes[message.labels[place.get(entry.id)]]}` : "";
+      const text = `${percent(entry.weight)} from image ${entry.id}${name}, row ${entry.row}, column ${entry.column}${entry.count > 1 ? `, ${entry.count} equal patches` : ""}`;
+      return make("li", {}, make("button.mosaic-source", { type: "button", title: text, "aria-label": `${text}. Show all pixels from this image.`, onclick: () => light(entry.id) },
+        thumbnail(entry.id, entry.row, entry.column), make("span.number", {}, percent(entry.weight)), make("small", {}, `#${entry.id}`)));
+    }));
+    draw();
+    options.onpixel?.(...chosen);
+  }
+
+  function centre(entry) {
+    if (!place.has(entry.id)) return "–";
+    const image = pick(images, place.get(entry.id)), [, tall, wide] = image.shape;
+    return [...Array(channels).keys()].map((channel) => decimal(image.values[(channel * tall + entry.row) * wide + entry.column] / 127.5 - 1, 2)).join(", ");
+  }
+
+  const pointed = (event) => {
+    const box = marks.getBoundingClientRect();
+    return [Math.floor(((event.clientY - box.top) / box.height) * height), Math.floor(((event.clientX - box.left) / box.width) * width)];
+  };
+  marks.addEventListener("pointermove", (event) => {
+    const [row, column] = pointed(event);
+    if (row !== chosen[0] || column !== chosen[1]) select(row, column);
+  });
+  marks.addEventListener("pointerdown", (event) => select(...pointed(event)));
+  marks.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    select(chosen[0] + step[0], chosen[1] + step[1]);
+  });
+
+  for (const [id, share] of message.credits) {
+    credits.append(make("li", {}, make("button.mosaic-credit", { type: "button", "data-id": String(id), "aria-pressed": "false", onclick: () => light(id),
+      "aria-label": `Image ${id}: ${percent(share)} of the picture. Show its pixels.` }, thumbnail(id), make("span.number", {}, percent(share)), make("small", {}, `#${id}`))));
+  }
+  const node = make("div.mosaic", {},
+    make("div.mosaic-left", {}, stage, told, formula),
+    make("div.mosaic-right", {}, make("h4", {}, "Patches of this pixel"), sources, make("h4", {}, "Credits: whose pixels are these?"), credits));
+  select(...chosen);
+  return { node, select, light, get chosen() { return chosen; } };
+}

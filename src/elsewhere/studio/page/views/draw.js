@@ -1,0 +1,338 @@
+import { decode, pick } from "../arrays.js";
+import { curves } from "../curves.js";
+import { chooser, decimal, labelled, make } from "../dom.js";
+import { mosaicView } from "../mosaic.js";
+import { paint, range } from "../paint.js";
+import { scheduleEditor } from "../schedule_editor.js";
+import { pythonLines, saveFilm, saveJson, savePicture } from "../take_away.js";
+
+const TITLES = { network: "Trained network", is: "IS: remembers", ls: "LS: local", els: "ELS: local, any place", wiener: "Wiener: linear" };
+const HELP = {
+  network: "A convolutional network that was trained on these images.",
+  is: "The perfect denoiser of the training images. It can only draw training images.",
+  ls: "Each pixel sees a window, and compares it with the same place of every training image.",
+  els: "Each pixel sees a window, and compares it with all places of every training image.",
+  wiener: "The best linear denoiser: it knows mean and covariance of the training images.",
+};
+const EXPLAINED = ["is", "ls", "els"];
+const NOISE_STROKE = 3;
+
+/** Draw: machines and the network denoise the same noise; scrub, change, explain, take away. */
+export function drawView(studio) {
+  const defaults = {
+    subject: studio.about.subjects[0], machines: null, seeds: [0, 1, 2, 3], label: 0, steps: 20, window: null, strokes: [],
+    step: null, shown: "x0", seed: 0, explain: null,
+  };
+  let state = { ...defaults }, about = null, frames = {}, sigmas = [], drawn = "", work = null, explaining = null, explained = "", player = 0;
+
+  const controls = make("div.bar"), rows = make("div.draw-rows"), problem = make("p.draw-problem", { role: "alert" });
+  const slider = make("input.draw-scrub", { type: "range", min: "0", max: "19", value: "0", "aria-label": "Step of the denoising", oninput: () => scrub(Number(slider.value)) });
+  const play = make("button.primary", { type: "button", onclick: () => (work ? stop() : frames && complete() ? replay() : run()) }, "Play");
+  const level = make("output.number.draw-level");
+  const shown = make("span");
+  const time = make("div.bar.draw-time", {}, play, slider, level, shown);
+  const plot = make("div.draw-plot"), windows = make("details.panel", {}, make("summary", {}, "Windows at each noise level"));
+  const editor = make("div.draw-editor");
+  windows.append(editor);
+  const panel = make("div.draw-explain");
+  const takeaway = make("div.bar.draw-takeaway");
+  const lines = make("pre.draw-lines", { tabIndex: 0, hidden: true, "aria-label": "Python lines that reproduce this" });
+  const node = make("section.draw", {},
+    make("h2", {}, "Draw from the same noise"),
+    make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
+    controls, problem, time, rows, plot, windows,
+    make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines);
+
+  const question = () => ({
+    subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
+    window: state.window, strokes: state.strokes.length ? state.strokes : null,
+  });
+  const machines = () => (state.machines || about.drawers).filter((name) => about.drawers.includes(name));
+  const order = () => [...machines()].sort((a, b) => (a === "network" ? -1 : b === "network" ? 1 : 0));
+  const complete = () => drawn === JSON.stringify(question()) && order().every((name) => (frames[name] || []).length === state.steps);
+
+  function change(changes, redraw = true) {
+    Object.assign(state, changes);
+    studio.set(changes);
+    if (redraw) run();
+  }
+
+  function stop() {
+    work?.abort();
+    work = null;
+    clearInterval(player);
+    player = 0;
+    play.textContent = "Play";
+  }
+
+  /** Draw what the state says, streaming. */
+  async function run() {
+    stop();
+    problem.textContent = "";
+    const asked = question();
+    if (drawn === JSON.stringify(asked) && complete()) return show_step();
+    drawn = JSON.stringify(asked);
+    frames = {};
+    explained = "";
+    const mine = (work = new AbortController());
+    play.textContent = "Stop";
+    layoutRows();
+    const began = performance.now();
+    try {
+      await studio.source.ask("draw", asked, (message) => {
+        if (mine !== work) return;
+        if (message.start) {
+          sigmas = message.start.sigmas;
+          slider.max = String(state.steps - 1);
+          return;
+        }
+        (frames[message.machine] ||= [])[message.step] = { ...message, x: decode(message.x), x0: decode(message.x0) };
+        const done = Math.min(...order().map((name) => (frames[name] || []).length));
+        studio.say(`Step ${message.step + 1} of ${state.steps}: ${timeLeft(began, order().reduce((sum, name) => sum + (frames[name] || []).length, 0), order().length * state.steps)}`);
+        if (state.step === null && done) show_step(done - 1);
+      }, mine.signal);
+      studio.say(`Drawn in ${decimal((performance.now() - began) / 1000, 1)} s.`);
+      if (mine === work) show_step();
+    } catch (error) {
+      if (error.name !== "AbortError") problem.textContent = error.message;
+      studio.fail(error);
+    } finally {
+      if (mine === work) {
+        work = null;
+        play.textContent = "Play";
+      }
+    }
+  }
+
+  function timeLeft(began, done, total) {
+    const left = ((performance.now() - began) / Math.max(1, done)) * (total - done) / 1000;
+    return left > 1 ? `about ${Math.ceil(left)} s left` : "nearly done";
+  }
+
+  function replay() {
+    let step = 0;
+    play.textContent = "Stop";
+    const delay = matchMedia("(prefers-reduced-motion: reduce)").matches ? 400 : 120;
+    clearInterval(player);
+    player = setInterval(() => {
+      scrub(step);
+      if (++step >= state.steps) {
+        clearInterval(player);
+        player = 0;
+        play.textContent = "Play";
+      }
+    }, delay);
+    work = { abort: () => clearInterval(player) };
+    setTimeout(() => { if (!player) work = null; }, delay * (state.steps + 1));
+  }
+
+  function scrub(step) {
+    state.step = step === state.steps - 1 ? null : step;
+    studio.set({ step: state.step });
+    show_step();
+  }
+
+  /** The frames of a step (the state's by default) in all rows. */
+  function show_step(step = null) {
+    const last = Math.min(...order().map((name) => (frames[name] || []).length)) - 1;
+    const at = Math.max(0, Math.min(step ?? state.step ?? state.steps - 1, last));
+    slider.value = String(at);
+    level.textContent = sigmas.length ? `step ${at + 1} of ${state.steps}, sigma ${sigmas[at].toPrecision(3)}` : "";
+    for (const cell of rows.querySelectorAll("canvas.draw-cell")) {
+      const frame = (frames[cell.dataset.machine] || [])[at];
+      if (frame) paint(cell, pick(frame[state.shown], Number(cell.dataset.index)), state.shown === "x" ? range(frame.sigma) : 1);
+    }
+    for (const note of rows.querySelectorAll(".draw-agreement")) {
+      const frame = (frames[note.dataset.machine] || [])[at];
+      note.textContent = frame?.r ? `r ${decimal(median(frame.r))}, R² ${decimal(median(frame.r2))}` : "";
+    }
+    for (const note of rows.querySelectorAll(".draw-r")) {
+      const frame = (frames[note.dataset.machine] || [])[at];
+      note.textContent = frame?.r ? decimal(frame.r[Number(note.dataset.index)], 2) : "";
+    }
+    const named = order().filter((name) => frames[name]?.[0]?.r);
+    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: TITLES[name] || name, values: frames[name].slice(0, last + 1).map((frame) => median(frame.r)) })), at, "Agreement with the network (median r of x0hat)")] : []));
+    explainStep(at);
+  }
+
+  const median = (values) => {
+    const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+    return known.length ? (known[(known.length - 1) >> 1] + known[known.length >> 1]) / 2 : null;
+  };
+
+  /** The explanation of the chosen picture at a step; asked for once. */
+  function explainStep(at) {
+    if (!state.explain || !EXPLAINED.includes(state.explain) || !machines().includes(state.explain) || !complete()) {
+      if (!state.explain) panel.replaceChildren(make("p.soft", {}, "Choose a picture of IS, LS or ELS: the patches that it is made of appear here."));
+      return;
+    }
+    const asked = { draw: question(), machine: state.explain, seed: state.seeds[Math.min(state.seed, state.seeds.length - 1)], step: at };
+    const key = JSON.stringify(asked);
+    if (key === explained) return;
+    explained = key;
+    clearTimeout(explaining?.timer);
+    explaining?.abort.abort();
+    const abort = new AbortController();
+    const kept = panel.querySelector(".mosaic") ? panel.mosaic.chosen : null;
+    const timer = setTimeout(async () => {
+      try {
+        await studio.source.ask("explain", asked, (message) => {
+          const view = mosaicView({ ...message.mosaic });
+          panel.mosaic = view;
+          panel.replaceChildren(make("p.soft", {}, `${TITLES[state.explain]}, seed ${asked.seed}, step ${at + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
+          if (kept) view.select(...kept);
+        }, abort.signal);
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        explained = "";
+        panel.replaceChildren(make("p.draw-problem", {}, error.message));
+      }
+    }, studio.source.recorded ? 0 : 60);
+    explaining = { abort, timer };
+  }
+
+  function choose(machine, index) {
+    change({ seed: index, explain: EXPLAINED.includes(machine) ? machine : "els" }, false);
+    for (const cell of rows.querySelectorAll("button.draw-pick")) cell.setAttribute("aria-pressed", String(cell.dataset.machine === state.explain && Number(cell.dataset.index) === index));
+    show_step();
+    if (!EXPLAINED.includes(machine)) studio.say("A trained network has no patches of its own: ELS, which draws nearly the same, is explained instead.");
+  }
+
+  function layoutRows() {
+    const [, height, width] = about.shape;
+    rows.style.setProperty("--seeds", state.seeds.length);
+    const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, "Drag over it to repaint a part.")),
+      ...state.seeds.map((seed, index) => noiseCell(seed, index, width, height)));
+    rows.replaceChildren(head, ...order().map((name) => make("div.draw-row", {},
+      make("div.draw-name", { title: HELP[name] || "" }, make("b", {}, TITLES[name] || name), make("small.draw-agreement.number", { "data-machine": name })),
+      ...state.seeds.map((seed, index) => {
+        const cell = make("canvas.draw-cell", { "data-machine": name, "data-index": String(index), "aria-hidden": "true" });
+        cell.width = width;
+        cell.height = height;
+        return make("button.draw-pick", { type: "button", "data-machine": name, "data-index": String(index), "aria-label": `${TITLES[name] || name}, seed ${seed}: explain this picture`,
+          "aria-pressed": String(state.explain === name && state.seed === index), onclick: () => choose(name, index) }, cell, make("small.draw-r.number", { "data-machine": name, "data-index": String(index) }));
+      }))));
+    paintNoise();
+  }
+
+  function noiseCell(seed, index, width, height) {
+    const cell = make("canvas.draw-noise", { "data-index": String(index), tabIndex: 0, role: "img", "aria-label": `Noise of seed ${seed}. Drag to repaint; Enter repaints the middle.` });
+    cell.width = width;
+    cell.height = height;
+    const at = (event) => {
+      const box = cell.getBoundingClientRect();
+      return [Math.floor(((event.clientY - box.top) / box.height) * height), Math.floor(((event.clientX - box.left) / box.width) * width)].map((v, i) => Math.min([height, width][i] - 1, Math.max(0, v)));
+    };
+    let fresh = null, stroke = [];
+    const add = ([row, column]) => {
+      if (studio.source.recorded || stroke.some(([r, c]) => (r - row) ** 2 + (c - column) ** 2 < 4)) return;
+      stroke.push([row, column, NOISE_STROKE, fresh]);
+      const pen = cell.getContext("2d");
+      pen.fillStyle = "#e69f0088";
+      pen.fillRect(column - NOISE_STROKE, row - NOISE_STROKE, 2 * NOISE_STROKE + 1, 2 * NOISE_STROKE + 1);
+    };
+    const end = () => {
+      if (!stroke.length) return;
+      const strokes = [...state.strokes, ...stroke].slice(-64);
+      stroke = [];
+      change({ strokes });
+    };
+    cell.addEventListener("pointerdown", (event) => {
+      cell.setPointerCapture(event.pointerId);
+      fresh = 1 + Math.floor(Math.random() * 1e6);
+      add(at(event));
+    });
+    cell.addEventListener("pointermove", (event) => { if (event.buttons) add(at(event)); });
+    cell.addEventListener("pointerup", end);
+    cell.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      fresh = 1 + Math.floor(Math.random() * 1e6);
+      add([height >> 1, width >> 1]);
+      end();
+    });
+    return cell;
+  }
+
+  /** The noise is the first state divided by its noise level. */
+  function paintNoise() {
+    const first = frames[order().find((name) => frames[name]?.[0])]?.[0];
+    if (!first) {
+      if (work) setTimeout(paintNoise, 100);
+      return;
+    }
+    for (const cell of rows.querySelectorAll("canvas.draw-noise")) paint(cell, pick(first.x, Number(cell.dataset.index)), 2 * first.sigma);
+  }
+
+  async function load() {
+    if (about?.name === state.subject) return;
+    await studio.source.ask("about", { subject: state.subject }, (message) => (about = message.subject));
+    if (about.name !== state.subject) state.subject = about.name;
+  }
+
+  function layoutControls() {
+    const subject = make("select", { onchange: async () => {
+      change({ subject: subject.value, label: 0, window: null, strokes: [], machines: null, explain: null }, false);
+      try {
+        await show(state);
+        run();
+      } catch (error) {
+        problem.textContent = error.message;
+      }
+    } }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name)));
+    const label = make("select", { onchange: () => change({ label: label.value === "" ? null : Number(label.value) }) },
+      make("option", { value: "", selected: state.label === null }, "all classes"),
+      ...about.classes.slice(0, about.class_count).map((name, i) => make("option", { value: String(i), selected: state.label === i }, name)));
+    const dice = make("button", { type: "button", title: "Other seeds", onclick: () => change({ seeds: state.seeds.map(() => Math.floor(Math.random() * 1e6)), strokes: [] }) }, "🎲 Dice");
+    const seeds = make("input.draw-seeds.number", { type: "text", value: state.seeds.join(", "), inputMode: "numeric", onchange: () => {
+      const found = seeds.value.split(/[\s,]+/).filter(Boolean).map(Number);
+      if (!found.length || found.length > studio.about.most_seeds || found.some((one) => !Number.isInteger(one) || one < 0)) {
+        problem.textContent = `Seeds must be 1 to ${studio.about.most_seeds} whole numbers, such as 0, 1, 2.`;
+        return;
+      }
+      change({ seeds: found });
+    } });
+    const who = make("details.draw-who", {}, make("summary", {}, "Who draws"), ...about.drawers.map((name) => make("label.control", { title: HELP[name] || "" },
+      make("input", { type: "checkbox", checked: machines().includes(name), onchange: (event) => {
+        const now = event.target.checked ? [...machines(), name] : machines().filter((one) => one !== name);
+        if (!now.length) event.target.checked = true;
+        else change({ machines: about.drawers.filter((one) => now.includes(one)) });
+      } }), TITLES[name] || name)));
+    const live = !studio.source.recorded;
+    controls.replaceChildren(...[labelled("Images", subject), about.class_count ? labelled("Class", label) : null, live ? labelled("Seeds", seeds) : null, live ? dice : null,
+      live && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live ? who : null].filter(Boolean));
+    shown.replaceChildren(chooser("Show", "draw-shown", [["x0", "the guess x0"], ["x", "the noisy picture x"]], state.shown, (value) => {
+      change({ shown: value }, false);
+      show_step();
+    }));
+    windows.hidden = !live;
+    editor.replaceChildren(scheduleEditor(about.windows, state.window, Math.max(...about.shape.slice(1)), (window) => change({ window })));
+    takeaway.replaceChildren(
+      make("button", { type: "button", onclick: () => savePicture(rows, "elsewhere.png") }, "Picture (PNG)"),
+      make("button", { type: "button", onclick: () => saveFilm(studio, frames, order(), state).catch((error) => (problem.textContent = error.message)) }, "Film (WebM)"),
+      make("button", { type: "button", onclick: () => saveJson({ question: question(), fingerprint: about.fingerprint, version: studio.about.version, sigmas, agreement: Object.fromEntries(order().map((name) => [name, { r: frames[name]?.at(-1)?.r, r2: frames[name]?.at(-1)?.r2 }])) }) }, "Numbers (JSON)"),
+      make("button", { type: "button", "aria-expanded": String(!lines.hidden), onclick: (event) => {
+        lines.textContent = pythonLines(question(), about);
+        lines.hidden = !lines.hidden;
+        event.target.setAttribute("aria-expanded", String(!lines.hidden));
+      } }, "Python lines"),
+      make("button", { type: "button", onclick: () => navigator.clipboard?.writeText(location.href).then(() => studio.say("The address has everything: it is copied.")) }, "Copy address"));
+  }
+
+  async function show(next) {
+    state = next;
+    await load();
+    if (state.label !== null && state.label >= about.class_count) state.label = about.class_count ? 0 : null;
+    layoutControls();
+    layoutRows();
+    slider.max = String(state.steps - 1);
+    if (complete()) show_step();
+    else {
+      panel.replaceChildren(make("p.soft", {}, "Press Play."));
+      if (studio.source.recorded || state.step !== null || state.explain) await run();
+    }
+  }
+
+  const observer = new MutationObserver(paintNoise);
+  observer.observe(level, { childList: true });
+  return { node, defaults, show, hide: () => { stop(); explaining?.abort.abort(); } };
+}

@@ -1,0 +1,61 @@
+"""Serve the studio on this machine."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from elsewhere.studio.server import make_app, make_token
+from elsewhere.studio.subjects import Subjects
+
+HOST = "127.0.0.1"
+"""Only this machine can reach the studio."""
+GRACE = 1
+"""Seconds that open answers have when the server is stopped."""
+
+
+def serve(
+    subjects: Subjects,
+    port: int | None,
+    *,
+    token: str | None = None,
+    browser: bool = True,
+    announce: Callable[[str], object] = print,
+) -> None:
+    """Serve until the process is asked to end.
+
+    Args:
+        subjects: what can be drawn.
+        port: None takes any free one.
+        token: first part of the address; None makes a random one.
+        browser: open the page in the user's browser.
+        announce: called with the address once it can be opened.
+
+    Raises:
+        OSError: the port cannot be taken.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port or 0))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"port {port} cannot be taken ({error.strerror}): give another --port, or none") from error
+    taken = listener.getsockname()[1]
+    token = token or make_token()
+    app = make_app(subjects, token=token, port=lambda: taken)
+    address = f"http://{HOST}:{taken}/{token}/"
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce(address)
+            if browser:
+                webbrowser.open(address)
+
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False)
+    with listener:
+        Server(config).run(sockets=[listener])
