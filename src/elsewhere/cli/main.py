@@ -57,6 +57,7 @@ def main(
 
 
 for command in (
-    demo, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce, data, studio,
+    demo, studio, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce,
+    data,
 ):  # fmt: skip
     app.command()(expand(command))

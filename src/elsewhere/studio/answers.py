@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elsewhere import __version__
+from elsewhere.studio import drawing
 from elsewhere.studio.drawing import MOST_SEEDS, MOST_STEPS, Runs, draw
 from elsewhere.studio.questions import Question
 from elsewhere.studio.sources import explain_step
@@ -29,3 +30,8 @@ def about(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[s
 
 
 ANSWERS: dict[str, Answer] = {"about": about, "draw": draw, "explain": explain_step}
+
+RECORDED: tuple[Callable[[Subjects], list[tuple[str, dict[str, Any]]]], ...] = (
+    lambda subjects: drawing.recorded(subjects[subjects.names[0]]),
+)
+"""Questions of each view that an exported page can ask."""

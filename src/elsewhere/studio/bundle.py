@@ -1,7 +1,7 @@
 """The page's scripts as one classic script, for exported pages, reports and widgets: there, modules cannot be loaded.
 
 The modules in `page/` import one another by `import { a, b } from "./name.js";` on one line, and export by `export
-function`, `export async function`, `export class` or `export const` at the start of a line. Nothing else is needed here.
+function`, `export async function`, `export class` or `export const` at the start of a line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def bundle(entry: str) -> str:
     order: list[str] = []
     _collect(entry, order, ())
     parts = [_wrapped(name) for name in order]
-    return "const elsewhere = (() => {\nconst modules = {};\n" + "\n".join(parts) + f'\nreturn modules["{entry}"];\n}})();\n'
+    return (
+        "const elsewhere = (() => {\nconst modules = {};\n"
+        + "\n".join(parts)
+        + f'\nreturn modules["{entry}"];\n}})();\n'
+    )
 
 
 def _collect(name: str, order: list[str], path: tuple[str, ...]) -> None:

@@ -24,6 +24,8 @@ from elsewhere.studio.wire import pack
 MOST_SEEDS, MOST_STEPS, MOST_STROKES = 8, 50, 256
 LARGEST_SEED = 2**31 - 1
 LARGEST_WINDOW = 255
+RECORDED_STEPS, RECORDED_TOP = (3, 7, 11, 15, 19), 4
+"""Steps of the default drawing that an exported page can explain, and sources of each pixel: about 8 MB in all."""
 KEPT_BYTES = 2**27
 """Memory for the states of past runs, from which steps are explained."""
 
@@ -80,9 +82,7 @@ class Drawing:
         question.finish()
         fields = {name: value for name, value in question.fields.items() if name != "machines"}
         ordered = sorted(names, key=lambda name: name != NETWORK)
-        return cls(
-            subject, tuple(ordered), tuple(seeds), label, steps, window, strokes, Question(fields).key
-        )
+        return cls(subject, tuple(ordered), tuple(seeds), label, steps, window, strokes, Question(fields).key)
 
     @property
     def schedule(self) -> schedules.Schedule:
@@ -135,7 +135,10 @@ def _stroke(stroke: Any, side: int) -> tuple[int, int, int, int]:
     if not isinstance(stroke, list) or len(stroke) != 4:
         raise ValueError("a stroke must be a list of row, column, radius and seed")
     row, column = whole_numbers(stroke[:2], "stroke", 0, side - 1)
-    [radius], [seed] = whole_numbers(stroke[2:3], "stroke", 0, side), whole_numbers(stroke[3:], "stroke", 0, LARGEST_SEED)
+    [radius], [seed] = (
+        whole_numbers(stroke[2:3], "stroke", 0, side),
+        whole_numbers(stroke[3:], "stroke", 0, LARGEST_SEED),
+    )
     return row, column, radius, seed
 
 
@@ -207,3 +210,21 @@ def agreement(images: Tensor, network: Tensor) -> dict[str, list[float | None]]:
         name: [value if value == value else None for value in metric(images, network).tolist()]
         for name, metric in (("r", pearson_r), ("r2", r_squared))
     }
+
+
+def recorded(subject: Subject) -> list[tuple[str, dict[str, Any]]]:
+    """The questions of the draw view that an exported page can ask: its default drawing, explained at some steps."""
+    seeds = [0, 1, 2, 3]
+    drawing = {
+        "subject": subject.name,
+        "machines": list(subject.drawers),
+        "seeds": seeds,
+        "label": 0 if subject.classes else None,
+        "steps": 20,
+    }
+    explained = [
+        ("explain", {"draw": drawing, "machine": "els", "seed": seed, "step": step, "top": RECORDED_TOP})
+        for seed in seeds
+        for step in RECORDED_STEPS
+    ]
+    return [("about", {"subject": subject.name}), ("draw", drawing), *explained]

@@ -21,12 +21,12 @@ class Question:
         name: how errors call it.
 
     Raises:
-        ValueError: not an object.
+        TypeError: not an object.
     """
 
     def __init__(self, fields: object, name: str = "question") -> None:
         if not isinstance(fields, Mapping):
-            raise ValueError(f"{name} must be a JSON object, got {type(fields).__name__}")
+            raise TypeError(f"{name} must be a JSON object, got {type(fields).__name__}")
         self.fields = {str(key): value for key, value in fields.items()}
         self.name = name
         self._left = set(self.fields)
@@ -36,7 +36,7 @@ class Question:
         """The question in a request's body.
 
         Raises:
-            ValueError: no JSON object, or a longer one than LARGEST_QUESTION.
+            TypeError, ValueError: no JSON object, or a longer one than LARGEST_QUESTION.
         """
         if len(body) > LARGEST_QUESTION:
             raise ValueError(f"question must have at most {LARGEST_QUESTION:,} bytes, got {len(body):,}")
@@ -48,7 +48,7 @@ class Question:
     @property
     def key(self) -> str:
         """Text that is equal for equal questions."""
-        return json.dumps(self.fields, sort_keys=True)
+        return canonical(self.fields)
 
     def has(self, field: str) -> bool:
         """Whether a field is there and not null."""
@@ -109,7 +109,7 @@ class Question:
         """A question inside of this one.
 
         Raises:
-            ValueError: no object.
+            TypeError: no object.
         """
         return Question(self.take(field), f"{self.name}.{field}")
 
@@ -121,6 +121,19 @@ class Question:
         """
         if self._left:
             raise ValueError(f"{self.name} has unknown fields: {', '.join(_seen(one) for one in sorted(self._left))}")
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is equal for equal values: fields sorted, null ones left out, as `keyOf` of source.js."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(value[name]) for name in sorted(value) if value[name] is not None}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return json.dumps(plain(value), separators=(",", ":"), ensure_ascii=False)
 
 
 def whole_numbers(values: Sequence[Any], name: str, least: int, most: int) -> list[int]:

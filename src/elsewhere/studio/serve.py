@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable
 
@@ -52,6 +53,8 @@ def serve(
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            # The first subject is read while the browser starts.
+            threading.Thread(target=lambda: subjects[subjects.names[0]].about(), daemon=True).start()
             announce(address)
             if browser:
                 webbrowser.open(address)

@@ -108,7 +108,7 @@ def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGI
             return _error(413, f"a question must have at most {LARGEST_QUESTION:,} bytes")
         try:
             messages = ANSWERS[kind](Question.parse(body), subjects, runs)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return _error(400, str(error))
         client = request.headers.get(CLIENT, "")[:40]
         stream = turns.run(client, messages)
@@ -197,5 +197,3 @@ FILES = _read_page()
 def make_token() -> str:
     """A random token: 128 bits."""
     return secrets.token_urlsafe(16)
-
-

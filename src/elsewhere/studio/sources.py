@@ -40,7 +40,7 @@ def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator
     question.finish()
     x, sigma = runs.state(drawing, machine, index)
     one = x[drawing.seeds.index(seed)][None]
-    mosaic = explain(drawing.denoiser(machine), one, sigma, top, drawing.label)  # type: ignore[arg-type]
+    mosaic = explain(drawing.denoiser(machine), one, sigma, top, drawing.label)
     yield {"mosaic": mosaic_message(mosaic, classes=drawing.subject.data.classes)}
 
 
@@ -62,8 +62,8 @@ def mosaic_message(
     ids = mosaic.image_ids[index, ..., :top]
     credits, owners = mosaic.credits()[index].sort(descending=True)
     ranked = [(int(i), float(share)) for i, share in zip(owners[:CREDITS], credits[:CREDITS], strict=True) if share > 0]
-    shown = torch.cat([ids.flatten(), owners[: len(ranked)].to(ids)]).unique()
-    shown = shown[shown >= 0]
+    shown = torch.cat([ids.flatten(), owners[: len(ranked)].to(ids)])
+    shown = torch.unique(shown[shown >= 0])
     positions = mosaic.positions[index, ..., :top, :]
     training = len(mosaic.store.pixels)
     return {

@@ -60,7 +60,7 @@ class Subject:
         """The windows of a machine where a question does not set them, None for machines without windows."""
         if not TABLE[machine].windows:
             return None
-        window = factory.choose_window(machine, self.network_name, None, None)[0]  # type: ignore[arg-type]
+        window = factory.choose_window(machine, self.network_name, None, None)[0]
         assert isinstance(window, LocalitySchedule)
         return window
 

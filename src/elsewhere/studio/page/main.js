@@ -1,6 +1,5 @@
 import { readAddress, writeAddress } from "./address.js";
 import { make } from "./dom.js";
-import { Live } from "./source.js";
 import { aboutView } from "./views/about.js";
 import { drawView } from "./views/draw.js";
 
@@ -16,7 +15,7 @@ export const VIEWS = [
 
 /** Start the page in a document.
  *
- * @param {object} source Live or Recorded.
+ * @param {object} source Live or Recorded; see source.js.
  */
 export async function start(source) {
   const main = document.getElementById("main"), tabs = document.getElementById("tabs"), status = document.getElementById("status");
@@ -79,5 +78,3 @@ function switchTheme() {
   const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
   document.documentElement.dataset.theme = now === "dark" ? "light" : "dark";
 }
-
-if (!globalThis.ELSEWHERE_BUNDLED) start(new Live());

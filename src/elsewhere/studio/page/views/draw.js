@@ -16,6 +16,8 @@ const HELP = {
 };
 const EXPLAINED = ["is", "ls", "els"];
 const NOISE_STROKE = 3;
+/** Sources of a pixel in exported explanations: those of `export.py`. */
+const RECORDED_TOP = 4;
 
 /** Draw: machines and the network denoise the same noise; scrub, change, explain, take away. */
 export function drawView(studio) {
@@ -27,7 +29,7 @@ export function drawView(studio) {
 
   const controls = make("div.bar"), rows = make("div.draw-rows"), problem = make("p.draw-problem", { role: "alert" });
   const slider = make("input.draw-scrub", { type: "range", min: "0", max: "19", value: "0", "aria-label": "Step of the denoising", oninput: () => scrub(Number(slider.value)) });
-  const play = make("button.primary", { type: "button", onclick: () => (work ? stop() : frames && complete() ? replay() : run()) }, "Play");
+  const play = make("button.primary", { type: "button", disabled: true, onclick: () => (work ? stop() : frames && complete() ? replay() : run()) }, "Play");
   const level = make("output.number.draw-level");
   const shown = make("span");
   const time = make("div.bar.draw-time", {}, play, slider, level, shown);
@@ -40,8 +42,10 @@ export function drawView(studio) {
   const node = make("section.draw", {},
     make("h2", {}, "Draw from the same noise"),
     make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
-    controls, problem, time, rows, plot, windows,
-    make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines);
+    controls, problem,
+    make("div.draw-columns", {},
+      make("div", {}, time, rows, plot, windows),
+      make("div", {}, make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines)));
 
   const question = () => ({
     subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
@@ -167,6 +171,10 @@ export function drawView(studio) {
       return;
     }
     const asked = { draw: question(), machine: state.explain, seed: state.seeds[Math.min(state.seed, state.seeds.length - 1)], step: at };
+    if (studio.source.recorded) {
+      asked.top = RECORDED_TOP;
+      while (asked.step < state.steps - 1 && !studio.source.has("explain", asked)) asked.step++;
+    }
     const key = JSON.stringify(asked);
     if (key === explained) return;
     explained = key;
@@ -179,7 +187,7 @@ export function drawView(studio) {
         await studio.source.ask("explain", asked, (message) => {
           const view = mosaicView({ ...message.mosaic });
           panel.mosaic = view;
-          panel.replaceChildren(make("p.soft", {}, `${TITLES[state.explain]}, seed ${asked.seed}, step ${at + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
+          panel.replaceChildren(make("p.soft", {}, `${TITLES[state.explain]}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
           if (kept) view.select(...kept);
         }, abort.signal);
       } catch (error) {
@@ -282,7 +290,7 @@ export function drawView(studio) {
     const label = make("select", { onchange: () => change({ label: label.value === "" ? null : Number(label.value) }) },
       make("option", { value: "", selected: state.label === null }, "all classes"),
       ...about.classes.slice(0, about.class_count).map((name, i) => make("option", { value: String(i), selected: state.label === i }, name)));
-    const dice = make("button", { type: "button", title: "Other seeds", onclick: () => change({ seeds: state.seeds.map(() => Math.floor(Math.random() * 1e6)), strokes: [] }) }, "🎲 Dice");
+    const dice = make("button", { type: "button", title: "Other seeds", onclick: () => change({ seeds: state.seeds.map(() => Math.floor(Math.random() * 1e6)), strokes: [] }) }, "Dice");
     const seeds = make("input.draw-seeds.number", { type: "text", value: state.seeds.join(", "), inputMode: "numeric", onchange: () => {
       const found = seeds.value.split(/[\s,]+/).filter(Boolean).map(Number);
       if (!found.length || found.length > studio.about.most_seeds || found.some((one) => !Number.isInteger(one) || one < 0)) {
@@ -324,6 +332,7 @@ export function drawView(studio) {
     if (state.label !== null && state.label >= about.class_count) state.label = about.class_count ? 0 : null;
     layoutControls();
     layoutRows();
+    play.disabled = false;
     slider.max = String(state.steps - 1);
     if (complete()) show_step();
     else {

@@ -1,0 +1,4 @@
+import { start } from "./main.js";
+import { Live } from "./source.js";
+
+start(new Live());
