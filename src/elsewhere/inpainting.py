@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from elsewhere.checks import check_dense, check_seed, check_whole, checked, seen
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
 from elsewhere.layout import plain
 from elsewhere.progress import track
-from elsewhere.sampling import Run, generators
+from elsewhere.sampling import Run, Step, generators
 from elsewhere.schedules import Schedule, cosine
 
 
@@ -71,6 +72,37 @@ def inpaint(
     missing = _check_mask(mask, held)
     rounds = check_whole("rounds", rounds, 1)
     check_seed(seed)
+    x = held
+    states: list[Tensor] = []
+    predictions: list[Tensor] = []
+    process = inpainting_process(denoiser, held, missing, schedule, label, seed=seed, rounds=rounds)
+    for step in track(process, schedule.steps, "inpainting", progress):
+        x = step.next_x
+        if keep:
+            states.extend([step.x] if not states else [])
+            states.append(x)
+            predictions.append(step.x0)
+    # The last state is free of noise: what was held is the images themselves.
+    return Run(torch.where(missing, x, held), schedule.sigmas, states, predictions)
+
+
+def inpainting_process(
+    denoiser: DenoiserLike,
+    held: Tensor,
+    missing: Tensor,
+    schedule: Schedule,
+    label: Label,
+    *,
+    seed: int,
+    rounds: int,
+) -> Iterator[Step]:
+    """The steps of `inpaint`, one at a time, for checked arguments.
+
+    Args:
+        denoiser, schedule, label, seed, rounds: see `inpaint`.
+        held: the images, (B, C, H, W).
+        missing: what is drawn anew, bool, as `_check_mask` returns it.
+    """
     # What is missing may hold anything: it must not reach the denoiser in any way.
     held = torch.where(missing, torch.zeros_like(held), held)
     draws = generators(len(held), seed)
@@ -81,8 +113,8 @@ def inpaint(
         ).to(held)
 
     x = schedule.sigmas[0] * noise()
-    states, predictions = [x] if keep else [], []
-    for sigma, after in track(pairwise(schedule.sigmas), schedule.steps, "inpainting", progress):
+    before = x
+    for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
         # The last step leads to sigma = 0: undone, it would be a step from another noise level.
         for again in range(rounds if after > 0 else 1):
             if again:
@@ -91,10 +123,9 @@ def inpaint(
             x = torch.where(missing, x, held + sigma * around)
             x0 = ask(denoiser, x, sigma, label)
             x = x0 + (after / sigma) * (x - x0)
-        if keep:
-            states.append(torch.where(missing, x, held + after * around))
-            predictions.append(x0)
-    return Run(torch.where(missing, x, held), schedule.sigmas, states, predictions)
+        then = torch.where(missing, x, held + after * around)
+        yield Step(index, sigma, before, x0, then)
+        before = then
 
 
 def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:

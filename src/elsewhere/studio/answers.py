@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elsewhere import __version__
-from elsewhere.studio import drawing
-from elsewhere.studio.drawing import MOST_SEEDS, MOST_STEPS, Runs, draw
+from elsewhere.studio import copied, drawing, fingers, patterns, sources, toy
+from elsewhere.studio.drawing import MOST_SEEDS, MOST_STEPS, Runs
 from elsewhere.studio.questions import Question
-from elsewhere.studio.sources import explain_step
 from elsewhere.studio.subjects import Subjects
 
 Answer = Callable[[Question, Subjects, Runs], Iterator[dict[str, Any]]]
@@ -18,20 +17,35 @@ Answer = Callable[[Question, Subjects, Runs], Iterator[dict[str, Any]]]
 
 def about(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
     """Describe the subject of a question (the first one by default), and the names of all."""
-    name = question.choice("subject", subjects.names, subjects.names[0])
+    name = question.take("subject", subjects.names[0])
     question.finish()
     yield {
         "version": __version__,
         "subjects": list(subjects.names),
-        "subject": subjects[name].about(),
+        "subject": subjects[str(name)].about(),
         "most_seeds": MOST_SEEDS,
         "most_steps": MOST_STEPS,
+        "toy": toy.pictures(),
     }
 
 
-ANSWERS: dict[str, Answer] = {"about": about, "draw": draw, "explain": explain_step}
-
-RECORDED: tuple[Callable[[Subjects], list[tuple[str, dict[str, Any]]]], ...] = (
+ANSWERS: dict[str, Answer] = {
+    "about": about,
+    "draw": drawing.draw,
+    "explain": sources.explain_step,
+    "toy": toy.toy,
+    "fingers": fingers.fingers,
+    "gallery": fingers.gallery,
+    "grow": patterns.grow,
+    "heal": patterns.heal,
+    "copied": copied.copied,
+}
+Recorded = Callable[[Subjects], list[tuple[str, dict[str, Any]]]]
+RECORDED: tuple[Recorded, ...] = (
     lambda subjects: drawing.recorded(subjects[subjects.names[0]]),
+    toy.recorded,
+    fingers.recorded,
+    patterns.recorded,
+    copied.recorded,
 )
 """Questions of each view that an exported page can ask."""

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LARGEST_QUESTION = 64 * 1024
-"""Bytes of a question: enough for thousands of strokes."""
+LARGEST_QUESTION = 512 * 1024
+"""Bytes of a question: enough for the pictures of an audit."""
 MOST_ITEMS = 256
 """Items of a list in a question."""
 

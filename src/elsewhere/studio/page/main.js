@@ -1,7 +1,11 @@
 import { readAddress, writeAddress } from "./address.js";
 import { make } from "./dom.js";
-import { aboutView } from "./views/about.js";
+import { copiedView } from "./views/copied.js";
 import { drawView } from "./views/draw.js";
+import { fingersView } from "./views/fingers.js";
+import { patternsView } from "./views/patterns.js";
+import { startView } from "./views/start.js";
+import { tourView } from "./views/tour.js";
 
 /** The parts of the studio: name in the address, title, and a function that makes the view.
  *
@@ -9,8 +13,12 @@ import { drawView } from "./views/draw.js";
  * the address. It gets a `studio`: { source, about, set(changes), say(text), fail(error) }; `hide()` ends running work.
  */
 export const VIEWS = [
-  ["start", "Start", aboutView],
+  ["start", "Start", startView],
+  ["tour", "Tour", tourView],
   ["draw", "Draw and explain", drawView],
+  ["fingers", "Extra fingers", fingersView],
+  ["patterns", "Patterns", patternsView],
+  ["copied", "Was it copied?", copiedView],
 ];
 
 /** Start the page in a document.

@@ -1,0 +1,105 @@
+"""Was it copied? The audit of some pictures, and examples to try it on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere import schedules
+from elsewhere.analysis import audit
+from elsewhere.data import to_unit
+from elsewhere.data.images import to_uint8
+from elsewhere.sampling import make_noise, reverse_process
+from elsewhere.studio.drawing import Runs
+from elsewhere.studio.questions import Question
+from elsewhere.studio.subjects import MEMORY, Subject, Subjects
+from elsewhere.studio.wire import pack
+
+MOST_PICTURES = 16
+NULL, TRACED = 200, 4
+"""Training images that are compared with the others, and pictures that are traced pixel by pixel: seconds in all."""
+EXAMPLES = ("altered", "drawn", "remembered")
+
+
+def examples(subject: Subject, kind: str) -> Iterator[Tensor]:
+    """Pictures to try the audit on, uint8 (B, C, H, W), as they are drawn step by step; the last ones count.
+
+    "altered": a training image as it is, with noise, shifted, mirrored. "drawn": four pictures of the local machine,
+    "remembered": of the ideal machine.
+    """
+    if kind == "altered":
+        image = to_unit(subject.data.images[7 % len(subject.data)][None])
+        noisy = image + 0.1 * make_noise(1, subject.data.shape, 0)
+        yield to_uint8(torch.cat([image, noisy.clamp(-1, 1), image.roll(2, -1), image.flip(-1)]))
+        return
+    machine = subject.denoiser("els" if kind == "drawn" else "is")
+    noise = torch.cat([make_noise(1, subject.data.shape, seed) for seed in range(4)])
+    schedule = schedules.cosine(20)
+    for step in reverse_process(machine, noise * schedule.sigmas[0], schedule, 0 if subject.classes else None):
+        yield to_uint8(step.x0.clamp(-1, 1))
+
+
+def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+    """Audit pictures against the training images of a subject.
+
+    Fields of the question: "subject", and "example", one of EXAMPLES, or "pictures", bytes (C H W) of each in base64.
+
+    Yields:
+        {"pictures": (B, C, H, W)}, repeatedly while they are drawn; then {"verdicts", "distances", "nearest", "images",
+        "changes", "near", "null", "headline"}: for each picture its verdict, the rms distance to the nearest training image that may be
+        shifted and mirrored, the number of that image, the image, and how it was moved; the threshold of near copies,
+        and the same distances of training images among themselves, sorted.
+    """
+    subject = subjects[question.choice("subject", subjects.names, subjects.names[0])]
+    if question.has("pictures"):
+        shown = iter([_pictures(question.items("pictures", MOST_PICTURES), subject)])
+    else:
+        shown = examples(subject, question.choice("example", EXAMPLES, EXAMPLES[0]))
+    question.take("example")
+    question.take("pictures")
+    question.finish()
+    pictures = None
+    for pictures in shown:
+        yield {"pictures": pack(pictures, "uint8")}
+    assert pictures is not None
+    found = audit(subject.data, to_unit(pictures), null=NULL, pixels=TRACED, memory=MEMORY)
+    aligned = found.measures.aligned
+    owners = aligned.indices[:, 0]
+    yield {
+        "verdicts": list(found.verdicts),
+        "distances": aligned.distances[:, 0].tolist(),
+        "nearest": owners.tolist(),
+        "images": pack(subject.data.images[owners], "uint8"),
+        "changes": [found.change(i) for i in range(len(pictures))],
+        "near": found.near,
+        "null": sorted(found.null.aligned.distances[:, 0].tolist()),
+        "headline": found.headline,
+    }
+
+
+def _pictures(items: list[Any], subject: Subject) -> Tensor:
+    shape = subject.data.shape
+    size = int(np.prod(shape))
+    found = []
+    for item in items:
+        try:
+            content = base64.b64decode(item, validate=True)
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise ValueError("a picture of question.pictures must be bytes in base64") from error
+        if len(content) != size:
+            raise ValueError(f"a picture must have {size} bytes, {shape} as the training images, got {len(content)}")
+        found.append(torch.frombuffer(bytearray(content), dtype=torch.uint8).view(shape))
+    if not found:
+        raise ValueError("question.pictures must have one picture or more")
+    return torch.stack(found)
+
+
+def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
+    """The questions that an exported page can ask: the examples."""
+    return [("copied", {"subject": subjects.names[0], "example": example}) for example in EXAMPLES]

@@ -1,0 +1,132 @@
+import { decode } from "../arrays.js";
+import { labelled, make } from "../dom.js";
+import { paint } from "../paint.js";
+
+/** Extra fingers: when windows shrink, fingers are no longer counted. */
+export function fingersView(studio) {
+  const live = !studio.source.recorded;
+  const WINDOWS = live ? [3, 5, 7, 9, 11, 13, 15, 17, 21, 25] : [5, 9, 15];
+  const WHEN = live ? [0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8, 12, 20] : [0.5, 2, 8];
+  const defaults = { seed: 0, window: null, when: null };
+  let state = { ...defaults }, work = null, search = null, searched = 0, timer = 0, gallery = "";
+  const hand = figure("Formula (ELS)"), network = figure("Trained network");
+  const said = make("p.fingers-said", { "aria-live": "polite" }), level = make("p.soft.number.fingers-level");
+  const size = make("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), step: "1", oninput: () => moved() }), sizeText = make("output.number.fingers-output");
+  const when = make("input", { type: "range", min: "0", max: String(WHEN.length - 1), step: "1", oninput: () => moved() }), whenText = make("output.number.fingers-output");
+  const calibrated = make("button", { type: "button", onclick: () => change({ window: null, when: null }) }, "Windows of the network");
+  const dice = make("button", { type: "button", onclick: () => change({ seed: Math.floor(Math.random() * 1e6) }) }, "Other hand");
+  const list = make("ul.fingers-gallery"), progress = make("p.soft", { "aria-live": "polite" });
+  const more = make("button", { type: "button", onclick: () => find() }, "Search more seeds");
+  const node = make("section.fingers", {},
+    make("h2", {}, "Why do generated hands have six fingers?"),
+    make("p", {}, "All training hands have five fingers. Each pixel sees a window: as long as windows cover the hand, five fingers are placed together. Once windows have shrunk, every place decides alone what fits into its window, and nobody counts. Choose how small windows get, and how early."),
+    make("div.bar", {}, labelled("Small window", size), sizeText, labelled("Used below sigma", when), whenText, calibrated, live ? dice : null),
+    make("div.fingers-pair", {}, hand.node, network.node, make("div", {}, said, level)),
+    make("h3", {}, "Hands with a wrong number of fingers"), make("p.soft", {}, "Drawn with the windows that were calibrated to the network. Choose one to see the training patches that made it."),
+    progress, list, live ? more : null);
+
+  function figure(title) {
+    const canvas = make("canvas.fingers-picture", { "aria-hidden": "true" }), caption = make("span.soft");
+    canvas.width = canvas.height = 32;
+    return { canvas, caption, node: make("figure.fingers-figure", {}, canvas, make("figcaption", {}, make("b", {}, title), caption)) };
+  }
+
+  function change(changes) {
+    Object.assign(state, changes);
+    studio.set(changes);
+    sliders();
+    draw();
+  }
+
+  function moved() {
+    state.window = WINDOWS[size.value];
+    state.when = WHEN[when.value];
+    studio.set({ window: state.window, when: state.when });
+    sliders();
+    clearTimeout(timer);
+    timer = setTimeout(draw, 150);
+  }
+
+  function sliders() {
+    const near = (list, value, usual) => Math.max(0, list.indexOf(value ?? usual));
+    size.value = String(near(WINDOWS, state.window, live ? 7 : 9));
+    when.value = String(near(WHEN, state.when, 2));
+    sizeText.textContent = state.window === null ? "calibrated" : `${state.window} × ${state.window} pixels`;
+    whenText.textContent = state.when === null ? "calibrated" : state.when >= 8 ? `${state.when} (early)` : state.when <= 0.3 ? `${state.when} (late)` : String(state.when);
+  }
+
+  function mark(canvas, tips) {
+    const pen = canvas.getContext("2d");
+    tips.forEach(([row, column]) => {
+      pen.fillStyle = "#d55e00";
+      pen.fillRect(column, row, 1, 1);
+      pen.fillRect(column - 1, row - 1, 1, 1);
+      pen.fillRect(column + 1, row - 1, 1, 1);
+    });
+  }
+
+  const words = (count) => `${count} ${count === 1 ? "finger" : "fingers"}`;
+
+  async function draw() {
+    work?.abort();
+    const mine = (work = new AbortController());
+    said.textContent = "Drawing …";
+    hand.caption.textContent = network.caption.textContent = " ";
+    try {
+      await studio.source.ask("fingers", { seed: state.seed, window: state.window, when: state.when }, (message) => {
+        if (mine !== work) return;
+        if (message.x0) {
+          paint(hand.canvas, decode(message.x0));
+          level.textContent = `sigma ${message.sigma.toPrecision(2)}, window of ${message.window > 64 ? "the whole picture" : `${message.window} × ${message.window}`}`;
+          return;
+        }
+        for (const [one, found] of [[hand, message.hand], [network, message.network]]) {
+          paint(one.canvas, decode(found.image));
+          mark(one.canvas, found.tips);
+          one.caption.textContent = words(found.count);
+        }
+        said.textContent = message.hand.count === 5 ? "Five fingers: the windows were large for long enough." : `${words(message.hand.count)[0].toUpperCase()}${words(message.hand.count).slice(1)}: every part looks right, but nobody counted.`;
+      }, mine.signal);
+    } catch (error) {
+      if (error.name !== "AbortError") said.textContent = error.message;
+    }
+  }
+
+  async function find() {
+    search?.abort();
+    const mine = (search = new AbortController()), first = searched, count = 24;
+    more.disabled = true;
+    try {
+      await studio.source.ask("gallery", { first, count }, (message) => {
+        if (mine !== search) return;
+        progress.textContent = `Searched ${first + message.searched} seeds: ${list.children.length + message.found.length} hands with a wrong number.`;
+        for (const found of message.found) {
+          const canvas = make("canvas.fingers-small", { "aria-hidden": "true" });
+          paint(canvas, decode(found.image));
+          mark(canvas, found.tips);
+          list.append(make("li", {}, make("a", { href: live ? `#draw?subject="hands"&seeds=[${found.seed}]&machines=["network","is","els"]&explain="els"` : "#fingers" , "aria-label": `Seed ${found.seed}: ${words(found.count)}` }, canvas, make("span", {}, words(found.count)))));
+        }
+      }, mine.signal);
+      searched = first + count;
+    } catch (error) {
+      if (error.name !== "AbortError") progress.textContent = error.message;
+    } finally {
+      more.disabled = false;
+    }
+  }
+
+  return { node, defaults, async show(next) {
+    state = next;
+    sliders();
+    await draw();
+    if (!gallery) {
+      gallery = "asked";
+      await find();
+      if (!searched) gallery = "";
+    }
+  }, hide() {
+    work?.abort();
+    search?.abort();
+    clearTimeout(timer);
+  } };
+}

@@ -1,0 +1,106 @@
+import { decode } from "../arrays.js";
+import { make } from "../dom.js";
+import { paint } from "../paint.js";
+
+const SIDE = 8, STEPS = 10;
+const COLOURS = [[0, 114, 178], [230, 159, 0]];
+
+/** The first view: two pictures of 8 x 8, remembered beside recombined. */
+export function startView(studio) {
+  const defaults = { pictures: studio.about.toy, seed: 0 };
+  let state = { ...defaults }, work = null;
+  const live = !studio.source.recorded;
+  const editors = [0, 1].map((number) => pictureEditor(number));
+  const canvases = Object.fromEntries(["x", "is", "els", "share"].map((name) => [name, make("canvas.start-picture", { role: "img", "aria-label": NAMES[name] })]));
+  for (const canvas of Object.values(canvases)) canvas.width = canvas.height = SIDE;
+  const said = make("p.start-said", { "aria-live": "polite" }, "Press the button: both start from the same noise.");
+  const go = make("button.primary", { type: "button", onclick: () => run() }, "Denoise");
+  const other = make("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 12 }) }, "Other noise");
+  const figure = (name, text, note) => make("figure.start-figure", {}, canvases[name], make("figcaption", {}, make("b", {}, text), make("span.soft", {}, note)));
+  const node = make("section.start", {},
+    make("h2", {}, "Where do the ideas of an image generator come from?"),
+    make("p", {}, "An image generator starts from noise and removes it step by step. The perfect way to remove noise only gives back pictures that it has seen. Real networks look at small windows instead, and that is enough to create something new. Here is the whole story with two pictures of 8 × 8 pixels."),
+    make("div.panel.start-toy", {},
+      make("div.start-row", {}, make("h3", {}, "1. Two training pictures"), live ? make("p.soft", {}, "Click a cell, or move with the arrow keys and press space, to change it.") : null, make("div.start-pair", {}, ...editors.map((editor) => editor.node))),
+      make("div.start-row", {}, make("h3", {}, "2. Remove noise, in ten steps"), make("div.bar", {}, go, other),
+        make("div.start-results", {}, figure("x", "Noise", "the same for both"), figure("is", "Remembers", "sees the whole picture"), figure("els", "Creates", "sees windows of 3 × 3"), figure("share", "Whose pixels?", "blue: from A, orange: from B"))),
+      said),
+    make("p", {}, make("a", { href: "#tour" }, "Take the tour: eight short steps"), " · ", make("a", { href: "#draw" }, "Draw real pictures"), " · ", make("a", { href: "#fingers" }, "Why hands have six fingers"), " · ", make("a", { href: "#patterns" }, "How a leopard gets its spots")));
+
+  function pictureEditor(number) {
+    const cells = make("div.start-cells", { role: "group", "aria-label": `Picture ${"AB"[number]}` });
+    const buttons = [...Array(SIDE * SIDE).keys()].map((i) => make("button.start-cell", { type: "button", tabIndex: i ? -1 : 0, disabled: !live, "aria-pressed": "false", "aria-label": `Row ${Math.floor(i / SIDE) + 1}, column ${(i % SIDE) + 1}`,
+      onclick: () => {
+        const pictures = state.pictures.map((one) => [...one]);
+        pictures[number][i] = 1 - pictures[number][i];
+        change({ pictures });
+      },
+      onkeydown: (event) => {
+        const by = { ArrowUp: -SIDE, ArrowDown: SIDE, ArrowLeft: -1, ArrowRight: 1 }[event.key];
+        if (!by || !buttons[i + by]) return;
+        event.preventDefault();
+        buttons[i].tabIndex = -1;
+        buttons[i + by].tabIndex = 0;
+        buttons[i + by].focus();
+      } }));
+    cells.append(...buttons);
+    const show = () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(state.pictures[number][i] === 1)));
+    return { show, node: make("figure.start-figure", {}, cells, make("figcaption", {}, make("b", {}, `Picture ${"AB"[number]}`))) };
+  }
+
+  function change(changes) {
+    Object.assign(state, changes);
+    studio.set(changes);
+    editors.forEach((editor) => editor.show());
+    run();
+  }
+
+  async function run() {
+    work?.abort();
+    const mine = (work = new AbortController());
+    const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 150;
+    const messages = [];
+    said.textContent = "Removing noise …";
+    try {
+      await studio.source.ask("toy", { pictures: state.pictures, seed: state.seed }, (message) => messages.push(message), mine.signal);
+      for (const message of messages) {
+        if (mine !== work) return;
+        show_step(message);
+        await new Promise((done) => setTimeout(done, pause));
+      }
+      said.textContent = sentence(messages.at(-1));
+    } catch (error) {
+      if (error.name !== "AbortError") said.textContent = error.message;
+    }
+  }
+
+  function show_step(message) {
+    const image = (name) => ({ shape: [1, SIDE, SIDE], values: decode(message[name]).values });
+    paint(canvases.x, image("x"), Math.max(1, 1.5 * message.sigma));
+    paint(canvases.is, image("is"));
+    paint(canvases.els, image("els"));
+    const share = decode(message.share).values, els = decode(message.els).values, pen = canvases.share.getContext("2d"), pixels = new ImageData(SIDE, SIDE);
+    for (let i = 0; i < share.length; i++) {
+      const light = 0.35 + 0.65 * Math.max(0, Math.min(1, (els[i] + 1) / 2));
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = light * (share[i] * COLOURS[0][c] + (1 - share[i]) * COLOURS[1][c]) + (1 - light) * 20;
+      pixels.data[4 * i + 3] = 255;
+    }
+    pen.putImageData(pixels, 0, 0);
+  }
+
+  return { node, defaults, show(next) {
+    state = next;
+    editors.forEach((editor) => editor.show());
+  }, hide: () => work?.abort() };
+}
+
+const NAMES = { x: "The noisy picture", is: "What the remembering machine drew", els: "What the local machine drew", share: "Which picture each pixel came from" };
+
+function sentence({ nearest, step }) {
+  if (step !== STEPS - 1 || !nearest) return "";
+  const name = (distances) => (distances[0] < distances[1] ? "A" : "B");
+  const remembered = `The machine that sees the whole picture drew picture ${name(nearest.is)} again: it can only remember.`;
+  const away = Math.min(...nearest.els);
+  const created = away < 0.1 ? `The local machine happened to draw picture ${name(nearest.els)} too: try other noise.` : "The local machine drew a picture that is neither: every 3 × 3 window of it looks like one in A or B, but the whole is new.";
+  return `${remembered} ${created}`;
+}

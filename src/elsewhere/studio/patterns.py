@@ -1,0 +1,130 @@
+"""Morphogenesis: patterns that the local machine grows from noise, and wounds that it heals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elsewhere.denoiser import Denoiser
+from elsewhere.inpainting import inpainting_process
+from elsewhere.machines import IdealScore
+from elsewhere.morphogenesis import PATTERNS, assess, growth_schedule, measure, pattern_machine, simulate
+from elsewhere.sampling import make_noise, reverse_process, sample
+from elsewhere.studio.drawing import Runs
+from elsewhere.studio.questions import Question, whole_numbers
+from elsewhere.studio.subjects import Subjects
+from elsewhere.studio.wire import pack
+
+SIDE = 64
+"""Side of a pattern in pixels."""
+REMEMBERED = 16
+"""Patterns that the ideal machine knows; the local machine knows the first of them."""
+MOST_SEED, MOST_DISCS = 10_000, 200
+ROUNDS = 2
+"""Rounds of inpainting: four fit a little better and take twice as long."""
+MACHINES = ("els", "is")
+
+
+@lru_cache(maxsize=len(PATTERNS))
+def machines(name: str) -> tuple[dict[str, Denoiser], Tensor]:
+    """Both machines of a pattern, and the pattern that the local one knows, (64, 64)."""
+    known = simulate(PATTERNS[name], (SIDE, SIDE), REMEMBERED, 0).images()
+    return {"els": pattern_machine(known[:1]), "is": IdealScore(known)}, known[0, 0]
+
+
+@lru_cache(maxsize=64)
+def grown(name: str, machine: str, seed: int) -> Tensor:
+    """The pattern (1, 1, 64, 64) that a machine draws from a seed."""
+    return sample(machines(name)[0][machine], make_noise(1, (1, SIDE, SIDE), seed), growth_schedule()).images
+
+
+def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+    """Grow a pattern from noise with both machines.
+
+    Fields of the question: "pattern" and "seed".
+
+    Yields:
+        {"original", "rates"}: the pattern that ELS knows, and the rates of the reaction-diffusion system; for each step
+        {"step", "els", "is"}, predictions (64, 64); at last {"els", "is"}, measures in words.
+    """
+    name, seed = _read(question)
+    question.finish()
+    system = PATTERNS[name]
+    both, original = machines(name)
+    yield {
+        "original": pack(original, "float16"),
+        "rates": {
+            "feed": system.feed, "kill": system.kill, "u": list(system.diffusion_u), "v": list(system.diffusion_v)
+        },
+    }  # fmt: skip
+    schedule = growth_schedule()
+    x = make_noise(1, (1, SIDE, SIDE), seed) * schedule.sigmas[0]
+    processes = {machine: reverse_process(both[machine], x, schedule) for machine in MACHINES}
+    last: dict[str, Tensor] = {}
+    for index in range(schedule.steps):
+        last = {machine: next(process).x0[0, 0] for machine, process in processes.items()}
+        yield {"step": index, **{machine: pack(image, "float16") for machine, image in last.items()}}
+    yield {"measured": {machine: _measured(image) for machine, image in last.items()}}
+
+
+def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+    """Cut a wound into the grown patterns, and fill it with the machine that grew each.
+
+    Fields of the question: "pattern", "seed" and "wound", discs (row, column, radius) on the torus.
+
+    Yields:
+        For each machine {"machine", "before"}, {"machine", "step", "image"} for each step, and {"machine", "measured",
+        "misfit"}: rms distance of the windows around the wound to the nearest windows of the pattern that ELS knows.
+    """
+    name, seed = _read(question)
+    wound = _wound(question.items("wound", MOST_DISCS))
+    question.finish()
+    both, original = machines(name)
+    window = 2 * int(measure(original).wavelength // 2) + 1
+    for machine in MACHINES:
+        before = grown(name, machine, seed)
+        yield {"machine": machine, "before": pack(before[0, 0], "float16")}
+        held, schedule, healed = before.clamp(-1, 1), growth_schedule(), before
+        for step in inpainting_process(both[machine], held, wound, schedule, None, seed=seed, rounds=ROUNDS):
+            healed = torch.where(wound, step.x0, held)
+            yield {"machine": machine, "step": step.index, "image": pack(healed[0, 0], "float16")}
+        found = assess(healed[0, 0], before[0, 0], wound, original, window)
+        yield {
+            "machine": machine,
+            "measured": _measured(healed[0, 0]),
+            "misfit": found.strangeness,
+        }
+
+
+def _read(question: Question) -> tuple[str, int]:
+    return question.choice("pattern", tuple(PATTERNS), "spots"), question.whole("seed", 0, MOST_SEED, 0)
+
+
+def _wound(discs: list[Any]) -> Tensor:
+    """bool (64, 64): the union of discs on the torus."""
+    wound = torch.zeros(SIDE, SIDE, dtype=torch.bool, device="cpu")
+    at = torch.arange(SIDE, device="cpu")
+    for disc in discs:
+        if not isinstance(disc, list) or len(disc) != 3:
+            raise ValueError("a disc of question.wound must be a list of row, column and radius")
+        row, column, radius = whole_numbers(disc, "disc", 0, SIDE - 1)
+        down, across = ((at - centre + SIDE // 2) % SIDE - SIDE // 2 for centre in (row, column))
+        wound |= down[:, None] ** 2 + across[None] ** 2 <= radius**2
+    if not bool(wound.any()) or bool(wound.all()):
+        raise ValueError("question.wound must be a part of the picture, and not all of it")
+    return wound
+
+
+def _measured(image: Tensor) -> dict[str, Any]:
+    found = measure(image)
+    return {"kind": found.kind, "wavelength": found.wavelength}
+
+
+def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
+    """The questions that an exported page can ask: every kind of pattern, and one wound in each."""
+    asked = [{"pattern": name, "seed": 0} for name in PATTERNS]
+    return [*(("grow", one) for one in asked), *(("heal", {**one, "wound": [[32, 32, 10]]}) for one in asked)]
