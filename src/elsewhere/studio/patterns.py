@@ -37,9 +37,9 @@ def machines(name: str) -> tuple[dict[str, Denoiser], Tensor]:
 
 
 @lru_cache(maxsize=64)
-def grown(name: str, machine: str, seed: int) -> Tensor:
-    """The pattern (1, 1, 64, 64) that a machine draws from a seed."""
-    return sample(machines(name)[0][machine], make_noise(1, (1, SIDE, SIDE), seed), growth_schedule()).images
+def grown(name: str, seed: int) -> Tensor:
+    """The pattern (1, 1, 64, 64) that the local machine draws from a seed."""
+    return sample(machines(name)[0]["els"], make_noise(1, (1, SIDE, SIDE), seed), growth_schedule()).images
 
 
 def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
@@ -72,12 +72,12 @@ def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
 
 
 def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
-    """Cut a wound into the grown patterns, and fill it with the machine that grew each.
+    """Cut a wound into the pattern that the local machine grew, and fill it with both machines.
 
     Fields of the question: "pattern", "seed" and "wound", discs (row, column, radius) on the torus.
 
     Yields:
-        For each machine {"machine", "before"}, {"machine", "step", "image"} for each step, and {"machine", "measured",
+        For both machines {"machine", "before"}; for each {"machine", "step", "image"} for each step, and {"machine", "measured",
         "misfit"}: rms distance of the windows around the wound to the nearest windows of the pattern that ELS knows.
     """
     name, seed = _read(question)
@@ -85,10 +85,11 @@ def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
     question.finish()
     both, original = machines(name)
     window = 2 * int(measure(original).wavelength // 2) + 1
+    before = grown(name, seed)
     for machine in MACHINES:
-        before = grown(name, machine, seed)
         yield {"machine": machine, "before": pack(before[0, 0], "float16")}
-        held, schedule, healed = before.clamp(-1, 1), growth_schedule(), before
+    held, schedule, healed = before.clamp(-1, 1), growth_schedule(), before
+    for machine in MACHINES:
         for step in inpainting_process(both[machine], held, wound, schedule, None, seed=seed, rounds=ROUNDS):
             healed = torch.where(wound, step.x0, held)
             yield {"machine": machine, "step": step.index, "image": pack(healed[0, 0], "float16")}

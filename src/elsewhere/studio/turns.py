@@ -14,6 +14,10 @@ BUFFER = 4
 """Messages that a job may be ahead of its reader: a slow reader does not fill the memory."""
 
 
+LONGEST_MESSAGE = 30
+"""Seconds that `stop` waits for the current message."""
+
+
 class Busy(Exception):
     """Too many jobs: ask again later."""
 
@@ -43,10 +47,11 @@ class Turns:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the current message."""
+        """End the thread after the current message, and wait for that."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        self._thread.join(LONGEST_MESSAGE)
 
     @property
     def jobs(self) -> int:

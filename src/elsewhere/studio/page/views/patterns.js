@@ -23,7 +23,7 @@ export function patternsView(studio) {
   const choice = make("span");
   const node = make("section.patterns", {},
     make("h2", {}, "How does a leopard get its spots?"),
-    make("p", {}, "In Turing’s answer every place follows the same local rule, and noise decides where the spots are. The local machine does the same: each pixel is a mean of windows from one example. The machine that only remembers whole pictures cannot make a new pattern, and it cannot heal one."),
+    make("p", {}, "In Turing’s answer every place follows the same local rule, and noise decides where the spots are. The local machine does the same: each pixel is a mean of windows from one example. The machine that only remembers whole pictures makes no new pattern, and cannot heal one."),
     make("div.bar", {}, choice, play, pause, live ? other : null, cut, healing),
     make("div.patterns-panels", {}, ...Object.values(panels).map((one) => one.node)), said,
     make("p.soft", {}, live ? "Drag over a picture to wound all three; with the keyboard, move the ring with the arrow keys and press space. Then press Heal." : "Press “Cut a wound”, then “Heal”: this page has recorded answers for one wound. Run elsewhere studio to cut your own."));
@@ -147,7 +147,7 @@ export function patternsView(studio) {
       return;
     }
     const mine = begin();
-    said.textContent = "Healing …";
+    said.textContent = "Healing: both machines get the same wounded picture, the one that ELS grew …";
     const misfits = {};
     try {
       await studio.source.ask("heal", { pattern: state.pattern, seed: state.seed, wound: state.wound }, (message) => {
@@ -163,7 +163,7 @@ export function patternsView(studio) {
       }, mine.signal);
       const factor = misfits.is / misfits.els;
       said.textContent = factor > 1.05
-        ? `The local machine filled the wound with windows that fit: around the wound, its windows are ${decimal(factor, 1)} times closer to the example than those of the machine that remembers.`
+        ? `Both filled the same wounded picture. The local machine found windows that fit: around the wound they are ${decimal(factor, 1)} times closer to the example than those of the machine that remembers, whose pieces of known pictures do not meet the rest.`
         : `Both machines filled the wound: their windows around it are about equally close to the example (${decimal(misfits.els, 2)} and ${decimal(misfits.is, 2)}).`;
     } catch (error) {
       if (error.name !== "AbortError") said.textContent = error.message;
