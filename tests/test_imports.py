@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("denoiser",),
     ("inpainting", "sampling", "testing"),
     ("data",),
-    ("pictures",),
+    ("page", "pictures"),
     ("engine",),
     ("machines",),
     ("networks",),

@@ -26,7 +26,7 @@ def test_the_last_step_is_the_image_that_was_drawn(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.agreement["pearson_r"], pearson_r(drawn, theirs), atol=1e-5)
     np.testing.assert_allclose(found.agreement["r_squared"], r_squared(drawn, theirs), atol=1e-5)
 
-    assert [path.name for path in found.save(tmp_path)] == ["explanation.json", "mosaic.png"]
+    assert [path.name for path in found.save(tmp_path)] == ["explanation.json", "mosaic.png", "explanation.html"]
     content = json.loads((tmp_path / "explanation.json").read_text())
     assert content["settings"]["about"] == {"seed": "0"}
     assert content["settings"]["labels"] == [0, 2]
@@ -47,7 +47,14 @@ def test_every_step_on_request(tmp_path: Path) -> None:
     found = explain_images(machine, els.make_noise(1, data.shape), schedule=few, every_step=True)
     assert [mosaic.sigmas[0] for mosaic in found.mosaics] == list(few.sigmas[:-1])
     names = [path.name for path in found.save(tmp_path, parquet=True, json=True)]
-    assert names == ["explanation.json", "mosaic.png", "run.png", "mosaic.parquet", "mosaic.json"]
+    assert names == [
+        "explanation.json",
+        "mosaic.png",
+        "explanation.html",
+        "run.png",
+        "mosaic.parquet",
+        "mosaic.json",
+    ]
     rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]
     assert {(step, sigma) for step, sigma, *_ in rows} == set(enumerate(few.sigmas[:-1]))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

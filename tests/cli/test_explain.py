@@ -30,7 +30,7 @@ def test_explain_writes_what_the_library_finds(
     line = f"explain {{data}} {options} --label 1 --count 1 --steps 2 --seed 3 --top 2 --parquet --out {tmp_path}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
-    assert names(tmp_path) == ["explanation.json", "mosaic.parquet", "mosaic.png"]
+    assert names(tmp_path) == ["explanation.html", "explanation.json", "mosaic.parquet", "mosaic.png"]
     data, few = els.load_images(world["data"]), els.schedules.cosine(2)
     drawn = els.sample(machine(data), els.make_noise(1, data.shape, 3), few, 1, keep=True)
     *_, last = els.explain_run(machine(data), drawn, 2, 1)
@@ -52,7 +52,14 @@ def test_explain_shows_every_step_on_request(world: dict[str, Path], tmp_path: P
     line = f"explain {{colour}} --window 3 --count 1 --steps 2 --every-step --parquet --json --out {tmp_path}"
     result = run(line, **world)
     assert result.exit_code == 0, result.stderr
-    assert names(tmp_path) == ["explanation.json", "mosaic.json", "mosaic.parquet", "mosaic.png", "run.png"]
+    assert names(tmp_path) == [
+        "explanation.html",
+        "explanation.json",
+        "mosaic.json",
+        "mosaic.parquet",
+        "mosaic.png",
+        "run.png",
+    ]
     found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
     assert set(zip(found["step"], found["sigma"], strict=True)) == set(enumerate(els.schedules.cosine(2).sigmas[:-1]))
     rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]

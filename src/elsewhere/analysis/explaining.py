@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -50,6 +50,21 @@ class Mosaic(MosaicResult):
             OSError: the file cannot be written.
         """
         save_json([self], path)
+
+    @checked
+    def widget(self, index: int = 0) -> Any:
+        """The explanation view of one image, for Jupyter and other notebooks that show widgets.
+
+        Args:
+            index: image of the batch.
+
+        Raises:
+            ImportError: anywidget is not installed (extra `notebook`).
+            TypeError, ValueError: no such image.
+        """
+        from elsewhere.analysis.mosaic_pages import widget
+
+        return widget(self, check_whole("index", index, 0, len(self.x) - 1))
 
     @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:

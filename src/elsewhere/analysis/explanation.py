@@ -33,7 +33,7 @@ class Explanation(ExplanationResult):
     def save(
         self, folder: str | Path, *, pixel: tuple[int, int] | None = None, parquet: bool = False, json: bool = False
     ) -> list[Path]:
-        """Write explanation.json, mosaic.png and further files; see `save_explanation`.
+        """Write explanation.json, mosaic.png, explanation.html and further files; see `save_explanation`.
 
         Args:
             folder: created if missing.

@@ -8,6 +8,7 @@ from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.figures import head_figure
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
+from elsewhere.analysis.mosaic_pages import write_explanation_page
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
 from elsewhere.files import json_text, write_text
 from elsewhere.phrases import decimal
@@ -63,7 +64,7 @@ def save_explanation(
     parquet: bool = False,
     json: bool = False,
 ) -> list[Path]:
-    """Write explanation.json, mosaic.png and, if every step was explained, run.png.
+    """Write explanation.json, mosaic.png, explanation.html and, if every step was explained, run.png.
 
     Args:
         found: the explanation.
@@ -86,6 +87,8 @@ def save_explanation(
     head_figure(figure, found.warnings)
     write_text(files[0], explanation_json(found) + "\n")
     save_figure(files[1], figure)
+    files.append(folder / "explanation.html")
+    write_explanation_page(found, files[-1], files[1])
     if len(found.mosaics) > 1:
         files.append(folder / "run.png")
         save_figure(files[-1], run_figure(found.mosaics))

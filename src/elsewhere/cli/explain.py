@@ -63,7 +63,9 @@ def explain(
     engine: Engine = Engine(),
     any_data: AnyData = False,
     reading: ImagesAndCanvas = ImagesAndCanvas(),
-    out: Annotated[Path, typer.Option(help="Folder for mosaic.png and explanation.json.")] = Path("elsewhere-explain"),
+    out: Annotated[Path, typer.Option(help="Folder for explanation.html, mosaic.png and explanation.json.")] = Path(
+        "elsewhere-explain"
+    ),
 ) -> None:
     """Name the training patches that every pixel was made of.
 

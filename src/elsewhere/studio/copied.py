@@ -15,11 +15,11 @@ from elsewhere import schedules
 from elsewhere.analysis import audit
 from elsewhere.data import to_unit
 from elsewhere.data.images import to_uint8
+from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process
 from elsewhere.studio.drawing import Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import MEMORY, Subject, Subjects
-from elsewhere.studio.wire import pack
 
 MOST_PICTURES = 16
 NULL, TRACED = 200, 4
@@ -51,10 +51,10 @@ def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[
     Fields of the question: "subject", and "example", one of EXAMPLES, or "pictures", bytes (C H W) of each in base64.
 
     Yields:
-        {"pictures": (B, C, H, W)}, repeatedly while they are drawn; then {"verdicts", "distances", "nearest", "images",
-        "changes", "near", "null", "headline"}: for each picture its verdict, the rms distance to the nearest training image that may be
-        shifted and mirrored, the number of that image, the image, and how it was moved; the threshold of near copies,
-        and the same distances of training images among themselves, sorted.
+        {"pictures": (B, C, H, W)}, repeatedly while they are drawn. Then for each picture "verdicts", "distances" (rms,
+        to the nearest training image that may be shifted and mirrored), "nearest" (its number), "images" (itself) and
+        "changes" (how it was moved); "near", the threshold of near copies; "null", the same distances of training
+        images among themselves, sorted; and a "headline".
     """
     subject = subjects[question.choice("subject", subjects.names, subjects.names[0])]
     if question.has("pictures"):

@@ -16,10 +16,10 @@ from elsewhere.analysis import pearson_r, r_squared
 from elsewhere.denoiser import Denoiser
 from elsewhere.machines import LocalitySchedule
 from elsewhere.machines.base import Window
+from elsewhere.page.wire import pack
 from elsewhere.sampling import Step, make_noise, reverse_process
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import NETWORK, Subject, Subjects
-from elsewhere.studio.wire import pack
 
 MOST_SEEDS, MOST_STEPS, MOST_STROKES = 8, 50, 256
 LARGEST_SEED = 2**31 - 1

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.files import save_all
+from elsewhere.page.bundle import bundle, read
 from elsewhere.progress import track
 from elsewhere.studio.answers import ANSWERS, RECORDED
-from elsewhere.studio.bundle import bundle, read
 from elsewhere.studio.drawing import Runs
 from elsewhere.studio.questions import Question, canonical
 from elsewhere.studio.subjects import Subjects

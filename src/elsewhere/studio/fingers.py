@@ -12,11 +12,11 @@ from elsewhere import schedules
 from elsewhere.anomalies import count_fingers
 from elsewhere.anomalies.counting import finger_tips
 from elsewhere.machines import LocalitySchedule
+from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process, sample
 from elsewhere.studio.drawing import LARGEST_SEED, Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import NETWORK, Subjects
-from elsewhere.studio.wire import pack
 
 HANDS, NORMAL, STEPS = "hands", 5, 20
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.05, 50.0

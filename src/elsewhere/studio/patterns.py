@@ -13,11 +13,11 @@ from elsewhere.denoiser import Denoiser
 from elsewhere.inpainting import inpainting_process
 from elsewhere.machines import IdealScore
 from elsewhere.morphogenesis import PATTERNS, assess, growth_schedule, measure, pattern_machine, simulate
+from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process, sample
 from elsewhere.studio.drawing import Runs
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import Subjects
-from elsewhere.studio.wire import pack
 
 SIDE = 64
 """Side of a pattern in pixels."""
@@ -77,8 +77,9 @@ def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
     Fields of the question: "pattern", "seed" and "wound", discs (row, column, radius) on the torus.
 
     Yields:
-        For both machines {"machine", "before"}; for each {"machine", "step", "image"} for each step, and {"machine", "measured",
-        "misfit"}: rms distance of the windows around the wound to the nearest windows of the pattern that ELS knows.
+        For both machines {"machine", "before"}; then of each {"machine", "step", "image"} for every step, and
+        {"machine", "measured", "misfit"}: rms distance of the windows around the wound to the nearest windows of the
+        pattern that ELS knows.
     """
     name, seed = _read(question)
     wound = _wound(question.items("wound", MOST_DISCS))

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from elsewhere.page.bundle import PAGE
 from elsewhere.studio.answers import ANSWERS
-from elsewhere.studio.bundle import PAGE
 from elsewhere.studio.drawing import Runs
 from elsewhere.studio.questions import LARGEST_QUESTION, Question
 from elsewhere.studio.subjects import Subjects

@@ -11,11 +11,11 @@ from elsewhere import schedules
 from elsewhere.analysis import explain
 from elsewhere.data import ImageSet
 from elsewhere.machines import EquivariantLocalScore, IdealScore
+from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process
 from elsewhere.studio.drawing import LARGEST_SEED, Runs
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import Subjects
-from elsewhere.studio.wire import pack
 
 SIDE, WINDOW, STEPS = 8, 3, 10
 DRAWN = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from elsewhere.studio.wire import TYPES, pack
+from elsewhere.page.wire import TYPES, pack
 
 
 @pytest.mark.parametrize("kind", TYPES)

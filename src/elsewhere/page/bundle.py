@@ -10,7 +10,7 @@ import posixpath
 import re
 from importlib.resources import files
 
-PAGE = files("elsewhere.studio") / "page"
+PAGE = files("elsewhere.page")
 IMPORT = re.compile(r'^import \{([^}]*)\} from "((?:\./|\.\./)[\w/]+\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+)", re.MULTILINE)
 

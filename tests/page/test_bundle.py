@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from elsewhere.studio import bundle
+from elsewhere.page import bundle
 from elsewhere.studio.server import FILES
 
 

@@ -1,0 +1,69 @@
+"""The explanation page is self-contained and complete; the widget shows the same message."""
+
+import json
+import re
+
+import pytest
+
+import elsewhere as els
+from elsewhere import schedules
+from elsewhere.analysis.explanation import explain_images
+from elsewhere.analysis.mosaic_message import mosaic_message
+from elsewhere.analysis.mosaic_pages import MOST_SHOWN, TOP
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    data = els.load_images("fashion-mini", limit=30)
+    machine = els.EquivariantLocalScore(data, window=5)
+    found = explain_images(machine, els.make_noise(MOST_SHOWN + 1, (1, 28, 28)), schedule=schedules.cosine(2))
+    out = tmp_path_factory.mktemp("explained")
+    found.save(out)
+    return out, found
+
+
+def test_the_page_asks_for_nothing_else(folder):
+    text = (folder[0] / "explanation.html").read_text()
+    static = re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!data:)|@import|url\((?!data:)""", static)
+    assert text.count("</script>") == 1
+    assert "1 more images are in mosaic.png only" in text
+
+
+def test_the_page_has_the_message_of_every_shown_image(folder):
+    text = (folder[0] / "explanation.html").read_text()
+    [entries] = re.findall(r'getElementById\("mosaics"\), (\[.*\])\);</script>', text)
+    entries = json.loads(entries)
+    assert len(entries) == MOST_SHOWN
+    assert entries[3]["mosaic"] == json.loads(json.dumps(mosaic_message(folder[1].mosaic, 3, TOP)))
+
+
+def test_the_page_works_from_the_disk(folder):
+    driver = pytest.importorskip("playwright.sync_api")
+    from tests.studio.conftest import CHROMIUM
+
+    if not CHROMIUM.exists():
+        pytest.skip("no browser")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page()
+        told = []
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.goto((folder[0] / "explanation.html").as_uri())
+        page.get_by_role("button", name="Image 2", exact=True).click()
+        page.locator(".mosaic-marks").focus()
+        page.keyboard.press("ArrowUp")
+        page.locator(".mosaic-told", has_text="Pixel (13, 14)").wait_for()
+        browser.close()
+    assert not told, told
+
+
+def test_the_widget_has_the_message_and_the_view(folder):
+    pytest.importorskip("anywidget")
+    mosaic = folder[1].mosaic
+    shown = mosaic.widget(2)
+    assert shown.message == mosaic_message(mosaic, 2)
+    assert "export default { render: elsewhere.render }" in str(shown._esm)
+    with pytest.raises(ValueError, match="index"):
+        mosaic.widget(99)
