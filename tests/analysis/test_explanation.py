@@ -73,7 +73,12 @@ def test_the_chosen_pixel_is_the_one_shown(tmp_path: Path, monkeypatch: pytest.M
     few = els.schedules.cosine(1)
     found = explain_images(els.LocalScore(data, 3), els.make_noise(1, data.shape), schedule=few)
     figures: list[Any] = []
-    monkeypatch.setattr("elsewhere.analysis.explanation_files.save_figure", lambda path, figure: figures.append(figure))
+
+    def keep(path: Path, figure: Any) -> None:
+        figures.append(figure)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("elsewhere.analysis.explanation_files.save_figure", keep)
     found.save(tmp_path, pixel=(2, 7))
     asked = next(axes for axes in figures[0].axes if axes.get_title() == "query")
     assert asked.get_xlabel() == "pixel 2, 7"

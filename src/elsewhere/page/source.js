@@ -29,6 +29,15 @@ export class Live {
     }
     await readLines(response.body, onmessage);
   }
+
+  /** Add pictures (see own.py) and return the name of their set; it is kept while this page is open. */
+  async addOwn(pictures) {
+    this.own?.abort();
+    this.own = new AbortController();
+    const response = await fetch(`${this.base}/own`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(pictures), signal: this.own.signal });
+    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error || `The studio refused the pictures (${response.status}).`);
+    return new Promise((done, fail) => readLines(response.body, (message) => message.subject && done(message.subject)).catch(fail));
+  }
 }
 
 /** Answers that were written by `elsewhere studio --export`: question -> messages. */

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +15,7 @@ from elsewhere.data.images import to_uint8
 from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process
 from elsewhere.studio.drawing import Runs
+from elsewhere.studio.own import picture
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import MEMORY, Subject, Subjects
 
@@ -56,7 +54,7 @@ def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[
         "changes" (how it was moved); "near", the threshold of near copies; "null", the same distances of training
         images among themselves, sorted; and a "headline".
     """
-    subject = subjects[question.choice("subject", subjects.names, subjects.names[0])]
+    subject = subjects[str(question.take("subject", subjects.names[0]))]
     if question.has("pictures"):
         shown = iter([_pictures(question.items("pictures", MOST_PICTURES), subject)])
     else:
@@ -84,20 +82,9 @@ def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[
 
 
 def _pictures(items: list[Any], subject: Subject) -> Tensor:
-    shape = subject.data.shape
-    size = int(np.prod(shape))
-    found = []
-    for item in items:
-        try:
-            content = base64.b64decode(item, validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise ValueError("a picture of question.pictures must be bytes in base64") from error
-        if len(content) != size:
-            raise ValueError(f"a picture must have {size} bytes, {shape} as the training images, got {len(content)}")
-        found.append(torch.frombuffer(bytearray(content), dtype=torch.uint8).view(shape))
-    if not found:
+    if not items:
         raise ValueError("question.pictures must have one picture or more")
-    return torch.stack(found)
+    return torch.stack([picture(item, subject.data.shape) for item in items])
 
 
 def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:

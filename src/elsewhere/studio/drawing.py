@@ -61,7 +61,7 @@ class Drawing:
         Raises:
             ValueError: a field that is missing, unknown or out of range.
         """
-        subject = subjects[question.choice("subject", subjects.names)]
+        subject = subjects[str(question.take("subject", ""))]
         names = question.items("machines", len(subject.drawers))
         for name in names:
             if name not in subject.drawers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elsewhere.page.bundle import PAGE
 from elsewhere.studio.answers import ANSWERS
 from elsewhere.studio.drawing import Runs
+from elsewhere.studio.own import LARGEST_BODY, read_own
 from elsewhere.studio.questions import LARGEST_QUESTION, Question
 from elsewhere.studio.subjects import Subjects
 from elsewhere.studio.turns import Busy, Turns
@@ -35,6 +37,8 @@ HEADERS = {
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 CLIENT = "x-elsewhere-client"
 """Header with the number that a page chose for itself: its questions take turns with those of other pages."""
+HEARTBEAT = 20
+"""Seconds between signs of life of an answer that stays open."""
 LOGGER = logging.getLogger("elsewhere.studio")
 
 
@@ -124,6 +128,19 @@ def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGI
             return _error(500, "the answer failed: the terminal in which the studio runs shows why")
         return StreamingResponse(_lines(kind, first, stream), media_type="application/x-ndjson")
 
+    async def own(request: Request) -> Response:
+        body = await _body(request, LARGEST_BODY)
+        if body is None:
+            return _error(
+                413, f"pictures must have at most {LARGEST_BODY:,} bytes together: add fewer, or smaller ones"
+            )
+        try:
+            subject = await asyncio.to_thread(read_own, body)
+            subjects.added.add(subject)
+        except (ValueError, TypeError) as error:
+            return _error(400, str(error))
+        return StreamingResponse(_kept(subject.name, subjects), media_type="application/x-ndjson")
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -132,6 +149,7 @@ def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGI
     app = Starlette(
         routes=[
             Route("/ask/{kind}", ask, methods=["POST"]),
+            Route("/own", own, methods=["POST"]),
             Route("/", static),
             Route("/{name:path}", static),
         ],
@@ -139,6 +157,17 @@ def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGI
     )
     hosts: Callable[[], set[str]] = lambda: {f"{name}:{port()}" for name in ("127.0.0.1", "localhost")}  # noqa: E731
     return Guard(app, token, hosts)
+
+
+async def _kept(name: str, subjects: Subjects) -> AsyncIterator[str]:
+    """The name of an added subject; the answer goes on, and the subject is kept, until the page is closed."""
+    try:
+        yield _line({"subject": name})
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            yield _line({})
+    finally:
+        subjects.added.remove(name)
 
 
 async def _lines(kind: str, first: Any, stream: AsyncIterator[Any]) -> AsyncIterator[str]:

@@ -20,6 +20,8 @@ EMBEDDED = {"fashion-mini": "fashion-resnet", "hands": "hands-resnet", "pixel-fa
 MACHINES = ("is", "ls", "els", "wiener")
 """Machines that the page offers."""
 NETWORK = "network"
+MOST_BYTES = 2**28
+"""Bytes of all pictures that open pages have added."""
 MOST_MACHINES = 32
 """Machines of a subject that are kept."""
 MEMORY = 2**28
@@ -116,11 +118,34 @@ def own_subject(data: ImageSet, network: Denoiser | None = None, source: str = "
     return Subject(data.name, data, network, source)
 
 
+class Added:
+    """The subjects that open pages have added."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Subject] = {}
+
+    def add(self, subject: Subject) -> None:
+        """Keep a subject.
+
+        Raises:
+            ValueError: all of them together would need more than MOST_BYTES.
+        """
+        total = sum(one.data.images.nbytes for one in self.found.values()) + subject.data.images.nbytes
+        if total > MOST_BYTES:
+            raise ValueError("open pages have added too many pictures: close some of them, or add fewer")
+        self.found[subject.name] = subject
+
+    def remove(self, name: str) -> None:
+        """Forget a subject."""
+        self.found.pop(name, None)
+
+
 class Subjects:
     """All subjects of a studio; embedded ones are read when they are first asked for."""
 
     def __init__(self, own: Sequence[Subject] = ()) -> None:
         self._found = {subject.name: subject for subject in own}
+        self.added = Added()
         self._lock = threading.Lock()
 
     @property
@@ -130,19 +155,14 @@ class Subjects:
 
     def __getitem__(self, name: str) -> Subject:
         with self._lock:
+            if name in self.added.found:
+                return self.added.found[name]
             if name not in self._found:
                 if name not in EMBEDDED:
-                    raise ValueError(f"subject must be one of {', '.join(self.names)}, got {name!r}")
+                    raise ValueError(
+                        f"subject must be one of {', '.join(self.names)}, or pictures that an open page has added, got "
+                        f"{name[:60]!r}"
+                    )
                 network = EMBEDDED[name]
                 self._found[name] = Subject(name, load_images(name), load_network(network), network)
             return self._found[name]
-
-    def add(self, subject: Subject) -> None:
-        """Offer one more subject."""
-        with self._lock:
-            self._found[subject.name] = subject
-
-    def remove(self, name: str) -> None:
-        """Forget a subject."""
-        with self._lock:
-            self._found.pop(name, None)

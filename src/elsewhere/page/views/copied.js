@@ -2,6 +2,7 @@ import { decode, pick } from "../arrays.js";
 import { svg } from "../curves.js";
 import { chooser, decimal, labelled, make } from "../dom.js";
 import { paint } from "../paint.js";
+import { bytesOf } from "../pictures.js";
 
 const MOST = 16;
 const EXAMPLES = [["altered", "a training image and changed copies"], ["remembered", "drawn by IS"], ["drawn", "drawn by ELS"]];
@@ -92,7 +93,7 @@ export function copiedView(studio) {
 
   return { node, defaults, async show(next) {
     state = next;
-    const subject = make("select", { onchange: () => change({ subject: subject.value }) }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name)));
+    const subject = make("select", { onchange: () => change({ subject: subject.value }) }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name.startsWith("own-") ? "your pictures" : name)));
     controls.replaceChildren(labelled("Training images", subject), chooser("Examples", "copied-example", EXAMPLES, state.example, (example) => change({ example })));
     if (asked !== JSON.stringify(state)) await run();
   }, hide: () => work?.abort() };
@@ -108,30 +109,4 @@ function numberLine({ distances, near, null: among }) {
   distances.forEach((value, i) => plot.append(svg("circle", { cx: x(value), cy: 52 - 9 * (i % 3), r: 5, class: "copied-dot" }), svg("text", { x: x(value) + 7, y: 55 - 9 * (i % 3) }, String(i + 1))));
   plot.append(svg("text", { x: left, y: 102 }, "0: identical"), svg("text", { x: width - right, y: 102, "text-anchor": "end" }, `distance ${most.toFixed(2)}`));
   return make("figure.curves", {}, make("figcaption.soft", {}, "Dots: the pictures. Lines: distances of training images to their nearest neighbour among the training images."), plot);
-}
-
-/** A picture's bytes in the shape (C, H, W), scaled by the browser, in base64. */
-async function bytesOf(file, [channels, height, width]) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    throw new Error(`${file.name} is no picture that this browser can read.`);
-  }
-  const canvas = make("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  const pen = canvas.getContext("2d"), side = Math.min(bitmap.width, bitmap.height);
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, width, height);
-  bitmap.close();
-  const pixels = pen.getImageData(0, 0, width, height).data, size = height * width;
-  let text = "";
-  for (let c = 0; c < channels; c++) {
-    for (let i = 0; i < size; i++) {
-      const [red, green, blue] = pixels.subarray(4 * i, 4 * i + 3);
-      text += String.fromCharCode(channels === 3 ? pixels[4 * i + c] : Math.round(0.299 * red + 0.587 * green + 0.114 * blue));
-    }
-  }
-  return btoa(text);
 }

@@ -2,6 +2,7 @@ import { decode, pick } from "../arrays.js";
 import { curves } from "../curves.js";
 import { chooser, decimal, labelled, make } from "../dom.js";
 import { mosaicView } from "../mosaic.js";
+import { ownPictures } from "../own.js";
 import { paint, range } from "../paint.js";
 import { scheduleEditor } from "../schedule_editor.js";
 import { pythonLines, saveFilm, saveJson, savePicture } from "../take_away.js";
@@ -42,7 +43,10 @@ export function drawView(studio) {
   const node = make("section.draw", {},
     make("h2", {}, "Draw from the same noise"),
     make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
-    controls, problem,
+    controls, studio.source.recorded ? null : ownPictures(studio, (name) => {
+      studio.about.subjects = [...studio.about.subjects.filter((one) => !one.startsWith("own-")), name];
+      select(name);
+    }), problem,
     make("div.draw-columns", {},
       make("div", {}, time, rows, plot, windows),
       make("div", {}, make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines)));
@@ -277,16 +281,18 @@ export function drawView(studio) {
     if (about.name !== state.subject) state.subject = about.name;
   }
 
+  async function select(subject) {
+    change({ subject, label: 0, window: null, strokes: [], machines: null, explain: null }, false);
+    try {
+      await show(state);
+      run();
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  }
+
   function layoutControls() {
-    const subject = make("select", { onchange: async () => {
-      change({ subject: subject.value, label: 0, window: null, strokes: [], machines: null, explain: null }, false);
-      try {
-        await show(state);
-        run();
-      } catch (error) {
-        problem.textContent = error.message;
-      }
-    } }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name)));
+    const subject = make("select", { onchange: () => select(subject.value) }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name.startsWith("own-") ? "your pictures" : name)));
     const label = make("select", { onchange: () => change({ label: label.value === "" ? null : Number(label.value) }) },
       make("option", { value: "", selected: state.label === null }, "all classes"),
       ...about.classes.slice(0, about.class_count).map((name, i) => make("option", { value: String(i), selected: state.label === i }, name)));
