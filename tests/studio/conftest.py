@@ -73,7 +73,7 @@ def page(browser, address) -> Iterator[object]:
     tab.on("pageerror", lambda error: told.append(str(error)))
     own = ("data:", "blob:", "file:", address.rsplit("/", 2)[0])
     tab.on("request", lambda request: None if request.url.startswith(own) else told.append(f"left: {request.url}"))
-    tab.set_default_timeout(15_000)
+    tab.set_default_timeout(60_000)
     tab.told = told
     yield tab
     context.close()

@@ -87,6 +87,6 @@ def test_a_folder_becomes_a_set_with_classes(page, address, tmp_path):
     page.goto(f"{address}#draw?steps=3")
     page.get_by_text("Use your own pictures").click()
     page.locator("input[webkitdirectory]").set_input_files(tmp_path / "mine")
-    page.locator(".own-said", has_text="6 pictures added in 2 classes. 1 files were left out").wait_for()
+    page.locator(".own-said", has_text="6 pictures added in 2 classes. Left out: 1").wait_for()
     page.locator("#status", has_text="Drawn in").wait_for()
     assert page.get_by_label("Class").locator("option").all_inner_texts() == ["all classes", "blue", "red"]

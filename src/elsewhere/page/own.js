@@ -29,11 +29,9 @@ export function ownPictures(studio, onadded) {
     let left = found.length - pictures.length;
     const channels = gray.checked ? 1 : 3, size = Number(side.value);
     for (const one of pictures.slice(0, MOST)) {
-      try {
-        read.push({ bytes: await bytesOf(one.file, [channels, size, size]), folder: one.folder });
-      } catch {
-        left++;
-      }
+      const bytes = await bytesOf(one.file, [channels, size, size]);
+      if (bytes) read.push({ bytes, folder: one.folder });
+      else left++;
       if (read.length % 50 === 0) said.textContent = `Read ${read.length} of ${pictures.length} pictures …`;
     }
     left += Math.max(0, pictures.length - MOST);
@@ -42,7 +40,7 @@ export function ownPictures(studio, onadded) {
     try {
       const name = await studio.source.addOwn({ side: size, channels, pictures: read.map((one) => one.bytes),
         ...(classed ? { classes: names.map((one) => one || "none"), labels: read.map((one) => names.indexOf(one.folder)) } : {}) });
-      said.textContent = `${read.length} pictures added${classed ? ` in ${names.length} classes` : ""}.${left ? ` ${left} files were left out: no pictures, or more than ${MOST}.` : ""}`;
+      said.textContent = `${read.length} pictures added${classed ? ` in ${names.length} classes` : ""}.${left ? ` Left out: ${left}, no pictures or more than ${MOST}.` : ""}`;
       onadded(name);
     } catch (error) {
       said.textContent = error.message;

@@ -1,10 +1,12 @@
-/** A picture's bytes in the shape (C, H, W), scaled by the browser, in base64. */
+import { make } from "./dom.js";
+
+/** A picture's bytes in the shape (C, H, W), scaled by the browser, in base64; null if it cannot read the file. */
 export async function bytesOf(file, [channels, height, width]) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    throw new Error(`${file.name} is no picture that this browser can read.`);
+    return null;
   }
   const canvas = make("canvas");
   canvas.width = width;

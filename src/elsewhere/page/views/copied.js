@@ -33,7 +33,11 @@ export function copiedView(studio) {
     try {
       await load();
       const found = [];
-      for (const one of pictures) found.push(await bytesOf(one, about.shape));
+      for (const one of pictures) {
+        const bytes = await bytesOf(one, about.shape);
+        if (!bytes) throw new Error(`${one.name} is no picture that this browser can read.`);
+        found.push(bytes);
+      }
       own = found;
       await run();
       if (left) said.textContent += ` ${left} more ${left === 1 ? "picture was" : "pictures were"} left out: ${MOST} at a time.`;
