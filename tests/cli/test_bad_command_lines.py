@@ -48,6 +48,7 @@ WORKING = {
     "anomalies": [f"hands --machines is --windows 3 --shrink '' {SHORT}"],
     "audit": ["DATA PLAIN --pixels 1"],
     "reproduce": ["kamb", "kamb --data mnist=DATA --network mnist/resnet=NET --machines IS --seeds 1"],
+    "studio": ["DATA", "DATA --network NET --size 8 --any-data"],
     "data": ["DATA", "COLOUR --size 4 --gray"],
 }
 """Command lines of each command, quick to work off; words in capitals stand for paths."""
@@ -62,6 +63,8 @@ LONG = (
     "elsewhere.analysis.Comparison.save",
     "elsewhere.analysis.Audit.save",
     "elsewhere.analysis.explanation.Explanation.save",
+    "elsewhere.studio.export.export_site",
+    "elsewhere.studio.serve.serve",
 )
 """Where long work begins, or the drawing of figures: a command line that comes there is taken."""
 

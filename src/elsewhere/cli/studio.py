@@ -30,6 +30,8 @@ def studio(
     export: Annotated[
         Path | None,
         typer.Option(
+            "--export",
+            "--out",
             help="Write the page with recorded answers into this folder instead of serving it: it opens from the disk, "
             "or from any web server.",
             show_default=False,

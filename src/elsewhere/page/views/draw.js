@@ -213,7 +213,7 @@ export function drawView(studio) {
   function layoutRows() {
     const [, height, width] = about.shape;
     rows.style.setProperty("--seeds", state.seeds.length);
-    const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, "Drag over it to repaint a part.")),
+    const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, studio.source.recorded ? "the same for every row" : "Drag over it to repaint a part.")),
       ...state.seeds.map((seed, index) => noiseCell(seed, index, width, height)));
     rows.replaceChildren(head, ...order().map((name) => make("div.draw-row", {},
       make("div.draw-name", { title: HELP[name] || "" }, make("b", {}, TITLES[name] || name), make("small.draw-agreement.number", { "data-machine": name })),
