@@ -13,7 +13,7 @@ from tests.cli.typing_lines import assert_refused, run
 def test_without_data_every_row_says_what_it_needs(tmp_path: Path) -> None:
     result = run(f"reproduce kamb --out {tmp_path}")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.count("needs --data") == 30
+    assert result.stdout.count("needs --data") == 10
     assert "median over 100 seeds of pearson_r" in result.stdout
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 30
 

@@ -13,21 +13,29 @@ HEADER = ("network and images", "machine", "metric", "published", "ours", "95 % 
 
 
 def table_rows(result: Reproduction) -> list[tuple[str, ...]]:
-    """One line for each row, with the columns of HEADER; notes that a whole case shares are left to `shared_notes`."""
+    """Rows of the printed table; a note that all measured rows of a case share is left to `shared_notes`, and what the
+    other rows of a case need is said in the first of them."""
     shared = case_notes(result.rows)
-    return [
-        (
-            row.case,
-            row.method,
-            row.metric,
-            _number(row.published),
-            _number(row.ours),
-            "" if row.low is None else f"{_number(row.low)} to {_number(row.high)}",
-            str(row.seeds or ""),
-            "; ".join(note for note in row.notes if note not in shared.get(row.case, [])),
+    rows: list[tuple[str, ...]] = []
+    said: set[tuple[str, str]] = set()
+    for row in result.rows:
+        note = "; ".join(note for note in row.notes if note not in shared.get(row.case, []))
+        if not row.measured and (row.case, note) in said:
+            note = ""
+        said.add((row.case, note))
+        rows.append(
+            (
+                row.case,
+                row.method,
+                row.metric,
+                _number(row.published),
+                _number(row.ours),
+                "" if row.low is None else f"{_number(row.low)} to {_number(row.high)}",
+                str(row.seeds or ""),
+                note,
+            )
         )
-        for row in result.rows
-    ]
+    return rows
 
 
 def shared_notes(result: Reproduction) -> list[str]:

@@ -170,7 +170,7 @@ KAMB = Protocol(
     ),
     (
         'The published "r^2" is Pearson r of the mean-removed images.',
-        "All images were resized to 32 x 32 (stretched, bilinear).",
+        "The published images were resized to 32 x 32 (stretched, bilinear); ours have the size of the network.",
     ),
 )  # fmt: skip
 

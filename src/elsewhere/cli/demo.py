@@ -20,8 +20,8 @@ def demo(
 ) -> None:
     """Show formulas beside trained networks, from the same noise.
 
-    The ideal, the local and the equivariant local machine draw what two networks draw that came with the package, and
-    the agreement is measured. Needs nothing else, and a few minutes.
+    Two networks that came with the package and three formulas (the ideal, the local and the equivariant local machine)
+    draw from the same noise, and the agreement is measured. Needs no other files, and takes a few minutes.
 
     \b
     Example:
