@@ -11,6 +11,7 @@ from elsewhere import schedules
 from elsewhere.analysis import pearson_r
 from elsewhere.studio.drawing import Drawing, Runs, draw
 from elsewhere.studio.questions import Question
+from elsewhere.studio.sources import explain_step
 
 ASKED = {"subject": "fashion-mini", "machines": ["ls", "network"], "seeds": [3, 5], "label": 1, "steps": 3}
 
@@ -97,3 +98,14 @@ def test_memory_of_runs_is_bounded(subjects):
 def test_bad_questions_are_refused_in_words(subjects, runs, change, message):
     with pytest.raises(ValueError, match=message):
         list(draw(Question({**ASKED, **change}), subjects, runs))
+
+
+def test_every_machine_that_is_offered_draws_and_what_can_be_explained_is(subjects, runs):
+    about = subjects["fashion-mini"].about()
+    asked = {**ASKED, "machines": about["drawers"], "seeds": [3], "steps": 1}
+    drawn = [message["machine"] for message in draw(Question(asked), subjects, runs) if "machine" in message]
+    assert sorted(drawn) == sorted(about["drawers"])
+    for machine in about["explained"]:
+        question = {"draw": asked, "machine": machine, "seed": 3, "step": 0, "top": 2}
+        [message] = explain_step(Question(question), subjects, runs)
+        assert message["mosaic"]["credits"]

@@ -217,7 +217,7 @@ def recorded(subject: Subject) -> list[tuple[str, dict[str, Any]]]:
     seeds = [0, 1, 2, 3]
     drawing = {
         "subject": subject.name,
-        "machines": list(subject.drawers),
+        "machines": list(subject.defaults),
         "seeds": seeds,
         "label": 0 if subject.classes else None,
         "steps": 20,

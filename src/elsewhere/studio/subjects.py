@@ -12,13 +12,15 @@ from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import Denoiser
 from elsewhere.machines import LocalitySchedule
 from elsewhere.machines.base import Window
-from elsewhere.machines.table import TABLE
+from elsewhere.machines.table import AVERAGES, TABLE
 from elsewhere.networks import load_network
 
 EMBEDDED = {"fashion-mini": "fashion-resnet", "hands": "hands-resnet", "pixel-faces": "faces-resnet"}
 """Embedded set -> its network."""
-MACHINES = ("is", "ls", "els", "wiener")
-"""Machines that the page offers."""
+DEFAULTS = ("is", "ls", "els", "wiener")
+"""Machines that draw unless the page asks for others."""
+MACHINES = (*DEFAULTS, "pca", "smoothed", "composite", "nearest")
+"""Machines that the page offers: those that take seconds on the embedded sets."""
 NETWORK = "network"
 MOST_BYTES = 2**28
 """Bytes of all pictures that open pages have added."""
@@ -49,7 +51,16 @@ class Subject:
     @property
     def drawers(self) -> tuple[str, ...]:
         """Names of what can draw: machines, and "network" where there is one."""
-        return (*MACHINES, *([NETWORK] if self.network is not None else []))
+        return (*MACHINES, *self._network)
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """Those that draw unless a question names others."""
+        return (*DEFAULTS, *self._network)
+
+    @property
+    def _network(self) -> tuple[str, ...]:
+        return () if self.network is None else (NETWORK,)
 
     @property
     def classes(self) -> int:
@@ -98,6 +109,9 @@ class Subject:
             "classes": list(self.data.classes) or [str(i) for i in range(self.data.num_classes)],
             "class_count": self.classes,
             "drawers": list(self.drawers),
+            "defaults": list(self.defaults),
+            "explained": [name for name in MACHINES if name in AVERAGES],
+            "titles": {name: TABLE[name].title for name in MACHINES},
             "network": self.network_name,
             "fingerprint": self.data.fingerprint(),
             "windows": [list(pair) for pair in zip(windows.sigmas, windows.windows, strict=True)],

@@ -15,7 +15,6 @@ const HELP = {
   els: "Each pixel sees a window, and compares it with all places of every training image.",
   wiener: "The best linear denoiser: it knows mean and covariance of the training images.",
 };
-const EXPLAINED = ["is", "ls", "els"];
 const NOISE_STROKE = 3;
 /** Sources of a pixel in exported explanations: those of `export.py`. */
 const RECORDED_TOP = 4;
@@ -55,7 +54,8 @@ export function drawView(studio) {
     subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
     window: state.window, strokes: state.strokes.length ? state.strokes : null,
   });
-  const machines = () => (state.machines || about.drawers).filter((name) => about.drawers.includes(name));
+  const machines = () => (state.machines || about.defaults).filter((name) => about.drawers.includes(name));
+  const titleOf = (name) => TITLES[name] || `the ${about.titles[name]} machine`;
   const order = () => [...machines()].sort((a, b) => (a === "network" ? -1 : b === "network" ? 1 : 0));
   const complete = () => drawn === JSON.stringify(question()) && order().every((name) => (frames[name] || []).length === state.steps);
 
@@ -159,7 +159,7 @@ export function drawView(studio) {
       note.textContent = frame?.r ? decimal(frame.r[Number(note.dataset.index)], 2) : "";
     }
     const named = order().filter((name) => frames[name]?.[0]?.r);
-    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: TITLES[name] || name, values: frames[name].slice(0, last + 1).map((frame) => median(frame.r)) })), at, "Agreement with the network (median r of x0hat)")] : []));
+    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: titleOf(name), values: frames[name].slice(0, last + 1).map((frame) => median(frame.r)) })), at, "Agreement with the network (median r of x0hat)")] : []));
     explainStep(at);
   }
 
@@ -170,7 +170,7 @@ export function drawView(studio) {
 
   /** The explanation of the chosen picture at a step; asked for once. */
   function explainStep(at) {
-    if (!state.explain || !EXPLAINED.includes(state.explain) || !machines().includes(state.explain) || !complete()) {
+    if (!state.explain || !about.explained.includes(state.explain) || !machines().includes(state.explain) || !complete()) {
       if (!state.explain) panel.replaceChildren(make("p.soft", {}, "Choose a picture of IS, LS or ELS: the patches that it is made of appear here."));
       return;
     }
@@ -191,7 +191,7 @@ export function drawView(studio) {
         await studio.source.ask("explain", asked, (message) => {
           const view = mosaicView({ ...message.mosaic });
           panel.mosaic = view;
-          panel.replaceChildren(make("p.soft", {}, `${TITLES[state.explain]}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
+          panel.replaceChildren(make("p.soft", {}, `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
           if (kept) view.select(...kept);
         }, abort.signal);
       } catch (error) {
@@ -204,10 +204,10 @@ export function drawView(studio) {
   }
 
   function choose(machine, index) {
-    change({ seed: index, explain: EXPLAINED.includes(machine) ? machine : "els" }, false);
+    change({ seed: index, explain: about.explained.includes(machine) ? machine : "els" }, false);
     for (const cell of rows.querySelectorAll("button.draw-pick")) cell.setAttribute("aria-pressed", String(cell.dataset.machine === state.explain && Number(cell.dataset.index) === index));
     show_step();
-    if (!EXPLAINED.includes(machine)) studio.say("A trained network has no patches of its own: ELS, which draws nearly the same, is explained instead.");
+    if (!about.explained.includes(machine)) studio.say("A trained network has no patches of its own: ELS, which draws nearly the same, is explained instead.");
   }
 
   function layoutRows() {
@@ -216,12 +216,12 @@ export function drawView(studio) {
     const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, studio.source.recorded ? "the same for every row" : "Drag over it to repaint a part.")),
       ...state.seeds.map((seed, index) => noiseCell(seed, index, width, height)));
     rows.replaceChildren(head, ...order().map((name) => make("div.draw-row", {},
-      make("div.draw-name", { title: HELP[name] || "" }, make("b", {}, TITLES[name] || name), make("small.draw-agreement.number", { "data-machine": name })),
+      make("div.draw-name", { title: HELP[name] || "" }, make("b", {}, titleOf(name)), make("small.draw-agreement.number", { "data-machine": name })),
       ...state.seeds.map((seed, index) => {
         const cell = make("canvas.draw-cell", { "data-machine": name, "data-index": String(index), "aria-hidden": "true" });
         cell.width = width;
         cell.height = height;
-        return make("button.draw-pick", { type: "button", "data-machine": name, "data-index": String(index), "aria-label": `${TITLES[name] || name}, seed ${seed}: explain this picture`,
+        return make("button.draw-pick", { type: "button", "data-machine": name, "data-index": String(index), "aria-label": `${titleOf(name)}, seed ${seed}: explain this picture`,
           "aria-pressed": String(state.explain === name && state.seed === index), onclick: () => choose(name, index) }, cell, make("small.draw-r.number", { "data-machine": name, "data-index": String(index) }));
       }))));
     paintNoise();
@@ -310,7 +310,7 @@ export function drawView(studio) {
         const now = event.target.checked ? [...machines(), name] : machines().filter((one) => one !== name);
         if (!now.length) event.target.checked = true;
         else change({ machines: about.drawers.filter((one) => now.includes(one)) });
-      } }), TITLES[name] || name)));
+      } }), titleOf(name))));
     const live = !studio.source.recorded;
     controls.replaceChildren(...[labelled("Images", subject), about.class_count ? labelled("Class", label) : null, live ? labelled("Seeds", seeds) : null, live ? dice : null,
       live && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live ? who : null].filter(Boolean));

@@ -39,7 +39,7 @@ export function tourView(studio) {
       const found = {};
       await studio.source.ask("about", { subject: studio.about.subjects[0] }, (message) => (about = message.subject));
       work = new AbortController();
-      const question = { subject: about.name, machines: about.drawers, seeds: [0, 1, 2, 3], label: about.class_count ? 0 : null, steps: 20, window: null, strokes: null };
+      const question = { subject: about.name, machines: about.defaults, seeds: [0, 1, 2, 3], label: about.class_count ? 0 : null, steps: 20, window: null, strokes: null };
       await studio.source.ask("draw", question, (message) => {
         if (message.machine) (found[message.machine] ||= []).push({ x: decode(message.x), x0: decode(message.x0), sigma: message.sigma });
         else studio.say("Drawing the pictures of the tour …");
