@@ -8,7 +8,7 @@ export function fingersView(studio) {
   const WINDOWS = live ? [3, 5, 7, 9, 11, 13, 15, 17, 21, 25] : [5, 9, 15];
   const WHEN = live ? [0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8, 12, 20] : [0.5, 2, 8];
   const defaults = { seed: 0, window: null, when: null };
-  let state = { ...defaults }, work = null, search = null, searched = 0, timer = 0, gallery = "";
+  let state = { ...defaults }, work = null, search = null, searched = 0, timer = 0;
   const hand = figure("Formula (ELS)"), network = figure("Trained network");
   const said = make("p.fingers-said", { "aria-live": "polite" }), level = make("p.soft.number.fingers-level");
   const size = make("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), step: "1", oninput: () => moved() }), sizeText = make("output.number.fingers-output");
@@ -22,7 +22,7 @@ export function fingersView(studio) {
     make("p", {}, "All training hands have five fingers. Each pixel sees a window: as long as windows cover the hand, five fingers are placed together. Once windows have shrunk, every place decides alone what fits into its window, and nobody counts. Choose how small windows get, and how early."),
     make("div.bar", {}, labelled("Small window", size), sizeText, labelled("Used below sigma", when), whenText, calibrated, live ? dice : null),
     make("div.fingers-pair", {}, hand.node, network.node, make("div", {}, said, level)),
-    make("h3", {}, "Hands with a wrong number of fingers"), make("p.soft", {}, "Drawn with the windows that were calibrated to the network. Choose one to see the training patches that made it."),
+    make("h3", {}, "Hands with a wrong number of fingers"), make("p.soft", {}, `Drawn with the windows that were calibrated to the network.${live ? " Choose one to see the training patches that made it." : ""}`),
     progress, list, live ? more : null);
 
   function figure(title) {
@@ -94,20 +94,27 @@ export function fingersView(studio) {
 
   async function find() {
     search?.abort();
-    const mine = (search = new AbortController()), first = searched, count = 24;
+    if (!live) {
+      searched = 0;
+      list.replaceChildren();
+    }
+    const mine = (search = new AbortController()), first = searched, count = live ? 24 - (searched % 24) : 24;
     more.disabled = true;
     try {
       await studio.source.ask("gallery", { first, count }, (message) => {
         if (mine !== search) return;
+        // An interrupted search goes on where it was left.
+        searched = Math.max(searched, first + message.searched);
         progress.textContent = `Searched ${first + message.searched} seeds: ${list.children.length + message.found.length} hands with a wrong number.`;
         for (const found of message.found) {
           const canvas = make("canvas.fingers-small", { "aria-hidden": "true" });
           paint(canvas, decode(found.image));
           mark(canvas, found.tips);
-          list.append(make("li", {}, make("a", { href: live ? `#draw?subject="hands"&seeds=[${found.seed}]&machines=["network","is","els"]&explain="els"` : "#fingers" , "aria-label": `Seed ${found.seed}: ${words(found.count)}` }, canvas, make("span", {}, words(found.count)))));
+          list.append(make("li", {}, live
+            ? make("a", { href: `#draw?subject="hands"&seeds=[${found.seed}]&machines=["network","is","els"]&explain="els"`, "aria-label": `Seed ${found.seed}: ${words(found.count)}` }, canvas, make("span", {}, words(found.count)))
+            : make("figure.fingers-figure", {}, canvas, make("figcaption", {}, words(found.count)))));
         }
       }, mine.signal);
-      searched = first + count;
     } catch (error) {
       if (error.name !== "AbortError") progress.textContent = error.message;
     } finally {
@@ -119,11 +126,7 @@ export function fingersView(studio) {
     state = next;
     sliders();
     await draw();
-    if (!gallery) {
-      gallery = "asked";
-      await find();
-      if (!searched) gallery = "";
-    }
+    if (searched < 24) await find();
   }, hide() {
     work?.abort();
     search?.abort();

@@ -37,7 +37,7 @@ export function startView(studio) {
       },
       onkeydown: (event) => {
         const by = { ArrowUp: -SIDE, ArrowDown: SIDE, ArrowLeft: -1, ArrowRight: 1 }[event.key];
-        if (!by || !buttons[i + by]) return;
+        if (!by || !buttons[i + by] || (Math.abs(by) === 1 && Math.floor(i / SIDE) !== Math.floor((i + by) / SIDE))) return;
         event.preventDefault();
         buttons[i].tabIndex = -1;
         buttons[i + by].tabIndex = 0;
@@ -90,17 +90,29 @@ export function startView(studio) {
 
   return { node, defaults, show(next) {
     state = next;
+    if (!isPair(state.pictures)) state.pictures = defaults.pictures;
     editors.forEach((editor) => editor.show());
   }, hide: () => work?.abort() };
 }
 
+/** Whether a value from the address is two pictures. */
+function isPair(value) {
+  return Array.isArray(value) && value.length === 2 && value.every((one) => Array.isArray(one) && one.length === SIDE * SIDE);
+}
+
 const NAMES = { x: "The noisy picture", is: "What the remembering machine drew", els: "What the local machine drew", share: "Which picture each pixel came from" };
+
+/** Distance (rms, pictures in -1..1) below which a drawing counts as one of the two pictures: a tenth of a gray scale. */
+const SAME = 0.2;
 
 function sentence({ nearest, step }) {
   if (step !== STEPS - 1 || !nearest) return "";
   const name = (distances) => (distances[0] < distances[1] ? "A" : "B");
-  const remembered = `The machine that sees the whole picture drew picture ${name(nearest.is)} again: it can only remember.`;
-  const away = Math.min(...nearest.els);
-  const created = away < 0.1 ? `The local machine happened to draw picture ${name(nearest.els)} too: try other noise.` : "The local machine drew a picture that is neither: every 3 × 3 window of it looks like one in A or B, but the whole is new.";
+  const remembered = Math.min(...nearest.is) < SAME
+    ? `The machine that sees the whole picture drew picture ${name(nearest.is)} again: it can only remember.`
+    : "The machine that sees the whole picture drew a mean of A and B: it can only remember.";
+  const created = Math.min(...nearest.els) < SAME
+    ? `The local machine happened to draw picture ${name(nearest.els)} too: try other noise.`
+    : "The local machine drew a picture that is neither: each of its pixels is a mean of pixels of A and B, chosen by its own window of 3 × 3, but the whole is new.";
   return `${remembered} ${created}`;
 }

@@ -30,7 +30,9 @@ export function tourView(studio) {
     if (card === state.card) return;
     state.card = card;
     studio.set({ card });
-    show(state);
+    show(state).catch(studio.fail);
+    // The button that was pressed may be disabled now: the keys go on working.
+    node.focus();
   }
 
   /** The default drawing of the draw view, asked for once. */
@@ -55,7 +57,8 @@ export function tourView(studio) {
   async function show(given) {
     state = given;
     clearInterval(player);
-    const number = Math.max(0, Math.min(CARDS.length - 1, Number(state.card) || 0)), [heading, words, picture] = CARDS[number];
+    const number = Math.max(0, Math.min(CARDS.length - 1, Math.floor(Number(state.card)) || 0)), [heading, words, picture] = CARDS[number];
+    state.card = number;
     where.textContent = `Step ${number + 1} of ${CARDS.length}`;
     title.textContent = heading;
     text.textContent = words;
