@@ -43,7 +43,7 @@ def test_files_of_other_content_are_refused(tmp_path: Path, level: dict[str, obj
     path.write_text(json.dumps({"format": "elsewhere.family/1", "levels": [level], "shrinkage": 0.0}))
     with pytest.raises(ValueError, match="is not a calibrated family"):
         els.FamilyCalibration.load(path)
-    with pytest.raises(FileNotFoundError, match="calibrate"):
+    with pytest.raises(FileNotFoundError, match="`elsewhere calibrate --machine best`"):
         els.FamilyCalibration.load(tmp_path / "none.json")
 
 

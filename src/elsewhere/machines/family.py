@@ -17,7 +17,7 @@ from elsewhere.machines.table import ENGINE_SETTINGS
 from elsewhere.machines.wiener import Wiener
 
 FORMAT = "elsewhere.family/1"
-WRITTEN = "`elsewhere calibrate --family` and FamilyCalibration.save write one"
+WRITTEN = "`elsewhere calibrate --machine best` and FamilyCalibration.save write one"
 PATCH, WIENER = "patch", "wiener"
 
 
