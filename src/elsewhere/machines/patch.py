@@ -148,9 +148,9 @@ class PatchScore(SoftmaxMachine):
         D_u = sum_i r_iu m_iu / sum_i r_iu,   m_i = sum_y softmax_y(-(x - y)^T Q_i (x - y) / (2 T sigma^2)) y
 
     For each pixel i, y runs over training images moved so that one of their windows (`keys`) lies on that of the pixel.
-    The diagonal of Q_i holds the weights of the window, square or tapered, and `pedestal` for all pixels of the image
-    at their own places. r_i is the patch around pixel i that is pasted (`response`, square), T is the `temperature`.
-    Cf. "FPMC", arXiv 2605.24192.
+    The diagonal of Q_i holds the weights of the window, square or tapered. `pedestal` is added for all pixels of the
+    image, compared with those of the training image before it was moved. r_i is the patch around pixel i that is pasted
+    (`response`, square), T is the `temperature`. Cf. "FPMC", arXiv 2605.24192.
 
     With `shift_width` the softmax has a normal prior over the shifts between pixel i and the places of its keys.
 
