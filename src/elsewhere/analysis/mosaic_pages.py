@@ -41,7 +41,8 @@ def write_explanation_page(found: ExplanationResult, path: str | Path, picture: 
         .render(
             header=header,
             rows=rows,
-            settings=found.settings,
+            machine=found.settings.get("machine", "A machine"),
+            data=found.settings.get("data") or "training images",
             warnings=found.warnings,
             left_out=batch - len(entries),
             picture=f"data:image/png;base64,{b64encode(picture.read_bytes()).decode()}",
