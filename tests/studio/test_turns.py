@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,12 +16,18 @@ def turns():
     made.stop()
 
 
+def run(coroutine):
+    """Its result, from a thread of its own: a browser of other tests has its event loop in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, coroutine).result(60)
+
+
 async def read(turns, client, messages):
     return [message async for message in turns.run(client, messages)]
 
 
 def test_messages_come_in_order(turns):
-    assert asyncio.run(read(turns, "a", iter(range(50)))) == list(range(50))
+    assert run(read(turns, "a", iter(range(50)))) == list(range(50))
     assert turns.jobs == 0
 
 
@@ -42,7 +49,7 @@ def test_two_clients_take_turns(turns):
         gate.set()
         await asyncio.gather(first, second)
 
-    asyncio.run(both())
+    run(both())
     # Nobody is served more than a few messages before the other.
     lead = [order[: i + 1].count("a") - order[: i + 1].count("b") for i in range(len(order) - 1)]
     assert max(map(abs, lead[:20])) <= BUFFER + 1
@@ -63,7 +70,7 @@ def test_a_job_that_is_left_is_closed(turns):
         assert await anext(stream) == 1
         await stream.aclose()
 
-    asyncio.run(leave())
+    run(leave())
     assert closed.wait(5)
     assert turns.jobs == 0
 
@@ -83,7 +90,7 @@ def test_a_slow_reader_stops_its_own_job_only(turns):
         assert len(made) <= BUFFER + 2
         await stream.aclose()
 
-    asyncio.run(slow())
+    run(slow())
 
 
 def test_errors_reach_the_reader_and_the_next_job_runs(turns):
@@ -96,7 +103,7 @@ def test_errors_reach_the_reader_and_the_next_job_runs(turns):
             await read(turns, "a", failing())
         assert await read(turns, "a", iter([1])) == [1]
 
-    asyncio.run(check())
+    run(check())
 
 
 def test_too_many_jobs_of_one_client_are_refused(turns):
@@ -114,4 +121,4 @@ def test_too_many_jobs_of_one_client_are_refused(turns):
         for stream in streams:
             await stream.aclose()
 
-    asyncio.run(check())
+    run(check())

@@ -103,7 +103,9 @@ class Drawing:
 
     def process(self, machine: str) -> Iterator[Step]:
         """The reverse process of one machine."""
-        label = None if self.label is None else torch.full((len(self.seeds),), self.label, device="cpu")
+        label = (
+            None if self.label is None else torch.full((len(self.seeds),), self.label, dtype=torch.int64, device="cpu")
+        )
         x = self.noise() * self.schedule.sigmas[0]
         return reverse_process(self.denoiser(machine), x, self.schedule, label, machine)
 

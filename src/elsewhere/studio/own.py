@@ -52,7 +52,7 @@ def read_own(body: bytes) -> Subject:
     numbers = whole_numbers(labels, "labels", 0, len(classes) - 1) if labels else None
     data = ImageSet(
         pixels,
-        None if numbers is None else torch.tensor(numbers, device="cpu"),
+        None if numbers is None else torch.tensor(numbers, dtype=torch.int64, device="cpu"),
         "your pictures",
         classes if labels else (),
     )
