@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_message import mosaic_message
+from elsewhere.analysis.report import environment
 from elsewhere.files import json_text, write_text
 from elsewhere.optional import require
 from elsewhere.page.bundle import bundle, read
+from elsewhere.pictures import data_uri
 
 MOST_SHOWN, TOP = 16, 6
 """Images of a page, and sources of each pixel: about half a megabyte for each image of 28 x 28."""
@@ -36,7 +35,7 @@ def write_explanation_page(found: ExplanationResult, path: str | Path, picture: 
     ]
     header, rows = found.table()
     text = (
-        _environment()
+        environment()
         .get_template("explanation.html.j2")
         .render(
             header=header,
@@ -45,7 +44,7 @@ def write_explanation_page(found: ExplanationResult, path: str | Path, picture: 
             data=found.settings.get("data") or "training images",
             warnings=found.warnings,
             left_out=batch - len(entries),
-            picture=f"data:image/png;base64,{b64encode(picture.read_bytes()).decode()}",
+            picture=data_uri(picture.read_bytes()),
             style=read("style.css") + read("mosaic.css"),
             script=_inline(bundle("report.js")),
             entries=_inline(json_text(entries, None)),
@@ -74,7 +73,3 @@ def widget(mosaic: MosaicResult, index: int) -> Any:
 def _inline(text: str) -> str:
     """Text that can stand inside of a script element."""
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
-
-
-def _environment() -> Environment:
-    return Environment(loader=PackageLoader("elsewhere.analysis"), autoescape=True, undefined=StrictUndefined)

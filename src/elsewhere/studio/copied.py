@@ -55,12 +55,12 @@ def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[
         images among themselves, sorted; and a "headline".
     """
     subject = subjects[str(question.take("subject", subjects.names[0]))]
+    # Pictures that are given go before an example.
+    question.has("example")
     if question.has("pictures"):
         shown = iter([_pictures(question.items("pictures", MOST_PICTURES), subject)])
     else:
         shown = examples(subject, question.choice("example", EXAMPLES, EXAMPLES[0]))
-    question.take("example")
-    question.take("pictures")
     question.finish()
     pictures = None
     for pictures in shown:

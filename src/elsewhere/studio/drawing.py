@@ -74,7 +74,6 @@ class Drawing:
         label = question.whole("label", 0, max(0, subject.classes - 1)) if question.has("label") else None
         if label is not None and not subject.classes:
             raise ValueError(f"label was given but {subject.name} has no classes: leave it out")
-        question.take("label")
         steps = question.whole("steps", 1, MOST_STEPS, 20)
         window = read_window(question)
         side = max(subject.data.shape[1:])
@@ -137,10 +136,8 @@ def _stroke(stroke: Any, side: int) -> tuple[int, int, int, int]:
     if not isinstance(stroke, list) or len(stroke) != 4:
         raise ValueError("a stroke must be a list of row, column, radius and seed")
     row, column = whole_numbers(stroke[:2], "stroke", 0, side - 1)
-    [radius], [seed] = (
-        whole_numbers(stroke[2:3], "stroke", 0, side),
-        whole_numbers(stroke[3:], "stroke", 0, LARGEST_SEED),
-    )
+    [radius] = whole_numbers(stroke[2:3], "stroke", 0, side)
+    [seed] = whole_numbers(stroke[3:], "stroke", 0, LARGEST_SEED)
     return row, column, radius, seed
 
 
@@ -206,12 +203,9 @@ def draw(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
             yield message
 
 
-def agreement(images: Tensor, network: Tensor) -> dict[str, list[float | None]]:
-    """Pearson r and R^2 of each image with the network's; None where undefined."""
-    return {
-        name: [value if value == value else None for value in metric(images, network).tolist()]
-        for name, metric in (("r", pearson_r), ("r2", r_squared))
-    }
+def agreement(images: Tensor, network: Tensor) -> dict[str, list[float]]:
+    """Pearson r and R^2 of each image with the network's; NaN where undefined, which the page gets as null."""
+    return {"r": pearson_r(images, network).tolist(), "r2": r_squared(images, network).tolist()}
 
 
 def recorded(subject: Subject) -> list[tuple[str, dict[str, Any]]]:

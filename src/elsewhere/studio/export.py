@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from elsewhere.files import save_all
+from elsewhere.files import json_text, save_all
 from elsewhere.page.bundle import bundle, read
 from elsewhere.progress import track
 from elsewhere.studio.answers import ANSWERS, RECORDED
@@ -38,7 +37,7 @@ def export_site(subjects: Subjects, folder: str | Path, *, progress: bool = Fals
     for kind, question in track(questions, len(questions), "recording", progress):
         answers[key_of(kind, question)] = list(ANSWERS[kind](Question(question), subjects, runs))
     _only(answers, subjects.names[0])
-    text = json.dumps(answers, separators=(",", ":"), allow_nan=False)
+    text = json_text(answers, None)
     # The page last: it is there only when everything that it reads is.
     contents = {
         "icon.svg": read("icon.svg"),

@@ -44,8 +44,6 @@ def fingers(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict
     side = subjects[HANDS].data.shape[1]
     narrow = question.whole("window", 3, 2 * side + 1) if question.has("window") else None
     when = question.number("when", SMALLEST_SIGMA, LARGEST_SIGMA) if question.has("when") else None
-    for name in ("window", "when"):
-        question.take(name)
     question.finish()
     if (narrow is None) != (when is None) or (narrow is not None and narrow % 2 == 0):
         raise ValueError("question must have an odd window and when, or neither of them")

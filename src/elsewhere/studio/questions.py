@@ -51,7 +51,8 @@ class Question:
         return canonical(self.fields)
 
     def has(self, field: str) -> bool:
-        """Whether a field is there and not null."""
+        """Whether a field is there and not null; it counts as read."""
+        self._left.discard(field)
         return self.fields.get(field) is not None
 
     def take(self, field: str, default: Any = None) -> Any:

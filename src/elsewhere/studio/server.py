@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from elsewhere.files import json_text
 from elsewhere.page.bundle import PAGE
 from elsewhere.studio.answers import ANSWERS
 from elsewhere.studio.drawing import Runs
@@ -188,7 +188,7 @@ async def _lines(kind: str, first: Any, stream: AsyncIterator[Any]) -> AsyncIter
 
 
 def _line(message: Any) -> str:
-    return json.dumps(message, separators=(",", ":"), allow_nan=False) + "\n"
+    return json_text(message, None) + "\n"
 
 
 async def _body(request: Request, most: int) -> bytes | None:

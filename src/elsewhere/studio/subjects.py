@@ -15,8 +15,6 @@ from elsewhere.machines.base import Window
 from elsewhere.machines.table import AVERAGES, TABLE
 from elsewhere.networks import load_network
 
-EMBEDDED = {"fashion-mini": "fashion-resnet", "hands": "hands-resnet", "pixel-faces": "faces-resnet"}
-"""Embedded set -> its network."""
 DEFAULTS = ("is", "ls", "els", "wiener")
 """Machines that draw unless the page asks for others."""
 MACHINES = (*DEFAULTS, "pca", "smoothed", "composite", "nearest")
@@ -126,8 +124,8 @@ def own_subject(data: ImageSet, network: Denoiser | None = None, source: str = "
         network: None takes the shipped network of an embedded set.
         source: name or path of the network.
     """
-    if network is None and data.name in EMBEDDED and not data.is_part:
-        source = EMBEDDED[data.name]
+    if network is None and data.name in factory.NETWORK_OF and not data.is_part:
+        source = factory.NETWORK_OF[data.name]
         network = load_network(source)
     return Subject(data.name, data, network, source)
 
@@ -155,28 +153,28 @@ class Added:
 
 
 class Subjects:
-    """All subjects of a studio; embedded ones are read when they are first asked for."""
+    """All subjects of a studio; embedded ones are read when they are first asked for.
+
+    Attributes:
+        names: those of all, the user's own first, in the same order whatever was read.
+        added: what open pages have added; not listed.
+    """
 
     def __init__(self, own: Sequence[Subject] = ()) -> None:
         self._found = {subject.name: subject for subject in own}
+        self.names = tuple(dict.fromkeys((*self._found, *factory.NETWORK_OF)))
         self.added = Added()
         self._lock = threading.Lock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names, the user's own first."""
-        return (*self._found, *(name for name in EMBEDDED if name not in self._found))
 
     def __getitem__(self, name: str) -> Subject:
         with self._lock:
             if name in self.added.found:
                 return self.added.found[name]
             if name not in self._found:
-                if name not in EMBEDDED:
+                if name not in factory.NETWORK_OF:
                     raise ValueError(
                         f"subject must be one of {', '.join(self.names)}, or pictures that an open page has added, got "
                         f"{name[:60]!r}"
                     )
-                network = EMBEDDED[name]
-                self._found[name] = Subject(name, load_images(name), load_network(network), network)
+                self._found[name] = own_subject(load_images(name))
             return self._found[name]
