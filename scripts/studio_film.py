@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import io
 import os
-import socket
-import threading
-import time
 from pathlib import Path
 
-import uvicorn
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from elsewhere.studio.server import make_app
+from elsewhere.studio.serve import running
 from elsewhere.studio.subjects import Subjects
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -66,20 +62,8 @@ def film(address: str) -> list[Image.Image]:
 
 def main() -> None:
     """Serve, film, write."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        app = make_app(Subjects(), token="film", port=lambda: port)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-        try:
-            frames = film(f"http://127.0.0.1:{port}/film/")
-        finally:
-            server.should_exit = True
-            thread.join()
+    with running(Subjects(), "film") as address:
+        frames = film(address)
     frames[-2].save(IMAGES / "studio.png", optimize=True)
     height = SHOWN * SIZE["height"] // SIZE["width"]
     small = [frame.resize((SHOWN, height), Image.Resampling.LANCZOS).quantize(COLOURS) for frame in frames]

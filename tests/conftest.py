@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from elsewhere.engine import planner, sliding
 from elsewhere.engine.kernels import loader
 from tests.engine.engine_toys import TOYS
+
+CHROMIUM = Path(os.environ.get("ELSEWHERE_CHROMIUM", "/usr/bin/chromium"))
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +29,17 @@ def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     elif loader.library() is None:
         pytest.skip("the kernels were not compiled here")
     monkeypatch.setattr(sliding, "FEWEST_IMAGES", 1)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Debian's Chromium. Without it these tests are skipped, but not where CI runs."""
+    if not CHROMIUM.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{CHROMIUM} is missing: apt-get install chromium, or set ELSEWHERE_CHROMIUM")
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or set ELSEWHERE_CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -38,24 +38,17 @@ def test_the_page_has_the_message_of_every_shown_image(folder):
     assert entries[3]["mosaic"] == json.loads(json.dumps(mosaic_message(folder[1].mosaic, 3, TOP)))
 
 
-def test_the_page_works_from_the_disk(folder):
-    driver = pytest.importorskip("playwright.sync_api")
-    from tests.studio.conftest import CHROMIUM
-
-    if not CHROMIUM.exists():
-        pytest.skip("no browser")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page()
-        told = []
-        page.on("console", lambda message: told.append(message.text))
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.goto((folder[0] / "explanation.html").as_uri())
-        page.get_by_role("button", name="Image 2", exact=True).click()
-        page.locator(".mosaic-marks").focus()
-        page.keyboard.press("ArrowUp")
-        page.locator(".mosaic-told", has_text="Pixel (13, 14)").wait_for()
-        browser.close()
+def test_the_page_works_from_the_disk(folder, browser):
+    page = browser.new_page()
+    told = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.goto((folder[0] / "explanation.html").as_uri())
+    page.get_by_role("button", name="Image 2", exact=True).click()
+    page.locator(".mosaic-marks").focus()
+    page.keyboard.press("ArrowUp")
+    page.locator(".mosaic-told", has_text="Pixel (13, 14)").wait_for()
+    page.close()
     assert not told, told
 
 

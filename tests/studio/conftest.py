@@ -1,20 +1,13 @@
-"""A running studio, and a browser that opens it."""
+"""A running studio, and a page of it."""
 
-import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import uvicorn
 
 from elsewhere.studio.drawing import Runs
-from elsewhere.studio.server import make_app
+from elsewhere.studio.serve import running
 from elsewhere.studio.subjects import Subjects
 
-CHROMIUM = Path(os.environ.get("ELSEWHERE_CHROMIUM", "/usr/bin/chromium"))
 TOKEN = "a-token-of-the-tests"
 
 
@@ -31,32 +24,8 @@ def runs() -> Runs:
 @pytest.fixture(scope="session")
 def address(subjects: Subjects) -> Iterator[str]:
     """Address of a studio that runs during the tests."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        app = make_app(subjects, token=TOKEN, port=lambda: port)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}/{TOKEN}/"
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """Debian's Chromium. Without it these tests are skipped, but not where CI runs."""
-    if not CHROMIUM.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"{CHROMIUM} is missing: apt-get install chromium, or set ELSEWHERE_CHROMIUM")
-        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or set ELSEWHERE_CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with running(subjects, TOKEN) as address:
+        yield address
 
 
 class Told(list):  # type: ignore[type-arg]

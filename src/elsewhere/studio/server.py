@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ class Guard:
     it; they do not know the token, and their host or origin differs.
     """
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Callable[[], set[str]]) -> None:
+    def __init__(self, app: ASGIApp, token: str, hosts: set[str]) -> None:
         self.app, self.token, self.hosts = app, token, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,9 +74,9 @@ class Guard:
     def _refusal(self, request: Request) -> Response | None:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         first = request.scope["path"].split("/")[1] if "/" in request.scope["path"] else ""
-        if host not in self.hosts():
+        if host not in self.hosts:
             return PlainTextResponse("wrong host", 403)
-        if origin is not None and origin not in {f"http://{name}" for name in self.hosts()}:
+        if origin is not None and origin not in {f"http://{name}" for name in self.hosts}:
             return PlainTextResponse("wrong origin", 403)
         if request.method == "POST" and origin is None:
             return PlainTextResponse("a question must name its origin", 403)
@@ -85,13 +85,13 @@ class Guard:
         return None
 
 
-def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGIApp:
+def make_app(subjects: Subjects, *, token: str, port: int) -> ASGIApp:
     """The application.
 
     Args:
         subjects: what can be drawn.
         token: first part of all paths.
-        port: the port on which it is served; known only after binding.
+        port: the port on which it is served.
     """
     turns, runs = Turns(), Runs()
 
@@ -155,8 +155,7 @@ def make_app(subjects: Subjects, *, token: str, port: Callable[[], int]) -> ASGI
         ],
         lifespan=lifespan,
     )
-    hosts: Callable[[], set[str]] = lambda: {f"{name}:{port()}" for name in ("127.0.0.1", "localhost")}  # noqa: E731
-    return Guard(app, token, hosts)
+    return Guard(app, token, {f"{name}:{port}" for name in ("127.0.0.1", "localhost")})
 
 
 async def _kept(name: str, subjects: Subjects) -> AsyncIterator[str]:
