@@ -165,3 +165,20 @@ def test_axe_finds_no_violation(drawing, scheme):
 def test_nothing_is_wider_than_the_page(drawing, width):
     drawing.set_viewport_size({"width": width, "height": 800})
     assert drawing.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_drawing_after_a_stopped_replay_is_completed(drawing):
+    play = drawing.locator(".draw-time button.primary")
+    play.click()
+    assert play.inner_text() == "Stop"
+    play.click()
+    assert play.inner_text() == "Play"
+    drawing.get_by_role("button", name="Dice").click()
+    # Longer than the replay would have taken.
+    drawing.wait_for_timeout(1500)
+    drawn(drawing)
+    drawing.locator(".draw-level", has_text="step").wait_for()
+    drawing.locator(".draw-scrub").focus()
+    drawing.keyboard.press("End")
+    drawing.locator(".draw-level", has_text="step 8 of 8").wait_for()
+    drawing.locator(".draw-agreement[data-machine=els]", has_text="r 0.").wait_for()

@@ -62,6 +62,39 @@ def test_a_pattern_is_wounded_with_the_mouse_and_heals(page, address):
     assert "misfit" in page.locator(".patterns-measured").nth(1).inner_text()
 
 
+def test_growth_that_was_left_starts_again(page, address):
+    page.goto(f"{address}#patterns?pattern=holes")
+    page.locator(".patterns-said", has_text="Growing").wait_for()
+    page.get_by_role("link", name="Start", exact=True).click()
+    page.get_by_role("button", name="Denoise").wait_for()
+    page.go_back()
+    page.locator(".patterns-said", has_text="All three").wait_for()
+    assert "wound" not in page.url
+
+
+def test_a_wound_after_healing_is_shown_and_the_address_cuts_it_again(page, address):
+    """A place is marked as wounded until it is healed, and again after another cut."""
+    marked = """canvas => {
+        const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+        pen.drawImage(canvas, 0, 0);
+        const pixels = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.filter((value, i) => i % 4 === 3 && value > 0).length;
+    }"""
+    page.goto(f"{address}#patterns?wound=[[10,10,4]]")
+    page.locator(".patterns-said", has_text="All three").wait_for()
+    marks = page.locator(".patterns-marks").nth(1)
+    page.wait_for_timeout(200)
+    assert marks.evaluate(marked) == 49 * 16
+    page.get_by_role("button", name="Heal").click()
+    page.locator(".patterns-said", has_text="filled").wait_for()
+    assert marks.evaluate(marked) == 0
+    page.get_by_role("button", name="Cut a wound").click()
+    assert marks.evaluate(marked) > 49 * 16
+    page.evaluate("location.hash = '#patterns?wound=[[40,40,4]]'")
+    page.wait_for_timeout(200)
+    assert marks.evaluate(marked) == 49 * 16
+
+
 def test_the_reaction_in_the_page_is_that_of_the_library(page, address):
     page.goto(address)
     name = "labyrinth"

@@ -38,6 +38,11 @@ export function decimal(value, places = 3) {
   return value === null || value === undefined || Number.isNaN(value) ? "–" : value.toFixed(places);
 }
 
+/** Whether the reader asked for less motion. */
+export function lessMotion() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
 /** Percent with one decimal. */
 export function percent(share) {
   return `${(100 * share).toFixed(1)} %`;

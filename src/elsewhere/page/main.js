@@ -47,10 +47,6 @@ export async function start(source) {
       Object.assign(current.state, changes);
       history.replaceState(null, "", writeAddress(current.name, current.state, current.view.defaults));
     },
-    /** Open another view with a state. */
-    open(name, state = {}) {
-      location.hash = writeAddress(name, state, {});
-    },
   };
   try {
     await source.ask("about", {}, (message) => (studio.about = message));

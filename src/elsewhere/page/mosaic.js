@@ -4,13 +4,12 @@ import { colourOf, paint } from "./paint.js";
 
 /** The explanation view: which training patches made each pixel. The studio, notebooks and reports share it.
  *
- * @param {object} message see `mosaic_message` in sources.py.
- * @param {object} options { network: image (C, H, W) drawn by the network, or null; onpixel(row, column) }.
+ * @param {object} message see `mosaic_message` in analysis/mosaic_message.py.
  * @returns {{node: HTMLElement, select(row, column), light(id)}}
  */
-export function mosaicView(message, options = {}) {
+export function mosaicView(message) {
   const table = Object.fromEntries(["ids", "rows", "columns", "weights", "counts"].map((name) => [name, decode(message[name]).values]));
-  const x = decode(message.x), x0 = decode(message.x0), images = decode(message.images);
+  const x0 = decode(message.x0), images = decode(message.images);
   const [height, width, top] = message.ids.shape, channels = x0.shape[0];
   const place = new Map(message.shown.map((id, i) => [id, i]));
   const reach = Math.floor(message.window / 2);
@@ -90,28 +89,30 @@ export function mosaicView(message, options = {}) {
       if (weight > 0) entropy -= weight * Math.log(weight / Math.max(1, table.counts[at + k]));
       entries.push({ id: table.ids[at + k], row: table.rows[at + k], column: table.columns[at + k], weight, count: table.counts[at + k] });
     }
-    const value = (array, r, c) => [...Array(channels).keys()].map((channel) => decimal(array.values[(channel * height + r) * width + c], 2)).join(", ");
-    const pixel = value(x0, ...chosen);
+    const pixel = values(x0, ...chosen).map((value) => decimal(value, 2)).join(", ");
     told.textContent =
       `Pixel (${chosen[0]}, ${chosen[1]}): ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `${entries.length} largest sources`} ` +
       `with ${percent(Math.min(1, total))} of the weight. ` +
-      `Entropy of these weights ${decimal(entropy, 2)}; equal weights on all ${message.training.toLocaleString("en")} training images have ${decimal(message.log_training, 2)}.`;
+      `Entropy of these weights ${decimal(entropy, 2)}; equal weights on all ${message.training.toLocaleString("en")} training images have ${decimal(Math.log(message.training), 2)}.`;
     const terms = entries.slice(0, 3).map((entry) => `${decimal(entry.weight, 3)} × (${centre(entry)})`);
     formula.textContent = `x0 = Σ w v = ${terms.join(" + ")}${entries.length > 3 || total < 0.999 ? " + …" : ""} = ${pixel}`;
     sources.replaceChildren(...entries.map((entry) => {
-      const name = message.classes.length && message.labels ? `, ${message.classes[message.labels[place.get(entry.id)]]}` : "";
-      const text = `${percent(entry.weight)} from image ${entry.id}${name}, row ${entry.row}, column ${entry.column}${entry.count > 1 ? `, ${entry.count} equal patches` : ""}`;
+      const text = `${percent(entry.weight)} from image ${entry.id}, row ${entry.row}, column ${entry.column}${entry.count > 1 ? `, ${entry.count} equal patches` : ""}`;
       return make("li", {}, make("button.mosaic-source", { type: "button", title: text, "aria-label": `${text}. Show all pixels from this image.`, onclick: () => light(entry.id) },
         thumbnail(entry.id, entry.row, entry.column), make("span.number", {}, percent(entry.weight)), make("small", {}, `#${entry.id}`)));
     }));
     draw();
-    options.onpixel?.(...chosen);
   }
 
   function centre(entry) {
     if (!place.has(entry.id)) return "–";
-    const image = pick(images, place.get(entry.id)), [, tall, wide] = image.shape;
-    return [...Array(channels).keys()].map((channel) => decimal(image.values[(channel * tall + entry.row) * wide + entry.column] / 127.5 - 1, 2)).join(", ");
+    return values(pick(images, place.get(entry.id)), entry.row, entry.column).map((value) => decimal(value / 127.5 - 1, 2)).join(", ");
+  }
+
+  /** The channels of a pixel of an image (C, H, W). */
+  function values(image, row, column) {
+    const [, tall, wide] = image.shape;
+    return [...Array(channels).keys()].map((channel) => image.values[(channel * tall + row) * wide + column]);
   }
 
   const pointed = (event) => {

@@ -2,6 +2,14 @@ import { labelled, make } from "./dom.js";
 import { bytesOf, droppedFiles } from "./pictures.js";
 
 const MOST = 2000, MOST_CLASSES = 50;
+const OWN = "own-";
+
+/** Choose a set of training images; added ones are called "your pictures". */
+export function subjectSelect(studio, value, onchange) {
+  const select = make("select", { onchange: () => onchange(select.value) },
+    ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === value }, name.startsWith(OWN) ? "your pictures" : name)));
+  return select;
+}
 
 /** Add own pictures: choose or drop files or a folder; they become one more set of training images.
  *
@@ -41,6 +49,7 @@ export function ownPictures(studio, onadded) {
       const name = await studio.source.addOwn({ side: size, channels, pictures: read.map((one) => one.bytes),
         ...(classed ? { classes: names.map((one) => one || "none"), labels: read.map((one) => names.indexOf(one.folder)) } : {}) });
       said.textContent = `${read.length} pictures added${classed ? ` in ${names.length} classes` : ""}.${left ? ` Left out: ${left}, no pictures or more than ${MOST}.` : ""}`;
+      studio.about.subjects = [...studio.about.subjects.filter((one) => !one.startsWith(OWN)), name];
       onadded(name);
     } catch (error) {
       said.textContent = error.message;

@@ -23,11 +23,7 @@ export class Live {
       if (error.name === "AbortError") throw error;
       throw new Error("The studio does not answer: is `elsewhere studio` still running?");
     }
-    if (!response.ok) {
-      const told = await response.json().catch(() => ({}));
-      throw new Error(told.error || `The studio refused the question (${response.status}).`);
-    }
-    await readLines(response.body, onmessage);
+    await readLines(await accepted(response), onmessage);
   }
 
   /** Add pictures (see own.py) and return the name of their set; it is kept while this page is open. */
@@ -35,8 +31,8 @@ export class Live {
     this.own?.abort();
     this.own = new AbortController();
     const response = await fetch(`${this.base}/own`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(pictures), signal: this.own.signal });
-    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error || `The studio refused the pictures (${response.status}).`);
-    return new Promise((done, fail) => readLines(response.body, (message) => message.subject && done(message.subject)).catch(fail));
+    const body = await accepted(response);
+    return new Promise((done, fail) => readLines(body, (message) => message.subject && done(message.subject)).catch(fail));
   }
 }
 
@@ -63,6 +59,40 @@ export class Recorded {
   }
 }
 
+/** Asks one question at a time: a new one cancels the one before. */
+export class Latest {
+  constructor(source) {
+    this.source = source;
+    this.current = null;
+  }
+
+  /** Whether a question is being answered. */
+  get busy() {
+    return this.current !== null;
+  }
+
+  /** Ask. Resolves to true when the answer is complete, and to false when the question was cancelled. */
+  async ask(kind, question, onmessage) {
+    this.cancel();
+    const mine = (this.current = new AbortController());
+    const latest = () => mine === this.current;
+    try {
+      await this.source.ask(kind, question, (message) => latest() && onmessage(message), mine.signal);
+      return latest();
+    } catch (error) {
+      if (!latest()) return false;
+      throw error;
+    } finally {
+      if (latest()) this.current = null;
+    }
+  }
+
+  cancel() {
+    this.current?.abort();
+    this.current = null;
+  }
+}
+
 /** Text that is equal for equal questions: fields sorted, missing and null ones left out. */
 export function keyOf(kind, question) {
   const sorted = (value) => {
@@ -72,6 +102,13 @@ export function keyOf(kind, question) {
     return Object.fromEntries(names.map((name) => [name, sorted(value[name])]));
   };
   return `${kind} ${JSON.stringify(sorted(question))}`;
+}
+
+/** The body of a response; an error in words where the studio refused. */
+async function accepted(response) {
+  if (response.ok) return response.body;
+  const told = await response.json().catch(() => ({}));
+  throw new Error(told.error || `The studio refused the question (${response.status}).`);
 }
 
 async function readLines(body, onmessage) {

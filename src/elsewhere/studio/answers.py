@@ -7,7 +7,7 @@ from typing import Any
 
 from elsewhere import __version__
 from elsewhere.studio import copied, drawing, fingers, patterns, sources, toy
-from elsewhere.studio.drawing import MOST_SEEDS, MOST_STEPS, Runs
+from elsewhere.studio.drawing import MOST_SEEDS, RECORDED_TOP, Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import Subjects
 
@@ -17,14 +17,14 @@ Answer = Callable[[Question, Subjects, Runs], Iterator[dict[str, Any]]]
 
 def about(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
     """Describe the subject of a question (the first one by default), and the names of all."""
-    name = question.take("subject", subjects.names[0])
+    subject = subjects[str(question.take("subject", subjects.names[0]))]
     question.finish()
     yield {
         "version": __version__,
         "subjects": list(subjects.names),
-        "subject": subjects[str(name)].about(),
+        "subject": {**subject.about(), "drawing": drawing.default_drawing(subject)},
         "most_seeds": MOST_SEEDS,
-        "most_steps": MOST_STEPS,
+        "recorded_top": RECORDED_TOP,
         "toy": toy.pictures(),
     }
 

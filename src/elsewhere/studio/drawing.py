@@ -208,19 +208,23 @@ def agreement(images: Tensor, network: Tensor) -> dict[str, list[float]]:
     return {"r": pearson_r(images, network).tolist(), "r2": r_squared(images, network).tolist()}
 
 
-def recorded(subject: Subject) -> list[tuple[str, dict[str, Any]]]:
-    """The questions of the draw view that an exported page can ask: its default drawing, explained at some steps."""
-    seeds = [0, 1, 2, 3]
-    drawing = {
+def default_drawing(subject: Subject) -> dict[str, Any]:
+    """The question that the page asks of a subject before anything is chosen."""
+    return {
         "subject": subject.name,
         "machines": list(subject.defaults),
-        "seeds": seeds,
+        "seeds": [0, 1, 2, 3],
         "label": 0 if subject.classes else None,
         "steps": 20,
     }
+
+
+def recorded(subject: Subject) -> list[tuple[str, dict[str, Any]]]:
+    """The questions of the draw view that an exported page can ask: its default drawing, explained at some steps."""
+    drawing = default_drawing(subject)
     explained = [
         ("explain", {"draw": drawing, "machine": "els", "seed": seed, "step": step, "top": RECORDED_TOP})
-        for seed in seeds
+        for seed in drawing["seeds"]
         for step in RECORDED_STEPS
     ]
     return [("about", {"subject": subject.name}), ("draw", drawing), *explained]

@@ -32,4 +32,4 @@ def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator
     x, sigma = runs.state(drawing, machine, index)
     one = x[drawing.seeds.index(seed)][None]
     mosaic = explain(drawing.denoiser(machine), one, sigma, top, drawing.label)
-    yield {"mosaic": mosaic_message(mosaic, classes=drawing.subject.data.classes)}
+    yield {"mosaic": mosaic_message(mosaic)}

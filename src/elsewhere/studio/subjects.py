@@ -107,7 +107,6 @@ class Subject:
             "classes": list(self.data.classes) or [str(i) for i in range(self.data.num_classes)],
             "class_count": self.classes,
             "drawers": list(self.drawers),
-            "defaults": list(self.defaults),
             "explained": [name for name in MACHINES if name in AVERAGES],
             "titles": {name: TABLE[name].title for name in MACHINES},
             "network": self.network_name,

@@ -1,8 +1,10 @@
 import { decode, pick } from "../arrays.js";
 import { svg } from "../curves.js";
 import { chooser, decimal, labelled, make } from "../dom.js";
+import { subjectSelect } from "../own.js";
 import { paint } from "../paint.js";
 import { bytesOf } from "../pictures.js";
+import { Latest } from "../source.js";
 
 const MOST = 16;
 const EXAMPLES = [["altered", "a training image and changed copies"], ["remembered", "drawn by IS"], ["drawn", "drawn by ELS"]];
@@ -14,8 +16,8 @@ const WORDS = {
 /** Was it copied? The audit of dropped pictures or examples. */
 export function copiedView(studio) {
   const defaults = { subject: studio.about.subjects[0], example: "altered" };
-  const live = !studio.source.recorded;
-  let state = { ...defaults }, own = null, work = null, about = null, asked = "";
+  const live = !studio.source.recorded, audit = new Latest(studio.source);
+  let state = { ...defaults }, own = null, about = null, asked = "";
   const controls = make("div.bar"), said = make("p.copied-said", { "aria-live": "polite" }), list = make("ol.copied-list"), scale = make("div.copied-scale");
   const file = make("input", { type: "file", multiple: true, accept: "image/*", onchange: () => take([...file.files]) });
   const drop = make("label.copied-drop", {
@@ -58,18 +60,15 @@ export function copiedView(studio) {
   }
 
   async function run() {
-    work?.abort();
-    const mine = (work = new AbortController());
     list.replaceChildren();
     scale.replaceChildren();
     said.textContent = "Comparing …";
-    asked = JSON.stringify(state);
+    const key = JSON.stringify(state);
+    asked = "";
     try {
-      let pictures = null;
-      await studio.source.ask("copied", { subject: state.subject, ...(own ? { pictures: own } : { example: state.example }) }, (message) => {
-        if (mine !== work) return;
+      if (await audit.ask("copied", { subject: state.subject, ...(own ? { pictures: own } : { example: state.example }) }, (message) => {
         if (message.pictures) {
-          pictures = decode(message.pictures);
+          const pictures = decode(message.pictures);
           const cells = [...Array(pictures.shape[0]).keys()].map((i) => list.children[i] || list.appendChild(entry()));
           cells.forEach((cell, i) => paint(cell.querySelector("canvas"), pick(pictures, i)));
           return;
@@ -84,9 +83,9 @@ export function copiedView(studio) {
           item.querySelector(".copied-distance").textContent = `nearest: image ${message.nearest[i]}, ${message.changes[i]}; distance ${decimal(message.distances[i], 3)}`;
         });
         scale.replaceChildren(numberLine(message));
-      }, mine.signal);
+      })) asked = key;
     } catch (error) {
-      if (error.name !== "AbortError") said.textContent = error.message;
+      said.textContent = error.message;
     }
   }
 
@@ -97,10 +96,9 @@ export function copiedView(studio) {
 
   return { node, defaults, async show(next) {
     state = next;
-    const subject = make("select", { onchange: () => change({ subject: subject.value }) }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name.startsWith("own-") ? "your pictures" : name)));
-    controls.replaceChildren(labelled("Training images", subject), chooser("Examples", "copied-example", EXAMPLES, state.example, (example) => change({ example })));
+    controls.replaceChildren(labelled("Training images", subjectSelect(studio, state.subject, (subject) => change({ subject }))), chooser("Examples", "copied-example", EXAMPLES, state.example, (example) => change({ example })));
     if (asked !== JSON.stringify(state)) await run();
-  }, hide: () => work?.abort() };
+  }, hide: () => audit.cancel() };
 }
 
 /** Distances on a line: those of training images among themselves, the threshold, and the pictures. */

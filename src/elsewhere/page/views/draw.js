@@ -1,10 +1,11 @@
 import { decode, pick } from "../arrays.js";
 import { curves } from "../curves.js";
-import { chooser, decimal, labelled, make } from "../dom.js";
+import { chooser, decimal, labelled, lessMotion, make } from "../dom.js";
 import { mosaicView } from "../mosaic.js";
-import { ownPictures } from "../own.js";
+import { ownPictures, subjectSelect } from "../own.js";
 import { paint, range } from "../paint.js";
 import { scheduleEditor } from "../schedule_editor.js";
+import { Latest } from "../source.js";
 import { pythonLines, saveFilm, saveJson, savePicture } from "../take_away.js";
 
 const TITLES = { network: "Trained network", is: "IS: remembers", ls: "LS: local", els: "ELS: local, any place", wiener: "Wiener: linear" };
@@ -16,20 +17,21 @@ const HELP = {
   wiener: "The best linear denoiser: it knows mean and covariance of the training images.",
 };
 const NOISE_STROKE = 3;
-/** Sources of a pixel in exported explanations: those of `export.py`. */
-const RECORDED_TOP = 4;
 
 /** Draw: machines and the network denoise the same noise; scrub, change, explain, take away. */
 export function drawView(studio) {
+  const usual = studio.about.subject.drawing;
   const defaults = {
-    subject: studio.about.subjects[0], machines: null, seeds: [0, 1, 2, 3], label: 0, steps: 20, window: null, strokes: [],
+    subject: usual.subject, machines: null, seeds: usual.seeds, label: 0, steps: usual.steps, window: null, strokes: [],
     step: null, shown: "x0", seed: 0, explain: null,
   };
-  let state = { ...defaults }, about = null, frames = {}, sigmas = [], drawn = "", work = null, explaining = null, explained = "", player = 0;
+  const drawing = new Latest(studio.source), explaining = new Latest(studio.source);
+  // `drawn` and `explained` are the questions that frames and panel answer, as text; `player` and `waiting` are timers.
+  let state = { ...defaults }, about = null, frames = {}, sigmas = [], drawn = "", explained = "", player = 0, waiting = 0;
 
   const controls = make("div.bar"), rows = make("div.draw-rows"), problem = make("p.draw-problem", { role: "alert" });
   const slider = make("input.draw-scrub", { type: "range", min: "0", max: "19", value: "0", "aria-label": "Step of the denoising", oninput: () => scrub(Number(slider.value)) });
-  const play = make("button.primary", { type: "button", disabled: true, onclick: () => (work ? stop() : frames && complete() ? replay() : run()) }, "Play");
+  const play = make("button.primary", { type: "button", disabled: true, onclick: () => (drawing.busy || player ? stop() : complete() ? replay() : run()) }, "Play");
   const level = make("output.number.draw-level");
   const shown = make("span");
   const time = make("div.bar.draw-time", {}, play, slider, level, shown);
@@ -42,10 +44,7 @@ export function drawView(studio) {
   const node = make("section.draw", {},
     make("h2", {}, "Draw from the same noise"),
     make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
-    controls, studio.source.recorded ? null : ownPictures(studio, (name) => {
-      studio.about.subjects = [...studio.about.subjects.filter((one) => !one.startsWith("own-")), name];
-      select(name);
-    }), problem,
+    controls, studio.source.recorded ? null : ownPictures(studio, (name) => select(name)), problem,
     make("div.draw-columns", {},
       make("div", {}, time, rows, plot, windows),
       make("div", {}, make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines)));
@@ -54,7 +53,7 @@ export function drawView(studio) {
     subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
     window: state.window, strokes: state.strokes.length ? state.strokes : null,
   });
-  const machines = () => (state.machines || about.defaults).filter((name) => about.drawers.includes(name));
+  const machines = () => (state.machines || about.drawing.machines).filter((name) => about.drawers.includes(name));
   const titleOf = (name) => TITLES[name] || `the ${about.titles[name]} machine`;
   const order = () => [...machines()].sort((a, b) => (a === "network" ? -1 : b === "network" ? 1 : 0));
   const complete = () => drawn === JSON.stringify(question()) && order().every((name) => (frames[name] || []).length === state.steps);
@@ -66,8 +65,7 @@ export function drawView(studio) {
   }
 
   function stop() {
-    work?.abort();
-    work = null;
+    drawing.cancel();
     clearInterval(player);
     player = 0;
     play.textContent = "Play";
@@ -78,37 +76,34 @@ export function drawView(studio) {
     stop();
     problem.textContent = "";
     const asked = question();
-    if (drawn === JSON.stringify(asked) && complete()) return show_step();
+    if (complete()) return show_step();
     drawn = JSON.stringify(asked);
     frames = {};
     explained = "";
-    const mine = (work = new AbortController());
     play.textContent = "Stop";
     layoutRows();
     const began = performance.now();
     try {
-      await studio.source.ask("draw", asked, (message) => {
-        if (mine !== work) return;
+      const done = await drawing.ask("draw", asked, (message) => {
         if (message.start) {
           sigmas = message.start.sigmas;
           slider.max = String(state.steps - 1);
           return;
         }
         (frames[message.machine] ||= [])[message.step] = { ...message, x: decode(message.x), x0: decode(message.x0) };
-        const done = Math.min(...order().map((name) => (frames[name] || []).length));
+        if (message.step === 0) paintNoise();
+        const common = Math.min(...order().map((name) => (frames[name] || []).length));
         studio.say(`Step ${message.step + 1} of ${state.steps}: ${timeLeft(began, order().reduce((sum, name) => sum + (frames[name] || []).length, 0), order().length * state.steps)}`);
-        if (state.step === null && done) show_step(done - 1);
-      }, mine.signal);
+        if (state.step === null && common) show_step(common - 1);
+      });
+      if (!done) return;
       studio.say(`Drawn in ${decimal((performance.now() - began) / 1000, 1)} s.`);
-      if (mine === work) show_step();
+      play.textContent = "Play";
+      show_step();
     } catch (error) {
-      if (error.name !== "AbortError") problem.textContent = error.message;
+      play.textContent = "Play";
+      problem.textContent = error.message;
       studio.fail(error);
-    } finally {
-      if (mine === work) {
-        work = null;
-        play.textContent = "Play";
-      }
     }
   }
 
@@ -120,18 +115,10 @@ export function drawView(studio) {
   function replay() {
     let step = 0;
     play.textContent = "Stop";
-    const delay = matchMedia("(prefers-reduced-motion: reduce)").matches ? 400 : 120;
-    clearInterval(player);
     player = setInterval(() => {
       scrub(step);
-      if (++step >= state.steps) {
-        clearInterval(player);
-        player = 0;
-        play.textContent = "Play";
-      }
-    }, delay);
-    work = { abort: () => clearInterval(player) };
-    setTimeout(() => { if (!player) work = null; }, delay * (state.steps + 1));
+      if (++step >= state.steps) stop();
+    }, lessMotion() ? 400 : 120);
   }
 
   function scrub(step) {
@@ -176,31 +163,27 @@ export function drawView(studio) {
     }
     const asked = { draw: question(), machine: state.explain, seed: state.seeds[Math.min(state.seed, state.seeds.length - 1)], step: at };
     if (studio.source.recorded) {
-      asked.top = RECORDED_TOP;
+      asked.top = studio.about.recorded_top;
       while (asked.step < state.steps - 1 && !studio.source.has("explain", asked)) asked.step++;
     }
     const key = JSON.stringify(asked);
     if (key === explained) return;
     explained = key;
-    clearTimeout(explaining?.timer);
-    explaining?.abort.abort();
-    const abort = new AbortController();
+    clearTimeout(waiting);
     const kept = panel.querySelector(".mosaic") ? panel.mosaic.chosen : null;
-    const timer = setTimeout(async () => {
+    waiting = setTimeout(async () => {
       try {
-        await studio.source.ask("explain", asked, (message) => {
-          const view = mosaicView({ ...message.mosaic });
+        await explaining.ask("explain", asked, (message) => {
+          const view = mosaicView(message.mosaic);
           panel.mosaic = view;
           panel.replaceChildren(make("p.soft", {}, `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
           if (kept) view.select(...kept);
-        }, abort.signal);
+        });
       } catch (error) {
-        if (error.name === "AbortError") return;
         explained = "";
         panel.replaceChildren(make("p.draw-problem", {}, error.message));
       }
     }, studio.source.recorded ? 0 : 60);
-    explaining = { abort, timer };
   }
 
   function choose(machine, index) {
@@ -268,17 +251,13 @@ export function drawView(studio) {
   /** The noise is the first state divided by its noise level. */
   function paintNoise() {
     const first = frames[order().find((name) => frames[name]?.[0])]?.[0];
-    if (!first) {
-      if (work) setTimeout(paintNoise, 100);
-      return;
-    }
+    if (!first) return;
     for (const cell of rows.querySelectorAll("canvas.draw-noise")) paint(cell, pick(first.x, Number(cell.dataset.index)), 2 * first.sigma);
   }
 
   async function load() {
     if (about?.name === state.subject) return;
     await studio.source.ask("about", { subject: state.subject }, (message) => (about = message.subject));
-    if (about.name !== state.subject) state.subject = about.name;
   }
 
   async function select(subject) {
@@ -292,7 +271,6 @@ export function drawView(studio) {
   }
 
   function layoutControls() {
-    const subject = make("select", { onchange: () => select(subject.value) }, ...studio.about.subjects.map((name) => make("option", { value: name, selected: name === state.subject }, name.startsWith("own-") ? "your pictures" : name)));
     const label = make("select", { onchange: () => change({ label: label.value === "" ? null : Number(label.value) }) },
       make("option", { value: "", selected: state.label === null }, "all classes"),
       ...about.classes.slice(0, about.class_count).map((name, i) => make("option", { value: String(i), selected: state.label === i }, name)));
@@ -312,7 +290,7 @@ export function drawView(studio) {
         else change({ machines: about.drawers.filter((one) => now.includes(one)) });
       } }), titleOf(name))));
     const live = !studio.source.recorded;
-    controls.replaceChildren(...[labelled("Images", subject), about.class_count ? labelled("Class", label) : null, live ? labelled("Seeds", seeds) : null, live ? dice : null,
+    controls.replaceChildren(...[labelled("Images", subjectSelect(studio, state.subject, select)), about.class_count ? labelled("Class", label) : null, live ? labelled("Seeds", seeds) : null, live ? dice : null,
       live && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live ? who : null].filter(Boolean));
     shown.replaceChildren(chooser("Show", "draw-shown", [["x0", "the guess x0"], ["x", "the noisy picture x"]], state.shown, (value) => {
       change({ shown: value }, false);
@@ -347,7 +325,10 @@ export function drawView(studio) {
     }
   }
 
-  const observer = new MutationObserver(paintNoise);
-  observer.observe(level, { childList: true });
-  return { node, defaults, show, hide: () => { stop(); explaining?.abort.abort(); } };
+  return { node, defaults, show, hide() {
+    stop();
+    clearTimeout(waiting);
+    explaining.cancel();
+    explained = "";
+  } };
 }

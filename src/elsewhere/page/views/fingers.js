@@ -1,6 +1,7 @@
 import { decode } from "../arrays.js";
 import { labelled, make } from "../dom.js";
 import { paint } from "../paint.js";
+import { Latest } from "../source.js";
 
 /** Extra fingers: when windows shrink, fingers are no longer counted. */
 export function fingersView(studio) {
@@ -8,7 +9,8 @@ export function fingersView(studio) {
   const WINDOWS = live ? [3, 5, 7, 9, 11, 13, 15, 17, 21, 25] : [5, 9, 15];
   const WHEN = live ? [0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8, 12, 20] : [0.5, 2, 8];
   const defaults = { seed: 0, window: null, when: null };
-  let state = { ...defaults }, work = null, search = null, searched = 0, timer = 0;
+  const drawing = new Latest(studio.source), search = new Latest(studio.source);
+  let state = { ...defaults }, searched = 0, timer = 0;
   const hand = figure("Formula (ELS)"), network = figure("Trained network");
   const said = make("p.fingers-said", { "aria-live": "polite" }), level = make("p.soft.number.fingers-level");
   const size = make("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), step: "1", oninput: () => moved() }), sizeText = make("output.number.fingers-output");
@@ -68,13 +70,10 @@ export function fingersView(studio) {
   const words = (count) => `${count} ${count === 1 ? "finger" : "fingers"}`;
 
   async function draw() {
-    work?.abort();
-    const mine = (work = new AbortController());
     said.textContent = "Drawing …";
     hand.caption.textContent = network.caption.textContent = " ";
     try {
-      await studio.source.ask("fingers", { seed: state.seed, window: state.window, when: state.when }, (message) => {
-        if (mine !== work) return;
+      await drawing.ask("fingers", { seed: state.seed, window: state.window, when: state.when }, (message) => {
         if (message.x0) {
           paint(hand.canvas, decode(message.x0));
           level.textContent = `sigma ${message.sigma.toPrecision(2)}, window of ${message.window > 64 ? "the whole picture" : `${message.window} × ${message.window}`}`;
@@ -86,23 +85,22 @@ export function fingersView(studio) {
           one.caption.textContent = words(found.count);
         }
         said.textContent = message.hand.count === 5 ? "Five fingers: the windows were large for long enough." : `${words(message.hand.count)[0].toUpperCase()}${words(message.hand.count).slice(1)}: every part looks right, but nobody counted.`;
-      }, mine.signal);
+      });
     } catch (error) {
-      if (error.name !== "AbortError") said.textContent = error.message;
+      said.textContent = error.message;
     }
   }
 
   async function find() {
-    search?.abort();
+    search.cancel();
     if (!live) {
       searched = 0;
       list.replaceChildren();
     }
-    const mine = (search = new AbortController()), first = searched, count = live ? 24 - (searched % 24) : 24;
+    const first = searched, count = live ? 24 - (searched % 24) : 24;
     more.disabled = true;
     try {
-      await studio.source.ask("gallery", { first, count }, (message) => {
-        if (mine !== search) return;
+      await search.ask("gallery", { first, count }, (message) => {
         // An interrupted search goes on where it was left.
         searched = Math.max(searched, first + message.searched);
         progress.textContent = `Searched ${first + message.searched} seeds: ${list.children.length + message.found.length} hands with a wrong number.`;
@@ -114,9 +112,9 @@ export function fingersView(studio) {
             ? make("a", { href: `#draw?subject="hands"&seeds=[${found.seed}]&machines=["network","is","els"]&explain="els"`, "aria-label": `Seed ${found.seed}: ${words(found.count)}` }, canvas, make("span", {}, words(found.count)))
             : make("figure.fingers-figure", {}, canvas, make("figcaption", {}, words(found.count)))));
         }
-      }, mine.signal);
+      });
     } catch (error) {
-      if (error.name !== "AbortError") progress.textContent = error.message;
+      progress.textContent = error.message;
     } finally {
       more.disabled = false;
     }
@@ -126,10 +124,11 @@ export function fingersView(studio) {
     state = next;
     sliders();
     await draw();
-    if (searched < 24) await find();
+    // The view may have been left meanwhile.
+    if (node.isConnected && searched < 24) await find();
   }, hide() {
-    work?.abort();
-    search?.abort();
+    drawing.cancel();
+    search.cancel();
     clearTimeout(timer);
   } };
 }

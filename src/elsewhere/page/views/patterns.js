@@ -2,6 +2,7 @@ import { decode } from "../arrays.js";
 import { chooser, decimal, make } from "../dom.js";
 import { GrayScott } from "../gray_scott.js";
 import { paint } from "../paint.js";
+import { Latest } from "../source.js";
 
 const SIDE = 64, RADIUS = 8, STEPS_A_FRAME = 24, FULL = 8000, MOST_DISCS = 60;
 const KINDS = [["spots", "spots"], ["stripes", "stripes"], ["labyrinth", "labyrinth"], ["holes", "holes"]];
@@ -10,7 +11,9 @@ const KINDS = [["spots", "spots"], ["stripes", "stripes"], ["labyrinth", "labyri
 export function patternsView(studio) {
   const defaults = { pattern: "spots", seed: 0, wound: [] };
   const live = !studio.source.recorded;
-  let state = { ...defaults }, system = null, frame = 0, time = 0, grown = { els: null, is: null }, work = null, cursor = [32, 32], drawn = "";
+  const answer = new Latest(studio.source);
+  // `drawn` is the pattern and seed of complete pictures, `healed` the machines whose pictures are healed.
+  let state = { ...defaults }, system = null, frame = 0, time = 0, cursor = [32, 32], drawn = "", healed = new Set();
   const panels = {
     reaction: panel("reaction", "Reaction-diffusion", "Two substances react and diffuse. It runs in your browser."),
     els: panel("els", "ELS: local, any place", "It knows one pattern, and starts from noise."),
@@ -59,33 +62,40 @@ export function patternsView(studio) {
   }
 
   const mask = () => {
-    const wound = new Uint8Array(SIDE * SIDE);
+    const inside = new Uint8Array(SIDE * SIDE);
     for (const [row, column, radius] of state.wound) {
-      for (let r = -radius; r <= radius; r++) for (let c = -radius; c <= radius; c++) if (r * r + c * c <= radius * radius) wound[((row + r + SIDE) % SIDE) * SIDE + ((column + c + SIDE) % SIDE)] = 1;
+      for (let r = -radius; r <= radius; r++) for (let c = -radius; c <= radius; c++) if (r * r + c * c <= radius * radius) inside[((row + r + SIDE) % SIDE) * SIDE + ((column + c + SIDE) % SIDE)] = 1;
     }
-    return wound;
+    return inside;
   };
 
   function addDisc(row, column) {
     const radius = live ? RADIUS : 10, last = state.wound.at(-1);
-    if (!live && state.wound.length) return;
+    if (!drawn || (!live && state.wound.length)) return;
     if (state.wound.length >= MOST_DISCS || (last && (last[0] - row) ** 2 + (last[1] - column) ** 2 < 9)) return;
-    state.wound = [...state.wound, [row, column, radius]];
-    studio.set({ wound: state.wound });
-    system?.wound(mask());
+    answer.cancel();
+    wound([...state.wound, [row, column, radius]]);
     said.textContent = "Wounded. The reaction goes on by itself; press Heal for the two machines.";
+  }
+
+  /** Cut discs out of all three pictures. */
+  function wound(discs) {
+    healed.clear();
+    state.wound = discs;
+    studio.set({ wound: discs });
+    system?.wound(mask());
     mark();
   }
 
   /** The wound in gray over the machines' pictures, and the ring of the keyboard. */
   function mark() {
-    const wound = mask();
+    const inside = mask();
     for (const [name, one] of Object.entries(panels)) {
       const pen = one.marks.getContext("2d");
       pen.clearRect(0, 0, SIDE * 4, SIDE * 4);
-      if (name !== "reaction" && !one.healed) {
+      if (name !== "reaction" && !healed.has(name)) {
         pen.fillStyle = "#808080";
-        wound.forEach((inside, i) => { if (inside) pen.fillRect((i % SIDE) * 4, Math.floor(i / SIDE) * 4, 4, 4); });
+        inside.forEach((one, i) => { if (one) pen.fillRect((i % SIDE) * 4, Math.floor(i / SIDE) * 4, 4, 4); });
       }
       if (document.activeElement === one.marks) {
         pen.strokeStyle = "#d55e00";
@@ -103,23 +113,18 @@ export function patternsView(studio) {
     grow();
   }
 
-  function begin() {
-    work?.abort();
-    for (const one of Object.values(panels)) one.healed = false;
-    return (work = new AbortController());
-  }
+  const key = () => `${state.pattern} ${state.seed}`;
 
+  /** Grow the pattern in all three; true if it was not cancelled. */
   async function grow() {
-    const mine = begin();
-    state.wound = [];
-    studio.set({ wound: [] });
-    drawn = `${state.pattern} ${state.seed}`;
-    mark();
+    const growing = key();
+    drawn = "";
+    cut.disabled = healing.disabled = true;
+    wound([]);
     said.textContent = "Growing …";
     for (const one of Object.values(panels)) one.measured.textContent = "";
     try {
-      await studio.source.ask("grow", { pattern: state.pattern, seed: state.seed }, (message) => {
-        if (mine !== work) return;
+      const complete = await answer.ask("grow", { pattern: state.pattern, seed: state.seed }, (message) => {
         if (message.rates) {
           system = new GrayScott(SIDE, message.rates);
           system.scatter(state.seed + 1);
@@ -128,17 +133,19 @@ export function patternsView(studio) {
         }
         for (const name of ["els", "is"]) if (message[name]) show(name, message[name]);
         if (message.measured) for (const name of ["els", "is"]) tell(name, message.measured[name]);
-      }, mine.signal);
+      });
+      if (!complete) return false;
+      drawn = growing;
+      cut.disabled = healing.disabled = false;
       said.textContent = "All three have the pattern. Only the first two made it anew: IS shows one of the 16 patterns that it knows. Now cut a wound.";
+      return true;
     } catch (error) {
-      if (error.name !== "AbortError") said.textContent = error.message;
+      said.textContent = error.message;
+      return false;
     }
   }
 
-  const show = (name, packed) => {
-    grown[name] = { shape: [1, SIDE, SIDE], values: decode(packed).values };
-    paint(panels[name].canvas, grown[name]);
-  };
+  const show = (name, packed) => paint(panels[name].canvas, { shape: [1, SIDE, SIDE], values: decode(packed).values });
   const tell = (name, found, misfit = null) => (panels[name].measured.textContent = `${found.kind}, wavelength ${decimal(found.wavelength, 1)} pixels${misfit === null ? "" : `, misfit around the wound ${decimal(misfit, 2)}`}`);
 
   async function heal() {
@@ -146,13 +153,11 @@ export function patternsView(studio) {
       said.textContent = "There is no wound yet: drag over a picture.";
       return;
     }
-    const mine = begin();
     said.textContent = "Healing: both machines get the same wounded picture, the one that ELS grew …";
     const misfits = {};
     try {
-      await studio.source.ask("heal", { pattern: state.pattern, seed: state.seed, wound: state.wound }, (message) => {
-        if (mine !== work) return;
-        panels[message.machine].healed = true;
+      const complete = await answer.ask("heal", { pattern: state.pattern, seed: state.seed, wound: state.wound }, (message) => {
+        healed.add(message.machine);
         if (message.before) show(message.machine, message.before);
         if (message.image) show(message.machine, message.image);
         if (message.measured) {
@@ -160,13 +165,17 @@ export function patternsView(studio) {
           tell(message.machine, message.measured, message.misfit);
         }
         mark();
-      }, mine.signal);
+      });
+      if (!complete) {
+        healed.clear();
+        return mark();
+      }
       const factor = misfits.is / misfits.els;
       said.textContent = factor > 1.05
         ? `Both filled the same wounded picture. The local machine found windows that fit: around the wound they are ${decimal(factor, 1)} times closer to the example than those of the machine that remembers, whose pieces of known pictures do not meet the rest.`
         : `Both machines filled the wound: their windows around it are about equally close to the example (${decimal(misfits.els, 2)} and ${decimal(misfits.is, 2)}).`;
     } catch (error) {
-      if (error.name !== "AbortError") said.textContent = error.message;
+      said.textContent = error.message;
     }
   }
 
@@ -190,20 +199,15 @@ export function patternsView(studio) {
   }
 
   return { node, defaults, async show(next) {
-    const wound = next.wound;
+    const asked = next.wound, shown = JSON.stringify(state.wound);
     state = next;
     choice.replaceChildren(chooser("Pattern", "patterns-kind", KINDS, state.pattern, (pattern) => change({ pattern, wound: [] })));
-    if (drawn !== `${state.pattern} ${state.seed}`) {
-      await grow();
-      if (wound.length) {
-        state.wound = wound;
-        studio.set({ wound });
-        system?.wound(mask());
-        mark();
-      }
-    } else animate();
+    if (drawn === key()) {
+      animate();
+      if (JSON.stringify(asked) !== shown) wound(asked);
+    } else if ((await grow()) && asked.length) wound(asked);
   }, hide() {
     cancelAnimationFrame(frame);
-    work?.abort();
+    answer.cancel();
   } };
 }

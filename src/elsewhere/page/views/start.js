@@ -1,6 +1,7 @@
 import { decode } from "../arrays.js";
-import { make } from "../dom.js";
+import { lessMotion, make } from "../dom.js";
 import { paint } from "../paint.js";
+import { Latest } from "../source.js";
 
 const SIDE = 8, STEPS = 10;
 const COLOURS = [[0, 114, 178], [230, 159, 0]];
@@ -8,7 +9,8 @@ const COLOURS = [[0, 114, 178], [230, 159, 0]];
 /** The first view: two pictures of 8 x 8, remembered beside recombined. */
 export function startView(studio) {
   const defaults = { pictures: studio.about.toy, seed: 0 };
-  let state = { ...defaults }, work = null;
+  const toy = new Latest(studio.source);
+  let state = { ...defaults }, film = 0;
   const live = !studio.source.recorded;
   const editors = [0, 1].map((number) => pictureEditor(number));
   const canvases = Object.fromEntries(["x", "is", "els", "share"].map((name) => [name, make("canvas.start-picture", { role: "img", "aria-label": NAMES[name] })]));
@@ -56,21 +58,19 @@ export function startView(studio) {
   }
 
   async function run() {
-    work?.abort();
-    const mine = (work = new AbortController());
-    const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 150;
-    const messages = [];
+    const mine = ++film, messages = [];
     said.textContent = "Removing noise …";
     try {
-      await studio.source.ask("toy", { pictures: state.pictures, seed: state.seed }, (message) => messages.push(message), mine.signal);
+      await toy.ask("toy", { pictures: state.pictures, seed: state.seed }, (message) => messages.push(message));
       for (const message of messages) {
-        if (mine !== work) return;
+        if (mine !== film) return;
         show_step(message);
-        await new Promise((done) => setTimeout(done, pause));
+        await new Promise((done) => setTimeout(done, lessMotion() ? 0 : 150));
       }
+      if (mine !== film) return;
       said.textContent = sentence(messages.at(-1));
     } catch (error) {
-      if (error.name !== "AbortError") said.textContent = error.message;
+      said.textContent = error.message;
     }
   }
 
@@ -92,7 +92,10 @@ export function startView(studio) {
     state = next;
     if (!isPair(state.pictures)) state.pictures = defaults.pictures;
     editors.forEach((editor) => editor.show());
-  }, hide: () => work?.abort() };
+  }, hide() {
+    toy.cancel();
+    film++;
+  } };
 }
 
 /** Whether a value from the address is two pictures. */

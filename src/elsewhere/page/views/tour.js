@@ -1,5 +1,5 @@
 import { decode, pick } from "../arrays.js";
-import { make } from "../dom.js";
+import { lessMotion, make } from "../dom.js";
 import { paint, range } from "../paint.js";
 
 /** A guided tour: each step is a card that reads well alone, with one picture that is computed live. */
@@ -9,15 +9,15 @@ const CARDS = [
   ["The perfect denoiser only remembers", "For a given set of training pictures, the best possible guess is a formula: a mean of all training pictures, weighted by how well each fits the noisy one. Used to the end, it gives back a training picture. A perfect network would be a copying machine.", { machine: "is", film: true }],
   ["Windows", "Real networks are not perfect. A convolution sees only a small window around each pixel. Let each pixel be a mean over the training windows that fit its own window: now different pixels can follow different training pictures.", { machine: "ls", film: true }],
   ["Any place will do", "A convolution also treats all places alike. So the windows of a pixel may come from anywhere in the training pictures: a sleeve can be made of a collar. This formula needs no training, and it draws nearly what the trained network draws from the same noise.", { machine: "els", film: true, beside: "network" }],
-  ["A mosaic", "So the picture is a mosaic of training patches, and the formula says which. Point at a pixel in the view Draw and explain, and you see the patches, with their weights and the pictures that they are from.", { machine: "els", step: 19, link: ["#draw?explain=els&seed=0", "Point at pixels"] }],
+  ["A mosaic", "So the picture is a mosaic of training patches, and the formula says which. Point at a pixel in the view Draw and explain, and you see the patches, with their weights and the pictures that they are from.", { machine: "els", link: ["#draw?explain=els&seed=0", "Point at pixels"] }],
   ["Extra fingers", "Windows know what a finger looks like, but not how many there are. At high noise the windows must be large enough to place five fingers; if they shrink too early, each place decides alone, and a sixth finger fits as well as the fifth.", { link: ["#fingers", "Draw hands"] }],
   ["Spots and stripes", "Nature does the same. In Turing's explanation of the leopard's spots, every place follows one local rule, and noise decides the rest. The local machine grows such patterns from one example, and heals wounds in them.", { link: ["#patterns", "Grow and wound patterns"] }],
 ];
 
 /** The tour. */
 export function tourView(studio) {
-  const defaults = { card: 0 };
-  let state = { ...defaults }, frames = null, about = null, player = 0, work = null;
+  const defaults = { card: 0 }, usual = studio.about.subject.drawing, last = usual.steps - 1;
+  let state = { ...defaults }, frames = null, player = 0, work = null;
   const title = make("h2"), text = make("p.tour-text"), stage = make("div.tour-stage"), where = make("p.soft");
   const back = make("button", { type: "button", onclick: () => go(-1) }, "Back"), next = make("button.primary", { type: "button", onclick: () => go(1) }, "Next");
   const node = make("section.tour", { tabIndex: -1, onkeydown: (event) => {
@@ -39,10 +39,8 @@ export function tourView(studio) {
   function drawing() {
     return (frames ||= (async () => {
       const found = {};
-      await studio.source.ask("about", { subject: studio.about.subjects[0] }, (message) => (about = message.subject));
       work = new AbortController();
-      const question = { subject: about.name, machines: about.defaults, seeds: [0, 1, 2, 3], label: about.class_count ? 0 : null, steps: 20, window: null, strokes: null };
-      await studio.source.ask("draw", question, (message) => {
+      await studio.source.ask("draw", usual, (message) => {
         if (message.machine) (found[message.machine] ||= []).push({ x: decode(message.x), x0: decode(message.x0), sigma: message.sigma });
         else studio.say("Drawing the pictures of the tour …");
       }, work.signal);
@@ -71,7 +69,7 @@ export function tourView(studio) {
     if (number !== state.card) return;
     const machines = [picture.machine, picture.beside].filter((one) => one && found[one]);
     if (!machines.length) return stage.replaceChildren(make("p.soft", {}, "There is no network for these pictures."));
-    const rows = machines.map((name) => ({ name, cells: [0, 1, 2, 3].map(() => make("canvas.tour-cell", { "aria-hidden": "true" })) }));
+    const rows = machines.map((name) => ({ name, cells: usual.seeds.map(() => make("canvas.tour-cell", { "aria-hidden": "true" })) }));
     const level = make("p.soft.number.tour-level");
     stage.replaceChildren(...rows.map((row) => make("figure.tour-row", {}, make("div.tour-cells", {}, ...row.cells), make("figcaption.soft", {}, TITLES[row.name]))), level, ...(link ? [link] : []));
     const draw = (step) => {
@@ -79,14 +77,15 @@ export function tourView(studio) {
         const frame = found[row.name][step], shown = picture.shown || "x0";
         paint(cell, pick(frame[shown], i), shown === "x" ? range(frame.sigma) : 1);
       });
-      level.textContent = picture.film ? `guess ${step + 1} of 20` : "";
+      level.textContent = picture.film ? `guess ${step + 1} of ${usual.steps}` : "";
     };
-    if (!picture.film || matchMedia("(prefers-reduced-motion: reduce)").matches) return draw(picture.step ?? 19);
+    if (!picture.film || lessMotion()) return draw(picture.step ?? last);
     let step = 0;
     draw(0);
     player = setInterval(() => {
-      step = (step + 1) % 28;
-      draw(Math.min(19, step));
+      // The last picture stays for a while.
+      step = (step + 1) % (usual.steps + 8);
+      draw(Math.min(last, step));
     }, 200);
   }
 
