@@ -21,7 +21,7 @@ def demo(
     """Show formulas beside trained networks, from the same noise.
 
     Two networks that came with the package and three formulas (the ideal, the local and the equivariant local machine)
-    draw from the same noise, and the agreement is measured. Needs no other files, and takes a few minutes.
+    draw from the same noise, and the agreement is measured. Needs no other files, and takes about a minute.
 
     \b
     Example:
