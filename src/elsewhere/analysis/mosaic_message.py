@@ -25,8 +25,9 @@ def mosaic_message(mosaic: MosaicResult, index: int = 0, top: int = TOP) -> dict
 
     Returns:
         An object with arrays "ids", "rows", "columns", "weights", "counts" (H, W, top) and "x0" (C, H, W); "window",
-        its side; "training", the number of training images; "credits", pairs of training image and share; and the
-        training images that occur, "shown" (their numbers) and "images" (K, C, H, W), uint8.
+        its side; "training", the number of training images; "candidates", the number of windows that each pixel's was
+        compared with, at most; "credits", pairs of training image and share; and the training images that occur,
+        "shown" (their numbers) and "images" (K, C, H, W), uint8.
     """
     ids = mosaic.image_ids[index, ..., :top]
     credits, owners = mosaic.credits()[index].sort(descending=True)
@@ -34,6 +35,7 @@ def mosaic_message(mosaic: MosaicResult, index: int = 0, top: int = TOP) -> dict
     shown = torch.cat([ids.flatten(), owners[: len(ranked)].to(ids)])
     shown = torch.unique(shown[shown >= 0])
     positions = mosaic.positions[index, ..., :top, :]
+    training, _, height, width = mosaic.store.pixels.shape
     return {
         "ids": pack(ids, "int32"),
         "rows": pack(positions[..., 0], "int32"),
@@ -42,8 +44,17 @@ def mosaic_message(mosaic: MosaicResult, index: int = 0, top: int = TOP) -> dict
         "counts": pack(mosaic.counts[index, ..., :top], "int32"),
         "x0": pack(mosaic.x0[index], "float32"),
         "window": mosaic.windows[index],
-        "training": len(mosaic.store.pixels),
+        "training": training,
+        "candidates": training * (1 if _in_place(mosaic, index) else height * width),
         "credits": [list(pair) for pair in ranked],
         "shown": shown.tolist(),
         "images": pack(mosaic.store.pixels[shown], "uint8"),
     }
+
+
+def _in_place(mosaic: MosaicResult, index: int) -> bool:
+    """Whether all sources of an image lie at their pixel's own place, as those of IS and LS do."""
+    positions, there = mosaic.positions[index], mosaic.image_ids[index] >= 0
+    rows, columns = (torch.arange(side, device=positions.device) for side in positions.shape[:2])
+    own = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)[:, :, None]
+    return bool(((positions == own).all(-1) | ~there).all())

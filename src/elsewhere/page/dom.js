@@ -43,7 +43,7 @@ export function lessMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** Percent with one decimal. */
+/** Percent with one decimal; small shares are not called zero. */
 export function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }

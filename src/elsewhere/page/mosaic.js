@@ -1,11 +1,15 @@
 import { decode, pick } from "./arrays.js";
 import { decimal, make, percent } from "./dom.js";
+import { svg } from "./curves.js";
 import { colourOf, paint } from "./paint.js";
+
+/** Weight of the sources that get a line. */
+const LEAST_LINE = 0.001;
 
 /** The explanation view: which training patches made each pixel. The studio, notebooks and reports share it.
  *
  * @param {object} message see `mosaic_message` in analysis/mosaic_message.py.
- * @returns {{node: HTMLElement, select(row, column), light(id)}}
+ * @returns {{node: HTMLElement, select(row, column), light(id), mainSource(row, column), chosen: number[]}}
  */
 export function mosaicView(message) {
   const table = Object.fromEntries(["ids", "rows", "columns", "weights", "counts"].map((name) => [name, decode(message[name]).values]));
@@ -27,6 +31,7 @@ export function mosaicView(message) {
   const told = make("p.mosaic-told.number", { "aria-live": "polite" });
   const formula = make("p.mosaic-formula.number");
   const sources = make("ol.mosaic-sources", { "aria-label": "Sources of the pixel, the largest weight first" });
+  const lines = svg("svg", { class: "mosaic-lines", "aria-hidden": "true" });
   const credits = make("ol.mosaic-credits", { "aria-label": "Training images by their share of the whole picture" });
   paint(picture, x0);
 
@@ -82,18 +87,20 @@ export function mosaicView(message) {
   function select(row, column) {
     chosen = [Math.min(height - 1, Math.max(0, row)), Math.min(width - 1, Math.max(0, column))];
     const at = (chosen[0] * width + chosen[1]) * top, entries = [];
-    let total = 0, entropy = 0;
+    let total = 0, entropy = 0, least = 1;
     for (let k = 0; k < top && table.ids[at + k] >= 0; k++) {
       const weight = table.weights[at + k];
+      const count = Math.max(1, table.counts[at + k]);
       total += weight;
-      if (weight > 0) entropy -= weight * Math.log(weight / Math.max(1, table.counts[at + k]));
+      least = Math.min(least, weight / count);
+      if (weight > 0) entropy -= weight * Math.log(weight / count);
       entries.push({ id: table.ids[at + k], row: table.rows[at + k], column: table.columns[at + k], weight, count: table.counts[at + k] });
     }
     const pixel = values(x0, ...chosen).map((value) => decimal(value, 2)).join(", ");
     told.textContent =
       `Pixel (${chosen[0]}, ${chosen[1]}): ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `${entries.length} largest sources`} ` +
       `with ${percent(Math.min(1, total))} of the weight. ` +
-      `Entropy of these weights ${decimal(entropy, 2)}; equal weights on all ${message.training.toLocaleString("en")} training images have ${decimal(Math.log(message.training), 2)}.`;
+      `Entropy of all weights: ${entropyText(entropy, 1 - total, least)}; equal weights on all ${message.candidates.toLocaleString("en")} windows would have ln ${message.candidates.toLocaleString("en")} = ${decimal(Math.log(message.candidates), 2)}.`;
     const terms = entries.slice(0, 3).map((entry) => `${decimal(entry.weight, 3)} × (${centre(entry)})`);
     formula.textContent = `x0 = Σ w v = ${terms.join(" + ")}${entries.length > 3 || total < 0.999 ? " + …" : ""} = ${pixel}`;
     sources.replaceChildren(...entries.map((entry) => {
@@ -102,6 +109,28 @@ export function mosaicView(message) {
         thumbnail(entry.id, entry.row, entry.column), make("span.number", {}, percent(entry.weight)), make("small", {}, `#${entry.id}`)));
     }));
     draw();
+    connect();
+  }
+
+  /** Entropy of all weights, in nats: those that are not listed, `rest` in all, are each at most `least`, so that bounds are known. */
+  function entropyText(listed, rest, least) {
+    if (rest < 1e-4) return decimal(listed, 2);
+    const low = listed - rest * Math.log(Math.min(Math.max(least, 1e-30), rest));
+    const high = listed + rest * Math.log(Math.max(message.candidates - top, 1 / least) / rest);
+    return high - low < 0.005 ? decimal(low, 2) : `${decimal(low, 2)} to ${decimal(Math.min(high, Math.log(message.candidates)), 2)}`;
+  }
+
+  /** Lines from the pixel to its sources, the wider the larger the weight. */
+  function connect() {
+    if (!node.isConnected) return;
+    const frame = node.getBoundingClientRect(), from = marks.getBoundingClientRect();
+    const x = from.left - frame.left + ((chosen[1] + 0.5) / width) * from.width, y = from.top - frame.top + ((chosen[0] + 0.5) / height) * from.height;
+    const at = (chosen[0] * width + chosen[1]) * top;
+    const boxes = [...sources.querySelectorAll(".mosaic-box")].filter((_, k) => table.weights[at + k] >= LEAST_LINE);
+    lines.replaceChildren(...boxes.map((box, k) => {
+      const to = box.getBoundingClientRect();
+      return svg("line", { x1: x, y1: y, x2: to.left - frame.left + to.width / 2, y2: to.top - frame.top + to.height / 2, "stroke-width": 1 + 5 * table.weights[at + k] });
+    }));
   }
 
   function centre(entry) {
@@ -137,7 +166,19 @@ export function mosaicView(message) {
   }
   const node = make("div.mosaic", {},
     make("div.mosaic-left", {}, stage, told, formula),
-    make("div.mosaic-right", {}, make("h4", {}, "Patches of this pixel"), sources, make("h4", {}, "Credits: whose pixels are these?"), credits));
+    make("div.mosaic-right", {}, make("h4", {}, "Patches of this pixel"), sources),
+    make("div.mosaic-whole", {}, make("h4", {}, "Credits: whose pixels are in the whole picture?"), credits),
+    lines);
   select(...chosen);
-  return { node, select, light, get chosen() { return chosen; } };
+  // The view is laid out after it was made, and again when the page changes its size.
+  new ResizeObserver(connect).observe(node);
+  /** The training image with the largest weight at a pixel, of the listed sources: { id, weight }. */
+  function mainSource(row, column) {
+    const at = (row * width + column) * top, sums = new Map();
+    for (let k = 0; k < top && table.ids[at + k] >= 0; k++) sums.set(table.ids[at + k], (sums.get(table.ids[at + k]) || 0) + table.weights[at + k]);
+    const [id, weight] = [...sums].reduce((best, one) => (one[1] > best[1] ? one : best), [-1, 0]);
+    return { id, weight };
+  }
+
+  return { node, select, light, mainSource, get chosen() { return chosen; } };
 }

@@ -21,6 +21,17 @@ export function paint(canvas, image, scale = 1) {
   return canvas;
 }
 
+/** Mark finger tips, [row, column] each, on a painted hand. */
+export function markTips(canvas, tips) {
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#d55e00";
+  for (const [row, column] of tips) {
+    pen.fillRect(column, row, 1, 1);
+    pen.fillRect(column - 1, row - 1, 1, 1);
+    pen.fillRect(column + 1, row - 1, 1, 1);
+  }
+}
+
 /** Divisor with which a noisy state of a noise level is shown: about its standard deviation, at least 1. */
 export function range(sigma) {
   return Math.max(1, 1.5 * sigma);

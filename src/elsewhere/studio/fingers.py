@@ -14,7 +14,7 @@ from elsewhere.anomalies.counting import finger_tips
 from elsewhere.machines import LocalitySchedule
 from elsewhere.page.wire import pack
 from elsewhere.sampling import make_noise, reverse_process, sample
-from elsewhere.studio.drawing import LARGEST_SEED, Runs
+from elsewhere.studio.drawing import LARGEST_SEED, RECORDED_TOP, Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import NETWORK, Subjects
 
@@ -22,6 +22,8 @@ HANDS, NORMAL, STEPS = "hands", 5, 20
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.05, 50.0
 MOST_SEARCHED, AT_ONCE = 64, 4
 """Seeds of one search, and hands drawn at once."""
+RECORDED_HANDS = (1, 4)
+"""Seeds of the gallery whose hands have six fingers and are explained in an exported page: 0.4 MB each."""
 
 
 def windows(narrow: int, when: float, side: int) -> LocalitySchedule:
@@ -99,9 +101,12 @@ def counted(image: Tensor) -> dict[str, Any]:
 
 def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
     """The questions that an exported page can ask: the first search, and the first hand with some windows."""
-    settings = [{}, *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0))]
+    hands = [{"subject": HANDS, "machines": ["els"], "seeds": [seed], "steps": STEPS} for seed in RECORDED_HANDS]
+    last = {"machine": "els", "step": STEPS - 1, "top": RECORDED_TOP}
+    settings = [{}, {"seed": RECORDED_HANDS[0]}, *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0))]
     return [
         ("about", {"subject": HANDS}),
         ("gallery", {"first": 0, "count": 24}),
-        *(("fingers", {"seed": 0, **setting}) for setting in settings),
+        *(("explain", {**last, "draw": hand, "seed": hand["seeds"][0]}) for hand in hands),
+        *(("fingers", {"seed": 0} | setting) for setting in settings),
     ]

@@ -1,10 +1,10 @@
 import { decode } from "../arrays.js";
-import { chooser, decimal, make } from "../dom.js";
+import { chooser, decimal, labelled, lessMotion, make } from "../dom.js";
 import { GrayScott } from "../gray_scott.js";
 import { paint } from "../paint.js";
 import { Latest } from "../source.js";
 
-const SIDE = 64, RADIUS = 8, STEPS_A_FRAME = 24, FULL = 8000, MOST_DISCS = 60;
+const SIDE = 64, RADIUS = 8, STEPS_A_FRAME = 24, FULL = 8000, MOST_DISCS = 60, MOST_SEED = 10000;
 const KINDS = [["spots", "spots"], ["stripes", "stripes"], ["labyrinth", "labyrinth"], ["holes", "holes"]];
 
 /** Morphogenesis: reaction-diffusion in the page beside machines that grow and heal the same pattern. */
@@ -22,12 +22,16 @@ export function patternsView(studio) {
   const said = make("p.patterns-said", { "aria-live": "polite" });
   const play = make("button.primary", { type: "button", onclick: () => grow() }, "Grow"), pause = make("button", { type: "button", "aria-pressed": "false", onclick: () => toggle() }, "Pause");
   const cut = make("button", { type: "button", onclick: () => addDisc(32, 32) }, "Cut a wound"), healing = make("button", { type: "button", onclick: () => heal() }, "Heal");
-  const other = make("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 1000, wound: [] }) }, "Other seed");
+  const seed = make("input.patterns-seed.number", { type: "number", min: "0", max: String(MOST_SEED), step: "1", onchange: () => {
+    const found = Number(seed.value);
+    if (seed.value !== "" && Number.isInteger(found) && found >= 0 && found <= MOST_SEED) change({ seed: found, wound: [] });
+    else said.textContent = `The seed must be a whole number from 0 to ${MOST_SEED}.`;
+  } });
   const choice = make("span");
   const node = make("section.patterns", {},
     make("h2", {}, "How does a leopard get its spots?"),
     make("p", {}, "In Turing’s answer every place follows the same local rule, and noise decides where the spots are. The local machine does the same: each pixel is a mean of windows from one example. The machine that only remembers whole pictures makes no new pattern, and cannot heal one."),
-    make("div.bar", {}, choice, play, pause, live ? other : null, cut, healing),
+    make("div.bar", {}, choice, play, pause, live ? labelled("Seed", seed) : null, cut, healing),
     make("div.patterns-panels", {}, ...Object.values(panels).map((one) => one.node)), said,
     make("p.soft", {}, live ? "Drag over a picture to wound all three; with the keyboard, move the ring with the arrow keys and press space. Then press Heal." : "Press “Cut a wound”, then “Heal”: this page has recorded answers for one wound. Run elsewhere studio to cut your own."));
 
@@ -168,6 +172,7 @@ export function patternsView(studio) {
       });
       if (!complete) {
         healed.clear();
+        said.textContent = "Healing was stopped: press Heal to begin again.";
         return mark();
       }
       const factor = misfits.is / misfits.els;
@@ -183,11 +188,13 @@ export function patternsView(studio) {
     cancelAnimationFrame(frame);
     const step = () => {
       if (!system || pause.getAttribute("aria-pressed") === "true") return;
-      system.evolve(STEPS_A_FRAME);
-      time += STEPS_A_FRAME;
+      // Readers who asked for less motion see the pattern when it has formed.
+      const steps = lessMotion() && time < FULL ? FULL : STEPS_A_FRAME;
+      system.evolve(steps);
+      time += steps;
       paint(panels.reaction.canvas, system.image());
       panels.reaction.measured.textContent = `time ${time}${time < FULL ? "" : ", settled"}`;
-      frame = requestAnimationFrame(step);
+      if (!lessMotion()) frame = requestAnimationFrame(step);
     };
     step();
   }
@@ -202,6 +209,7 @@ export function patternsView(studio) {
     const asked = next.wound, shown = JSON.stringify(state.wound);
     state = next;
     choice.replaceChildren(chooser("Pattern", "patterns-kind", KINDS, state.pattern, (pattern) => change({ pattern, wound: [] })));
+    seed.value = String(state.seed);
     if (drawn === key()) {
       animate();
       if (JSON.stringify(asked) !== shown) wound(asked);

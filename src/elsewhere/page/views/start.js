@@ -18,12 +18,14 @@ export function startView(studio) {
   const said = make("p.start-said", { "aria-live": "polite" }, "Press the button: both start from the same noise.");
   const go = make("button.primary", { type: "button", onclick: () => run() }, "Denoise");
   const other = make("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 12 }) }, "Other noise");
+  const presets = make("div.bar", { role: "group", "aria-label": "Pairs of pictures" }, ...[["First pair", null], ...Object.entries(PAIRS)].map(([name, pair]) =>
+    make("button", { type: "button", onclick: () => change({ pictures: pair || studio.about.toy }) }, name)));
   const figure = (name, text, note) => make("figure.start-figure", {}, canvases[name], make("figcaption", {}, make("b", {}, text), make("span.soft", {}, note)));
   const node = make("section.start", {},
     make("h2", {}, "Where do the ideas of an image generator come from?"),
     make("p", {}, "An image generator starts from noise and removes it step by step. The perfect way to remove noise only gives back pictures that it has seen. Real networks look at small windows instead, and that is enough to create something new. Here is the whole story with two pictures of 8 × 8 pixels."),
     make("div.panel.start-toy", {},
-      make("div.start-row", {}, make("h3", {}, "1. Two training pictures"), live ? make("p.soft", {}, "Click a cell, or move with the arrow keys and press space, to change it.") : null, make("div.start-pair", {}, ...editors.map((editor) => editor.node))),
+      make("div.start-row", {}, make("h3", {}, "1. Two training pictures"), live ? make("p.soft", {}, "Click a cell, or move with the arrow keys and press space, to change it.") : null, live ? presets : null, make("div.start-pair", {}, ...editors.map((editor) => editor.node))),
       make("div.start-row", {}, make("h3", {}, "2. Remove noise, in ten steps"), make("div.bar", {}, go, other),
         make("div.start-results", {}, figure("x", "Noise", "the same for both"), figure("is", "Remembers", "sees the whole picture"), figure("els", "Creates", "sees windows of 3 × 3"), figure("share", "Whose pixels?", "blue: from A, orange: from B"))),
       said),
@@ -96,6 +98,17 @@ export function startView(studio) {
     toy.cancel();
     film++;
   } };
+}
+
+/** Further pairs of pictures to begin with. */
+const PAIRS = {
+  "Stripes and checks": [cells((row) => row % 4 < 2), cells((row, column) => (row >> 1) % 2 === (column >> 1) % 2)],
+  "Ring and cross": [cells((row, column) => Math.abs(Math.hypot(row - 3.5, column - 3.5) - 2.6) < 0.8), cells((row, column) => Math.abs(row - 3.5) < 1 || Math.abs(column - 3.5) < 1)],
+};
+
+/** The cells of a picture: 1 where a rule of row and column holds. */
+function cells(rule) {
+  return [...Array(SIDE * SIDE).keys()].map((i) => (rule(Math.floor(i / SIDE), i % SIDE) ? 1 : 0));
 }
 
 /** Whether a value from the address is two pictures. */

@@ -1,22 +1,26 @@
 import { decode, pick } from "../arrays.js";
 import { lessMotion, make } from "../dom.js";
-import { paint, range } from "../paint.js";
+import { mosaicView } from "../mosaic.js";
+import { markTips, paint, range } from "../paint.js";
+import { Latest } from "../source.js";
 
-/** A guided tour: each step is a card that reads well alone, with one picture that is computed live. */
+/** A guided tour: each step is a card that reads well alone, with one picture that is computed live: the steps of the default
+ * drawing, or what a question of another view answers. */
 const CARDS = [
   ["Noise", "Everything starts here: every pixel is a random number. There is no picture in it yet, and the same noise always leads to the same picture.", { machine: "network", step: 0, shown: "x" }],
   ["Removing noise", "A network was trained to guess the clean picture behind a noisy one. Its first guess is a blurred mean of all pictures. A little noise is removed, and the network guesses again. After twenty guesses the picture is sharp.", { machine: "network", film: true }],
   ["The perfect denoiser only remembers", "For a given set of training pictures, the best possible guess is a formula: a mean of all training pictures, weighted by how well each fits the noisy one. Used to the end, it gives back a training picture. A perfect network would be a copying machine.", { machine: "is", film: true }],
   ["Windows", "Real networks are not perfect. A convolution sees only a small window around each pixel. Let each pixel be a mean over the training windows that fit its own window: now different pixels can follow different training pictures.", { machine: "ls", film: true }],
   ["Any place will do", "A convolution also treats all places alike. So the windows of a pixel may come from anywhere in the training pictures: a sleeve can be made of a collar. This formula needs no training, and it draws nearly what the trained network draws from the same noise.", { machine: "els", film: true, beside: "network" }],
-  ["A mosaic", "So the picture is a mosaic of training patches, and the formula says which. Point at a pixel in the view Draw and explain, and you see the patches, with their weights and the pictures that they are from.", { machine: "els", link: ["#draw?explain=els&seed=0", "Point at pixels"] }],
-  ["Extra fingers", "Windows know what a finger looks like, but not how many there are. At high noise the windows must be large enough to place five fingers; if they shrink too early, each place decides alone, and a sixth finger fits as well as the fifth.", { link: ["#fingers", "Draw hands"] }],
-  ["Spots and stripes", "Nature does the same. In Turing's explanation of the leopard's spots, every place follows one local rule, and noise decides the rest. The local machine grows such patterns from one example, and heals wounds in them.", { link: ["#patterns", "Grow and wound patterns"] }],
+  ["A mosaic", "So the picture is a mosaic of training patches, and the formula says which. Move the pointer over the picture: you see the patches of each pixel, with their weights and the training pictures that they are from.", { shows: "mosaic", link: ["#draw?explain=\"els\"&seed=0", "Explain other pictures"] }],
+  ["Extra fingers", "Windows know what a finger looks like, but not how many there are. At high noise the windows must be large enough to place five fingers; if they shrink too early, each place decides alone, and a sixth finger fits as well as the fifth. Count the fingers of the hand that grows here; orange dots mark the tips.", { shows: "hand", link: ["#fingers", "Draw hands"] }],
+  ["Spots and stripes", "Nature does the same. In Turing's explanation of the leopard's spots, every place follows one local rule, and noise decides the rest. The local machine grows such patterns from one example, and heals wounds in them. On the left is the example; on the right a new pattern grows from noise.", { shows: "pattern", link: ["#patterns", "Grow and wound patterns"] }],
 ];
 
 /** The tour. */
 export function tourView(studio) {
   const defaults = { card: 0 }, usual = studio.about.subject.drawing, last = usual.steps - 1;
+  const asking = new Latest(studio.source);
   let state = { ...defaults }, frames = null, player = 0, work = null;
   const title = make("h2"), text = make("p.tour-text"), stage = make("div.tour-stage"), where = make("p.soft");
   const back = make("button", { type: "button", onclick: () => go(-1) }, "Back"), next = make("button.primary", { type: "button", onclick: () => go(1) }, "Next");
@@ -63,8 +67,9 @@ export function tourView(studio) {
     back.disabled = number === 0;
     next.disabled = number === CARDS.length - 1;
     const link = picture.link ? make("p", {}, make("a", { href: picture.link[0] }, picture.link[1])) : null;
-    if (!picture.machine) return stage.replaceChildren(link);
     stage.replaceChildren(make("p.soft", {}, "One moment …"));
+    asking.cancel();
+    if (picture.shows) return ILLUSTRATIONS[picture.shows](link);
     const found = await drawing();
     if (number !== state.card) return;
     const machines = [picture.machine, picture.beside].filter((one) => one && found[one]);
@@ -89,10 +94,51 @@ export function tourView(studio) {
     }, 200);
   }
 
+  /** A picture with its caption, 1 x H x W or 3 x H x W. */
+  const figure = (caption) => {
+    const canvas = make("canvas.tour-large", { "aria-hidden": "true" });
+    return { canvas, node: make("figure.tour-figure", {}, canvas, make("figcaption.soft", {}, caption)) };
+  };
+
+  const ILLUSTRATIONS = {
+    async mosaic(link) {
+      const recorded = studio.source.recorded ? { top: studio.about.recorded_top } : {};
+      await asking.ask("explain", { draw: usual, machine: "els", seed: usual.seeds[0], step: last, ...recorded }, ({ mosaic }) => stage.replaceChildren(mosaicView(mosaic).node, link));
+    },
+    async hand(link) {
+      const ours = figure("windows, calibrated to the network"), theirs = figure("trained network"), said = make("p.number", { "aria-live": "polite" }, " ");
+      theirs.node.hidden = true;
+      stage.replaceChildren(make("div.tour-pair", {}, ours.node, theirs.node), said, link);
+      await asking.ask("fingers", { seed: HAND }, (message) => {
+        if (message.x0) {
+          said.textContent = `guess ${message.step + 1} of ${usual.steps}`;
+          paint(ours.canvas, decode(message.x0));
+          return;
+        }
+        theirs.node.hidden = false;
+        for (const [one, found] of [[ours, message.hand], [theirs, message.network]]) markTips(paint(one.canvas, decode(found.image)), found.tips);
+        said.textContent = `The formula drew ${message.hand.count} fingers, the trained network ${message.network.count}.`;
+      });
+    },
+    async pattern(link) {
+      const example = figure("the one example"), grown = figure("grown from noise");
+      stage.replaceChildren(make("div.tour-pair", {}, example.node, grown.node), link);
+      const square = (packed) => ({ shape: [1, ...packed.shape], values: decode(packed).values });
+      await asking.ask("grow", { pattern: "spots", seed: 0 }, (message) => {
+        if (message.original) paint(example.canvas, square(message.original));
+        if (message.els) paint(grown.canvas, square(message.els));
+      });
+    },
+  };
+
   return { node, defaults, show, hide() {
     clearInterval(player);
+    asking.cancel();
     work?.abort();
   } };
 }
+
+/** A seed whose hand has six fingers. */
+const HAND = 1;
 
 const TITLES = { network: "trained network", is: "the perfect denoiser", ls: "windows at the same place", els: "windows from any place" };
