@@ -29,7 +29,8 @@ def test_the_page_stands_alone_and_says_what_was_found(found: els.Audit) -> None
     page = Page(render_audit(found))
     assert page.addresses
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
-    assert "script" not in page.tags
+    # The explanation view; it reads nothing from elsewhere, and names of sets do not end its scripts.
+    assert page.tags.count("script") == 2
     for words in (
         "Among 5 generated images: 1 copy and 1 near copy of training images.",
         "<script>made</script>",

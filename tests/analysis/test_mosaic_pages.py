@@ -7,9 +7,11 @@ import pytest
 
 import elsewhere as els
 from elsewhere import schedules
+from elsewhere.analysis.audit_report import render_audit
 from elsewhere.analysis.explanation import explain_images
 from elsewhere.analysis.mosaic_message import mosaic_message
-from elsewhere.analysis.mosaic_pages import MOST_SHOWN, TOP
+from elsewhere.analysis.mosaic_pages import MOST_SHOWN
+from elsewhere.analysis.mosaic_view import TOP
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +26,15 @@ def folder(tmp_path_factory):
 
 def test_the_page_asks_for_nothing_else(folder):
     text = (folder[0] / "explanation.html").read_text()
-    static = re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
+    static = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"""(src|href)=["'](?!data:)|@import|url\((?!data:)""", static)
-    assert text.count("</script>") == 1
+    assert text.count("</script>") == 2
     assert "1 more images are in mosaic.png only" in text
 
 
 def test_the_page_has_the_message_of_every_shown_image(folder):
     text = (folder[0] / "explanation.html").read_text()
-    [entries] = re.findall(r'getElementById\("mosaics"\), (\[.*\])\);</script>', text)
+    [entries] = re.findall(r'getElementById\("mosaics"\), (\[.*\]), ""\);</script>', text)
     entries = json.loads(entries)
     assert len(entries) == MOST_SHOWN
     assert entries[3]["mosaic"] == json.loads(json.dumps(mosaic_message(folder[1].mosaic, 3, TOP)))
@@ -56,7 +58,39 @@ def test_the_widget_has_the_message_and_the_view(folder):
     pytest.importorskip("anywidget")
     mosaic = folder[1].mosaic
     shown = mosaic.widget(2)
-    assert shown.message == mosaic_message(mosaic, 2)
+    [step] = shown.steps
+    assert step["mosaic"] == mosaic_message(mosaic, 2)
     assert "export default { render: elsewhere.render }" in str(shown._esm)
     with pytest.raises(ValueError, match="index"):
         mosaic.widget(99)
+
+
+def test_reports_of_compare_and_audit_show_the_view(tmp_path, browser):
+    data = els.load_images("fashion-mini", limit=30)
+    machines = {"IS": els.IdealScore(data), "ELS": els.EquivariantLocalScore(data, 5)}
+    noise = els.make_noise(6, data.shape)
+    found = els.compare(machines, els.LocalScore(data, 7), noise, schedule=schedules.cosine(2))
+    assert found.explained == "ELS"
+    found.save(tmp_path / "compare")
+    els.audit(data, data.scaled()[:2]).save(tmp_path / "audit")
+    for name, last in (("compare", "Seed 3"), ("audit", "#1: copy")):
+        page = browser.new_page()
+        told = []
+        page.on("console", lambda message, told=told: told.append(message.text))
+        page.on("pageerror", lambda error, told=told: told.append(str(error)))
+        page.goto((tmp_path / name / "report.html").as_uri())
+        page.get_by_role("button", name=last, exact=True).click()
+        page.locator(".mosaic-source").first.click()
+        assert page.locator(".mosaic-lines line").count() >= 1
+        page.close()
+        assert not told, told
+
+
+def test_of_a_copy_the_nearest_training_image_fits_everywhere():
+    data = els.load_images("fashion-mini", limit=30)
+    text = render_audit(els.audit(data, data.scaled()[4:5]))
+    [entries] = re.findall(r'getElementById\("mosaics"\), (\[.*\]), ""\);</script>', text)
+    [entry] = json.loads(entries)
+    assert entry["title"] == "#0: copy"
+    assert entry["mosaic"]["credits"][0][0] == 4
+    assert entry["mosaic"]["candidates"] == 30 * 28 * 28

@@ -54,8 +54,8 @@ def test_the_grid_has_a_column_for_each_drawer_that_it_shows(tmp_path: Path) -> 
 def test_pictures_are_written_whole(tmp_path: Path) -> None:
     result = result_in(tmp_path)
     files = save_pictures(tmp_path, result)
-    assert [path.name for path in files] == ["rates.png", "grid.png"]
-    for path in files:
+    assert [path.name for path in files] == ["rates.png", "grid.png", "report.html"]
+    for path in files[:2]:
         assert Image.open(path).width > 300
 
 
@@ -65,5 +65,8 @@ def test_without_shrinking_there_is_no_curve_and_with_extra_fingers_there_are_or
     subject = Subject("fingers", "hands", None, "none", 0, lambda images: count_bright(images) + 1)
     point = Point("ELS fitted", "ELS", els.EquivariantLocalScore(data, 31), 1)
     result = measure(subject, [point], data, tmp_path, schedule=els.schedules.cosine(2))
-    assert [path.name for path in save_pictures(tmp_path, result)] == ["grid.png", "origins.png"]
+    assert [path.name for path in save_pictures(tmp_path, result)] == ["grid.png", "origins.png", "report.html"]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert f'"title": "ELS fitted, seed 0: {result.counts["ELS fitted"][0]} fingers"' in page
     assert np.asarray(Image.open(tmp_path / "origins.png")).std() > 10

@@ -1,4 +1,4 @@
-"""The audit as one self-contained HTML page (no scripts, no external files) and as pictures."""
+"""The audit as one self-contained HTML page (no external files; it reads well without scripts) and as pictures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.audit_result import DUPLICATE, VERDICTS, AuditResult, describe_change
+from elsewhere.analysis.audit_result import CARLINI_COUNT, DUPLICATE, VERDICTS, AuditResult, describe_change
+from elsewhere.analysis.explaining import explain
 from elsewhere.analysis.figures import distance_histogram
+from elsewhere.analysis.mosaic_message import mosaic_message
+from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TOP, entries_text, view_parts
 from elsewhere.analysis.neighbours import LEVEL, place_each
 from elsewhere.analysis.report import environment
-from elsewhere.data.images import to_unit
+from elsewhere.data.images import ImageSet, to_unit
+from elsewhere.machines import EquivariantLocalScore
 from elsewhere.phrases import count, part_of
 from elsewhere.pictures import Column, data_uri, figure_png, image_png, labelled_grid, picture_png
 
@@ -44,6 +48,9 @@ def render_audit(found: AuditResult) -> str:
             left_out=max(0, len(order) - MOST_ROWS),
             histogram=data_uri(distances_png(found)),
             settings=_settings(found),
+            mosaics=_mosaics(found, order[:MOST_IN_REPORT]),
+            near=min(CARLINI_COUNT, len(found.training)),
+            **view_parts(),
             version=found.settings["version"],
             date=datetime.now(UTC).date().isoformat(),
         )
@@ -118,6 +125,23 @@ def _row(found: AuditResult, index: int, numbers: dict[str, Any]) -> dict[str, A
 
 def _cell(image: Tensor, alt: str, caption: str) -> dict[str, str]:
     return {"src": data_uri(image_png(image)), "alt": alt, "caption": caption}
+
+
+def _mosaics(found: AuditResult, which: list[int]) -> str | None:
+    """What the explanation view shows of some images: the windows of their nearest training images that fit best.
+
+    It is the equivariant local machine at a noise level of one gray level, among the nearest training images alone: a
+    search of all training images takes minutes where there are many.
+    """
+    if found.training.images[0, 0].numel() > LARGEST_IN_REPORT:
+        return None
+    entries = []
+    for index in which:
+        near = found.measures.nearest.indices[index]
+        machine = EquivariantLocalScore(ImageSet(found.training.images[near]), found.settings["window"])
+        mosaic = explain(machine, to_unit(found.generated.images[index][None]), LEVEL, TOP)
+        entries.append((f"#{index}: {found.verdicts[index]}", mosaic_message(mosaic, 0, TOP, near)))
+    return entries_text(entries)
 
 
 def _settings(found: AuditResult) -> list[tuple[str, str]]:

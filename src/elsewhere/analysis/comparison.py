@@ -17,11 +17,15 @@ from elsewhere import __version__
 from elsewhere.analysis.checks import describe, give_warnings, same_data, training_note, warn_of_other_images
 from elsewhere.analysis.comparison_files import comparison_csv, comparison_json, save_comparison
 from elsewhere.analysis.comparison_result import METRICS, NETWORK, ComparisonResult
+from elsewhere.analysis.explaining import explain
 from elsewhere.analysis.finals import judge_finals
+from elsewhere.analysis.mosaic import MosaicResult
+from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TOP
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.gradients import check_constant
+from elsewhere.machines import EquivariantLocalScore, LocalScore
 from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.phrases import count
 from elsewhere.progress import track
@@ -107,10 +111,10 @@ def compare(
     training = data.get(NETWORK)
     on_others = training_note(network, training)
     warn_of_other_images(network, training)
-    images, seconds = {}, {}
+    images, seconds, last = {}, {}, {}
     for name, denoiser in denoisers.items():
         started = time.perf_counter()
-        images[name] = _draw(name, denoiser, x, schedule, labels, progress)
+        images[name], last[name] = _draw(name, denoiser, x, schedule, labels, progress)
         seconds[name] = time.perf_counter() - started
     target = images[NETWORK]
     metrics = {name: _agreement(images[name], target) for name in machines}
@@ -121,7 +125,30 @@ def compare(
     findings = [*judge_finals(target), *_undefined(metrics)]
     give_warnings(findings)
     notes = (*findings, *on_others)
-    return Comparison(images, metrics, nearest, seconds, localities, _label_names(labels, training), settings, notes)
+    explained, mosaic = _explain(machines, metrics, last, schedule, labels)
+    names = _label_names(labels, training)
+    return Comparison(images, metrics, nearest, seconds, localities, names, settings, notes, mosaic, explained)
+
+
+def _explain(
+    machines: Mapping[str, DenoiserLike],
+    metrics: Mapping[str, Mapping[str, np.ndarray]],
+    last: Mapping[str, Tensor],
+    schedule: Schedule,
+    labels: Tensor | None,
+) -> tuple[str, MosaicResult | None]:
+    """The sources of the first images of the machine with windows that agrees best with the network, if there is one.
+
+    Args:
+        machines, metrics, schedule, labels: of the comparison.
+        last: machine -> states before the last step.
+    """
+    windowed = [name for name, machine in machines.items() if isinstance(machine, LocalScore | EquivariantLocalScore)]
+    if not windowed or last[windowed[0]][0, 0].numel() > LARGEST_IN_REPORT:
+        return "", None
+    best = max(windowed, key=lambda name: float(np.nan_to_num(metrics[name]["pearson_r"], nan=-1).mean()))
+    some = None if labels is None else labels[:MOST_IN_REPORT]
+    return best, explain(machines[best], last[best][:MOST_IN_REPORT], schedule.sigmas[-2], TOP, some)
 
 
 def _agreement(images: Tensor, target: Tensor) -> dict[str, np.ndarray]:
@@ -145,11 +172,12 @@ def _undefined(metrics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
 
 def _draw(
     name: str, denoiser: DenoiserLike, noise: Tensor, schedule: Schedule, label: Tensor | None, progress: bool
-) -> Tensor:
-    x = noise * schedule.sigmas[0]
+) -> tuple[Tensor, Tensor]:
+    """Final images, and the first of the states before the last step."""
+    x = last = noise * schedule.sigmas[0]
     for step in track(reverse_process(denoiser, x, schedule, label, name), schedule.steps, name, progress):
-        x = step.next_x
-    return x
+        x, last = step.next_x, step.x
+    return x, last[:MOST_IN_REPORT].clone()
 
 
 def _settings(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from elsewhere.analysis.finals import far_outside
 from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squared
+from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.novelty import Nearest
 from elsewhere.checks import check_choice, check_fields
 from elsewhere.machines.locality import LocalitySchedule
@@ -36,6 +37,9 @@ class ComparisonResult:
         labels: class names or numbers, one per seed; empty without labels.
         settings: everything needed to repeat the comparison.
         warnings: sentences that a reader needs before the numbers; empty if there is nothing to warn of.
+        mosaic: the training patches of the first images that `explained` drew, at the last step; None if no machine of
+            the comparison is explained.
+        explained: name of that machine.
     """
 
     images: dict[str, Tensor]
@@ -46,6 +50,8 @@ class ComparisonResult:
     labels: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    mosaic: MosaicResult | None = None
+    explained: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

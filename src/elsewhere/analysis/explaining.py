@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
+from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_plots import mosaic_figure
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
@@ -62,9 +63,9 @@ class Mosaic(MosaicResult):
             ImportError: anywidget is not installed (extra `notebook`).
             TypeError, ValueError: no such image.
         """
-        from elsewhere.analysis.mosaic_pages import widget
+        from elsewhere.analysis.mosaic_widget import widget
 
-        return widget(self, check_whole("index", index, 0, len(self.x) - 1))
+        return widget([self], check_whole("index", index, 0, len(self.x) - 1), TOP)
 
     @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
@@ -138,7 +139,7 @@ def explain(
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
-    seen = [(0, NO_WRAPS)] * batch
+    seen = [(0, NO_WRAPS, 0)] * batch
     for traced in found:
         part, members = traced.part, traced.images
         step, attribution = part.step, part.attribution
@@ -158,7 +159,7 @@ def explain(
         step.write(part.state, answer, off_by)
         x0[members], error[members] = answer, off_by
         for number in members.tolist():
-            seen[number] = traced.window, traced.wraps
+            seen[number] = traced.window, traced.wraps, len(traced.training)
     grid = (batch, height, width, depth)
     return Mosaic(
         ids.view(grid),
@@ -168,12 +169,13 @@ def explain(
         images.to(device),
         (x0 + known.store.offset).to(images.dtype),
         tuple(levels.tolist()),
-        tuple(window for window, _ in seen),
-        tuple(wraps for _, wraps in seen),
+        tuple(window for window, _, _ in seen),
+        tuple(wraps for _, wraps, _ in seen),
         known.store,
         shares,
         unread.view(batch, height, width),
         error,
+        compared=tuple(compared for _, _, compared in seen),
     )
 
 

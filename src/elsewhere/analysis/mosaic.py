@@ -39,6 +39,7 @@ class MosaicResult:
         error: estimated error of x0 at each pixel, (B, H, W), as `estimate` gives it; the weights have about the same
             relative error. Zero where every window was weighed in full precision.
         step: index of the step of a run, 0 for the first (noisiest) one and for a single call.
+        compared: number of training images that each image was compared with: those of its class, where it has a label.
     """
 
     image_ids: Tensor
@@ -55,6 +56,7 @@ class MosaicResult:
     unread: Tensor
     error: Tensor
     step: int = 0
+    compared: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)

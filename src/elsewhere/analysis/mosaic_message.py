@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.page.wire import pack
@@ -15,19 +16,22 @@ CREDITS = 24
 """Training images in the ranked list."""
 
 
-def mosaic_message(mosaic: MosaicResult, index: int = 0, top: int = TOP) -> dict[str, Any]:
+def mosaic_message(
+    mosaic: MosaicResult, index: int = 0, top: int = TOP, numbers: Tensor | None = None
+) -> dict[str, Any]:
     """One image of a mosaic as a message: everything that the explanation view shows.
 
     Args:
         mosaic: from `explain`.
         index: which image of the batch.
         top: sources of each pixel that are kept.
+        numbers: what the training images are called, int64 (N,), where the machine had only some of a larger set.
 
     Returns:
         An object with arrays "ids", "rows", "columns", "weights", "counts" (H, W, top) and "x0" (C, H, W); "window",
-        its side; "training", the number of training images; "candidates", the number of windows that each pixel's was
-        compared with, at most; "credits", pairs of training image and share; and the training images that occur,
-        "shown" (their numbers) and "images" (K, C, H, W), uint8.
+        its side; "candidates", the number of windows that each pixel's was compared with, at most; "credits", pairs of
+        training image and share; and the training images that occur, "shown" (their numbers) and "images"
+        (K, C, H, W), uint8.
     """
     ids = mosaic.image_ids[index, ..., :top]
     credits, owners = mosaic.credits()[index].sort(descending=True)
@@ -36,18 +40,18 @@ def mosaic_message(mosaic: MosaicResult, index: int = 0, top: int = TOP) -> dict
     shown = torch.unique(shown[shown >= 0])
     positions = mosaic.positions[index, ..., :top, :]
     training, _, height, width = mosaic.store.pixels.shape
+    numbers = torch.arange(training, device=ids.device) if numbers is None else numbers.to(ids.device)
     return {
-        "ids": pack(ids, "int32"),
+        "ids": pack(torch.where(ids >= 0, numbers[ids], ids), "int32"),
         "rows": pack(positions[..., 0], "int32"),
         "columns": pack(positions[..., 1], "int32"),
         "weights": pack(mosaic.weights[index, ..., :top], "float32"),
         "counts": pack(mosaic.counts[index, ..., :top], "int32"),
         "x0": pack(mosaic.x0[index], "float32"),
         "window": mosaic.windows[index],
-        "training": training,
-        "candidates": training * (1 if _in_place(mosaic, index) else height * width),
-        "credits": [list(pair) for pair in ranked],
-        "shown": shown.tolist(),
+        "candidates": mosaic.compared[index] * (1 if _in_place(mosaic, index) else height * width),
+        "credits": [[int(numbers[i]), share] for i, share in ranked],
+        "shown": numbers[shown].tolist(),
         "images": pack(mosaic.store.pixels[shown], "uint8"),
     }
 

@@ -1,21 +1,18 @@
-"""The explanation view as a self-contained HTML page, and as a widget for notebooks."""
+"""The explanation view as a self-contained HTML page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from elsewhere.analysis.explanation_result import ExplanationResult
-from elsewhere.analysis.mosaic import MosaicResult
-from elsewhere.analysis.mosaic_message import mosaic_message
+from elsewhere.analysis.mosaic_view import entries_of, view_parts
 from elsewhere.analysis.report import environment
-from elsewhere.files import json_text, write_text
-from elsewhere.optional import require
-from elsewhere.page.bundle import bundle, read
+from elsewhere.files import write_text
+from elsewhere.page.bundle import read
 from elsewhere.pictures import data_uri
 
-MOST_SHOWN, TOP = 16, 6
-"""Images of a page, and sources of each pixel: about half a megabyte for each image of 28 x 28."""
+MOST_SHOWN = 16
+"""Images of a page: about half a megabyte for each image of 28 x 28."""
 
 
 def write_explanation_page(found: ExplanationResult, path: str | Path, picture: Path) -> None:
@@ -30,9 +27,7 @@ def write_explanation_page(found: ExplanationResult, path: str | Path, picture: 
         OSError: the file cannot be written.
     """
     batch = len(found.mosaic.x)
-    entries = [
-        {"title": f"Image {i}", "mosaic": mosaic_message(found.mosaic, i, TOP)} for i in range(min(batch, MOST_SHOWN))
-    ]
+    titles = [f"Image {i}" for i in range(min(batch, MOST_SHOWN))]
     header, rows = found.table()
     text = (
         environment()
@@ -43,33 +38,11 @@ def write_explanation_page(found: ExplanationResult, path: str | Path, picture: 
             machine=found.settings.get("machine", "A machine"),
             data=found.settings.get("data") or "training images",
             warnings=found.warnings,
-            left_out=batch - len(entries),
+            left_out=batch - len(titles),
             picture=data_uri(picture.read_bytes()),
-            style=read("style.css") + read("mosaic.css"),
-            script=_inline(bundle("report.js")),
-            entries=_inline(json_text(entries, None)),
+            style=read("style.css"),
+            **view_parts(),
+            entries=entries_of(found.mosaic, titles),
         )
     )
     write_text(path, text)
-
-
-def widget(mosaic: MosaicResult, index: int) -> Any:
-    """The explanation view of one image as an anywidget.
-
-    Raises:
-        ImportError: anywidget is not installed (extra `notebook`).
-    """
-    anywidget = require("anywidget", extra="notebook", purpose="a widget", names=["AnyWidget"])
-    traitlets = require("traitlets", extra="notebook", purpose="a widget", names=["Dict"])
-    content = {
-        "_esm": bundle("report.js") + "export default { render: elsewhere.render };\n",
-        "_css": read("mosaic.css"),
-        "message": traitlets.Dict().tag(sync=True),
-    }
-    kind = type("MosaicWidget", (anywidget.AnyWidget,), content)
-    return kind(message=mosaic_message(mosaic, index))
-
-
-def _inline(text: str) -> str:
-    """Text that can stand inside of a script element."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")

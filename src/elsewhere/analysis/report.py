@@ -1,4 +1,4 @@
-"""The comparison as one self-contained HTML page (no scripts, no external files) and as pictures."""
+"""The comparison as one self-contained HTML page (no external files; it reads well without scripts) and as pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from elsewhere import __version__
 from elsewhere.analysis.comparison_result import NETWORK, ComparisonResult
 from elsewhere.analysis.figures import agreement_scatter, window_curves
+from elsewhere.analysis.mosaic_view import entries_of, view_parts
 from elsewhere.checks import checked
 from elsewhere.files import write_text
 from elsewhere.machines.table import BEST_REPORT, BEST_TITLE, MACHINES
@@ -56,6 +57,7 @@ def render_report(comparisons: Mapping[str, ComparisonResult]) -> str:
         .get_template("report.html.j2")
         .render(
             sections=[_section(title, comparison) for title, comparison in comparisons.items()],
+            **view_parts(any(comparison.mosaic is not None for comparison in comparisons.values())),
             version=__version__,
             date=datetime.now(UTC).date().isoformat(),
         )
@@ -155,7 +157,16 @@ def _section(title: str, comparison: ComparisonResult) -> dict[str, Any]:
         "scatter": None if scatter is None else data_uri(scatter),
         "curves": None if curves is None else data_uri(curves),
         "settings": _settings(comparison),
+        "mosaics": _mosaics(comparison),
+        "explained": comparison.explained,
     }
+
+
+def _mosaics(comparison: ComparisonResult) -> str | None:
+    """What the explanation view shows, None without an explained machine."""
+    if comparison.mosaic is None:
+        return None
+    return entries_of(comparison.mosaic, [f"Seed {seed}" for seed in range(len(comparison.mosaic.x))])
 
 
 def _headline(comparison: ComparisonResult) -> str:

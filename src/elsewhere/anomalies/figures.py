@@ -13,10 +13,11 @@ from elsewhere.analysis.figures import COLOURS, head_figure
 from elsewhere.anomalies.laboratory import drawn
 from elsewhere.anomalies.origins import Origins, draw_with_origins
 from elsewhere.anomalies.points import NETWORK, Point
+from elsewhere.anomalies.report import extras, render_anomalies
 from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
-from elsewhere.files import save_bytes
+from elsewhere.files import save_bytes, write_text
 from elsewhere.machines import EquivariantLocalScore
 from elsewhere.machines.table import MACHINES, WINDOWED_REPORTS
 from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_figure, show_image
@@ -36,7 +37,8 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
     """Write the figures of a measurement.
 
     grid.png has the first images of the points with their counts; rates.png the rates, if windows shrink; origins.png
-    the sources of the fingers, if the equivariant local machine drew a hand with too many.
+    the sources of the fingers, if the equivariant local machine drew a hand with too many; report.html has the tables,
+    these figures, and the training patches of images with too many limbs.
 
     Args:
         out: the folder given to `measure`.
@@ -54,9 +56,9 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
     if any(point.shrink is not None for point in result.points):
         files.insert(0, out / "rates.png")
         save_figure(files[0], rates_figure(result))
-    extra = _first_extra(result)
-    if extra is not None:
-        point, index = extra
+    found = extras(result)
+    if found and result.subject.limb == "fingers":
+        point, index = found[0]
         data, seed = point.denoiser.data, result.settings["seed"]  # type: ignore[attr-defined]
         schedule = Schedule(tuple(result.settings["sigmas"]))
         noise = make_noise(index + 1, data.shape, seed)[index:]
@@ -64,22 +66,10 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
         files.append(out / "origins.png")
         title = f"{point.name}, seed {index}: {result.counts[point.name][index]} fingers"
         save_figure(files[-1], origins_figure(image, origins, title))
+    page = render_anomalies(result, {path.name: path.read_bytes() for path in files})
+    files.append(out / "report.html")
+    write_text(files[-1], page)
     return files
-
-
-def _first_extra(result: Anomalies) -> tuple[Point, int] | None:
-    """The point and seed of the first hand with too many fingers that the equivariant local machine drew."""
-    if result.subject.limb != "fingers":
-        return None
-    for point in result.points:
-        extra = (
-            result.counts[point.name] > result.subject.normal
-            if isinstance(point.denoiser, EquivariantLocalScore)
-            else ()
-        )
-        if any(extra):
-            return point, list(extra).index(True)
-    return None
 
 
 def rates_figure(result: Anomalies) -> Figure:

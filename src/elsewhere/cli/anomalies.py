@@ -60,7 +60,10 @@ def anomalies(
     budget: Budget = Budget(),
     any_data: AnyData = False,
     out: Annotated[
-        Path, typer.Option(help="Folder for results.json, rates.png, grid.png, origins.png and the drawn pictures.")
+        Path,
+        typer.Option(
+            help="Folder for report.html, results.json, rates.png, grid.png, origins.png and the drawn pictures."
+        ),
     ] = Path("elsewhere-anomalies"),
 ) -> None:
     """Count extra limbs, and measure what windows have to do with them.

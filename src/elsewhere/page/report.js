@@ -5,19 +5,33 @@ import { mosaicView } from "./mosaic.js";
  *
  * @param {HTMLElement} place its content, which is for readers without scripts, is replaced.
  * @param {{title: string, mosaic: object}[]} entries
+ * @param {string} heading text above, "" for none.
  */
-export function showMosaics(place, entries) {
+export function showMosaics(place, entries, heading = "") {
   const stage = make("div"), buttons = entries.map(({ title, mosaic }, i) => make("button", { type: "button", "aria-pressed": "false", onclick: () => {
     buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     stage.replaceChildren(mosaicView(mosaic).node);
   } }, title));
-  place.replaceChildren(make("div.bar", { role: "group", "aria-label": "Images" }, ...buttons), make("p.soft", {}, "Move the pointer over the picture, or use the arrow keys; click an image to light up what came from it."), stage);
+  place.replaceChildren(heading ? make("h3", {}, heading) : "", make("div.bar", { role: "group", "aria-label": "Images" }, ...buttons), make("p.soft", {}, "Move the pointer over the picture, or use the arrow keys; click an image to light up what came from it."), stage);
   buttons[0]?.click();
 }
 
-/** Show one explanation in a notebook: what anywidget calls. */
+/** Show explanations of the steps of a run in a notebook: what anywidget calls. */
 export function render({ model, el }) {
-  const show = () => el.replaceChildren(mosaicView(model.get("message")).node);
-  model.on("change:message", show);
+  const show = () => {
+    const steps = model.get("steps"), stage = make("div"), told = make("output.number");
+    let chosen = null;
+    const step = (at) => {
+      const view = mosaicView(steps[at].mosaic);
+      if (chosen) view.select(...chosen());
+      chosen = () => view.chosen;
+      told.textContent = steps[at].title;
+      stage.replaceChildren(view.node);
+    };
+    const slider = make("input", { type: "range", min: "0", max: String(steps.length - 1), value: String(steps.length - 1), "aria-label": "Step of the run", oninput: () => step(Number(slider.value)) });
+    el.replaceChildren(steps.length > 1 ? make("div.bar", {}, slider, told) : "", stage);
+    step(steps.length - 1);
+  };
+  model.on("change:steps", show);
   show();
 }

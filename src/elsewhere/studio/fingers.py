@@ -103,7 +103,11 @@ def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
     """The questions that an exported page can ask: the first search, and the first hand with some windows."""
     hands = [{"subject": HANDS, "machines": ["els"], "seeds": [seed], "steps": STEPS} for seed in RECORDED_HANDS]
     last = {"machine": "els", "step": STEPS - 1, "top": RECORDED_TOP}
-    settings = [{}, {"seed": RECORDED_HANDS[0]}, *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0))]
+    settings = [
+        {},
+        {"seed": RECORDED_HANDS[0]},
+        *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0)),
+    ]
     return [
         ("about", {"subject": HANDS}),
         ("gallery", {"first": 0, "count": 24}),
