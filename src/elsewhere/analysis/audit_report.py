@@ -28,7 +28,7 @@ NEIGHBOURS = 3
 
 def render_audit(found: AuditResult) -> str:
     """The report as HTML text."""
-    order = _order(found)
+    order = most_serious(found)
     numbers = found.rows()
     rows = [_row(found, index, numbers[index]) for index in order[:MOST_ROWS]]
     return (
@@ -52,7 +52,7 @@ def render_audit(found: AuditResult) -> str:
 
 def pairs_png(found: AuditResult) -> bytes:
     """The most serious images next to their nearest training images, as PNG."""
-    rows = torch.tensor(_order(found)[:PAIRS], dtype=torch.int64, device="cpu")
+    rows = torch.tensor(most_serious(found)[:PAIRS], dtype=torch.int64, device="cpu")
     aligned, training = found.measures.aligned, found.training.images
     distances = [[f"rms {d:.3f}" for d in row] for row in aligned.distances[rows, :2].tolist()]
     columns = [
@@ -80,7 +80,7 @@ def distances_png(found: AuditResult) -> bytes:
     return figure_png(distance_histogram(null.numpy(), mine.numpy(), found.near))
 
 
-def _order(found: AuditResult) -> list[int]:
+def most_serious(found: AuditResult) -> list[int]:
     """Indices by verdict, the most serious first, then by distance."""
     distances = found.measures.aligned.distances[:, 0].tolist()
     return sorted(range(len(distances)), key=lambda i: (VERDICTS.index(found.verdicts[i]), distances[i], i))

@@ -18,6 +18,7 @@ from elsewhere.analysis.checks import describe, give_warnings, same_data, traini
 from elsewhere.analysis.comparison_files import comparison_csv, comparison_json, save_comparison
 from elsewhere.analysis.comparison_result import METRICS, NETWORK, ComparisonResult
 from elsewhere.analysis.finals import judge_finals
+from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
@@ -31,6 +32,9 @@ from elsewhere.schedules import Schedule, cosine
 
 class Comparison(ComparisonResult):
     """A `ComparisonResult` that can be written to files."""
+
+    def _repr_html_(self) -> str | None:
+        return comparison_html(self)
 
     def to_json(self) -> str:
         """Everything except the images, as JSON text."""

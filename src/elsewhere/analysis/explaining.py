@@ -14,6 +14,7 @@ from torch import Tensor
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_plots import mosaic_figure
+from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
@@ -31,6 +32,9 @@ MOST = 1024
 
 class Mosaic(MosaicResult):
     """A `MosaicResult` that can be plotted and written to files."""
+
+    def _repr_html_(self) -> str | None:
+        return mosaic_html(self)
 
     @checked
     def save_parquet(self, path: str | Path) -> None:
