@@ -168,6 +168,8 @@ class Pictures(ABC):
             TypeError, ValueError, MemoryError: another suffix; see `grid`.
         """
         where = check_path("path", path)
+        if columns is not None:
+            check_whole("columns", columns, 1)
         suffix = where.suffix.lower()
         if suffix in SUFFIXES:
             buffer = BytesIO()

@@ -133,7 +133,8 @@ def audit(
         >>> found.verdicts
         ('copy', 'copy')
     """
-    images = _image_set(generated)
+    # The search runs on processors.
+    training, images = training.to("cpu"), _image_set(generated).to("cpu")
     _check(training, images)
     if not isinstance(generated, ImageSet):
         _check_range(training, images)
