@@ -62,6 +62,7 @@ LEFT_OUT = {
     "wraps": "asked by `explain` for windows that the machine has",
     "load_hands": "takes what `load_images` has checked",
     "is_hands": "any string has an answer",
+    "show": "opens a window where there is one",
 }
 
 # ------------------------------------------------------------------------------------------------- valid calls
@@ -141,12 +142,14 @@ def values() -> dict[str, Any]:
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
         "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3), "settings": networks.TrainSettings(
-            steps=1, batch=2, options={"width": 4, "blocks": 1}),
+            steps=1, batch=2, options={"width": 4, "blocks": 1}), "device": "cpu",
     }  # fmt: skip
 
 
 OWN: dict[str, dict[str, Any]] = {
     "ImageSet": {"images": lambda v: v["data"].images, "labels": lambda v: v["data"].labels},
+    "ImageSet.save": {"path": lambda v: v["folder"] / "saved.npz"},
+    "Run.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "Schedule": {"sigmas": lambda v: (2.0, 1.0, 0.0)},
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},

@@ -35,7 +35,7 @@ def keep(folder: Path, images: torch.Tensor) -> Path:
 
 
 def test_a_set_knows_of_how_many_it_has_the_first(tmp_path: Path) -> None:
-    results.save_images(tmp_path / "all.npz", some())
+    some().save(tmp_path / "all.npz")
     part = els.load_images(tmp_path / "all.npz", limit=5)
     assert (len(part), part.total, part.amount) == (5, 20, "only the first 5 of 20 images")
     assert els.load_images(tmp_path / "all.npz").amount == "20 images"
@@ -45,8 +45,8 @@ def test_a_set_knows_of_how_many_it_has_the_first(tmp_path: Path) -> None:
 
 
 def test_an_audit_of_the_first_images_says_so_everywhere(tmp_path: Path) -> None:
-    results.save_images(tmp_path / "all.npz", some())
-    results.save_images(tmp_path / "made.npz", some(3, seed=1))
+    some().save(tmp_path / "all.npz")
+    some(3, seed=1).save(tmp_path / "made.npz")
     line = f"audit {tmp_path / 'all.npz'} {tmp_path / 'made.npz'} --limit 6 --pixels 0 --out {tmp_path / 'out'}"
     result = run(line)
     assert result.exit_code == 0, result.stderr
@@ -63,7 +63,7 @@ def test_an_audit_of_the_first_images_says_so_everywhere(tmp_path: Path) -> None
 
 
 def test_other_commands_say_on_standard_error_that_images_were_left_out(tmp_path: Path) -> None:
-    results.save_images(tmp_path / "all.npz", some())
+    some().save(tmp_path / "all.npz")
     result = run(f"sample {tmp_path / 'all.npz'} --limit 4 --window 3 --count 1 --steps 1 --out {tmp_path / 'out'}")
     assert "note: all.npz: only the first 4 of 20 images were read (--limit)" in result.stderr
     assert json.loads((tmp_path / "out" / "run.json").read_text())["data"]["of"] == 20
@@ -97,7 +97,7 @@ def test_pictures_of_any_shape_come_back_and_can_be_audited(tmp_path: Path, shap
     found = els.audit(data, back, pixels=1)
     assert set(found.verdicts) == {"copy"}
     found.save(tmp_path / "audit")
-    results.save_images(tmp_path / "all.npz", data)
+    data.save(tmp_path / "all.npz")
     assert torch.equal(els.load_images(tmp_path / "all.npz").images, data.images)
 
 

@@ -45,18 +45,19 @@ def split_contenders(text: str) -> tuple[list[str], list[str]]:
     return split_names(",".join(names), (*NAMES, BEST)) if names else [], sources
 
 
-def load_yardstick(source: str, data: ImageSet, any_data: bool) -> Denoiser:
+def load_yardstick(source: str, data: ImageSet, any_data: bool, device: str = "cpu") -> Denoiser:
     """A network that stands in place of a machine; it draws images like these and was trained on them.
 
     Args:
         source: as for `load_network`.
         data: training images of the machines.
         any_data: whether it may have been trained on other images.
+        device: where it computes.
 
     Raises:
         FileNotFoundError, ValueError: no such network, or one of other images.
     """
-    network = load_network(source)
+    network = load_network(source, device)
     check_shape(network, data)
     if not any_data:
         check_same_images(network, data)
@@ -94,7 +95,8 @@ def choose_contenders(
         FileNotFoundError, ValueError: as the functions that are named above; options of machines where none is named.
     """
     names, sources = split_contenders(text)
-    networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data) for source in sources}
+    device = settings.get("device") or "cpu"
+    networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data, device) for source in sources}
     if family is not None and BEST not in names:
         raise ValueError(f"--family goes with --machines {BEST}, got {text!r}: add it, or leave out --family")
     best: dict[str, Denoiser] = {}

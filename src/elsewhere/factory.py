@@ -207,7 +207,7 @@ def choose_denoiser(
         raise ValueError("--machine network needs --network: a shipped name, a file or a folder")
     if window is not None or locality is not None or taper:
         raise ValueError("a trained network has no window to set: leave out --window, --taper and --locality")
-    return load_network(network), "none: a trained network"
+    return load_network(network, settings.get("device") or "cpu"), "none: a trained network"
 
 
 def choose_searched(

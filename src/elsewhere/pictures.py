@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from elsewhere.data.images import to_uint8
 from elsewhere.files import atomic_path, save_bytes
+from elsewhere.pixel_values import to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 SIDE = 128
 """Approximate side in pixels of an image in a grid; smaller images are enlarged by an integer factor."""
+
+COLOURS = 64
+"""Size of the palette of films."""
 
 
 def enlargement(height: int, width: int, side: int = SIDE) -> int:
@@ -44,7 +48,7 @@ def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Im
     Raises:
         ValueError: images with another number of channels.
     """
-    pixels = _drawable(images)
+    pixels = drawable(images)
     batch, _, height, width = pixels.shape
     rows = -(-batch // columns)
     cell_h, cell_w = height * scale + gap, width * scale + gap
@@ -56,7 +60,7 @@ def grid(images: Tensor, columns: int, scale: int = 3, gap: int = 2) -> Image.Im
     return Image.fromarray(canvas.numpy())
 
 
-def _drawable(images: Tensor) -> Tensor:
+def drawable(images: Tensor) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] as bytes; C must be 1 or 3."""
     channels = images.shape[1]
     if channels not in (1, 3):
@@ -161,14 +165,52 @@ def image_png(image: Tensor) -> bytes:
     Raises:
         ValueError: an image with another number of channels than 1 or 3.
     """
-    pixels = _drawable(image[None])[0]
+    pixels = drawable(image[None])[0]
     array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
     return picture_png(Image.fromarray(array))
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI, for self-contained pages."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """The bytes of a picture (of a kind such as "png" or "gif") as a data URI, for self-contained pages."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W) whose longer side is `side` at most: means of the pixels that come together."""
+    height, width = images.shape[2:]
+    share = side / max(height, width)
+    if share >= 1:
+        return images
+    sides = (max(1, round(height * share)), max(1, round(width * share)))
+    # One at a time, because floats take four times the memory of bytes.
+    small = torch.cat([interpolate(image[None].float(), sides, mode="area") for image in images])
+    return small if images.dtype.is_floating_point else small.round().to(images.dtype)
+
+
+def film_gif(frames: Sequence[Image.Image], milliseconds: int = 90, last: int = 2500) -> bytes:
+    """A looping GIF that pauses on its last frame.
+
+    Args:
+        frames: pictures of the same size.
+        milliseconds: duration of each frame; GIF rounds it to multiples of 10.
+        last: duration of the last frame.
+
+    Raises:
+        ValueError: no frames.
+    """
+    if not frames:
+        raise ValueError("frames is empty: give one or more")
+    # A common palette: separate palettes flicker and take more space.
+    width, height = frames[0].size
+    several = Image.new("RGB", (3 * width, height))
+    for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        several.paste(frame, (i * width, 0))
+    palette = several.quantize(COLOURS)
+    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [milliseconds] * (len(frames) - 1) + [last]
+    buffer = BytesIO()
+    reduced[0].save(buffer, format="GIF", save_all=True, append_images=reduced[1:], duration=times, loop=0)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from elsewhere import __version__
 from elsewhere.analysis.board_result import REFERENCE, Paired, geometric_mean
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.data import ImageSet, load_images
-from elsewhere.data.arrays import LAYOUT, LAYOUT_KEY, RANGE_KEY
-from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
-from elsewhere.files import atomic_path, json_text, write_text
+from elsewhere.files import json_text, write_text
 from elsewhere.machines.base import Prepared, Window
 from elsewhere.notices import warn
 from elsewhere.phrases import count, decimal, duration
-from elsewhere.pictures import save_grid
+from elsewhere.pictures import save_grid, shrunk
+from elsewhere.pixel_values import RANGE_KEY, save_arrays
 from elsewhere.sampling import Run
 from elsewhere.schedules import Schedule
 
@@ -111,7 +109,6 @@ def save_run(
     }
     arrays = {
         "images": images.clamp(-1, 1).numpy(),
-        LAYOUT_KEY: np.array([LAYOUT]),
         # States the range, which cannot be inferred from images that are all bright.
         RANGE_KEY: np.array([-1.0, 1.0]),
     }
@@ -121,11 +118,11 @@ def save_run(
     longest = max(images.shape[2:])
     columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(images))
     save_grid(files[0], images, columns)
-    _save_arrays(files[1], arrays)
+    save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")
         states, predictions = (torch.stack(steps).float().cpu().numpy() for steps in (run.states, run.predictions))
-        _save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
+        save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
     write_text(files[-1], json_text(settings) + "\n")
     return files
 
@@ -335,43 +332,13 @@ def save_contact_sheet(path: Path, data: ImageSet, number: int, seed: int | None
             .sort()
             .values
         )
-    images = _shrunk(data.images[index])
+    images = shrunk(data.images[index], SHEET_SIDE)
     save_grid(path, ImageSet(images).scaled(), min(COLUMNS, len(index)))
 
 
-def _shrunk(images: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) whose longer side is SHEET_SIDE at most: means of the pixels that come together."""
-    height, width = images.shape[2:]
-    share = SHEET_SIDE / max(height, width)
-    if share >= 1:
-        return images
-    sides = (max(1, round(height * share)), max(1, round(width * share)))
-    # One at a time, because floats take four times the memory.
-    small = [interpolate(image[None].float(), sides, mode="area") for image in images]
-    return torch.cat(small).round().to(torch.uint8)
-
-
 def describe_saving(data: ImageSet) -> str:
-    """How long `save_images` takes, in words; empty where that is not long."""
+    """How long `data.save` takes for an .npz, in words; empty where that is not long."""
     seconds = data.images.numel() / BYTES_COMPRESSED
     if seconds < LONG:
         return ""
     return f"compressing {data.images.numel() / 1e9:.1f} GB of images takes about {duration(seconds)}"
-
-
-def save_images(path: Path, data: ImageSet) -> None:
-    """Write uint8 images, labels and class names as an .npz file that `load_images` reads."""
-    arrays = {"images": data.images.numpy(), LAYOUT_KEY: np.array([LAYOUT])}
-    if int(data.images.max()) <= DARKEST:
-        # A set this dark is only read if the file states its range.
-        arrays[RANGE_KEY] = np.array([0.0, 255.0])
-    if data.labels is not None:
-        arrays["labels"] = data.labels.numpy()
-    if data.classes:
-        arrays["classes"] = np.array(data.classes, np.str_)
-    _save_arrays(path, arrays)
-
-
-def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with atomic_path(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]

@@ -6,14 +6,29 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import MOST_IMAGES, check_fields, check_number, check_room, check_seed, check_whole, checked
+from elsewhere.checks import (
+    MOST_IMAGES,
+    check_fields,
+    check_number,
+    check_path,
+    check_room,
+    check_seed,
+    check_whole,
+    checked,
+)
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_request
+from elsewhere.display import SIDE, Film, Pictures
 from elsewhere.notices import warn_deprecated
+from elsewhere.phrases import count
+from elsewhere.pictures import enlargement, film_gif
+from elsewhere.pixel_values import RANGE_KEY
 from elsewhere.progress import track
 from elsewhere.schedules import Schedule, cosine
 
@@ -22,8 +37,10 @@ PATIENCE = 100
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Pictures):
     """What a reverse process did.
+
+    Notebooks show its images; `grid`, `show`, `save`, `pil` and `numpy` are explained at `display.Pictures`.
 
     Attributes:
         images: final images (B, C, H, W), about [-1, 1].
@@ -48,6 +65,99 @@ class Run:
         )
         kept = ", states and predictions kept" if self.states else ""
         return f"Run(images of shape {tuple(self.images.shape)}{levels}{kept})"
+
+    def _repr_html_(self) -> str | None:
+        if self.images.ndim != 4:
+            return None
+        steps = [count(len(self.sigmas) - 1, "step"), f"sigma from {self.sigmas[0]:.3g}"] if self.sigmas else []
+        return self._card("Run", [count(len(self.images), "image"), *steps])
+
+    def _number(self) -> int:
+        return len(self.images)
+
+    def _floats(self, number: int) -> Tensor:
+        return self.images[:number].detach().to("cpu", torch.float32)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        images = self._floats(len(self.images)).clamp(-1, 1)
+        return {"images": images.numpy(), RANGE_KEY: np.array([-1.0, 1.0])}
+
+    @checked
+    def save(self, path: str | Path, columns: int | None = None) -> None:
+        """Write the images: see `Pictures.save`; a path that ends in .gif gets the film, see `gif`.
+
+        Raises:
+            OSError, TypeError, ValueError, MemoryError: see `Pictures.save` and `gif`.
+        """
+        if check_path("path", path).suffix.lower() == ".gif":
+            self.gif(columns).save(path)
+        else:
+            super().save(path, columns)
+
+    @checked
+    def gif(
+        self,
+        columns: int | None = None,
+        *,
+        of: Literal["states", "predictions"] = "states",
+        scale: int | None = None,
+        milliseconds: int = 90,
+    ) -> Film:
+        """The run as a film from noise to images.
+
+        Args:
+            columns, scale: see `grid`.
+            of: "states", divided by sqrt(1 + sigma^2) so that noise and images have about the same range; or
+                "predictions", the denoiser's answers, which begin as a blur.
+            milliseconds: duration of each frame, 10 to 10,000; the last stays longer.
+
+        Returns:
+            A Film, which notebooks play; `.save(path)` writes it.
+
+        Raises:
+            TypeError, ValueError: the run was drawn without keep=True; see `grid`.
+            MemoryError: see `grid`.
+
+        Example:
+            >>> import elsewhere as els
+            >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
+            >>> els.sample(machine, els.make_noise(2, (1, 28, 28)), els.schedules.cosine(3), keep=True).gif()
+            Film(4 frames, 0.01 MB)
+        """
+        milliseconds = check_whole("milliseconds", milliseconds, 10, 10_000)
+        if not self.states:
+            raise ValueError("a film needs the states of the run: draw it with sample(..., keep=True)")
+        steps = self.states if of == "states" else [*self.predictions, self.images]
+        sigmas = self.sigmas if of == "states" else [0.0] * len(steps)
+        shown = [state.detach().cpu() / (1 + sigma**2) ** 0.5 for state, sigma in zip(steps, sigmas, strict=True)]
+        # Smaller than in a single picture: noise does not compress, and a film has many frames.
+        scale = enlargement(self.images.shape[2], self.images.shape[3], SIDE) if scale is None else scale
+        frames = [Run(state, ()).grid(columns, scale=scale) for state in shown]
+        return Film(film_gif(frames, milliseconds), len(frames))
+
+    @checked
+    def widget(self, machine: DenoiserLike, index: int = 0, label: Label = None) -> Any:
+        """The explanation view with a slider over the steps, for notebooks that show widgets.
+
+        Args:
+            machine: what drew this run, or another average over training windows; see `explain`.
+            index: image of the batch.
+            label: class that the run was drawn with.
+
+        Raises:
+            ImportError: anywidget is not installed (extra `notebook`).
+            TypeError, ValueError: the run was drawn without keep=True; no such image; see `explain`.
+
+        Example:
+            >>> import elsewhere as els
+            >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
+            >>> run = els.sample(machine, els.make_noise(1, (1, 28, 28)), els.schedules.cosine(2), keep=True)
+            >>> len(run.widget(machine).steps)
+            2
+        """
+        from elsewhere.analysis.mosaic_widget import run_widget
+
+        return run_widget(machine, self, index, label)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import elsewhere as els
 from tests.cli.typing_lines import assert_refused, run
@@ -55,3 +56,40 @@ def test_a_missing_library_is_named_with_its_extra(
     assert_refused(result, tmp_path)
     assert module in result.stderr
     assert f"elsewhere[{extra}]" in result.stderr
+
+
+COMPUTING = (
+    "sample {data} --window 3 --count 1 --steps 1",
+    "sample {data} --machine network --network {net} --count 1 --steps 1",
+    "compare {data} {net} --window 3 --machines els --count 1 --steps 1",
+    "explain {data} --network {net} --window 3 --count 1 --steps 1",
+    "calibrate {data} {net} --count 1 --steps 1 --windows 3,5",
+)
+
+
+@pytest.mark.parametrize("line", COMPUTING)
+def test_a_device_reaches_machines_and_networks(
+    line: str, world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    to = torch.Tensor.to
+
+    def spy(tensor: torch.Tensor, *args: object, **settings: object) -> torch.Tensor:
+        asked.extend(str(value) for value in args if str(value).startswith("cpu:0"))
+        return to(tensor, *args, **settings)
+
+    monkeypatch.setattr(torch.Tensor, "to", spy)
+    result = run(f"{line} --device cpu:0 --out {tmp_path / 'out'}", **world)
+    assert result.exit_code == 0, result.stderr
+    assert asked
+
+
+@pytest.mark.parametrize("line", [*COMPUTING, "board", "reproduce kamb"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    line: str, world: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("cuda:99", "nonsense"):
+        result = run(f"{line} --device {name} --out {tmp_path / 'out'}", **world)
+        assert_refused(result, tmp_path)
+        assert f"--device '{name}' cannot be used here (" in result.stderr
+        assert "): choose of cpu" in result.stderr

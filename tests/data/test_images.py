@@ -116,3 +116,92 @@ BAD: list[tuple[Any, Any, type[Exception], str]] = [
 def test_what_is_no_set_of_images_is_refused(images: Any, labels: Any, error: type[Exception], message: str) -> None:
     with refused(error, message):
         ImageSet(images, labels)
+
+
+indices = st.one_of(
+    st.integers(-4, 3),
+    st.slices(4),
+    st.lists(st.integers(-4, 3), min_size=1, max_size=6),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
+
+
+@given(indices)
+@few
+def test_an_index_selects_what_it_selects_of_a_list(index: Any) -> None:
+    data = toy_set([0, 2, 0, 1])
+    pairs = list(zip(data.images, [0, 2, 0, 1], strict=True))
+    if isinstance(index, int):
+        wanted = [pairs[index]]
+    elif isinstance(index, slice):
+        wanted = pairs[index]
+    elif isinstance(index[0], bool):
+        wanted = [pair for pair, take in zip(pairs, index, strict=True) if take]
+    else:
+        wanted = [pairs[number] for number in index]
+    if not wanted:
+        with refused(ValueError, "selects no image of the 4 of toys"):
+            data[index]
+        return
+    some = data[index]
+    assert torch.equal(some.images, torch.stack([image for image, _ in wanted]))
+    assert some.labels is not None
+    assert some.labels.tolist() == [label for _, label in wanted]
+    assert some.classes == data.classes
+
+
+def test_tensors_and_arrays_select_as_lists_do() -> None:
+    data = toy_set([0, 2, 0, 1])
+    assert data.labels is not None
+    zeros = data[data.labels == 0]
+    assert torch.equal(zeros.images, data.images[[0, 2]])
+    assert torch.equal(data[(data.labels == 0).numpy()].images, zeros.images)
+    assert torch.equal(data[torch.tensor([0, 2])].images, zeros.images)
+    assert torch.equal(data[torch.tensor([0, 2]).numpy()[::-1]].images, zeros.images.flip(0))
+    assert torch.equal(data[torch.tensor(3)].images, data.images[3:])
+
+
+def test_the_first_images_are_a_part_and_others_are_a_set_with_a_name_of_its_own() -> None:
+    data = toy_set()
+    assert data[:2].amount == "only the first 2 of 4 images"
+    assert data[:2].name == data[:9].name == "toys"
+    assert not data[:9].is_part
+    assert [data[1].name, data[1:3].name, data[::2].name, data[[0, 3]].name] == [
+        "toys[1]",
+        "toys[1:3]",
+        "toys[::2]",
+        "toys[2 of 4]",
+    ]
+    assert not data[1:3].is_part
+
+
+def test_a_loop_goes_through_sets_of_one_image() -> None:
+    data = toy_set([0, 2, 0, 1])
+    assert [len(one) for one in data] == [1, 1, 1, 1]
+    assert torch.equal(torch.cat([one.images for one in data]), data.images)
+    assert len(list(data)) == len(data)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "part"),
+    [
+        (4, IndexError, "image 4 is not among 4"),
+        ([0, -5], IndexError, "image -5 is not among 4"),
+        (10**30, TypeError, "a number, a slice"),
+        ("0", TypeError, "a number, a slice"),
+        (None, TypeError, "a number, a slice"),
+        (1.0, TypeError, "a number, a slice"),
+        ([[0], [1]], TypeError, "a number, a slice"),
+        ([0, [1]], TypeError, "a number, a slice"),
+        (torch.tensor([0.5]), TypeError, "a number, a slice"),
+        ([True, False], ValueError, "one value for each of the 4 images"),
+        (True, ValueError, "one value for each of the 4 images"),
+        (slice(0, "a"), TypeError, "whole numbers"),
+        (slice(1, 2, 0), ValueError, "whole numbers"),
+        ([], ValueError, "selects no image"),
+        (slice(4, 9), ValueError, "selects no image"),
+    ],
+)
+def test_a_bad_index_is_refused(index: Any, error: type[Exception], part: str) -> None:
+    with refused(error, part):
+        toy_set()[index]

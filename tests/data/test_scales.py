@@ -15,7 +15,6 @@ from elsewhere.data import ImageSet, load_images
 from elsewhere.data.arrays import to_bytes
 from elsewhere.data.pixels import DARKEST, read_picture
 from elsewhere.data.request import Request
-from elsewhere.results import save_images
 from tests.data.toys import pixels, refused, write_picture
 
 RAMP = np.arange(0, 256, 5)[None].repeat(2, 0)
@@ -170,7 +169,7 @@ def test_dark_sets_can_be_read_and_written(tmp_path: Path) -> None:
     data = load_images(values, value_range=(0, 255))
     np.testing.assert_array_equal(data.images[:, 0], values)
     assert ImageSet(values[:, None]).fingerprint() == data.fingerprint()
-    save_images(tmp_path / "set.npz", data)
+    data.save(tmp_path / "set.npz")
     assert load_images(tmp_path / "set.npz").fingerprint() == data.fingerprint()
     assert not load_images(values / 255, value_range=(0, 1)).images.max() > 1
     assert load_images(np.zeros((2, 4, 4), np.uint8)).images.max() == 0

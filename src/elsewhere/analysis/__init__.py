@@ -11,6 +11,7 @@ from elsewhere.analysis.metrics import cosine_similarity, mse, pearson_r, r_squa
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
+from elsewhere.analysis.run_widget import run_widget
 from elsewhere.analysis.sensitivity import sensitivity_masks
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "pearson_r",
     "r_squared",
     "regions",
+    "run_widget",
     "save_calibration_plots",
     "save_json",
     "save_parquet",

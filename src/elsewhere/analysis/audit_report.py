@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elsewhere.analysis.audit_result import CARLINI_COUNT, DUPLICATE, VERDICTS, AuditResult, describe_change
+from elsewhere.analysis.audit_result import CARLINI_COUNT, DUPLICATE, AuditResult, describe_change, most_serious
 from elsewhere.analysis.explaining import explain
 from elsewhere.analysis.figures import distance_histogram
 from elsewhere.analysis.mosaic_message import mosaic_message
@@ -32,7 +32,7 @@ NEIGHBOURS = 3
 
 def render_audit(found: AuditResult) -> str:
     """The report as HTML text."""
-    order = _order(found)
+    order = most_serious(found)
     numbers = found.rows()
     rows = [_row(found, index, numbers[index]) for index in order[:MOST_ROWS]]
     return (
@@ -59,7 +59,7 @@ def render_audit(found: AuditResult) -> str:
 
 def pairs_png(found: AuditResult) -> bytes:
     """The most serious images next to their nearest training images, as PNG."""
-    rows = torch.tensor(_order(found)[:PAIRS], dtype=torch.int64, device="cpu")
+    rows = torch.tensor(most_serious(found)[:PAIRS], dtype=torch.int64, device="cpu")
     aligned, training = found.measures.aligned, found.training.images
     distances = [[f"rms {d:.3f}" for d in row] for row in aligned.distances[rows, :2].tolist()]
     columns = [
@@ -85,12 +85,6 @@ def distances_png(found: AuditResult) -> bytes:
     """Histogram of the distances of generated images and of training images to their nearest training image, as PNG."""
     null, mine = found.null.aligned.distances[:, 0], found.measures.aligned.distances[:, 0]
     return figure_png(distance_histogram(null.numpy(), mine.numpy(), found.near))
-
-
-def _order(found: AuditResult) -> list[int]:
-    """Indices by verdict, the most serious first, then by distance."""
-    distances = found.measures.aligned.distances[:, 0].tolist()
-    return sorted(range(len(distances)), key=lambda i: (VERDICTS.index(found.verdicts[i]), distances[i], i))
 
 
 def _differences(found: AuditResult, rows: Tensor) -> Tensor:

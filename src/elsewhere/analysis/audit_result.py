@@ -305,3 +305,9 @@ def _quantiles(found: Provenance | None) -> dict[str, Any] | None:
 
 def _defined(value: Tensor) -> float | None:
     return None if value.isnan() else float(value)
+
+
+def most_serious(found: AuditResult) -> list[int]:
+    """Indices by verdict, the most serious first, then by distance."""
+    distances = found.measures.aligned.distances[:, 0].tolist()
+    return sorted(range(len(distances)), key=lambda i: (VERDICTS.index(found.verdicts[i]), distances[i], i))

@@ -25,6 +25,7 @@ from elsewhere.analysis.audit_result import (
     ratio,
 )
 from elsewhere.analysis.neighbours import LEVEL, Aligned, nearest, nearest_aligned, place_each, tile_distances
+from elsewhere.analysis.notebook import audit_html
 from elsewhere.analysis.novelty import COPY
 from elsewhere.analysis.provenance import Provenance, provenance
 from elsewhere.checks import check_memory, check_seed, check_whole, checked
@@ -45,6 +46,9 @@ HELD_OUT = 16
 
 class Audit(AuditResult):
     """An `AuditResult` that can be written to files."""
+
+    def _repr_html_(self) -> str:
+        return audit_html(self)
 
     def to_json(self) -> str:
         """Settings, thresholds, summary and every image, as JSON text."""
@@ -129,7 +133,8 @@ def audit(
         >>> found.verdicts
         ('copy', 'copy')
     """
-    images = _image_set(generated)
+    # The search runs on processors.
+    training, images = training.to("cpu"), _image_set(generated).to("cpu")
     _check(training, images)
     if not isinstance(generated, ImageSet):
         _check_range(training, images)

@@ -73,7 +73,7 @@ def named_subjects(
             sets = [data] if data is not None else list(NETWORK_OF)
             found += [_held_out(images(name), names, count, settings) for name in sets]
             continue
-        net = load_network(source)
+        net = load_network(source, settings.get("device") or "cpu")
         ours = images(data or _images_of(source, net))
         check_shape(net, ours)
         if not any_data:

@@ -21,6 +21,7 @@ from elsewhere.analysis.explaining import explain
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TOP
+from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
@@ -35,6 +36,9 @@ from elsewhere.schedules import Schedule, cosine
 
 class Comparison(ComparisonResult):
     """A `ComparisonResult` that can be written to files."""
+
+    def _repr_html_(self) -> str | None:
+        return comparison_html(self)
 
     def to_json(self) -> str:
         """Everything except the images, as JSON text."""

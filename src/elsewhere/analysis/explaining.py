@@ -15,6 +15,7 @@ from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_plots import mosaic_figure
+from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
@@ -32,6 +33,9 @@ MOST = 1024
 
 class Mosaic(MosaicResult):
     """A `MosaicResult` that can be plotted and written to files."""
+
+    def _repr_html_(self) -> str | None:
+        return mosaic_html(self)
 
     @checked
     def save_parquet(self, path: str | Path) -> None:

@@ -40,10 +40,9 @@ def source_colours(mosaic: MosaicResult) -> Tensor:
     by constant windows, which many images have, are gray.
     """
     light = (mosaic.x0.mean(1).clamp(-1, 1) + 1) / 2
-    colours = torch.tensor(
-        np.array([_colour(i) for i in mosaic.image_ids[..., 0].flatten().tolist()]), dtype=torch.float64, device="cpu"
-    )
-    colours = colours.view(*light.shape, 3).to(light).permute(0, 3, 1, 2)
+    sources, place = torch.unique(mosaic.image_ids[..., 0], return_inverse=True)
+    each = torch.tensor(np.array([_colour(i) for i in sources.tolist()]), dtype=torch.float64, device="cpu")
+    colours = each.to(light)[place].permute(0, 3, 1, 2)
     colours = torch.where(plain(mosaic)[:, None], colours.new_tensor(0.8), colours)
     return 2 * colours * (0.4 + 0.6 * light[:, None]) - 1
 

@@ -169,7 +169,7 @@ class _Run:
         Raises:
             ValueError: the network draws images of another shape, or was trained on others.
         """
-        net = load_network(network)
+        net = load_network(network, self.settings.get("device") or "cpu")
         images = self._images(case, source, net)
         check_shape(net, images)
         if not images.is_part:

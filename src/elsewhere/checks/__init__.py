@@ -5,7 +5,7 @@
 """
 
 from elsewhere.checks.annotations import LARGEST_INTEGER, check_fields, check_type, checked
-from elsewhere.checks.objects import check_dense, check_device, check_path, check_room
+from elsewhere.checks.objects import check_dense, check_device, check_path, check_room, devices
 from elsewhere.checks.ranges import (
     MOST_IMAGES,
     check_choice,
@@ -35,6 +35,7 @@ __all__ = [
     "check_type",
     "check_whole",
     "checked",
+    "devices",
     "remedy_for",
     "seen",
     "seen_text",

@@ -56,7 +56,7 @@ def check_device(name: str, device: object) -> torch.device:
 
     Raises:
         TypeError: neither a name nor a torch device.
-        ValueError: no such device, or none on this machine.
+        ValueError: no such device, or none on this machine; the message lists those that are there.
     """
     import torch
 
@@ -68,11 +68,38 @@ def check_device(name: str, device: object) -> torch.device:
             raise ValueError("it computes nothing")
         torch.ones(1, dtype=torch.float32, device=found).sum().item()
     except Exception as error:  # torch raises AssertionError, RuntimeError, NotImplementedError, ...
-        reason = " ".join(str(error).split()).partition(". ")[0]
         raise ValueError(
-            f"{name} {str(device)!r} cannot be used here ({reason}): choose another, such as 'cpu'"
+            f"{name} {seen_text(str(device))} cannot be used here ({_why_not(str(device), error)}): choose of "
+            f"{', '.join(devices())}"
         ) from error
     return found
+
+
+def devices() -> list[str]:
+    """Names of the devices that torch can compute on here, "cpu" first.
+
+    Example:
+        >>> devices()[0]
+        'cpu'
+    """
+    import torch
+
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return [*found, "xpu"] if torch.xpu.is_available() else found
+
+
+def _why_not(device: str, error: Exception) -> str:
+    """Why a device cannot be used, in a few words."""
+    import torch
+
+    if device.partition(":")[0] != "cuda" or torch.cuda.is_available():
+        return " ".join(str(error).split()).partition(". ")[0][:120]
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} was built without CUDA"
+    return "torch finds no GPU: none is there, or its driver is missing or too old for this torch"
 
 
 def check_dense(name: str, values: torch.Tensor | np.ndarray) -> None:

@@ -21,7 +21,7 @@ from elsewhere.cli.options import (
     OtherNetwork,
     Seed,
 )
-from elsewhere.cli.printing import command_line, is_watched, print_rows
+from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.machines.table import NAMES, NETWORK
 from elsewhere.phrases import listed
 from elsewhere.terminal import parse_windows, results_in
@@ -103,7 +103,7 @@ def anomalies(
             schedule=schedule,
             seed=seed,
             about={"command": command_line()},
-            progress=is_watched(),
+            progress=True,
         )
         give_warnings(result.notes)
         for header, rows in result.tables():

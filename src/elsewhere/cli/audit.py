@@ -8,7 +8,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import Budget, Images, Seed
-from elsewhere.cli.printing import command_line, is_watched, print_rows
+from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.terminal import results_in
 
 
@@ -81,7 +81,7 @@ def audit(
             seed=seed,
             memory=budget.bytes(),
             about={"command": command_line()},
-            progress=is_watched(),
+            progress=True,
         )
         found.save(out)
         typer.echo(found.headline)

@@ -7,7 +7,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import YARDSTICK, AnyData, Engine, Levels, Machines, Seed
-from elsewhere.cli.printing import command_line, is_watched, print_rows
+from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.machines.table import ALL, BEST, NAMES
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
@@ -67,7 +67,7 @@ def board(
             schedule=schedule,
             cache=out / "cells",
             about={"command": command_line()},
-            progress=is_watched(),
+            progress=True,
         )
         found.save(out)
         for title, header, rows in results.board_rows(found):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import AnyData, Budget, Data, Drawing, Images, Network, NetworkBorders, Taper
-from elsewhere.cli.printing import is_watched, print_rows
+from elsewhere.cli.options import AnyData, Budget, Data, Device, Drawing, Images, Network, NetworkBorders, Taper
+from elsewhere.cli.printing import print_rows
 from elsewhere.machines.table import BEST, DEFAULT, CalibratedName
 from elsewhere.terminal import parse_windows, results_in
 
@@ -47,6 +47,7 @@ def calibrate(
         },
     ] = Drawing(count=20, seed=1),
     budget: Budget = Budget(),
+    device: Device = None,
     any_data: AnyData = False,
     reading: Images = Images(),
     out: Annotated[
@@ -81,10 +82,10 @@ def calibrate(
                     f"--machine {BEST} tries windows, tapers and borders itself, by least squares: leave out "
                     "--windows, --taper, --borders and --criterion"
                 )
-            images, net = reading.load_pair(data, network, any_data)
+            images, net = reading.load_pair(data, network, any_data, device)
             family = els.calibrate_family(
                 net,
-                images,
+                images if device is None else images.to(device),
                 drawing.noise(images.shape),
                 heldout=heldout,
                 schedule=levels,
@@ -92,7 +93,7 @@ def calibrate(
                 keys=["same place"] if same_place else ["same place", factory.borders_of(net)],
                 cache=out / "cache.json",
                 memory=budget.bytes(),
-                progress=is_watched(),
+                progress=True,
             )
             family.save(out / "best.json")
             print_rows(*results.family_rows(family))
@@ -102,10 +103,16 @@ def calibrate(
         if heldout is not None or same_place:
             raise ValueError(f"--heldout and --same-place go with --machine {BEST}: leave them out")
         sides = None if windows is None else parse_windows(windows)
-        images, net = reading.load_pair(data, network, any_data)
+        images, net = reading.load_pair(data, network, any_data, device)
         found = els.calibrate(
             factory.make_windowed(
-                machine, images, 3, factory.choose_borders([machine], borders, net), taper=taper, memory=budget.bytes()
+                machine,
+                images,
+                3,
+                factory.choose_borders([machine], borders, net),
+                taper=taper,
+                memory=budget.bytes(),
+                device=device,
             ),
             net,
             drawing.noise(images.shape),
@@ -114,7 +121,7 @@ def calibrate(
             windows=sides,
             criterion=criterion,
             cache=out / "cache.json",
-            progress=is_watched(),
+            progress=True,
         )
         found.save(out / "locality.json")
         save_calibration_plots(found, out)

@@ -20,7 +20,7 @@ from elsewhere.cli.options import (
     NetworkBorders,
     Windows,
 )
-from elsewhere.cli.printing import command_line, is_watched, print_comparison
+from elsewhere.cli.printing import command_line, print_comparison
 from elsewhere.machines.table import BEST, NAMES
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
@@ -72,7 +72,7 @@ def compare(
         from elsewhere.contenders import choose_contenders
 
         levels = drawing.levels.make()
-        images, net = reading.load_pair(data, network, any_data)
+        images, net = reading.load_pair(data, network, any_data, engine.device)
         chosen, source = choose_contenders(
             machines,
             images,
@@ -93,7 +93,7 @@ def compare(
             schedule=levels,
             label=drawing.labels(images, net),
             about={"network": network, "command": command_line(), "windows": source, "seed": str(drawing.seed)},
-            progress=is_watched(),
+            progress=True,
         )
         result.save(out)
         print_comparison(f"{images.name} and {network}", result)

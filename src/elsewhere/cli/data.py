@@ -97,7 +97,7 @@ def data(
     if save is not None:
         if waiting := results.describe_saving(images):
             typer.echo(f"note: {waiting}", err=True)
-        results.save_images(save, images)
+        images.save(save)
     print_rows(("", ""), results.facts(images))
     for path in (out, save):
         if path is not None:

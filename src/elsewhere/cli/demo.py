@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from elsewhere.cli.options import Seed
-from elsewhere.cli.printing import is_watched, print_comparison
+from elsewhere.cli.printing import print_comparison
 from elsewhere.terminal import results_in
 
 
@@ -31,7 +31,7 @@ def demo(
         from elsewhere.demo import REPORT
         from elsewhere.demo import demo as run
 
-        results = run(out, count, seed, progress=is_watched())
+        results = run(out, count, seed, progress=True)
         for title, comparison in results.items():
             print_comparison(title, comparison)
         typer.echo(f"report: {out / REPORT}")

@@ -17,7 +17,7 @@ from elsewhere.cli.options import (
     OtherNetwork,
     Windows,
 )
-from elsewhere.cli.printing import command_line, is_watched, print_rows
+from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.machines.table import AVERAGES, DEFAULT, TABLE, AverageName
 from elsewhere.phrases import listed
 from elsewhere.terminal import parse_pixel, results_in
@@ -89,7 +89,7 @@ def explain(
         if explaining.parquet:
             require_parquet()
         (read, canvas), pixel = reading.split(), parse_pixel(explaining.pixel)
-        images, net = read.load_maybe_pair(data, network, any_data)
+        images, net = read.load_maybe_pair(data, network, any_data, engine.device)
         machines, source = factory.choose_machines(
             [machine],
             images,
@@ -114,7 +114,7 @@ def explain(
             top=explaining.top,
             every_step=explaining.every_step,
             about={"command": command_line(), "windows": source, "seed": str(drawing.seed)},
-            progress=is_watched(),
+            progress=True,
         )
         files = result.save(out, pixel=pixel, parquet=explaining.parquet, json=explaining.json)
         print_rows(*result.table())

@@ -16,7 +16,7 @@ from elsewhere.cli.options import (
     OtherNetwork,
     Windows,
 )
-from elsewhere.cli.printing import is_watched, print_rows
+from elsewhere.cli.printing import print_rows
 from elsewhere.terminal import results_in
 
 
@@ -67,7 +67,7 @@ def index(
             images, network, net, windows.borders, windows.window, windows.locality, windows.taper,
             memory=budget.bytes(), cache=folder,
         )  # fmt: skip
-        made = machine.prepare(factory.distinct_labels(label, images), progress=is_watched())
+        made = machine.prepare(factory.distinct_labels(label, images), progress=True)
         print_rows(*results.index_rows(made))
         typer.echo(f"windows: {source}")
         typer.echo(results.describe_indexes(made, folder))

@@ -7,7 +7,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import Seed
-from elsewhere.cli.printing import is_watched, print_rows
+from elsewhere.cli.printing import print_rows
 from elsewhere.terminal import results_in
 
 
@@ -37,7 +37,7 @@ def morphogenesis(
         if side >= LARGE:
             waiting = duration(seconds_of_large(side, seed))
             typer.echo(f"note: large.png of {side}x{side} pixels takes about {waiting} on this machine", err=True)
-        found = tour(out, seed, side, progress=is_watched())
+        found = tour(out, seed, side, progress=True)
         print_rows(study.GROWTH_HEADER, [study.growth_row(growth) for growth in found.growths])
         typer.echo()
         rows = [row for place, recovery in found.recoveries for row in study.healing_rows(place, recovery)]

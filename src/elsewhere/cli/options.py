@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from elsewhere.cli.printing import is_watched
 from elsewhere.limits import LARGEST_SIDE
 from elsewhere.machines.table import DEFAULTS, NAMES, SEARCHABLE, MachineName
 from elsewhere.phrases import listed
@@ -111,6 +110,26 @@ Gray = Annotated[
     bool | None,
     typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
 ]
+
+
+def _present(device: str | None) -> str | None:
+    """A device that is there, refused before any work begins; torch is not imported where none is named."""
+    if device is not None:
+        from elsewhere.checks import check_device
+
+        check_device("device", device)
+    return device
+
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        callback=_present,
+        metavar="NAME",
+        help="Where machines and networks compute: cpu, cuda, cuda:1, mps. The fast engine runs on cpu only.",
+        show_default="cpu",
+    ),
+]
 IgnoreLabels = Annotated[
     bool, typer.Option("--ignore-labels", help="Read the images alone, for labels that are no single class number.")
 ]
@@ -136,7 +155,7 @@ class Images:
             size=self.size,
             gray=self.gray,
             labels=not self.ignore_labels,
-            progress=is_watched(),
+            progress=True,
             **others,
         )
         if left_out := describe_left_out(images):
@@ -145,13 +164,15 @@ class Images:
             typer.echo(f"note: {images.name}: {images.amount} were read (--limit)", err=True)
         return images
 
-    def load_pair(self, source: str, network: str, any_data: bool) -> "tuple[ImageSet, Denoiser]":
+    def load_pair(
+        self, source: str, network: str, any_data: bool, device: str | None = None
+    ) -> "tuple[ImageSet, Denoiser]":
         """The images, and a network that draws images like these; it was trained on them unless `any_data`."""
         from elsewhere.analysis.checks import give_warnings, training_note
         from elsewhere.factory import check_same_images, check_shape
         from elsewhere.networks import load_network
 
-        images, net = self.load(source), load_network(network)
+        images, net = self.load(source), load_network(network, device or "cpu")
         check_shape(net, images)
         if not any_data:
             check_same_images(net, images)
@@ -159,9 +180,11 @@ class Images:
         give_warnings(training_note(net, images))
         return images, net
 
-    def load_maybe_pair(self, source: str, network: str | None, any_data: bool) -> "tuple[ImageSet, Denoiser | None]":
+    def load_maybe_pair(
+        self, source: str, network: str | None, any_data: bool, device: str | None = None
+    ) -> "tuple[ImageSet, Denoiser | None]":
         """As `load_pair`, without a network where none was named."""
-        return (self.load(source), None) if network is None else self.load_pair(source, network, any_data)
+        return (self.load(source), None) if network is None else self.load_pair(source, network, any_data, device)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -262,7 +285,9 @@ class Engine:
             min=1e-5, max=0.1, help="Error of a prediction that the fast engine aims for, pixels being in -1..1."
         ),
     ] = 1e-3
+    device: Device = None
 
     def settings(self) -> dict[str, Any]:
         """Arguments of a machine."""
-        return {"memory": self.budget.bytes(), "engine": self.engine, "tolerance": self.tolerance}
+        found = {"memory": self.budget.bytes(), "engine": self.engine, "tolerance": self.tolerance}
+        return found if self.device is None else {**found, "device": self.device}

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Comparison
 
 
-def is_watched() -> bool:
-    """Whether somebody sees the progress; in a file or a pipe it would be noise."""
-    return sys.stderr.isatty()
-
-
 def command_line() -> str:
     """The command as it was typed, for the record."""
     return shlex.join(["elsewhere", *sys.argv[1:]])

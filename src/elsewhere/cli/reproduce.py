@@ -7,7 +7,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import Engine, Limit, Seed
-from elsewhere.cli.printing import is_watched, print_rows
+from elsewhere.cli.printing import print_rows
 from elsewhere.terminal import parse_named, results_in
 
 
@@ -70,7 +70,7 @@ def reproduce(
             limit=limit,
             settings=engine.settings(),
             folder=out,
-            progress=is_watched(),
+            progress=True,
         )
         for line in reproduce_files.describe_protocol(result):
             typer.echo(line)

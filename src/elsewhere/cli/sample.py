@@ -7,7 +7,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import KINDS_OF_NETWORK, Data, Drawing, Engine, ImagesAndCanvas, OtherNetwork, Windows
-from elsewhere.cli.printing import command_line, is_watched
+from elsewhere.cli.printing import command_line
 from elsewhere.machines.table import DEFAULT, NETWORK, TITLES, DrawerName
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
@@ -63,7 +63,7 @@ def sample(
         labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
         height, width = canvas or images.shape[1:]
         noise = drawing.noise((images.shape[0], height, width), kept=2 * levels.steps if keep else 0)
-        run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=is_watched())
+        run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=True)
         about = {"command": command_line(), "seed": drawing.seed, "windows": source}
         for path in results.save_run(out, run, denoiser, images, levels, labels, about):
             typer.echo(path)

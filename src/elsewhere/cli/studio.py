@@ -7,7 +7,6 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import KINDS_OF_NETWORK, AnyData, Images, OtherNetwork
-from elsewhere.cli.printing import is_watched
 from elsewhere.terminal import results_in
 
 
@@ -68,7 +67,7 @@ def studio(
         with results_in(export, sources=[data] if data else []):
             from elsewhere.studio.export import export_site
 
-            for path in export_site(subjects(), export, progress=is_watched()):
+            for path in export_site(subjects(), export, progress=True):
                 typer.echo(path)
         return
     from elsewhere.studio.serve import serve

@@ -8,7 +8,7 @@ import typer
 
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import Data, Images, Seed
-from elsewhere.cli.printing import command_line, is_watched
+from elsewhere.cli.printing import command_line
 from elsewhere.terminal import results_in
 
 
@@ -68,6 +68,6 @@ def train(
             architecture.network, architecture.width, architecture.blocks, architecture.padding
         )
         settings = TrainSettings(kind=architecture.network, options=options, **asdict(optimiser))
-        run(reading.load(data), out, settings, command=command_line(), restart=restart, progress=is_watched())
+        run(reading.load(data), out, settings, command=command_line(), restart=restart, progress=True)
         for name in ("network.safetensors", "card.md", "loss.png", "samples.png"):
             typer.echo(out / name)

@@ -21,15 +21,11 @@ from elsewhere.data.pixels import Bytes, check_brightness, check_finite, conform
 from elsewhere.data.request import IGNORE, Request
 from elsewhere.data.splits import KIND, choose_split, of_split
 from elsewhere.data.streams import check_declared, naming, read_exactly
+from elsewhere.pixel_values import LAYOUT, LAYOUT_KEY, RANGE_KEY
 
 IMAGE_KEYS = ("images", "image", "imgs", "x", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target")
-LAYOUT_KEY, LAYOUT = "layout", "NCHW"
-"""What an array of strings called `layout` says in archives that the package writes: which axis holds the colours is
-not guessed there, also where images are one or three pixels wide."""
 SPLITS = tuple(KIND)
-RANGE_KEY = "value_range"
-"""The array of an .npz that holds the values of black and white."""
 MOST_HEADER = 10_000
 """Largest .npy header in bytes; NumPy checks the length only after reading it."""
 OTHERS = "other arrays"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,20 +11,29 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import check_dense, check_type, check_whole, checked, seen
+from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
+from elsewhere.display import Pictures
 from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
 from elsewhere.phrases import count, part_of
+from elsewhere.pixel_values import RANGE_KEY
+from elsewhere.pixel_values import to_uint8 as to_uint8
+from elsewhere.pixel_values import to_unit as to_unit
 
 CONVERT = "load_images(array) takes bool, uint8 and floats in all usual layouts"
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Pictures):
     """A set of images of one size, as they came from disk.
 
     Images and labels are also taken from NumPy arrays, which are copied. For images of other dtypes or layouts use
     `load_images`, which takes arrays and tensors as well.
+
+    A set is read like a list: `len(data)`, `data[3]` is a set of one image, `data[:100]` the set of the first hundred,
+    `data[data.labels == 2]` that of a class, and a loop goes through sets of one image each. Notebooks show its
+    pictures; `grid`, `show`, `save`, `pil` and `numpy` are explained at `display.Pictures`.
 
     Attributes:
         images: uint8 (N, C, H, W), C = 1 (gray) or 3 (colour), 0 is black and 255 white.
@@ -42,8 +51,8 @@ class ImageSet:
     Example:
         >>> import numpy as np
         >>> data = ImageSet(np.zeros((2, 1, 8, 8), np.uint8), labels=np.array([0, 1]))
-        >>> len(data), data.num_classes
-        (2, 2)
+        >>> len(data), data.num_classes, data[1].labels.tolist()
+        (2, 2, [1])
     """
 
     images: Tensor
@@ -102,8 +111,70 @@ class ImageSet:
         classes = f", {count(self.num_classes, 'class', 'classes')}" if self.num_classes else ""
         return f"ImageSet({self.name!r}, {self.amount} of {height}x{width} {colours} pixels{classes})"
 
+    def _repr_html_(self) -> str | None:
+        classes = [self.classes[int(self.labels[0])]] if len(self) == 1 and self.labels is not None else self.classes
+        shown = [listed_short(classes)] if classes else []
+        return self._card(self.name, [self.amount, f"{self.shape[1]}x{self.shape[2]} pixels", *shown])
+
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray) -> ImageSet:
+        """The set of some of the images.
+
+        Args:
+            index: the number of an image (negative: from the end), a slice, numbers of images, or for each image
+                whether to take it, bool (N,).
+
+        Raises:
+            TypeError: an index of another kind.
+            IndexError: no image of this number.
+            ValueError: a bool index of another length, or no image selected.
+        """
+        chosen, text = choose(index, len(self))
+        if not len(chosen):
+            raise ValueError(f"the index selects no image of the {len(self)} of {self.name}, got {seen(index)}")
+        if isinstance(index, slice) and index.step in (None, 1) and int(chosen[0]) == 0:
+            return self.take(len(chosen))
+        chosen = chosen.to(self.images.device)
+        labels = None if self.labels is None else self.labels[chosen.to(self.labels.device)]
+        return replace(self, images=self.images[chosen], labels=labels, name=f"{self.name}[{text}]", left_out={})
+
+    def __iter__(self) -> Iterator[ImageSet]:
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    @checked
+    def to(self, device: str | torch.device) -> ImageSet:
+        """The same set on another device, such as "cuda"; machines made of it compute there.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here; the message lists those that are.
+        """
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, images=self.images.to(device), labels=labels)
+
+    def _number(self) -> int:
+        return len(self)
+
+    def _floats(self, number: int) -> Tensor:
+        return to_unit(self.images[:number].cpu())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"images": self.images.cpu().numpy()}
+        if int(self.images.max()) <= DARKEST:
+            # A set this dark is only read if the file states its range.
+            arrays[RANGE_KEY] = np.array([0.0, 255.0])
+        if self.labels is not None:
+            arrays["labels"] = self.labels.cpu().numpy()
+        if self.classes:
+            arrays["classes"] = np.array(self.classes, np.str_)
+        return arrays
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -166,6 +237,58 @@ class ImageSet:
         return digest.hexdigest()
 
 
+def choose(index: object, count: int) -> tuple[Tensor, str]:
+    """Numbers of the images that an index selects, int64 (n,), and the index in a few words.
+
+    Args:
+        index: see `ImageSet.__getitem__`.
+        count: how many images there are.
+
+    Raises:
+        TypeError, IndexError, ValueError: see `ImageSet.__getitem__`.
+    """
+    kinds = "a number, a slice, numbers, or whether to take each"
+    if isinstance(index, slice):
+        try:
+            chosen = range(count)[index]
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"the slice of a set must be of whole numbers, got {seen(index)}") from None
+        text = ":".join("" if end is None else str(end) for end in (index.start, index.stop))
+        text += "" if index.step is None else f":{index.step}"
+        return torch.tensor(chosen, dtype=torch.int64, device="cpu"), text
+    if isinstance(index, str | bytes) or index is None:
+        raise TypeError(f"the index of a set must be {kinds}, got {seen(index)}")
+    try:
+        given = plain(index) if isinstance(index, np.ndarray) else torch.as_tensor(index, device="cpu")
+        given = given.detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"the index of a set must be {kinds}, got {seen(index)}") from error
+    if given.numel() and (given.dtype.is_floating_point or given.dtype.is_complex or given.ndim > 1):
+        raise TypeError(f"the index of a set must be {kinds}, got {seen(index)}")
+    if given.dtype == torch.bool:
+        if given.shape != (count,):
+            raise ValueError(f"a bool index must have one value for each of the {count} images, got {seen(index)}")
+        given = given.nonzero()[:, 0]
+        return given, f"{len(given)} of {count}"
+    given = given.to(torch.int64)
+    for number in given.flatten().tolist():
+        if not -count <= number < count:
+            raise IndexError(f"image {number} is not among {count}: numbers go from 0 to {count - 1}")
+    text = str(given.item()) if given.ndim == 0 else f"{len(given)} of {count}"
+    return given.flatten() % count, text
+
+
+def listed_short(names: Sequence[str], most: int = 10) -> str:
+    """The first names with commas, and how many more there are.
+
+    Example:
+        >>> listed_short(["trouser", "coat", "bag"], 2)
+        'trouser, coat and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def check_labels(low: int, high: int, name: str) -> None:
     """Refuse labels that cannot be numbers of classes.
 
@@ -180,32 +303,3 @@ def check_labels(low: int, high: int, name: str) -> None:
         raise ValueError(f"{name} must be 0 or more, got {low}: number the classes from 0")
     if high >= MOST_CLASSES:
         raise ValueError(f"{name} must be less than {MOST_CLASSES}, got {high}: number the classes 0, 1, 2, ...")
-
-
-@checked
-def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 0..255 to floats in [-1, 1]: x / 127.5 - 1.
-
-    Raises:
-        TypeError: images that are not uint8, or a dtype that is not floating.
-    """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"images must be uint8, got {images.dtype}")
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype must be a floating one, such as torch.float32, got {dtype}")
-    return images.to(dtype) / 127.5 - 1
-
-
-@checked
-def to_uint8(images: Tensor) -> Tensor:
-    """Floats in [-1, 1] to uint8 0..255, rounded; values outside are clipped.
-
-    Raises:
-        TypeError: images that are not floating point.
-        ValueError: NaN.
-    """
-    if images.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        raise TypeError(f"images must be floating point, in [-1, 1], got {images.dtype}")
-    if bool(images.isnan().any()):
-        raise ValueError("images have NaN values: check the step that made them")
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -52,6 +52,12 @@ class Workspace:
         self.weights = weights
         self.kept = MemoryCache(2 * memory // 3)
 
+    def to(self, device: str | torch.device) -> Workspace:
+        """The same training images on another device, without what is kept of them."""
+        weights = None if self.weights is None else self.weights.to(device)
+        store = replace(self.store, pixels=self.store.pixels.to(device))
+        return Workspace(store, self.labels, self.memory, self.folder, weights)
+
     def chosen(self, label: int | None) -> Tensor:
         """Positions of the training images of a class, all for None, int64."""
         if label is None:

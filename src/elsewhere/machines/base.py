@@ -222,6 +222,12 @@ class SoftmaxMachine(Machine):
         other._planner = replace(self._planner, engine=engine)
         return other
 
+    def to(self, device: str | torch.device) -> Self:
+        other = super().to(device)
+        _check_engine(other.engine, other._workspace.store.pixels.device)
+        other._planner = replace(self._planner, workspace=other._workspace)
+        return other
+
     def _sharing(self, kind: type[Kind], workspace: Workspace | None = None) -> Kind:
         """A machine of another kind, one of the classes that this one extends, with the same settings and data.
 

@@ -13,6 +13,7 @@ import numpy as np
 from elsewhere.checks import check_path, check_type, check_whole, seen
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.machines.levels import check_decreasing, nearest_level
+from elsewhere.phrases import count
 from elsewhere.schedules import cosine
 
 FORMAT = "elsewhere.locality/1"
@@ -67,6 +68,26 @@ class LocalitySchedule:
         windows = tuple(check_window(side, "windows") for side in self.windows)
         object.__setattr__(self, "sigmas", check_decreasing(self.sigmas, len(windows), "windows"))
         object.__setattr__(self, "windows", windows)
+
+    def __repr__(self) -> str:
+        levels = f"{count(len(self.sigmas), 'level')}, sigma {self.sigmas[0]:.4g} to {self.sigmas[-1]:.4g}"
+        sides = f"windows {self.windows[0]} to {self.windows[-1]}"
+        return f"LocalitySchedule({levels}, {sides}{', tapered' * self.taper})"
+
+    def _repr_html_(self) -> str:
+        from elsewhere.display import card, image_tag
+        from elsewhere.pictures import figure_png, new_figure
+
+        figure = new_figure(5, 2.2)
+        axes = figure.subplots()
+        axes.plot(self.sigmas, self.windows, "o-", color="#3a6ea5", markersize=4)
+        axes.set(xscale="log", xlabel="noise level sigma (a run goes from left to right)", ylabel="window (pixels)")
+        axes.invert_xaxis()
+        axes.set_ylim(0, max(self.windows) * 1.1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.92")
+        picture = image_tag(figure_png(figure, 100), "side of the window at each noise level")
+        return card("LocalitySchedule", [count(len(self.sigmas), "level"), *["tapered"] * self.taper], [picture])
 
     def __call__(self, sigma: float) -> int:
         """Window side at a noise level.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_memory
+from elsewhere.checks import check_memory, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, check_images
 from elsewhere.engine import PixelStore, Workspace
@@ -65,6 +67,26 @@ class Machine(Denoiser):
     def store(self) -> PixelStore:
         """The training images as the engine stores them."""
         return self.workspace.store
+
+    @property
+    def device(self) -> torch.device:
+        """Where the machine computes."""
+        return self.store.pixels.device
+
+    @checked
+    def to(self, device: str | torch.device) -> Self:
+        """The same machine on another device; this one stays where it is. Predictions come back to where x is.
+
+        Args:
+            device: such as "cpu", "cuda" or "cuda:1".
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here, or one that the engine of this machine cannot use.
+        """
+        other = copy.copy(self)
+        other._workspace = self.workspace.to(device)
+        return other
 
     @property
     def labels(self) -> Tensor | None:

@@ -155,6 +155,17 @@ class Mix(Denoiser):
         sets = [images for part in self.denoisers.values() if (images := getattr(part, "data", None)) is not None]
         return sets[0] if sets and all(images is sets[0] for images in sets) else None
 
+    @checked
+    def to(self, device: str | torch.device) -> Mix:
+        """The same mix with every denoiser that has a `to` on another device; the others stay where they are.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here, or one that a denoiser cannot use.
+        """
+        moved = {name: part.to(device) if hasattr(part, "to") else part for name, part in self.denoisers.items()}
+        return Mix(moved, self.shares)
+
     def shares_at(self, sigma: float) -> dict[str, float]:
         """Name -> share at a noise level, without the denoisers whose share is 0.
 

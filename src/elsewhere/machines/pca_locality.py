@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
 from elsewhere.checks import check_choice, check_number, check_whole, checked
@@ -90,6 +91,12 @@ class PCALocality(SoftmaxMachine):
         check_spectrum_memory(self.store, self.memory)
         # A machine of some of these images has the masks of all.
         self._learnt_from: Workspace = self.workspace
+
+    def to(self, device: str | torch.device) -> Self:
+        other = super().to(device)
+        learnt = self._learnt_from
+        other._learnt_from = other.workspace if learnt is self.workspace else learnt.to(device)
+        return other
 
     def __repr__(self) -> str:
         return self._describe(*self._mask_settings())

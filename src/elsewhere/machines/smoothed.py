@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -66,6 +66,11 @@ class SmoothedIdeal(IdealScore):
 
     def __repr__(self) -> str:
         return self._describe(f"noise={self.noise:g}", f"copies={self.copies}", f"seed={self.seed}")
+
+    def to(self, device: str | torch.device) -> Self:
+        other = super().to(device)
+        other._perturbations = self._perturbations.to(device)
+        return other
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         ideal = self._sharing(IdealScore)

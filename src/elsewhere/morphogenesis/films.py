@@ -9,14 +9,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from elsewhere.files import atomic_path
-from elsewhere.pictures import font, grid
+from elsewhere.files import save_bytes
+from elsewhere.pictures import film_gif, font, grid
 
 RAMP = ((12, 32, 44), (24, 94, 100), (110, 170, 146), (250, 240, 214))
 """Colours from -1 to 1, evenly spaced."""
-
-COLOURS = 64
-"""Size of the palette of pictures and films."""
 
 
 def coloured(images: Tensor) -> Tensor:
@@ -41,18 +38,7 @@ def save_film(path: str | Path, frames: Sequence[Image.Image], *, milliseconds: 
         ValueError: no frames.
         OSError: the file cannot be written.
     """
-    if not frames:
-        raise ValueError("frames is empty: give one or more")
-    # A common palette: separate palettes flicker and take more space.
-    width, height = frames[0].size
-    several = Image.new("RGB", (3 * width, height))
-    for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
-        several.paste(frame, (i * width, 0))
-    palette = several.quantize(COLOURS)
-    reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    times = [milliseconds] * (len(frames) - 1) + [last]
-    with atomic_path(path) as beside:
-        reduced[0].save(beside, format="GIF", save_all=True, append_images=reduced[1:], duration=times, loop=0)
+    save_bytes(path, film_gif(frames, milliseconds, last))
 
 
 def side_by_side(

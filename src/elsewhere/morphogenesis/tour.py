@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from elsewhere.files import json_text, save_bytes, write_text
-from elsewhere.morphogenesis.films import COLOURS, coloured, save_film, side_by_side
+from elsewhere.morphogenesis.films import coloured, save_film, side_by_side
 from elsewhere.morphogenesis.growth import growth_schedule, pattern_machine
 from elsewhere.morphogenesis.patterns import Pattern, measure
 from elsewhere.morphogenesis.reaction_diffusion import PATTERNS, evolve, scattered, simulate
 from elsewhere.morphogenesis.study import SIDE, WOUNDS, Growth, Recovery, grow, heal
-from elsewhere.pictures import Column, grid, labelled_grid, picture_png
+from elsewhere.pictures import COLOURS, Column, grid, labelled_grid, picture_png
 from elsewhere.progress import track
 from elsewhere.sampling import make_noise, reverse_process, sample
 from elsewhere.schedules import karras

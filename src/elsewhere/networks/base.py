@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 import elsewhere.engine.pool  # noqa: F401  what a forked process needs is done there, for networks as for machines
+from elsewhere.checks import checked
 from elsewhere.denoiser import Denoiser
 from elsewhere.gradients import check_constant
 
@@ -23,8 +26,27 @@ class NetworkDenoiser(Denoiser):
 
     module: nn.Module
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @checked
+    def to(self, device: str | torch.device) -> Self:
+        """The same network with a copy of its weights on another device; this one stays where it is.
+
+        Predictions come back to where x is.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here.
+        """
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module).to(device)
+        return other
+
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        device = next(self.module.parameters()).device
+        device = self.device
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)

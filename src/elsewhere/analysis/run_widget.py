@@ -1,0 +1,36 @@
+"""The steps of a run as a widget: the explanation view with a slider."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from elsewhere.analysis.explaining import explain_run
+from elsewhere.analysis.mosaic_message import TOP
+from elsewhere.analysis.mosaic_widget import widget
+from elsewhere.checks import check_whole, checked
+from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.sampling import Run
+
+
+@checked
+def run_widget(machine: DenoiserLike, run: Run, index: int = 0, label: Label = None) -> Any:
+    """The explanation view of one image of a run, with a slider over the steps: what `Run.widget` returns.
+
+    Args:
+        machine: what drew the run, or another average over training windows; see `explain`.
+        run: from `sample(..., keep=True)`.
+        index: image of the batch.
+        label: class that the run was drawn with.
+
+    Raises:
+        ImportError: anywidget is not installed (extra `notebook`).
+        TypeError, ValueError: a run without states, no such image; see `explain`.
+    """
+    index = check_whole("index", index, 0, len(run.images) - 1)
+    one = replace(run, images=run.images[index, None], states=[x[index, None] for x in run.states], predictions=[])
+    if label is not None and not isinstance(label, int):
+        label = torch.as_tensor(label).reshape(-1)[[index if torch.as_tensor(label).numel() > 1 else 0]]
+    return widget(list(explain_run(machine, one, TOP, label)), 0, TOP)
