@@ -62,6 +62,17 @@ export async function saveFilm(studio, frames, machines, state) {
   studio.say("The film is saved.");
 }
 
+/** Save the steps of all rows as an animated GIF, which the server makes. */
+export async function saveGif(studio, question, shown) {
+  let bytes = null;
+  await studio.source.ask("film", { draw: question, shown }, (message) => {
+    if (message.gif) bytes = Uint8Array.from(atob(message.gif), (letter) => letter.charCodeAt(0));
+    else studio.say(`Drawing step ${message.step + 1} of ${question.steps} for the film.`);
+  });
+  download(new Blob([bytes], { type: "image/gif" }), "elsewhere.gif");
+  studio.say("The film is saved.");
+}
+
 /** Python lines that draw the same images. */
 export function pythonLines(question, about) {
   const machine = question.machines.includes("els") ? "EquivariantLocalScore" : question.machines.includes("ls") ? "LocalScore" : question.machines.includes("is") ? "IdealScore" : "Wiener";

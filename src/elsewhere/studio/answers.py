@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elsewhere import __version__
-from elsewhere.studio import copied, drawing, fingers, patterns, sources, toy
+from elsewhere.studio import copied, drawing, films, fingers, patterns, sources, toy
 from elsewhere.studio.drawing import MOST_SEEDS, RECORDED_TOP, Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import Subjects
@@ -33,6 +33,7 @@ ANSWERS: dict[str, Answer] = {
     "about": about,
     "draw": drawing.draw,
     "explain": sources.explain_step,
+    "film": films.film,
     "toy": toy.toy,
     "fingers": fingers.fingers,
     "gallery": fingers.gallery,

@@ -6,7 +6,7 @@ import { ownPictures, subjectSelect } from "../own.js";
 import { paint, range } from "../paint.js";
 import { scheduleEditor } from "../schedule_editor.js";
 import { Latest } from "../source.js";
-import { pythonLines, saveFilm, saveJson, savePicture } from "../take_away.js";
+import { pythonLines, saveFilm, saveGif, saveJson, savePicture } from "../take_away.js";
 
 const TITLES = { network: "Trained network", is: "IS: remembers", ls: "LS: local", els: "ELS: local, any place", wiener: "Wiener: linear" };
 const HELP = {
@@ -23,7 +23,7 @@ export function drawView(studio) {
   const usual = studio.about.subject.drawing;
   const defaults = {
     subject: usual.subject, machines: null, seeds: usual.seeds, label: 0, steps: usual.steps, window: null, strokes: [],
-    step: null, shown: "x0", seed: 0, explain: null,
+    step: null, shown: "x0", measure: "r", seed: 0, explain: null,
   };
   const drawing = new Latest(studio.source), explaining = new Latest(studio.source);
   // `drawn` and `explained` are the questions that frames and panel answer, as text; `player` and `waiting` are timers.
@@ -35,7 +35,7 @@ export function drawView(studio) {
   const level = make("output.number.draw-level");
   const shown = make("span");
   const time = make("div.bar.draw-time", {}, play, slider, level, shown);
-  const plot = make("div.draw-plot"), windows = make("details.panel", {}, make("summary", {}, "Windows at each noise level"));
+  const plot = make("div.draw-plot"), measures = make("div.draw-measures", { hidden: true }), windows = make("details.panel", {}, make("summary", {}, "Windows at each noise level"));
   const editor = make("div.draw-editor");
   windows.append(editor);
   const panel = make("div.draw-explain");
@@ -46,7 +46,7 @@ export function drawView(studio) {
     make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
     controls, studio.source.recorded ? null : ownPictures(studio, (name) => select(name)), problem,
     make("div.draw-columns", {},
-      make("div", {}, time, rows, plot, windows),
+      make("div", {}, time, rows, plot, measures, windows),
       make("div", {}, make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines)));
 
   const question = () => ({
@@ -146,7 +146,8 @@ export function drawView(studio) {
       note.textContent = frame?.r ? decimal(frame.r[Number(note.dataset.index)], 2) : "";
     }
     const named = order().filter((name) => frames[name]?.[0]?.r);
-    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: titleOf(name), values: frames[name].slice(0, last + 1).map((frame) => median(frame.r)) })), at, "Agreement with the network (median r of x0hat)")] : []));
+    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: titleOf(name), values: frames[name].slice(0, last + 1).map((frame) => median(frame[state.measure])) })), at, `Agreement with the network (median ${state.measure === "r" ? "Pearson r" : "R²"} of x0hat)`)] : []));
+    measures.hidden = !named.length;
     explainStep(at);
   }
 
@@ -296,11 +297,16 @@ export function drawView(studio) {
       change({ shown: value }, false);
       show_step();
     }));
+    measures.replaceChildren(chooser("Curves", "draw-measure", [["r", "Pearson r"], ["r2", "R²"]], state.measure, (value) => {
+      change({ measure: value }, false);
+      show_step();
+    }));
     windows.hidden = !live;
     editor.replaceChildren(scheduleEditor(about.windows, state.window, Math.max(...about.shape.slice(1)), (window) => change({ window })));
     takeaway.replaceChildren(
       make("button", { type: "button", onclick: () => savePicture(rows, "elsewhere.png") }, "Picture (PNG)"),
       make("button", { type: "button", onclick: () => saveFilm(studio, frames, order(), state).catch((error) => (problem.textContent = error.message)) }, "Film (WebM)"),
+      live ? make("button", { type: "button", onclick: () => saveGif(studio, question(), state.shown).catch((error) => (problem.textContent = error.message)) }, "Film (GIF)") : "",
       make("button", { type: "button", onclick: () => saveJson({ question: question(), fingerprint: about.fingerprint, version: studio.about.version, sigmas, agreement: Object.fromEntries(order().map((name) => [name, { r: frames[name]?.at(-1)?.r, r2: frames[name]?.at(-1)?.r2 }])) }) }, "Numbers (JSON)"),
       make("button", { type: "button", "aria-expanded": String(!lines.hidden), onclick: (event) => {
         lines.textContent = pythonLines(question(), about);
