@@ -22,6 +22,7 @@ from elsewhere.page.wire import pack
 from elsewhere.sampling import Step, make_noise, reverse_process
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import NETWORK, Subject, Subjects
+from elsewhere.studio.turns import Working
 
 MOST_SEEDS, MOST_STEPS, MOST_STROKES = 8, 50, 256
 LARGEST_SEED = 2**31 - 1
@@ -119,14 +120,16 @@ def read_window(question: Question) -> Window | None:
     window = question.take("window")
     if window is None:
         return None
-    if not isinstance(window, list):
+    if isinstance(window, int):
         side = question.whole("window", 1, LARGEST_WINDOW)
         if side % 2 == 0:
             raise ValueError(f"{question.name}.window must be an odd side in pixels, got {side}")
         return side
-    pairs = question.items("window", MOST_STEPS)
-    if not pairs or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-        raise ValueError(f"{question.name}.window must be an odd side, or a list of [sigma, side], got {seen(window)}")
+    pairs = window if isinstance(window, list) else []
+    if not 1 <= len(pairs) <= MOST_STEPS or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f"{question.name}.window must be an odd side, or 1 to {MOST_STEPS} pairs [sigma, side], got {seen(window)}"
+        )
     sides = whole_numbers([side for _, side in pairs], f"{question.name}.window sides", 1, LARGEST_WINDOW)
     return LocalitySchedule(tuple(sigma for sigma, _ in pairs), tuple(sides))
 
@@ -160,8 +163,8 @@ class Runs:
                 _, (x, _) = self._kept.popitem(last=False)
                 self._bytes -= x.nbytes
 
-    def state(self, drawing: Drawing, machine: str, index: int) -> Iterator[tuple[Tensor, float] | None]:
-        """State and noise level before a step; if it was forgotten, it is drawn anew with None after each step."""
+    def state(self, drawing: Drawing, machine: str, index: int) -> Working[tuple[Tensor, float]]:
+        """State and noise level before a step, drawn anew if it was forgotten."""
         with self._lock:
             found = self._kept.get((drawing.key, machine, index))
         if found is None:
@@ -169,7 +172,8 @@ class Runs:
                 self.keep(drawing, machine, step)
                 found = step.x.detach(), step.sigma
                 yield None
-        yield found
+        assert found is not None
+        return found
 
 
 def draw(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:

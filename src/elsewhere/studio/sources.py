@@ -29,12 +29,7 @@ def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator
     index = question.whole("step", 0, min(drawing.steps, MOST_STEPS) - 1)
     top = question.whole("top", 1, TOP, TOP)
     question.finish()
-    state = None
-    for state in runs.state(drawing, machine, index):
-        if state is None:
-            yield None
-    assert state is not None
-    x, sigma = state
+    x, sigma = yield from runs.state(drawing, machine, index)
     one = x[drawing.seeds.index(seed)][None]
     mosaic = explain(drawing.denoiser(machine), one, sigma, top, drawing.label)
     yield {"mosaic": mosaic_message(mosaic)}

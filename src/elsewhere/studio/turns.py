@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Iterator
+from typing import Any, TypeVar
 
 MOST_JOBS, MOST_OF_A_CLIENT = 200, 8
 """Jobs that wait or run: of all clients, and of one."""
@@ -15,6 +15,9 @@ BUFFER = 4
 """Messages that a job may be ahead of its reader: a slow reader does not fill the memory."""
 LONGEST_MESSAGE = 30
 """Seconds that `stop` waits for the current message."""
+T = TypeVar("T")
+Working = Generator[None, None, T]
+"""Long work in pieces: `result = yield from work()` in an answer lets others take a turn after each piece."""
 LOGGER = logging.getLogger("elsewhere.studio")
 
 
@@ -62,7 +65,7 @@ class Turns:
         with self._changed:
             return sum(map(len, self._clients.values()))
 
-    async def run(self, client: str, messages: Iterator[Any]) -> AsyncIterator[Any]:
+    async def run(self, client: str, messages: Iterator[Any]) -> AsyncGenerator[Any, None]:
         """The messages of a generator, as they come. Leaving this loop early closes the generator.
 
         Args:
