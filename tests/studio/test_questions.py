@@ -50,7 +50,7 @@ def test_long_values_are_cut_in_messages():
 
 
 def test_items_of_a_list_are_named_by_their_number():
-    with pytest.raises(ValueError, match=r"seeds\[1\] must be"):
+    with pytest.raises(TypeError, match=r"seeds\[1\] must be"):
         whole_numbers([1, "x"], "seeds", 0, 5)
 
 
