@@ -21,6 +21,15 @@ def array(packed):
     return torch.from_numpy(values.astype(np.float64).reshape(packed["shape"]))
 
 
+def result(working):
+    """What work in pieces returns."""
+    while True:
+        try:
+            assert next(working) is None
+        except StopIteration as end:
+            return end.value
+
+
 def test_steps_are_those_of_the_library(subjects, runs):
     start, *messages = draw(Question(ASKED), subjects, runs)
     schedule = schedules.cosine(3)
@@ -51,7 +60,7 @@ def test_a_state_is_drawn_anew_where_it_was_forgotten(subjects):
     drawing = Drawing.read(Question(ASKED), subjects)
     runs = Runs()
     list(draw(Question(ASKED), subjects, runs))
-    kept, forgotten = runs.state(drawing, "ls", 2), Runs().state(drawing, "ls", 2)
+    kept, forgotten = result(runs.state(drawing, "ls", 2)), result(Runs().state(drawing, "ls", 2))
     assert kept[1] == forgotten[1]
     assert torch.equal(kept[0], forgotten[0])
 
@@ -71,32 +80,32 @@ def test_memory_of_runs_is_bounded(subjects):
         ({"subject": "../../etc/passwd"}, "subject must be one of"),
         ({"machines": []}, "one or more names"),
         ({"machines": ["ls", "ls"]}, "each once"),
-        ({"machines": ["best"]}, "machines must be names of"),
+        ({"machines": ["best"]}, r"machines\[0\] must be one of is, ls"),
         ({"machines": "ls"}, "must be a list"),
         ({"seeds": []}, "one number or more"),
         ({"seeds": list(range(9))}, "at most 8 items"),
-        ({"seeds": [-1]}, r"seeds\.0 must be"),
-        ({"seeds": [2**31]}, r"seeds\.0 must be"),
-        ({"label": 10}, "label must be a whole number from 0 to 9"),
+        ({"seeds": [-1]}, r"seeds\[0\] must be"),
+        ({"seeds": [2**31]}, r"seeds\[0\] must be"),
+        ({"label": 10}, "label must be between 0 and 9"),
         ({"label": 1.5}, "label must be"),
         ({"steps": 0}, "steps must be"),
         ({"steps": 10**9}, "steps must be"),
         ({"window": 4}, "odd side"),
-        ({"window": 0}, "must be a whole number"),
-        ({"window": 10**6}, "must be a whole number"),
-        ({"window": "7"}, "odd side, or a list"),
+        ({"window": 0}, "must be between 1 and 255"),
+        ({"window": 10**6}, "must be between 1 and 255"),
+        ({"window": "7"}, "odd side, or 1 to 50 pairs"),
         ({"window": [[1.0, 3], [2.0, 3]]}, "sigma"),
-        ({"window": []}, "1 to 50 levels"),
-        ({"window": [[1.0, 10**9]]}, "1 to 50 levels"),
-        ({"window": True}, "odd side, or a list"),
+        ({"window": []}, "1 to 50 pairs"),
+        ({"window": [[1.0, 10**9]]}, "between 1 and 255"),
+        ({"window": True}, "must be an integer"),
         ({"strokes": [[1, 2, 3]]}, "a stroke must be"),
-        ({"strokes": [[28, 0, 3, 1]]}, r"stroke\.0"),
+        ({"strokes": [[28, 0, 3, 1]]}, r"stroke\[0\]"),
         ({"strokes": [[0, 0, 3, 1]] * 257}, "at most 256 items"),
         ({"other": 1}, "unknown fields"),
     ],
 )
 def test_bad_questions_are_refused_in_words(subjects, runs, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         list(draw(Question({**ASKED, **change}), subjects, runs))
 
 

@@ -35,7 +35,7 @@ def test_pictures_and_classes_are_those_that_were_sent():
         ({"pictures": [PICTURE, "../../etc/passwd"]}, "base64|256 bytes"),
         ({"pictures": [PICTURE, 3]}, "base64"),
         ({"labels": [0]}, "one number for each"),
-        ({"labels": [0, 2]}, r"labels\.1 must be"),
+        ({"labels": [0, 2]}, r"labels\[1\] must be"),
         ({"classes": []}, "one number for each"),
         ({"path": "/etc"}, "unknown fields"),
     ],

@@ -10,7 +10,7 @@ from tests.studio.test_drawing import array
 
 @pytest.fixture(scope="module")
 def grown(subjects):
-    return list(grow(Question({"pattern": "spots", "seed": 1}), subjects, None))
+    return list(filter(None, grow(Question({"pattern": "spots", "seed": 1}), subjects, None)))
 
 
 def test_both_machines_grow_the_kind_of_the_original(grown):
@@ -21,6 +21,7 @@ def test_both_machines_grow_the_kind_of_the_original(grown):
 
 def test_healing_leaves_the_rest_and_the_local_machine_fits_better(subjects, runs, grown):
     messages = list(heal(Question({"pattern": "spots", "seed": 1, "wound": [[10, 60, 9]]}), subjects, runs))
+    assert all(messages), "the pattern that was grown is kept: nothing is computed before the first message"
     wound = _wound([[10, 60, 9]])
     before = array(grown[-2]["els"])
     last = {message["machine"]: message for message in messages if "image" in message}
@@ -41,5 +42,5 @@ def test_a_wound_goes_on_at_the_opposite_side():
     "wound", [None, [], [[0, 0]], [[0, 0, 64]], [[-1, 0, 3]], [[32, 32, 63]], [[1, 1, 1]] * 201, [["a", 0, 1]]]
 )
 def test_bad_wounds_are_refused_in_words(subjects, runs, wound):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises((TypeError, ValueError), match="must be"):
         list(heal(Question({"pattern": "spots", "wound": wound}), subjects, runs))

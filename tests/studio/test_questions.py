@@ -20,37 +20,37 @@ def test_a_long_question_is_refused_before_it_is_read():
 
 @pytest.mark.parametrize("value", [True, 1.5, "1", None, -1, 11, [], {}, float("nan")])
 def test_whole_numbers_are_whole_and_in_range(value):
-    with pytest.raises(ValueError, match=r"question\.n must be a whole number from 0 to 10"):
+    with pytest.raises((TypeError, ValueError), match=r"question\.n must be (an integer|between 0 and 10)"):
         Question({"n": value}).whole("n", 0, 10)
 
 
 @pytest.mark.parametrize("value", [True, "1", None, -0.1, 1.1, float("inf"), float("nan")])
 def test_numbers_are_finite_and_in_range(value):
-    with pytest.raises(ValueError, match=r"question\.n must be a number"):
+    with pytest.raises((TypeError, ValueError), match=r"question\.n must "):
         Question({"n": value}).number("n", 0, 1)
 
 
 @pytest.mark.parametrize("value", ["c", None, 3, ["a"], {"a": 1}])
 def test_choices_are_names(value):
-    with pytest.raises(ValueError, match="must be one of a, b"):
+    with pytest.raises((TypeError, ValueError), match=r"must be (one of a, b|a string)"):
         Question({"n": value}).choice("n", ("a", "b"))
 
 
 def test_unknown_fields_are_named():
     question = Question({"n": 1, "other": 2})
     assert question.whole("n", 0, 3) == 1
-    with pytest.raises(ValueError, match='unknown fields: "other"'):
+    with pytest.raises(ValueError, match=r"unknown fields: 'other'$"):
         question.finish()
 
 
 def test_long_values_are_cut_in_messages():
-    with pytest.raises(ValueError, match=r"\.\.\.$") as caught:
+    with pytest.raises(TypeError, match=r"got str 'x+\.\.\.x+'$") as caught:
         Question({"n": "x" * 10_000}).whole("n", 0, 1)
     assert len(str(caught.value)) < 200
 
 
 def test_items_of_a_list_are_named_by_their_number():
-    with pytest.raises(ValueError, match=r"seeds\.1 must be"):
+    with pytest.raises(TypeError, match=r"seeds\[1\] must be"):
         whole_numbers([1, "x"], "seeds", 0, 5)
 
 

@@ -1,4 +1,4 @@
-import { readAddress, writeAddress } from "./address.js";
+import { readAddress, usable, writeAddress } from "./address.js";
 import { make } from "./dom.js";
 import { copiedView } from "./views/copied.js";
 import { drawView } from "./views/draw.js";
@@ -9,7 +9,7 @@ import { tourView } from "./views/tour.js";
 
 /** The parts of the studio: name in the address, title, and a function that makes the view.
  *
- * A view is { node, defaults, show(state) }: `show` is called when the view is opened and when its state changes through
+ * A view is { node, defaults, fits, show(state) }: `fits` tests the values of an address (see `usable`), `show` is called when the view is opened and when its state changes through
  * the address. It gets a `studio`: { source, about, set(changes), say(text), fail(error) }; `hide()` ends running work.
  */
 export const VIEWS = [
@@ -35,7 +35,12 @@ export async function start(source) {
     if (error.name !== "AbortError") say(error.message, "error");
   };
   document.getElementById("theme").addEventListener("click", switchTheme);
-  const opened = new Map();
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    // The address keeps the state of the view.
+    event.preventDefault();
+    main.focus();
+  });
+  const opened = new Map(), notice = make("p.notice", { role: "alert" });
   let current = null;
   const studio = {
     source,
@@ -57,17 +62,19 @@ export async function start(source) {
   for (const [name, title] of VIEWS) tabs.append(make("a", { href: `#${name}`, id: `tab-${name}` }, title));
   const route = () => {
     const address = readAddress(location.hash);
-    if (location.hash === "#main") return;
     const [name, title, build] = VIEWS.find(([one]) => one === address.view) || VIEWS[0];
     if (current && current.name !== name) current.view.hide?.();
     if (!opened.has(name)) opened.set(name, build(studio));
     const view = opened.get(name);
     const changed = !current || current.name !== name;
-    current = { name, view, state: { ...view.defaults, ...address.state } };
+    const { state, refused } = usable(name === address.view ? address.state : {}, view.defaults, view.fits);
+    current = { name, view, state };
     if (changed) {
-      main.replaceChildren(view.node);
+      main.replaceChildren(notice, view.node);
       say("");
     }
+    const names = refused.slice(0, 3).map((one) => one.slice(0, 20)).join(", ");
+    notice.textContent = refused.length ? `This view cannot use what the address says of ${names}: the usual is shown instead.` : "";
     for (const tab of tabs.children) tab.toggleAttribute("aria-current", tab.id === `tab-${name}`);
     document.title = `${title} – Elsewhere studio`;
     Promise.resolve(view.show(current.state)).catch(fail);

@@ -2,7 +2,8 @@ import { labelled, make } from "./dom.js";
 import { bytesOf, droppedFiles } from "./pictures.js";
 
 const MOST = 2000, MOST_CLASSES = 50;
-const OWN = "own-";
+/** How names of added sets begin. */
+export const OWN = "own-";
 
 /** Choose a set of training images; added ones are called "your pictures". */
 export function subjectSelect(studio, value, onchange) {
@@ -52,6 +53,8 @@ export function ownPictures(studio, onadded) {
       studio.about.subjects = [...studio.about.subjects.filter((one) => !one.startsWith(OWN)), name];
       onadded(name);
     } catch (error) {
+      // Other pictures were chosen meanwhile.
+      if (error.name === "AbortError") return;
       said.textContent = error.message;
     }
   }

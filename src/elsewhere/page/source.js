@@ -11,27 +11,28 @@ export class Live {
   }
 
   async ask(kind, question, onmessage, signal = undefined) {
-    let response;
+    await readLines(await accepted(await this.send(`ask/${kind}`, question, signal)), onmessage);
+  }
+
+  async send(path, content, signal) {
     try {
-      response = await fetch(`${this.base}/ask/${kind}`, {
+      return await fetch(`${this.base}/${path}`, {
         method: "POST",
         headers: { "content-type": "application/json", "x-elsewhere-client": this.client },
-        body: JSON.stringify(question),
+        body: JSON.stringify(content),
         signal,
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Error("The studio does not answer: is `elsewhere studio` still running?");
     }
-    await readLines(await accepted(response), onmessage);
   }
 
   /** Add pictures (see own.py) and return the name of their set; it is kept while this page is open. */
   async addOwn(pictures) {
     this.own?.abort();
     this.own = new AbortController();
-    const response = await fetch(`${this.base}/own`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(pictures), signal: this.own.signal });
-    const body = await accepted(response);
+    const body = await accepted(await this.send("own", pictures, this.own.signal));
     return new Promise((done, fail) => readLines(body, (message) => message.subject && done(message.subject)).catch(fail));
   }
 }

@@ -1,5 +1,6 @@
 import { pick } from "./arrays.js";
 import { make } from "./dom.js";
+import { OWN } from "./own.js";
 import { paint } from "./paint.js";
 
 function download(blob, name) {
@@ -79,8 +80,8 @@ export function pythonLines(question, about) {
   const windowed = machine.endsWith("LocalScore");
   const sides = Array.isArray(question.window)
     ? `els.LocalitySchedule(${tuple(question.window.map(([sigma]) => sigma))}, ${tuple(question.window.map(([, side]) => side))})`
-    : question.window ?? (about.network ? `els.shipped_locality("${about.network}")` : "7");
-  const lines = ["import torch", "", "import elsewhere as els", "", `data = els.load_images("${about.name}")`];
+    : question.window ?? (about.network ? `els.shipped_locality(${JSON.stringify(about.network)})` : "7");
+  const lines = ["import torch", "", "import elsewhere as els", "", about.name.startsWith(OWN) ? `data = els.load_images("FOLDER", size=${about.shape[1]})  # the folder of your pictures` : `data = els.load_images(${JSON.stringify(about.name)})`];
   lines.push(windowed ? `machine = els.${machine}(data, ${sides})` : `machine = els.${machine}(data)`);
   lines.push(`noise = torch.cat([els.make_noise(1, data.shape, seed) for seed in ${tuple(question.seeds)}])`);
   if (question.strokes) {

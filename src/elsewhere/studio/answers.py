@@ -11,13 +11,13 @@ from elsewhere.studio.drawing import MOST_SEEDS, RECORDED_TOP, Runs
 from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import Subjects
 
-Answer = Callable[[Question, Subjects, Runs], Iterator[dict[str, Any]]]
-"""A generator of messages. Each message takes a fraction of a second, so that clients can take turns."""
+Answer = Callable[[Question, Subjects, Runs], Iterator[dict[str, Any] | None]]
+"""A generator of messages. Each takes a fraction of a second, so that clients can take turns; None is a turn alone."""
 
 
 def about(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
     """Describe the subject of a question (the first one by default), and the names of all."""
-    subject = subjects[str(question.take("subject", subjects.names[0]))]
+    subject = subjects[question.text("subject", subjects.names[0])]
     question.finish()
     yield {
         "version": __version__,

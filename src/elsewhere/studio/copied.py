@@ -54,7 +54,7 @@ def copied(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[
         "changes" (how it was moved); "near", the threshold of near copies; "null", the same distances of training
         images among themselves, sorted; and a "headline".
     """
-    subject = subjects[str(question.take("subject", subjects.names[0]))]
+    subject = subjects[question.text("subject", subjects.names[0])]
     # Pictures that are given go before an example.
     question.has("example")
     if question.has("pictures"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from elsewhere import schedules
 from elsewhere.analysis import pearson_r, r_squared
+from elsewhere.checks import check_choice, seen
 from elsewhere.denoiser import Denoiser
 from elsewhere.machines import LocalitySchedule
 from elsewhere.machines.base import Window
@@ -20,6 +22,7 @@ from elsewhere.page.wire import pack
 from elsewhere.sampling import Step, make_noise, reverse_process
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import NETWORK, Subject, Subjects
+from elsewhere.studio.turns import Working
 
 MOST_SEEDS, MOST_STEPS, MOST_STROKES = 8, 50, 256
 LARGEST_SEED = 2**31 - 1
@@ -59,13 +62,12 @@ class Drawing:
         """Check a question.
 
         Raises:
-            ValueError: a field that is missing, unknown or out of range.
+            TypeError, ValueError: a field that is missing, unknown or out of range.
         """
-        subject = subjects[str(question.take("subject", ""))]
+        subject = subjects[question.text("subject")]
         names = question.items("machines", len(subject.drawers))
-        for name in names:
-            if name not in subject.drawers:
-                raise ValueError(f"machines must be names of {', '.join(subject.drawers)}, got {str(name)[:40]!r}")
+        for i, name in enumerate(names):
+            check_choice(f"{question.name}.machines[{i}]", name, subject.drawers)
         if not names or len(set(names)) < len(names):
             raise ValueError("machines must be one or more names, each once")
         seeds = whole_numbers(question.items("seeds", MOST_SEEDS), "seeds", 0, LARGEST_SEED)
@@ -113,23 +115,23 @@ def read_window(question: Question) -> Window | None:
     """The windows of a question: none, one side, or [[sigma, side], ...].
 
     Raises:
-        ValueError: anything else.
+        TypeError, ValueError: anything else.
     """
     window = question.take("window")
     if window is None:
         return None
-    if isinstance(window, int) and not isinstance(window, bool):
-        [window] = whole_numbers([window], "window", 1, LARGEST_WINDOW)
-        if window % 2 == 0:
-            raise ValueError(f"window must be an odd side in pixels, got {window}")
-        return int(window)
-    try:
-        pairs = [(float(sigma), int(side)) for sigma, side in window]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError("window must be an odd side, or a list of [sigma, side]") from error
-    if not 1 <= len(pairs) <= MOST_STEPS or any(side > LARGEST_WINDOW for _, side in pairs):
-        raise ValueError(f"window must have 1 to {MOST_STEPS} levels with sides up to {LARGEST_WINDOW}")
-    return LocalitySchedule(tuple(sigma for sigma, _ in pairs), tuple(side for _, side in pairs))
+    if isinstance(window, int):
+        side = question.whole("window", 1, LARGEST_WINDOW)
+        if side % 2 == 0:
+            raise ValueError(f"{question.name}.window must be an odd side in pixels, got {side}")
+        return side
+    pairs = window if isinstance(window, list) else []
+    if not 1 <= len(pairs) <= MOST_STEPS or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f"{question.name}.window must be an odd side, or 1 to {MOST_STEPS} pairs [sigma, side], got {seen(window)}"
+        )
+    sides = whole_numbers([side for _, side in pairs], f"{question.name}.window sides", 1, LARGEST_WINDOW)
+    return LocalitySchedule(tuple(sigma for sigma, _ in pairs), tuple(sides))
 
 
 def _stroke(stroke: Any, side: int) -> tuple[int, int, int, int]:
@@ -161,17 +163,17 @@ class Runs:
                 _, (x, _) = self._kept.popitem(last=False)
                 self._bytes -= x.nbytes
 
-    def state(self, drawing: Drawing, machine: str, index: int) -> tuple[Tensor, float]:
+    def state(self, drawing: Drawing, machine: str, index: int) -> Working[tuple[Tensor, float]]:
         """State and noise level before a step, drawn anew if it was forgotten."""
         with self._lock:
             found = self._kept.get((drawing.key, machine, index))
-        if found is not None:
-            return found
-        for step in drawing.process(machine):
-            self.keep(drawing, machine, step)
-            if step.index == index:
-                return step.x.detach(), step.sigma
-        raise ValueError(f"step must be below {drawing.steps}, got {index}")
+        if found is None:
+            for step in itertools.islice(drawing.process(machine), index + 1):
+                self.keep(drawing, machine, step)
+                found = step.x.detach(), step.sigma
+                yield None
+        assert found is not None
+        return found
 
 
 def draw(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,8 @@ def export_site(subjects: Subjects, folder: str | Path, *, progress: bool = Fals
     questions = list(_questions(subjects))
     answers = {}
     for kind, question in track(questions, len(questions), "recording", progress):
-        answers[key_of(kind, question)] = list(ANSWERS[kind](Question(question), subjects, runs))
+        messages = ANSWERS[kind](Question(question), subjects, runs)
+        answers[key_of(kind, question)] = [message for message in messages if message is not None]
     _only(answers, subjects.names[0])
     text = json_text(answers, None)
     # The page last: it is there only when everything that it reads is.

@@ -22,7 +22,7 @@ SHOWN = ("x0", "x")
 
 
 def film(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
-    """Draw with several machines in step, and join the steps into a film: a row for each machine, a column for each seed.
+    """Draw with several machines in step, and join the steps into a film: a row for each machine, a column for a seed.
 
     Fields of the question: "draw" (see `drawing.draw`), and "shown", "x0" or "x".
 

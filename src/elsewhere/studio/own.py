@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import secrets
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from elsewhere.checks import check_type
 from elsewhere.data import ImageSet
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import Subject
 
 MOST_PICTURES, MOST_CLASSES = 2000, 50
+LONGEST_NAME = 60
+"""Characters of the name of a class."""
 SIDES = (16, 96)
 """Shortest and longest side in pixels."""
 LARGEST_BODY = 2**25
@@ -32,11 +34,7 @@ def read_own(body: bytes) -> Subject:
     Raises:
         TypeError, ValueError: anything else.
     """
-    try:
-        fields = json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError("pictures must be sent as JSON text") from error
-    question = Question(fields, "pictures")
+    question = Question.parse(body, "pictures", LARGEST_BODY)
     side, channels = question.whole("side", *SIDES), question.whole("channels", 1, 3)
     if channels == 2:
         raise ValueError("pictures.channels must be 1 or 3, got 2")
@@ -44,7 +42,8 @@ def read_own(body: bytes) -> Subject:
     if len(items) < 2:
         raise ValueError(f"pictures must be two or more, got {len(items)}")
     pixels = torch.stack([picture(item, (channels, side, side)) for item in items])
-    classes = tuple(str(name)[:60] for name in question.items("classes", MOST_CLASSES, ()))
+    classes = question.items("classes", MOST_CLASSES, ())
+    check_type("pictures.classes", classes, list[str])
     labels = question.items("labels", MOST_PICTURES, ())
     question.finish()
     if bool(classes) != bool(labels) or (labels and len(labels) != len(items)):
@@ -54,7 +53,7 @@ def read_own(body: bytes) -> Subject:
         pixels,
         None if numbers is None else torch.tensor(numbers, dtype=torch.int64, device="cpu"),
         "your pictures",
-        classes if labels else (),
+        tuple(name[:LONGEST_NAME] for name in classes),
     )
     return Subject(f"own-{secrets.token_urlsafe(12)}", data)
 

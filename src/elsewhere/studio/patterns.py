@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,12 +11,14 @@ from torch import Tensor
 from elsewhere.denoiser import Denoiser
 from elsewhere.inpainting import inpainting_process
 from elsewhere.machines import IdealScore
-from elsewhere.morphogenesis import PATTERNS, assess, growth_schedule, measure, pattern_machine, simulate
+from elsewhere.morphogenesis import PATTERNS, assess, growth_schedule, measure, pattern_machine
+from elsewhere.morphogenesis.reaction_diffusion import STEPS, evolve, scattered
 from elsewhere.page.wire import pack
-from elsewhere.sampling import make_noise, reverse_process, sample
+from elsewhere.sampling import make_noise, reverse_process
 from elsewhere.studio.drawing import Runs
 from elsewhere.studio.questions import Question, whole_numbers
 from elsewhere.studio.subjects import Subjects
+from elsewhere.studio.turns import Working
 
 SIDE = 64
 """Side of a pattern in pixels."""
@@ -27,22 +28,49 @@ MOST_SEED, MOST_DISCS = 10_000, 200
 ROUNDS = 2
 """Rounds of inpainting: four fit a little better and take twice as long."""
 MACHINES = ("els", "is")
+PIECES = 100
+"""Pieces in which patterns are simulated: each takes a fraction of a second."""
+MOST_GROWN = 64
+"""Patterns that are kept until they are wounded."""
 
 
-@lru_cache(maxsize=len(PATTERNS))
-def machines(name: str) -> tuple[dict[str, Denoiser], Tensor]:
+Pattern = tuple[str, int]
+"""Name and seed."""
+_known: dict[str, tuple[dict[str, Denoiser], Tensor]] = {}
+_grown: dict[Pattern, Tensor] = {}
+
+
+def machines(name: str) -> Working[tuple[dict[str, Denoiser], Tensor]]:
     """Both machines of a pattern, and the pattern that the local one knows, (64, 64)."""
-    known = simulate(PATTERNS[name], (SIDE, SIDE), REMEMBERED, 0).images()
-    return {"els": pattern_machine(known[:1]), "is": IdealScore(known)}, known[0, 0]
+    if name not in _known:
+        state = scattered(REMEMBERED, (SIDE, SIDE), 0)
+        for _ in range(PIECES):
+            state = evolve(PATTERNS[name], state, STEPS // PIECES)
+            yield None
+        known = state.images()
+        _known[name] = {"els": pattern_machine(known[:1]), "is": IdealScore(known)}, known[0, 0]
+    return _known[name]
 
 
-@lru_cache(maxsize=64)
-def grown(name: str, seed: int) -> Tensor:
-    """The pattern (1, 1, 64, 64) that the local machine draws from a seed."""
-    return sample(machines(name)[0]["els"], make_noise(1, (1, SIDE, SIDE), seed), growth_schedule()).images
+def grown(pattern: Pattern, machine: Denoiser) -> Working[Tensor]:
+    """The pattern (1, 1, 64, 64) that the local machine draws."""
+    if pattern not in _grown:
+        schedule = growth_schedule()
+        x0 = make_noise(1, (1, SIDE, SIDE), pattern[1])
+        for step in reverse_process(machine, x0 * schedule.sigmas[0], schedule):
+            x0 = step.x0
+            yield None
+        _keep(pattern, x0)
+    return _grown[pattern]
 
 
-def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+def _keep(pattern: Pattern, image: Tensor) -> None:
+    if len(_grown) >= MOST_GROWN:
+        _grown.pop(next(iter(_grown)))
+    _grown[pattern] = image
+
+
+def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any] | None]:
     """Grow a pattern from noise with both machines.
 
     Fields of the question: "pattern" and "seed".
@@ -54,7 +82,7 @@ def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
     name, seed = _read(question)
     question.finish()
     system = PATTERNS[name]
-    both, original = machines(name)
+    both, original = yield from machines(name)
     yield {
         "original": pack(original, "float16"),
         "rates": {
@@ -68,10 +96,11 @@ def grow(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
     for index in range(schedule.steps):
         last = {machine: next(process).x0[0, 0] for machine, process in processes.items()}
         yield {"step": index, **{machine: pack(image, "float16") for machine, image in last.items()}}
+    _keep((name, seed), last["els"][None, None])
     yield {"measured": {machine: _measured(image) for machine, image in last.items()}}
 
 
-def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any] | None]:
     """Cut a wound into the pattern that the local machine grew, and fill it with both machines.
 
     Fields of the question: "pattern", "seed" and "wound", discs (row, column, radius) on the torus.
@@ -84,9 +113,9 @@ def heal(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[st
     name, seed = _read(question)
     wound = _wound(question.items("wound", MOST_DISCS))
     question.finish()
-    both, original = machines(name)
+    both, original = yield from machines(name)
     window = 2 * int(measure(original).wavelength // 2) + 1
-    before = grown(name, seed)
+    before = yield from grown((name, seed), both["els"])
     for machine in MACHINES:
         yield {"machine": machine, "before": pack(before[0, 0], "float16")}
     held, schedule, healed = before.clamp(-1, 1), growth_schedule(), before

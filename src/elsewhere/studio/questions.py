@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from elsewhere.checks import check_choice, check_number, check_type, check_whole, seen, seen_text
 
 LARGEST_QUESTION = 512 * 1024
 """Bytes of a question: enough for the pictures of an audit."""
 MOST_ITEMS = 256
 """Items of a list in a question."""
+MOST_NAMED = 3
+"""Unknown fields that a message names."""
 
 
 class Question:
@@ -32,18 +35,25 @@ class Question:
         self._left = set(self.fields)
 
     @classmethod
-    def parse(cls, body: bytes) -> Question:
+    def parse(cls, body: bytes, name: str = "question", most: int = LARGEST_QUESTION) -> Question:
         """The question in a request's body.
 
+        Args:
+            body: JSON text.
+            name: how errors call it.
+            most: bytes that it may have.
+
         Raises:
-            TypeError, ValueError: no JSON object, or a longer one than LARGEST_QUESTION.
+            TypeError, ValueError: no JSON object, one with a field twice, or a longer one.
         """
-        if len(body) > LARGEST_QUESTION:
-            raise ValueError(f"question must have at most {LARGEST_QUESTION:,} bytes, got {len(body):,}")
+        if len(body) > most:
+            raise ValueError(f"{name} must have at most {most:,} bytes, got {len(body):,}")
         try:
-            return cls(json.loads(body))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise ValueError("question must be JSON text") from error
+            fields = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            # Python's own words name settings of its parser.
+            raise ValueError(f"{name} must be JSON text with each field once and finite numbers") from error
+        return cls(fields, name)
 
     @property
     def key(self) -> str:
@@ -65,35 +75,35 @@ class Question:
         """A whole number from `least` to `most`.
 
         Raises:
-            ValueError: anything else, or nothing without a default.
+            TypeError, ValueError: anything else, or nothing without a default.
         """
-        value = self.take(field, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(f"{self.name}.{field} must be a whole number from {least} to {most}, got {_seen(value)}")
-        return value
+        return check_whole(f"{self.name}.{field}", self.take(field, default), least, most)
 
     def number(self, field: str, least: float, most: float, default: float | None = None) -> float:
         """A finite number from `least` to `most`.
 
         Raises:
-            ValueError: anything else, or nothing without a default.
+            TypeError, ValueError: anything else, or nothing without a default.
+        """
+        return check_number(f"{self.name}.{field}", self.take(field, default), least, most)
+
+    def text(self, field: str, default: str | None = None) -> str:
+        """Text.
+
+        Raises:
+            TypeError: anything else, or nothing without a default.
         """
         value = self.take(field, default)
-        right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not right or not least <= value <= most:
-            raise ValueError(f"{self.name}.{field} must be a number from {least:g} to {most:g}, got {_seen(value)}")
-        return float(value)
+        check_type(f"{self.name}.{field}", value, str)
+        return str(value)
 
     def choice(self, field: str, choices: Sequence[str], default: str | None = None) -> str:
         """One of some names.
 
         Raises:
-            ValueError: anything else, or nothing without a default.
+            TypeError, ValueError: anything else, or nothing without a default.
         """
-        value = self.take(field, default)
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"{self.name}.{field} must be one of {', '.join(choices)}, got {_seen(value)}")
-        return value
+        return check_choice(f"{self.name}.{field}", self.take(field, default), choices)
 
     def items(self, field: str, most: int = MOST_ITEMS, default: Sequence[Any] | None = None) -> list[Any]:
         """A list of at most `most` items.
@@ -103,7 +113,7 @@ class Question:
         """
         value = self.take(field, default)
         if not isinstance(value, list | tuple) or len(value) > most:
-            raise ValueError(f"{self.name}.{field} must be a list of at most {most} items, got {_seen(value)}")
+            raise ValueError(f"{self.name}.{field} must be a list of at most {most} items, got {seen(value)}")
         return list(value)
 
     def part(self, field: str) -> Question:
@@ -121,7 +131,9 @@ class Question:
             ValueError: there are such fields.
         """
         if self._left:
-            raise ValueError(f"{self.name} has unknown fields: {', '.join(_seen(one) for one in sorted(self._left))}")
+            left = sorted(self._left)
+            more = "" if len(left) <= MOST_NAMED else f" and {len(left) - MOST_NAMED} more"
+            raise ValueError(f"{self.name} has unknown fields: {', '.join(map(seen_text, left[:MOST_NAMED]))}{more}")
 
 
 def canonical(value: Any) -> str:
@@ -141,12 +153,17 @@ def whole_numbers(values: Sequence[Any], name: str, least: int, most: int) -> li
     """Whole numbers of a list.
 
     Raises:
-        ValueError: an item that is none, or is out of range.
+        TypeError, ValueError: an item that is none, or is out of range.
     """
-    inner = Question({str(i): value for i, value in enumerate(values)}, name)
-    return [inner.whole(str(i), least, most) for i in range(len(values))]
+    return [check_whole(f"{name}[{i}]", value, least, most) for i, value in enumerate(values)]
 
 
-def _seen(value: object) -> str:
-    text = json.dumps(value) if value is not None else "nothing"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field occurs twice")
+    return fields
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")

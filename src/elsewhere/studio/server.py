@@ -6,13 +6,14 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +40,11 @@ CLIENT = "x-elsewhere-client"
 """Header with the number that a page chose for itself: its questions take turns with those of other pages."""
 HEARTBEAT = 20
 """Seconds between signs of life of an answer that stays open."""
+SLOWEST_BODY = 30
+"""Seconds in which a request must arrive: a full set of pictures takes less than one on the same machine."""
+REFUSALS = (ValueError, TypeError, MemoryError, ImportError)
+"""Errors that tell the user what to change."""
+FAILED = "the answer failed: the terminal in which the studio runs shows why"
 LOGGER = logging.getLogger("elsewhere.studio")
 
 
@@ -63,7 +69,7 @@ class Guard:
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 
-        refusal = self._refusal(Request(scope))
+        refusal = self._other_answer(Request(scope))
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
@@ -71,7 +77,7 @@ class Guard:
         path = "/" + scope["path"][len(self.token) + 2 :]
         await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send_with_headers)
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _other_answer(self, request: Request) -> Response | None:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         first = request.scope["path"].split("/")[1] if "/" in request.scope["path"] else ""
         if host not in self.hosts:
@@ -82,6 +88,9 @@ class Guard:
             return PlainTextResponse("a question must name its origin", 403)
         if not hmac.compare_digest(first.encode(), self.token.encode()):
             return PlainTextResponse("not found: open the address that `elsewhere studio` printed", 404)
+        if request.scope["path"] == f"/{self.token}":
+            # The page names its files relative to a folder.
+            return RedirectResponse(f"/{self.token}/")
         return None
 
 
@@ -95,51 +104,51 @@ def make_app(subjects: Subjects, *, token: str, port: int) -> ASGIApp:
     """
     turns, runs = Turns(), Runs()
 
+    uploads = asyncio.Lock()
+
     async def static(request: Request) -> Response:
         # Names from a fixed list: nothing of a request reaches the file system.
         found = FILES.get(request.path_params.get("name", "") or "index.html")
         if found is None:
-            return PlainTextResponse("not found", 404)
+            raise HTTPException(404, "not found")
         kind, content = found
         return Response(content, media_type=kind)
 
     async def ask(request: Request) -> Response:
         kind = request.path_params["kind"]
         if kind not in ANSWERS:
-            return _error(404, f"there is no question {kind[:40]!r}")
-        body = await _body(request, LARGEST_QUESTION)
-        if body is None:
-            return _error(413, f"a question must have at most {LARGEST_QUESTION:,} bytes")
+            raise HTTPException(404, f"there is no question {kind[:40]!r}")
+        body = await _body(request, LARGEST_QUESTION, "a question")
         try:
             messages = ANSWERS[kind](Question.parse(body), subjects, runs)
-        except (ValueError, TypeError) as error:
-            return _error(400, str(error))
-        client = request.headers.get(CLIENT, "")[:40]
-        stream = turns.run(client, messages)
-        # The first message shows whether the question can be answered; the status says so.
-        try:
-            first = await anext(stream, None)
+            stream = turns.run(request.headers.get(CLIENT, "")[:40], messages)
+            # The first message shows whether the question can be answered; the status says so.
+            first = await _unless_left(request, anext(stream, None))
         except Busy as error:
-            return _error(429, str(error))
-        except (ValueError, TypeError, MemoryError, ImportError) as error:
-            return _error(400, str(error))
-        except Exception:
+            raise HTTPException(429, str(error)) from error
+        except REFUSALS as error:
+            raise HTTPException(400, str(error)) from error
+        except ClientDisconnect:
+            return Response()  # Nobody reads it.
+        except Exception as error:
             LOGGER.exception("a question of the kind %s failed", kind)
-            return _error(500, "the answer failed: the terminal in which the studio runs shows why")
-        return StreamingResponse(_lines(kind, first, stream), media_type="application/x-ndjson")
+            raise HTTPException(500, FAILED) from error
+        return Lines(_lines(kind, first, stream), stream.aclose)
 
     async def own(request: Request) -> Response:
-        body = await _body(request, LARGEST_BODY)
-        if body is None:
-            return _error(
-                413, f"pictures must have at most {LARGEST_BODY:,} bytes together: add fewer, or smaller ones"
-            )
-        try:
-            subject = await asyncio.to_thread(read_own, body)
-            subjects.added.add(subject)
-        except (ValueError, TypeError) as error:
-            return _error(400, str(error))
-        return StreamingResponse(_kept(subject.name, subjects), media_type="application/x-ndjson")
+        # One at a time: bodies of many clients together would fill the memory.
+        async with uploads:
+            body = await _body(request, LARGEST_BODY, "all pictures together")
+            try:
+                subject = await asyncio.to_thread(read_own, body)
+                subjects.added.add(subject)
+            except REFUSALS as error:
+                raise HTTPException(400, str(error)) from error
+
+        async def remove() -> None:
+            subjects.added.remove(subject.name)
+
+        return Lines(_kept(subject.name), remove)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -153,20 +162,37 @@ def make_app(subjects: Subjects, *, token: str, port: int) -> ASGIApp:
             Route("/", static),
             Route("/{name:path}", static),
         ],
+        exception_handlers={HTTPException: _refuse},
         lifespan=lifespan,
     )
     return Guard(app, token, {f"{name}:{port}" for name in ("127.0.0.1", "localhost")})
 
 
-async def _kept(name: str, subjects: Subjects) -> AsyncIterator[str]:
+class Lines(StreamingResponse):
+    """JSON lines; `end` is called when they end or the client leaves, which may be before the first line.
+
+    Args:
+        lines: the lines.
+        end: frees what they need.
+    """
+
+    def __init__(self, lines: AsyncIterator[str], end: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._end()
+
+
+async def _kept(name: str) -> AsyncIterator[str]:
     """The name of an added subject; the answer goes on, and the subject is kept, until the page is closed."""
-    try:
-        yield _line({"subject": name})
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            yield _line({})
-    finally:
-        subjects.added.remove(name)
+    yield _line({"subject": name})
+    while True:
+        await asyncio.sleep(HEARTBEAT)
+        yield _line({})
 
 
 async def _lines(kind: str, first: Any, stream: AsyncIterator[Any]) -> AsyncIterator[str]:
@@ -177,35 +203,64 @@ async def _lines(kind: str, first: Any, stream: AsyncIterator[Any]) -> AsyncIter
         async for message in stream:
             yield _line(message)
         yield _line({"done": True})
-    except (ValueError, TypeError, MemoryError, ImportError) as error:
+    except REFUSALS as error:
         yield _line({"error": str(error)})
     except Exception:
         LOGGER.exception("a question of the kind %s failed", kind)
-        yield _line({"error": "the answer failed: the terminal in which the studio runs shows why"})
-    finally:
-        await stream.aclose()  # type: ignore[attr-defined]
+        yield _line({"error": FAILED})
 
 
 def _line(message: Any) -> str:
     return json_text(message, None) + "\n"
 
 
-async def _body(request: Request, most: int) -> bytes | None:
-    """The body of a request, None if it is longer than `most` bytes."""
+async def _unless_left(request: Request, wanted: Awaitable[Any]) -> Any:
+    """The result of `wanted`, which is cancelled if the client leaves.
+
+    Raises:
+        ClientDisconnect: the client has left.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(left())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ClientDisconnect
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _body(request: Request, most: int, what: str) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: it has more than `most` bytes, or takes longer than SLOWEST_BODY, or its client left.
+    """
     parts, total = [], 0
     try:
-        async for part in request.stream():
-            total += len(part)
-            if total > most:
-                return None
-            parts.append(part)
-    except ClientDisconnect:
-        return None
+        async with asyncio.timeout(SLOWEST_BODY):
+            async for part in request.stream():
+                total += len(part)
+                if total > most:
+                    raise HTTPException(413, f"{what} must have at most {most:,} bytes: send fewer, or smaller ones")
+                parts.append(part)
+    except TimeoutError as error:
+        raise HTTPException(408, f"{what} must arrive within {SLOWEST_BODY} seconds: send it again") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, f"{what} ended early") from error
     return b"".join(parts)
 
 
-def _error(status: int, text: str) -> Response:
-    return JSONResponse({"error": text}, status)
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 def _read_page() -> dict[str, tuple[str, bytes]]:

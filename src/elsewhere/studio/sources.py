@@ -13,7 +13,7 @@ from elsewhere.studio.questions import Question
 from elsewhere.studio.subjects import Subjects
 
 
-def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any]]:
+def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict[str, Any] | None]:
     """Explain one step of one image of a run.
 
     Fields of the question: "draw" (see `drawing.draw`), "machine", "seed" (one of its seeds), "step", "top".
@@ -29,7 +29,7 @@ def explain_step(question: Question, subjects: Subjects, runs: Runs) -> Iterator
     index = question.whole("step", 0, min(drawing.steps, MOST_STEPS) - 1)
     top = question.whole("top", 1, TOP, TOP)
     question.finish()
-    x, sigma = runs.state(drawing, machine, index)
+    x, sigma = yield from runs.state(drawing, machine, index)
     one = x[drawing.seeds.index(seed)][None]
     mosaic = explain(drawing.denoiser(machine), one, sigma, top, drawing.label)
     yield {"mosaic": mosaic_message(mosaic)}

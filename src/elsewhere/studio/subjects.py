@@ -22,6 +22,8 @@ MACHINES = (*DEFAULTS, "pca", "smoothed", "composite", "nearest")
 NETWORK = "network"
 MOST_BYTES = 2**28
 """Bytes of all pictures that open pages have added."""
+MOST_ADDED = 64
+"""Sets that open pages have added."""
 MOST_MACHINES = 32
 """Machines of a subject that are kept."""
 MEMORY = 2**28
@@ -139,10 +141,10 @@ class Added:
         """Keep a subject.
 
         Raises:
-            ValueError: all of them together would need more than MOST_BYTES.
+            ValueError: there are MOST_ADDED, or all of them together would need more than MOST_BYTES.
         """
         total = sum(one.data.images.nbytes for one in self.found.values()) + subject.data.images.nbytes
-        if total > MOST_BYTES:
+        if total > MOST_BYTES or len(self.found) >= MOST_ADDED:
             raise ValueError("open pages have added too many pictures: close some of them, or add fewer")
         self.found[subject.name] = subject
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Iterator
+from typing import Any, TypeVar
 
 MOST_JOBS, MOST_OF_A_CLIENT = 200, 8
 """Jobs that wait or run: of all clients, and of one."""
 BUFFER = 4
 """Messages that a job may be ahead of its reader: a slow reader does not fill the memory."""
-
-
 LONGEST_MESSAGE = 30
 """Seconds that `stop` waits for the current message."""
+T = TypeVar("T")
+Working = Generator[None, None, T]
+"""Long work in pieces: `result = yield from work()` in an answer lets others take a turn after each piece."""
+LOGGER = logging.getLogger("elsewhere.studio")
 
 
 class Busy(Exception):
@@ -37,7 +40,10 @@ class _Job:
 
 
 class Turns:
-    """Runs generators in one thread. Clients take turns: each turn is one message of one of the client's jobs."""
+    """Runs generators in one thread. Clients take turns: each turn is one message of one of the client's jobs.
+
+    A message None is not sent: a generator gives it in the middle of long work, so that others can take a turn.
+    """
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, deque[_Job]] = OrderedDict()
@@ -59,7 +65,7 @@ class Turns:
         with self._changed:
             return sum(map(len, self._clients.values()))
 
-    async def run(self, client: str, messages: Iterator[Any]) -> AsyncIterator[Any]:
+    async def run(self, client: str, messages: Iterator[Any]) -> AsyncGenerator[Any, None]:
         """The messages of a generator, as they come. Leaving this loop early closes the generator.
 
         Args:
@@ -72,9 +78,12 @@ class Turns:
         """
         job = _Job(client, messages, asyncio.get_running_loop())
         with self._changed:
-            own = self._clients.get(client, ())
-            if len(own) >= MOST_OF_A_CLIENT or sum(map(len, self._clients.values())) >= MOST_JOBS:
-                raise Busy(f"{len(own)} requests of this page are still being answered: wait for one of them to finish")
+            # Jobs that were left wait for the current message to end, and count no more.
+            own = sum(not one.cancelled for one in self._clients.get(client, ()))
+            if own >= MOST_OF_A_CLIENT:
+                raise Busy(f"{own} questions of this page are still being answered: wait for one of them to finish")
+            if sum(map(len, self._clients.values())) >= MOST_JOBS:
+                raise Busy("too many pages ask at once: ask again in a minute, or close some of them")
             self._clients.setdefault(client, deque()).append(job)
             self._changed.notify_all()
         try:
@@ -94,15 +103,18 @@ class Turns:
                 self._changed.notify_all()
 
     def _next(self) -> _Job | None:
-        """The job whose turn it is, taken out of the queue; jobs whose readers are behind wait."""
-        for client in list(self._clients):
-            jobs = self._clients[client]
-            for _ in range(len(jobs)):
-                job = jobs.popleft()
-                if job.cancelled or job.room.acquire(blocking=False):
+        """The job whose turn it is, taken out of the queue: those that were left first; those of slow readers wait."""
+        for jobs in self._clients.values():
+            for job in jobs:
+                if job.cancelled:
+                    jobs.remove(job)
+                    return job
+        for client, jobs in self._clients.items():
+            for job in jobs:
+                if job.room.acquire(blocking=False):
+                    jobs.remove(job)
                     self._clients.move_to_end(client)
                     return job
-                jobs.append(job)
         return None
 
     def _work(self) -> None:
@@ -117,8 +129,12 @@ class Turns:
                 _close(job.messages)
             else:
                 try:
-                    job.put("message", next(job.messages))
+                    message = next(job.messages)
                     more = True
+                    if message is None:
+                        job.room.release()
+                    else:
+                        job.put("message", message)
                 except StopIteration:
                     job.put("end")
                 except Exception as error:
@@ -132,5 +148,10 @@ class Turns:
 
 def _close(messages: Iterator[Any]) -> None:
     close = getattr(messages, "close", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         close()
+    except Exception:
+        # Nobody waits for this job any more, and the thread has to go on.
+        LOGGER.exception("a question that was left did not end")

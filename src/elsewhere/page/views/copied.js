@@ -1,3 +1,4 @@
+import { oneOf } from "../address.js";
 import { decode, pick } from "../arrays.js";
 import { svg } from "../curves.js";
 import { chooser, decimal, labelled, make } from "../dom.js";
@@ -16,6 +17,7 @@ const WORDS = {
 /** Was it copied? The audit of dropped pictures or examples. */
 export function copiedView(studio) {
   const defaults = { subject: studio.about.subjects[0], example: "altered" };
+  const fits = { subject: (value) => studio.about.subjects.includes(value), example: oneOf(EXAMPLES.map(([example]) => example)) };
   const live = !studio.source.recorded, audit = new Latest(studio.source);
   let state = { ...defaults }, own = null, about = null, asked = "";
   const controls = make("div.bar"), said = make("p.copied-said", { "aria-live": "polite" }), list = make("ol.copied-list"), scale = make("div.copied-scale");
@@ -94,7 +96,7 @@ export function copiedView(studio) {
     return make("li.copied-item", {}, make("div.copied-pair", {}, make("figure", {}, canvas(), make("figcaption", {}, "picture")), make("figure", {}, canvas(), make("figcaption", {}, "nearest"))), make("b.copied-verdict", {}, "…"), make("span.soft.number.copied-distance"));
   }
 
-  return { node, defaults, async show(next) {
+  return { node, defaults, fits, async show(next) {
     state = next;
     controls.replaceChildren(labelled("Training images", subjectSelect(studio, state.subject, (subject) => change({ subject }))), chooser("Examples", "copied-example", EXAMPLES, state.example, (example) => change({ example })));
     if (asked !== JSON.stringify(state)) await run();

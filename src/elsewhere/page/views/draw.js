@@ -1,3 +1,4 @@
+import { each, either, LARGEST_SEED, listOf, oneOf, whole } from "../address.js";
 import { decode, pick } from "../arrays.js";
 import { curves } from "../curves.js";
 import { chooser, decimal, labelled, lessMotion, make } from "../dom.js";
@@ -16,7 +17,7 @@ const HELP = {
   els: "Each pixel sees a window, and compares it with all places of every training image.",
   wiener: "The best linear denoiser: it knows mean and covariance of the training images.",
 };
-const NOISE_STROKE = 3;
+const NOISE_STROKE = 3, MOST_STROKES = 64, MOST_ROWS = 12;
 
 /** Draw: machines and the network denoise the same noise; scrub, change, explain, take away. */
 export function drawView(studio) {
@@ -24,6 +25,12 @@ export function drawView(studio) {
   const defaults = {
     subject: usual.subject, machines: null, seeds: usual.seeds, label: 0, steps: usual.steps, window: null, strokes: [],
     step: null, shown: "x0", measure: "r", seed: 0, explain: null,
+  };
+  const none = oneOf([null]), name = (value) => typeof value === "string", seed = whole(0, LARGEST_SEED), side = (value) => whole(1, 255)(value) && value % 2 === 1;
+  const fits = {
+    subject: (value) => studio.about.subjects.includes(value), machines: either(none, listOf(name, 1, MOST_ROWS)), seeds: listOf(seed, 1, studio.about.most_seeds),
+    label: either(none, whole(0, 2 ** 20)), steps: whole(1, 50), window: either(none, side, listOf(each(Number.isFinite, side), 1, 50)),
+    strokes: listOf(each(...Array(3).fill(whole(0, 255)), seed), 0, MOST_STROKES), step: either(none, whole(0, 49)), shown: oneOf(["x0", "x"]), measure: oneOf(["r", "r2"]), seed: whole(0, 7), explain: either(none, name),
   };
   const drawing = new Latest(studio.source), explaining = new Latest(studio.source);
   // `drawn` and `explained` are the questions that frames and panel answer, as text; `player` and `waiting` are timers.
@@ -53,7 +60,10 @@ export function drawView(studio) {
     subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
     window: state.window, strokes: state.strokes.length ? state.strokes : null,
   });
-  const machines = () => (state.machines || about.drawing.machines).filter((name) => about.drawers.includes(name));
+  const machines = () => {
+    const found = (state.machines || []).filter((name) => about.drawers.includes(name));
+    return found.length ? found : about.drawing.machines;
+  };
   const titleOf = (name) => TITLES[name] || `the ${about.titles[name]} machine`;
   const order = () => [...machines()].sort((a, b) => (a === "network" ? -1 : b === "network" ? 1 : 0));
   const complete = () => drawn === JSON.stringify(question()) && order().every((name) => (frames[name] || []).length === state.steps);
@@ -229,7 +239,7 @@ export function drawView(studio) {
     };
     const end = () => {
       if (!stroke.length) return;
-      const strokes = [...state.strokes, ...stroke].slice(-64);
+      const strokes = [...state.strokes, ...stroke].slice(-MOST_STROKES);
       stroke = [];
       change({ strokes });
     };
@@ -331,7 +341,7 @@ export function drawView(studio) {
     }
   }
 
-  return { node, defaults, show, hide() {
+  return { node, defaults, fits, show, hide() {
     stop();
     clearTimeout(waiting);
     explaining.cancel();

@@ -1,3 +1,4 @@
+import { either, LARGEST_SEED, oneOf, whole } from "../address.js";
 import { decode } from "../arrays.js";
 import { labelled, make, percent } from "../dom.js";
 import { mosaicView } from "../mosaic.js";
@@ -12,6 +13,8 @@ export function fingersView(studio) {
   const WINDOWS = live ? [3, 5, 7, 9, 11, 13, 15, 17, 21, 25] : [5, 9, 15];
   const WHEN = live ? [0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8, 12, 20] : [0.5, 2, 8];
   const defaults = { seed: 0, window: null, when: null, hand: null };
+  const none = oneOf([null]);
+  const fits = { hand: either(none, whole(0, LARGEST_SEED)), seed: whole(0, LARGEST_SEED), window: either(none, (value) => whole(3, 65)(value) && value % 2 === 1), when: either(none, (value) => typeof value === "number" && value >= 0.05 && value <= 50) };
   const drawing = new Latest(studio.source), search = new Latest(studio.source), explaining = new Latest(studio.source);
   let state = { ...defaults }, searched = 0, timer = 0;
   const known = new Map();
@@ -159,7 +162,7 @@ export function fingersView(studio) {
     }
   }
 
-  return { node, defaults, async show(next) {
+  return { node, defaults, fits, async show(next) {
     state = next;
     sliders();
     showHand();

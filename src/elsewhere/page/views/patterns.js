@@ -1,3 +1,4 @@
+import { each, listOf, oneOf, whole } from "../address.js";
 import { decode } from "../arrays.js";
 import { chooser, decimal, labelled, lessMotion, make } from "../dom.js";
 import { GrayScott } from "../gray_scott.js";
@@ -11,6 +12,8 @@ const KINDS = [["spots", "spots"], ["stripes", "stripes"], ["labyrinth", "labyri
 export function patternsView(studio) {
   const defaults = { pattern: "spots", seed: 0, wound: [] };
   const live = !studio.source.recorded;
+  const place = whole(0, SIDE - 1);
+  const fits = { pattern: oneOf(KINDS.map(([kind]) => kind)), seed: whole(0, 10000), wound: listOf(each(place, place, place), 0, MOST_DISCS) };
   const answer = new Latest(studio.source);
   // `drawn` is the pattern and seed of complete pictures, `healed` the machines whose pictures are healed.
   let state = { ...defaults }, system = null, frame = 0, time = 0, cursor = [32, 32], drawn = "", healed = new Set();
@@ -205,7 +208,7 @@ export function patternsView(studio) {
     if (!now) animate();
   }
 
-  return { node, defaults, async show(next) {
+  return { node, defaults, fits, async show(next) {
     const asked = next.wound, shown = JSON.stringify(state.wound);
     state = next;
     choice.replaceChildren(chooser("Pattern", "patterns-kind", KINDS, state.pattern, (pattern) => change({ pattern, wound: [] })));

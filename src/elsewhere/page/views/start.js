@@ -1,3 +1,4 @@
+import { each, LARGEST_SEED, listOf, oneOf, whole } from "../address.js";
 import { decode } from "../arrays.js";
 import { lessMotion, make } from "../dom.js";
 import { paint } from "../paint.js";
@@ -9,6 +10,7 @@ const COLOURS = [[0, 114, 178], [230, 159, 0]];
 /** The first view: two pictures of 8 x 8, remembered beside recombined. */
 export function startView(studio) {
   const defaults = { pictures: studio.about.toy, seed: 0 };
+  const picture = listOf(oneOf([0, 1]), SIDE * SIDE, SIDE * SIDE), fits = { pictures: each(picture, picture), seed: whole(0, LARGEST_SEED) };
   const toy = new Latest(studio.source);
   let state = { ...defaults }, film = 0;
   const live = !studio.source.recorded;
@@ -90,9 +92,8 @@ export function startView(studio) {
     pen.putImageData(pixels, 0, 0);
   }
 
-  return { node, defaults, show(next) {
+  return { node, defaults, fits, show(next) {
     state = next;
-    if (!isPair(state.pictures)) state.pictures = defaults.pictures;
     editors.forEach((editor) => editor.show());
   }, hide() {
     toy.cancel();
@@ -109,11 +110,6 @@ const PAIRS = {
 /** The cells of a picture: 1 where a rule of row and column holds. */
 function cells(rule) {
   return [...Array(SIDE * SIDE).keys()].map((i) => (rule(Math.floor(i / SIDE), i % SIDE) ? 1 : 0));
-}
-
-/** Whether a value from the address is two pictures. */
-function isPair(value) {
-  return Array.isArray(value) && value.length === 2 && value.every((one) => Array.isArray(one) && one.length === SIDE * SIDE);
 }
 
 const NAMES = { x: "The noisy picture", is: "What the remembering machine drew", els: "What the local machine drew", share: "Which picture each pixel came from" };

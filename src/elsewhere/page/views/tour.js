@@ -1,3 +1,4 @@
+import { whole } from "../address.js";
 import { decode, pick } from "../arrays.js";
 import { lessMotion, make } from "../dom.js";
 import { mosaicView } from "../mosaic.js";
@@ -19,7 +20,7 @@ const CARDS = [
 
 /** The tour. */
 export function tourView(studio) {
-  const defaults = { card: 0 }, usual = studio.about.subject.drawing, last = usual.steps - 1;
+  const defaults = { card: 0 }, fits = { card: whole(0, CARDS.length - 1) }, usual = studio.about.subject.drawing, last = usual.steps - 1;
   const asking = new Latest(studio.source);
   let state = { ...defaults }, frames = null, player = 0, work = null;
   const title = make("h2"), text = make("p.tour-text"), stage = make("div.tour-stage"), where = make("p.soft");
@@ -59,8 +60,7 @@ export function tourView(studio) {
   async function show(given) {
     state = given;
     clearInterval(player);
-    const number = Math.max(0, Math.min(CARDS.length - 1, Math.floor(Number(state.card)) || 0)), [heading, words, picture] = CARDS[number];
-    state.card = number;
+    const number = state.card, [heading, words, picture] = CARDS[number];
     where.textContent = `Step ${number + 1} of ${CARDS.length}`;
     title.textContent = heading;
     text.textContent = words;
@@ -131,7 +131,7 @@ export function tourView(studio) {
     },
   };
 
-  return { node, defaults, show, hide() {
+  return { node, defaults, fits, show, hide() {
     clearInterval(player);
     asking.cancel();
     work?.abort();
