@@ -155,9 +155,9 @@ class Run(Pictures):
             >>> len(run.widget(machine).steps)
             2
         """
-        from elsewhere.analysis.mosaic_widget import run_widget
+        import elsewhere
 
-        return run_widget(machine, self, index, label)
+        return elsewhere.analysis.run_widget(machine, self, index, label)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_the_page_works_from_the_disk(folder, browser):
     page.get_by_role("button", name="Image 2", exact=True).click()
     page.locator(".mosaic-marks").focus()
     page.keyboard.press("ArrowUp")
-    page.locator(".mosaic-told", has_text="Pixel (13, 14)").wait_for()
+    page.locator(".mosaic-told", has_text="Row 13, column 14").wait_for()
     page.close()
     assert not told, told
 

@@ -52,7 +52,7 @@ def test_the_number_under_the_pointer_is_that_of_explain(drawing):
     marks.wait_for()
     box = marks.bounding_box()
     drawing.mouse.move(box["x"] + box["width"] * 10.5 / 28, box["y"] + box["height"] * 20.5 / 28)
-    drawing.locator(".mosaic-told", has_text="Pixel (20, 10)").wait_for()
+    drawing.locator(".mosaic-told", has_text="Row 20, column 10").wait_for()
     data, network = els.load_images("fashion-mini"), "fashion-resnet"
     machine = els.EquivariantLocalScore(data, els.shipped_locality(network), memory=2**28)
     run = els.sample(machine, els.make_noise(1, data.shape, 1), schedules.cosine(8), 1, keep=True)
@@ -61,6 +61,12 @@ def test_the_number_under_the_pointer_is_that_of_explain(drawing):
     weight, image = float(mosaic.weights[0, 20, 10, 0]), int(mosaic.image_ids[0, 20, 10, 0])
     row, column = mosaic.positions[0, 20, 10, 0].tolist()
     assert shown.startswith(f"{100 * weight:.1f} % from image {image}, row {row}, column {column}")
+    told = drawing.locator(".mosaic-told").inner_text()
+    weights = els.explain(machine, run.states[7], run.sigmas[7], None, 1).weights[0, 20, 10]
+    entropy = float(-(weights * weights.clamp(min=1e-300).log()).sum())
+    low, high = re.findall(r"Entropy of all weights: ([0-9.]+)(?: to ([0-9.]+))?", told)[0]
+    assert float(low) - 0.01 <= entropy <= float(high or low) + 0.01
+    assert "313,600 equal weights" in told
     before = pixels(drawing, ".mosaic-marks")
     drawing.locator(".mosaic-credit").first.click()
     assert pixels(drawing, ".mosaic-marks") != before
@@ -73,7 +79,7 @@ def test_arrow_keys_move_the_pixel(drawing):
     marks.focus()
     for key in ("ArrowUp", "ArrowUp", "ArrowLeft"):
         drawing.keyboard.press(key)
-    drawing.locator(".mosaic-told", has_text="Pixel (12, 13)").wait_for()
+    drawing.locator(".mosaic-told", has_text="Row 12, column 13").wait_for()
 
 
 def test_other_windows_draw_another_picture(drawing):
@@ -133,38 +139,65 @@ def test_bad_seeds_are_refused_where_they_were_typed(drawing):
     drawing.locator(".draw-problem", has_text="whole numbers").wait_for()
 
 
-def test_python_lines_run(drawing):
+def test_python_lines_run(drawing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     drawing.get_by_role("button", name="Python lines").click()
     lines = drawing.locator(".draw-lines").inner_text()
     names: dict[str, object] = {}
     exec(lines, names)
     assert names["run"].images.shape == (2, 1, 28, 28)
     assert names["mosaic"].weights.shape[:3] == (2, 28, 28)
+    assert (tmp_path / "elsewhere.png").exists()
 
 
-@pytest.mark.parametrize("name", ["Picture (PNG)", "Numbers (JSON)", "Film (WebM)"])
+@pytest.mark.parametrize("name", ["Picture (PNG)", "Numbers (JSON)", "Film (WebM)", "Film (GIF)"])
 def test_views_can_be_saved(drawing, name):
     with drawing.expect_download() as started:
         drawing.get_by_role("button", name=name).click()
     path = started.value.path()
-    kinds = {"Picture (PNG)": b"\x89PNG", "Numbers (JSON)": b"{", "Film (WebM)": b"\x1aE\xdf\xa3"}
+    kinds = {
+        "Picture (PNG)": b"\x89PNG",
+        "Numbers (JSON)": b"{",
+        "Film (WebM)": b"\x1aE\xdf\xa3",
+        "Film (GIF)": b"GIF89a",
+    }
     assert path.read_bytes().startswith(kinds[name])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(drawing, scheme):
+def test_an_explained_drawing_is_accessible_and_fits_its_page(drawing):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    drawing.emulate_media(color_scheme=scheme)
     drawing.locator("button.draw-pick[data-machine=els][data-index='0']").click()
     drawing.locator(".mosaic-source").first.wait_for()
-    found = axe.Axe().run(drawing)
-    assert found.violations_count == 0, found.generate_report()
+    for scheme in ("light", "dark"):
+        drawing.emulate_media(color_scheme=scheme)
+        found = axe.Axe().run(drawing)
+        assert found.violations_count == 0, found.generate_report()
+    for width in (360, 1280, 2560):
+        drawing.set_viewport_size({"width": width, "height": 800})
+        assert drawing.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [360, 1280, 2560])
-def test_nothing_is_wider_than_the_page(drawing, width):
-    drawing.set_viewport_size({"width": width, "height": 800})
-    assert drawing.evaluate("document.documentElement.scrollWidth") <= width
+def test_a_kept_pixel_stays_until_it_is_freed(drawing):
+    drawing.locator("button.draw-pick[data-machine=els][data-index='0']").click()
+    marks = drawing.locator(".mosaic-marks")
+    marks.wait_for()
+    box = marks.bounding_box()
+
+    def at(row, column):
+        return box["x"] + box["width"] * (column + 0.5) / 28, box["y"] + box["height"] * (row + 0.5) / 28
+
+    drawing.mouse.click(*at(9, 12))
+    drawing.mouse.move(*at(20, 20))
+    drawing.locator(".mosaic-told", has_text="Row 9, column 12").wait_for()
+    source = drawing.locator(".mosaic-source").first
+    source.click()
+    assert source.get_attribute("aria-pressed") == "true"
+    drawing.get_by_role("button", name="Show all").click()
+    assert source.get_attribute("aria-pressed") == "false"
+    marks.focus()
+    drawing.keyboard.press("Escape")
+    drawing.mouse.move(*at(20, 19))
+    drawing.locator(".mosaic-told", has_text="Row 20, column 19").wait_for()
 
 
 def test_a_drawing_after_a_stopped_replay_is_completed(drawing):
@@ -173,7 +206,7 @@ def test_a_drawing_after_a_stopped_replay_is_completed(drawing):
     assert play.inner_text() == "Stop"
     play.click()
     assert play.inner_text() == "Play"
-    drawing.get_by_role("button", name="Dice").click()
+    drawing.get_by_role("button", name="Other seeds").click()
     # Longer than the replay would have taken.
     drawing.wait_for_timeout(1500)
     drawn(drawing)

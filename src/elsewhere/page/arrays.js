@@ -1,3 +1,12 @@
+/** An array (seeds, C, H, W) as nested lists with four decimals. */
+export function nested({ shape, values }) {
+  const build = (axis, at) => {
+    const size = shape.slice(axis + 1).reduce((one, other) => one * other, 1);
+    return [...Array(shape[axis]).keys()].map((i) => (axis === shape.length - 1 ? Number(values[at + i].toFixed(4)) : build(axis + 1, at + i * size)));
+  };
+  return build(0, 0);
+}
+
 /** Read an array of a message: { shape, type, data } -> { shape, values }. Decoded ones are returned as they are. */
 export function decode(packed) {
   if (packed.values) return packed;

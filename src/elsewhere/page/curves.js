@@ -11,9 +11,11 @@ export function svg(name, attributes = {}, ...children) {
   return node;
 }
 
+const look = (style) => ({ stroke: COLOURS[style % COLOURS.length], "stroke-width": 2.5, "stroke-dasharray": ["", "6 3", "2 3", "8 3 2 3"][style % 4] });
+
 /** Curves over the steps, from 0 to 1, with a line at the step that is shown.
  *
- * @param {{name: string, values: (number|null)[]}[]} lines
+ * @param {{name: string, style: number, values: (number|null)[]}[]} lines lines of the same style look the same in every plot.
  * @param {number} at the step.
  * @param {string} title
  */
@@ -25,15 +27,12 @@ export function curves(lines, at, title) {
   for (const value of [0, 0.5, 1]) {
     plot.append(svg("line", { x1: left, x2: width - 8, y1: y(value), y2: y(value), class: "curves-grid" }), svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, String(value)));
   }
-  plot.append(svg("line", { x1: x(at), x2: x(at), y1: top, y2: height - bottom, class: "curves-at" }), svg("text", { x: width / 2, y: height - 4, "text-anchor": "middle" }, "step"));
-  lines.forEach((line, i) => {
+  plot.append(svg("line", { x1: x(at), x2: x(at), y1: top, y2: height - bottom, class: "curves-at" }));
+  for (const step of [0, Math.floor((count - 1) / 2), count - 1]) plot.append(svg("text", { x: x(step), y: height - 4, "text-anchor": step === count - 1 ? "end" : "start" }, step ? String(step + 1) : "step 1"));
+  lines.forEach((line) => {
     const points = line.values.map((value, step) => (value === null ? null : `${x(step)},${y(value)}`)).filter(Boolean);
-    plot.append(svg("polyline", { points: points.join(" "), fill: "none", stroke: COLOURS[i % COLOURS.length], "stroke-width": 2.5, "stroke-dasharray": ["", "6 3", "2 3", "8 3 2 3"][i % 4] }));
+    plot.append(svg("polyline", { points: points.join(" "), fill: "none", ...look(line.style) }));
   });
-  const key = make("div.curves-key", {}, ...lines.map((line, i) => {
-    const dot = make("span.curves-dot");
-    dot.style.background = COLOURS[i % COLOURS.length];
-    return make("span", {}, dot, line.name);
-  }));
+  const key = make("div.curves-key", {}, ...lines.map((line) => make("span", {}, svg("svg", { viewBox: "0 0 24 8", class: "curves-sample" }, svg("line", { x1: 0, x2: 24, y1: 4, y2: 4, ...look(line.style) })), line.name)));
   return make("figure.curves", {}, make("figcaption.soft", {}, title), plot, key);
 }

@@ -53,13 +53,15 @@ export async function start(source) {
       history.replaceState(null, "", writeAddress(current.name, current.state, current.view.defaults));
     },
   };
+  for (const [name, title] of VIEWS) tabs.append(make("a", { href: `#${name}`, id: `tab-${name}` }, title));
+  say("Connecting to the studio …");
   try {
     await source.ask("about", {}, (message) => (studio.about = message));
   } catch (error) {
     fail(error);
     return;
   }
-  for (const [name, title] of VIEWS) tabs.append(make("a", { href: `#${name}`, id: `tab-${name}` }, title));
+  say("");
   const route = () => {
     const address = readAddress(location.hash);
     const [name, title, build] = VIEWS.find(([one]) => one === address.view) || VIEWS[0];

@@ -3,6 +3,9 @@ import { decimal, make, percent } from "./dom.js";
 import { svg } from "./curves.js";
 import { colourOf, paint } from "./paint.js";
 
+/** Weight of the listed sources below which a pixel is plain: none of its patches matters. */
+const PLAIN = 0.02;
+
 /** Weight of the sources that get a line. */
 const LEAST_LINE = 0.001;
 
@@ -17,7 +20,7 @@ export function mosaicView(message) {
   const [height, width, top] = message.ids.shape, channels = x0.shape[0];
   const place = new Map(message.shown.map((id, i) => [id, i]));
   const reach = Math.floor(message.window / 2);
-  let chosen = [Math.floor(height / 2), Math.floor(width / 2)], lit = null;
+  let chosen = [Math.floor(height / 2), Math.floor(width / 2)], lit = null, kept = false;
 
   const picture = make("canvas.mosaic-picture", { "aria-hidden": "true" });
   const marks = make("canvas.mosaic-marks", {
@@ -28,7 +31,7 @@ export function mosaicView(message) {
   marks.height = 16 * height;
   const stage = make("div.mosaic-stage", {}, picture, marks);
   stage.style.aspectRatio = `${width} / ${height}`;
-  const told = make("p.mosaic-told.number", { "aria-live": "polite" });
+  const told = make("p.mosaic-told.number", { "aria-live": "polite" }), showing = make("p.mosaic-showing.soft");
   const formula = make("p.mosaic-formula.number");
   const sources = make("ol.mosaic-sources", { "aria-label": "Sources of the pixel, the largest weight first" });
   const lines = svg("svg", { class: "mosaic-lines", "aria-hidden": "true" });
@@ -51,9 +54,16 @@ export function mosaicView(message) {
     return frame;
   }
 
+  const pressed = () => {
+    for (const button of node.querySelectorAll("button[data-id]")) button.setAttribute("aria-pressed", String(Number(button.dataset.id) === lit));
+  };
+
   function light(id) {
-    lit = lit === id ? null : id;
-    for (const button of credits.querySelectorAll("button")) button.setAttribute("aria-pressed", String(Number(button.dataset.id) === lit));
+    lit = lit === id || id === null ? null : id;
+    pressed();
+    showing.replaceChildren(...(lit === null
+      ? [kept ? "This pixel is kept: click it again, or press Escape, to choose another." : "Click a pixel to keep it; then click one of its sources to see all that came from there."]
+      : [`Bright: what came from image ${lit}. `, make("button", { type: "button", onclick: () => light(lit) }, "Show all")]));
     draw();
   }
 
@@ -64,10 +74,10 @@ export function mosaicView(message) {
       for (let i = 0; i < height * width; i++) {
         let share = 0;
         for (let k = 0; k < top; k++) if (table.ids[i * top + k] === lit) share += table.weights[i * top + k];
-        pen.fillStyle = `rgba(0, 0, 0, ${0.72 * (1 - share)})`;
+        pen.fillStyle = `rgba(0, 0, 0, ${0.8 * (1 - Math.sqrt(share))})`;
         pen.fillRect((i % width) * unit, Math.floor(i / width) * unit, unit, unit);
         if (share > 0.02) {
-          pen.globalAlpha = 0.55 * share;
+          pen.globalAlpha = 0.6 * Math.sqrt(share);
           pen.fillStyle = colourOf(lit);
           pen.fillRect((i % width) * unit, Math.floor(i / width) * unit, unit, unit);
           pen.globalAlpha = 1;
@@ -98,14 +108,14 @@ export function mosaicView(message) {
     }
     const pixel = values(x0, ...chosen).map((value) => decimal(value, 2)).join(", ");
     told.textContent =
-      `Pixel (${chosen[0]}, ${chosen[1]}): ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `${entries.length} largest sources`} ` +
-      `with ${percent(Math.min(1, total))} of the weight. ` +
-      `Entropy of all weights: ${entropyText(entropy, 1 - total, least)}; equal weights on all ${message.candidates.toLocaleString("en")} windows would have ln ${message.candidates.toLocaleString("en")} = ${decimal(Math.log(message.candidates), 2)}.`;
+      `Row ${chosen[0]}, column ${chosen[1]}: ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `its ${entries.length} largest sources`} ` +
+      `with ${percent(Math.min(1, total))} of the weight. ${total < PLAIN ? "Very many patches fit equally well here, as in plain background: no single source matters. " : ""}` +
+      `Entropy of all weights: ${entropyText(entropy, 1 - total, least)}; ${message.candidates.toLocaleString("en")} equal weights would have ln ${message.candidates.toLocaleString("en")} = ${decimal(Math.log(message.candidates), 2)}.`;
     const terms = entries.slice(0, 3).map((entry) => `${decimal(entry.weight, 3)} × (${centre(entry)})`);
     formula.textContent = `x0 = Σ w v = ${terms.join(" + ")}${entries.length > 3 || total < 0.999 ? " + …" : ""} = ${pixel}`;
     sources.replaceChildren(...entries.map((entry) => {
       const text = `${percent(entry.weight)} from image ${entry.id}, row ${entry.row}, column ${entry.column}${entry.count > 1 ? `, ${entry.count} equal patches` : ""}`;
-      return make("li", {}, make("button.mosaic-source", { type: "button", title: text, "aria-label": `${text}. Show all pixels from this image.`, onclick: () => light(entry.id) },
+      return make("li", {}, make("button.mosaic-source", { type: "button", "data-id": String(entry.id), "aria-pressed": String(entry.id === lit), title: text, "aria-label": `${text}. Show all pixels from this image.`, onclick: () => light(entry.id) },
         thumbnail(entry.id, entry.row, entry.column), make("span.number", {}, percent(entry.weight)), make("small", {}, `#${entry.id}`)));
     }));
     draw();
@@ -114,10 +124,17 @@ export function mosaicView(message) {
 
   /** Entropy of all weights, in nats: those that are not listed, `rest` in all, are each at most `least`, so that bounds are known. */
   function entropyText(listed, rest, least) {
-    if (rest < 1e-4) return decimal(listed, 2);
+    if (rest < 1e-4) return `${decimal(listed, 2)}, as of ${effective(listed)} equal ones`;
     const low = listed - rest * Math.log(Math.min(Math.max(least, 1e-30), rest));
     const high = listed + rest * Math.log(Math.max(message.candidates - top, 1 / least) / rest);
-    return high - low < 0.005 ? decimal(low, 2) : `${decimal(low, 2)} to ${decimal(Math.min(high, Math.log(message.candidates)), 2)}`;
+    const most = Math.min(high, Math.log(message.candidates));
+    return most - low < 0.005 ? `${decimal(low, 2)}, as of ${effective(low)} equal ones` : `${decimal(low, 2)} to ${decimal(most, 2)}, as of ${effective(low)} to ${effective(most)} equal ones`;
+  }
+
+  /** Number of equal weights that have an entropy. */
+  function effective(entropy) {
+    const number = Math.exp(entropy);
+    return number < 10 ? decimal(number, 1) : Math.round(number).toLocaleString("en");
   }
 
   /** Lines from the pixel to its sources, the wider the larger the weight. */
@@ -150,10 +167,20 @@ export function mosaicView(message) {
   };
   marks.addEventListener("pointermove", (event) => {
     const [row, column] = pointed(event);
-    if (row !== chosen[0] || column !== chosen[1]) select(row, column);
+    if (!kept && (row !== chosen[0] || column !== chosen[1])) select(row, column);
   });
-  marks.addEventListener("pointerdown", (event) => select(...pointed(event)));
+  marks.addEventListener("pointerdown", (event) => {
+    const at = pointed(event);
+    keep(!(kept && at[0] === chosen[0] && at[1] === chosen[1]));
+    select(...at);
+  });
+  const keep = (now) => {
+    kept = now;
+    light(null);
+  };
   marks.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") keep(false);
+    if (event.key === "Enter") keep(!kept);
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!step) return;
     event.preventDefault();
@@ -164,11 +191,14 @@ export function mosaicView(message) {
     credits.append(make("li", {}, make("button.mosaic-credit", { type: "button", "data-id": String(id), "aria-pressed": "false", onclick: () => light(id),
       "aria-label": `Image ${id}: ${percent(share)} of the picture. Show its pixels.` }, thumbnail(id), make("span.number", {}, percent(share)), make("small", {}, `#${id}`))));
   }
+  const shares = message.credits.reduce((sum, [, share]) => sum + share, 0);
   const node = make("div.mosaic", {},
-    make("div.mosaic-left", {}, stage, told, formula),
+    make("div.mosaic-left", {}, stage, showing, told, formula),
     make("div.mosaic-right", {}, make("h4", {}, "Patches of this pixel"), sources),
-    make("div.mosaic-whole", {}, make("h4", {}, "Credits: whose pixels are in the whole picture?"), credits),
+    make("div.mosaic-whole", {}, make("h4", {}, "Credits: whose pixels are in the whole picture?"),
+      make("p.soft", {}, `These ${message.credits.length} training images carry ${percent(shares)} of the picture${shares < 0.995 ? "; the rest comes from others. Plain background, which many share, counts too" : ""}.`), credits),
     lines);
+  light(null);
   select(...chosen);
   // The view is laid out after it was made, and again when the page changes its size.
   new ResizeObserver(connect).observe(node);

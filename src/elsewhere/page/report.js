@@ -12,7 +12,7 @@ export function showMosaics(place, entries, heading = "") {
     buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     stage.replaceChildren(mosaicView(mosaic).node);
   } }, title));
-  place.replaceChildren(heading ? make("h3", {}, heading) : "", make("div.bar", { role: "group", "aria-label": "Images" }, ...buttons), make("p.soft", {}, "Move the pointer over the picture, or use the arrow keys; click an image to light up what came from it."), stage);
+  place.replaceChildren(heading ? make("h3", {}, heading) : "", make("div.bar", { role: "group", "aria-label": "Images" }, ...buttons), make("p.soft", {}, "Point at the picture or tap it, or use the arrow keys; click an image to light up what came from it."), stage);
   buttons[0]?.click();
 }
 

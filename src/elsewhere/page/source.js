@@ -1,3 +1,6 @@
+/** Status of an answer when too many questions of this page are still open, how often a question is then sent again, and after how many milliseconds. */
+const BUSY = 429, MOST_TRIES = 60, WAIT = 500;
+
 /** Answers of a running server.
  *
  * `ask(kind, question, onmessage, signal)` sends a question and calls `onmessage` with every message as it comes. It
@@ -14,7 +17,17 @@ export class Live {
     await readLines(await accepted(await this.send(`ask/${kind}`, question, signal)), onmessage);
   }
 
+  /** Send a question; while the studio ends earlier work of this page, it is sent again. */
   async send(path, content, signal) {
+    for (let tries = 0; ; tries++) {
+      const response = await this.post(path, content, signal);
+      if (response.status !== BUSY || tries === MOST_TRIES) return response;
+      await new Promise((done) => setTimeout(done, WAIT));
+      signal?.throwIfAborted();
+    }
+  }
+
+  async post(path, content, signal) {
     try {
       return await fetch(`${this.base}/${path}`, {
         method: "POST",

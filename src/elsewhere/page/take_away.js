@@ -91,6 +91,7 @@ export function pythonLines(question, about) {
     lines.push("    noise = torch.where(disc, els.make_noise(1, data.shape, seed), noise)");
   }
   lines.push(`run = els.sample(machine, noise, els.schedules.cosine(${question.steps}), label=${question.label === null ? "None" : question.label}, keep=True)`);
+  lines.push('run.save("elsewhere.png")');
   lines.push("mosaic = els.explain(machine, run.states[-2], run.sigmas[-2])".replace(")", question.label === null ? ")" : `, label=${question.label})`));
   return `${lines.join("\n")}\n`;
 }

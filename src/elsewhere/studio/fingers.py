@@ -69,7 +69,8 @@ def gallery(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict
     Fields of the question: "first" seed and "count" of seeds.
 
     Yields:
-        {"searched": number of seeds so far, "found": [{"seed", "image", "count", "tips"}, ...]}.
+        {"searched": number of seeds so far, "found": [{"seed", "image", "count", "tips", "network"}, ...]}, where
+        "network" is the number of fingers that the network drew from the same noise.
     """
     first = question.whole("first", 0, LARGEST_SEED - MOST_SEARCHED, 0)
     count = question.whole("count", 1, MOST_SEARCHED, 24)
@@ -86,7 +87,11 @@ def gallery(question: Question, subjects: Subjects, runs: Runs) -> Iterator[dict
             if step.index + 1 < STEPS:
                 yield {"searched": start - first, "found": []}
         wrong = [i for i, number in enumerate(count_fingers(x0).tolist()) if number != NORMAL]
-        found = [{"seed": seeds[i], **counted(x0[i])} for i in wrong]
+        theirs = sample(subject.denoiser(NETWORK), noise[wrong], schedule).images if wrong else noise[:0]
+        numbers = count_fingers(theirs).tolist() if wrong else []
+        found = [
+            {"seed": seeds[i], **counted(x0[i]), "network": number} for i, number in zip(wrong, numbers, strict=True)
+        ]
         yield {"searched": seeds[-1] + 1 - first, "found": found}
 
 
@@ -103,14 +108,10 @@ def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
     """The questions that an exported page can ask: the first search, and the first hand with some windows."""
     hands = [{"subject": HANDS, "machines": ["els"], "seeds": [seed], "steps": STEPS} for seed in RECORDED_HANDS]
     last = {"machine": "els", "step": STEPS - 1, "top": RECORDED_TOP}
-    settings = [
-        {},
-        {"seed": RECORDED_HANDS[0]},
-        *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0)),
-    ]
+    settings = [{}, *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0))]
     return [
         ("about", {"subject": HANDS}),
         ("gallery", {"first": 0, "count": 24}),
         *(("explain", {**last, "draw": hand, "seed": hand["seeds"][0]}) for hand in hands),
-        *(("fingers", {"seed": 0} | setting) for setting in settings),
+        *(("fingers", {"seed": RECORDED_HANDS[0], **setting}) for setting in settings),
     ]

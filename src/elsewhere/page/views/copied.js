@@ -28,11 +28,14 @@ export function copiedView(studio) {
   }, "Drop pictures here, or choose files ", file);
   const node = make("section.copied", {},
     make("h2", {}, "Was it copied?"),
-    make("p", {}, "Each picture is compared with every training image, also moved by up to three pixels and mirrored. A copy is closer to a training image than training images are to one another. No verdict here is proof in law: a picture may copy a style, or a training set that is not the one chosen."),
+    make("p", {}, "Each picture is compared with every training image, also moved by up to three pixels and mirrored. We call a picture a copy if it is much closer to one training image than training images usually are to each other. No verdict here is proof in law: a picture may copy a style, or a training set that is not the one chosen."),
     controls, live ? drop : null, said, list, scale);
 
   async function take(files) {
-    said.textContent = "";
+    audit.cancel();
+    list.replaceChildren();
+    scale.replaceChildren();
+    said.textContent = "Reading the files …";
     const pictures = files.slice(0, MOST), left = files.length - pictures.length;
     try {
       await load();
@@ -73,6 +76,7 @@ export function copiedView(studio) {
           const pictures = decode(message.pictures);
           const cells = [...Array(pictures.shape[0]).keys()].map((i) => list.children[i] || list.appendChild(entry()));
           cells.forEach((cell, i) => paint(cell.querySelector("canvas"), pick(pictures, i)));
+          said.textContent = `Comparing with ${about ? `${about.images.toLocaleString("en")} training images` : "the training images"} …`;
           return;
         }
         said.textContent = message.headline;

@@ -1,15 +1,15 @@
 import { each, either, LARGEST_SEED, listOf, oneOf, whole } from "../address.js";
-import { decode, pick } from "../arrays.js";
+import { decode, nested, pick } from "../arrays.js";
 import { curves } from "../curves.js";
 import { chooser, decimal, labelled, lessMotion, make } from "../dom.js";
 import { mosaicView } from "../mosaic.js";
-import { ownPictures, subjectSelect } from "../own.js";
+import { OWN, ownPictures, subjectSelect } from "../own.js";
 import { paint, range } from "../paint.js";
 import { scheduleEditor } from "../schedule_editor.js";
 import { Latest } from "../source.js";
 import { pythonLines, saveFilm, saveGif, saveJson, savePicture } from "../take_away.js";
 
-const TITLES = { network: "Trained network", is: "IS: remembers", ls: "LS: local", els: "ELS: local, any place", wiener: "Wiener: linear" };
+const TITLES = { network: "Trained network", is: "Remembers pictures (IS)", ls: "Windows, same place (LS)", els: "Windows, any place (ELS)", wiener: "Linear filter (Wiener)" };
 const HELP = {
   network: "A convolutional network that was trained on these images.",
   is: "The perfect denoiser of the training images. It can only draw training images.",
@@ -50,11 +50,11 @@ export function drawView(studio) {
   const lines = make("pre.draw-lines", { tabIndex: 0, hidden: true, "aria-label": "Python lines that reproduce this" });
   const node = make("section.draw", {},
     make("h2", {}, "Draw from the same noise"),
-    make("p.soft", {}, "Every row starts from the same noise. Press Play, move the slider, point at a picture to see where its pixels come from."),
+    make("p.soft", {}, "In each column all start from the same noise. Press Play, move the slider, and click a picture to see where its pixels come from."),
     controls, studio.source.recorded ? null : ownPictures(studio, (name) => select(name)), problem,
     make("div.draw-columns", {},
-      make("div", {}, time, rows, plot, measures, windows),
-      make("div", {}, make("h3", {}, "Where does it come from?"), panel, make("h3", {}, "Take it away"), takeaway, lines)));
+      make("div", {}, time, rows, make("h3", {}, "Take it away"), takeaway, lines, plot, measures, windows),
+      make("div", {}, make("h3", {}, "Where does it come from?"), panel)));
 
   const question = () => ({
     subject: state.subject, machines: machines(), seeds: state.seeds, label: about.class_count ? state.label : null, steps: state.steps,
@@ -64,6 +64,7 @@ export function drawView(studio) {
     const found = (state.machines || []).filter((name) => about.drawers.includes(name));
     return found.length ? found : about.drawing.machines;
   };
+  const live = () => !studio.source.recorded;
   const titleOf = (name) => TITLES[name] || `the ${about.titles[name]} machine`;
   const order = () => [...machines()].sort((a, b) => (a === "network" ? -1 : b === "network" ? 1 : 0));
   const complete = () => drawn === JSON.stringify(question()) && order().every((name) => (frames[name] || []).length === state.steps);
@@ -91,7 +92,9 @@ export function drawView(studio) {
     frames = {};
     explained = "";
     play.textContent = "Stop";
+    studio.say("Waiting for the first step …");
     layoutRows();
+    available();
     const began = performance.now();
     try {
       const done = await drawing.ask("draw", asked, (message) => {
@@ -109,6 +112,7 @@ export function drawView(studio) {
       if (!done) return;
       studio.say(`Drawn in ${decimal((performance.now() - began) / 1000, 1)} s.`);
       play.textContent = "Play";
+      available();
       show_step();
     } catch (error) {
       play.textContent = "Play";
@@ -142,21 +146,21 @@ export function drawView(studio) {
     const last = Math.min(...order().map((name) => (frames[name] || []).length)) - 1;
     const at = Math.max(0, Math.min(step ?? state.step ?? state.steps - 1, last));
     slider.value = String(at);
-    level.textContent = sigmas.length ? `step ${at + 1} of ${state.steps}, sigma ${sigmas[at].toPrecision(3)}` : "";
+    level.textContent = sigmas.length ? `step ${at + 1} of ${state.steps}, noise level (sigma) ${sigmas[at].toPrecision(3)}` : "";
     for (const cell of rows.querySelectorAll("canvas.draw-cell")) {
       const frame = (frames[cell.dataset.machine] || [])[at];
       if (frame) paint(cell, pick(frame[state.shown], Number(cell.dataset.index)), state.shown === "x" ? range(frame.sigma) : 1);
     }
     for (const note of rows.querySelectorAll(".draw-agreement")) {
       const frame = (frames[note.dataset.machine] || [])[at];
-      note.textContent = frame?.r ? `r ${decimal(median(frame.r))}, R² ${decimal(median(frame.r2))}` : "";
+      note.textContent = frame?.r ? `like the network: r ${decimal(median(frame.r))}, R² ${decimal(median(frame.r2))}` : "";
     }
     for (const note of rows.querySelectorAll(".draw-r")) {
       const frame = (frames[note.dataset.machine] || [])[at];
-      note.textContent = frame?.r ? decimal(frame.r[Number(note.dataset.index)], 2) : "";
+      note.textContent = frame?.r ? `r ${decimal(frame.r[Number(note.dataset.index)], 2)}` : "";
     }
     const named = order().filter((name) => frames[name]?.[0]?.r);
-    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: titleOf(name), values: frames[name].slice(0, last + 1).map((frame) => median(frame[state.measure])) })), at, `Agreement with the network (median ${state.measure === "r" ? "Pearson r" : "R²"} of x0hat)`)] : []));
+    plot.replaceChildren(...(named.length && last > 0 ? [curves(named.map((name) => ({ name: titleOf(name), style: about.drawers.indexOf(name), values: frames[name].slice(0, last + 1).map((frame) => median(frame[state.measure])) })), at, `How alike are the guesses of the machine and the network? (median ${state.measure === "r" ? "Pearson r" : "R²"}; 1: the same)`)] : []));
     measures.hidden = !named.length;
     explainStep(at);
   }
@@ -169,7 +173,7 @@ export function drawView(studio) {
   /** The explanation of the chosen picture at a step; asked for once. */
   function explainStep(at) {
     if (!state.explain || !about.explained.includes(state.explain) || !machines().includes(state.explain) || !complete()) {
-      if (!state.explain) panel.replaceChildren(make("p.soft", {}, "Choose a picture of IS, LS or ELS: the patches that it is made of appear here."));
+      if (!state.explain) panel.replaceChildren(make("p.soft", {}, "Click a picture: the training patches that it is made of appear here."));
       return;
     }
     const asked = { draw: question(), machine: state.explain, seed: state.seeds[Math.min(state.seed, state.seeds.length - 1)], step: at };
@@ -187,7 +191,7 @@ export function drawView(studio) {
         await explaining.ask("explain", asked, (message) => {
           const view = mosaicView(message.mosaic);
           panel.mosaic = view;
-          panel.replaceChildren(make("p.soft", {}, `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Move the pointer over the picture; click an image to light up what came from it.`), view.node);
+          panel.replaceChildren(make("p.soft", {}, `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Point at the picture or tap it.`), view.node);
           if (kept) view.select(...kept);
         });
       } catch (error) {
@@ -201,6 +205,7 @@ export function drawView(studio) {
     change({ seed: index, explain: about.explained.includes(machine) ? machine : "els" }, false);
     for (const cell of rows.querySelectorAll("button.draw-pick")) cell.setAttribute("aria-pressed", String(cell.dataset.machine === state.explain && Number(cell.dataset.index) === index));
     show_step();
+    panel.scrollIntoView({ block: "nearest", behavior: lessMotion() ? "auto" : "smooth" });
     if (!about.explained.includes(machine)) studio.say("A trained network has no patches of its own: ELS, which draws nearly the same, is explained instead.");
   }
 
@@ -285,7 +290,7 @@ export function drawView(studio) {
     const label = make("select", { onchange: () => change({ label: label.value === "" ? null : Number(label.value) }) },
       make("option", { value: "", selected: state.label === null }, "all classes"),
       ...about.classes.slice(0, about.class_count).map((name, i) => make("option", { value: String(i), selected: state.label === i }, name)));
-    const dice = make("button", { type: "button", title: "Other seeds", onclick: () => change({ seeds: state.seeds.map(() => Math.floor(Math.random() * 1e6)), strokes: [] }) }, "Dice");
+    const dice = make("button", { type: "button", title: "Draw from other noise", onclick: () => change({ seeds: state.seeds.map(() => Math.floor(Math.random() * 1e6)), strokes: [] }) }, "Other seeds");
     const seeds = make("input.draw-seeds.number", { type: "text", value: state.seeds.join(", "), inputMode: "numeric", onchange: () => {
       const found = seeds.value.split(/[\s,]+/).filter(Boolean).map(Number);
       if (!found.length || found.length > studio.about.most_seeds || found.some((one) => !Number.isInteger(one) || one < 0)) {
@@ -300,10 +305,9 @@ export function drawView(studio) {
         if (!now.length) event.target.checked = true;
         else change({ machines: about.drawers.filter((one) => now.includes(one)) });
       } }), titleOf(name))));
-    const live = !studio.source.recorded;
-    controls.replaceChildren(...[labelled("Images", subjectSelect(studio, state.subject, select)), about.class_count ? labelled("Class", label) : null, live ? labelled("Seeds", seeds) : null, live ? dice : null,
-      live && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live ? who : null].filter(Boolean));
-    shown.replaceChildren(chooser("Show", "draw-shown", [["x0", "the guess x0"], ["x", "the noisy picture x"]], state.shown, (value) => {
+    controls.replaceChildren(...[labelled("Images", subjectSelect(studio, state.subject, select)), about.class_count ? labelled("Class", label) : null, live() ? labelled("Seeds", seeds) : null, live() ? dice : null,
+      live() && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live() ? who : null].filter(Boolean));
+    shown.replaceChildren(chooser("Show", "draw-shown", [["x0", "the guess"], ["x", "the noisy picture"]], state.shown, (value) => {
       change({ shown: value }, false);
       show_step();
     }));
@@ -311,19 +315,31 @@ export function drawView(studio) {
       change({ measure: value }, false);
       show_step();
     }));
-    windows.hidden = !live;
-    editor.replaceChildren(scheduleEditor(about.windows, state.window, Math.max(...about.shape.slice(1)), (window) => change({ window })));
+    windows.hidden = !live();
+    editor.replaceChildren(scheduleEditor(about.windows, state.window, Math.max(...about.shape.slice(1)), Boolean(about.network), (window) => change({ window })));
     takeaway.replaceChildren(
       make("button", { type: "button", onclick: () => savePicture(rows, "elsewhere.png") }, "Picture (PNG)"),
       make("button", { type: "button", onclick: () => saveFilm(studio, frames, order(), state).catch((error) => (problem.textContent = error.message)) }, "Film (WebM)"),
-      live ? make("button", { type: "button", onclick: () => saveGif(studio, question(), state.shown).catch((error) => (problem.textContent = error.message)) }, "Film (GIF)") : "",
-      make("button", { type: "button", onclick: () => saveJson({ question: question(), fingerprint: about.fingerprint, version: studio.about.version, sigmas, agreement: Object.fromEntries(order().map((name) => [name, { r: frames[name]?.at(-1)?.r, r2: frames[name]?.at(-1)?.r2 }])) }) }, "Numbers (JSON)"),
+      live() ? make("button", { type: "button", onclick: () => saveGif(studio, question(), state.shown).catch((error) => (problem.textContent = error.message)) }, "Film (GIF)") : "",
+      make("button", { type: "button", onclick: () => saveJson({ question: question(), fingerprint: about.fingerprint, version: studio.about.version, sigmas,
+        images: Object.fromEntries(order().map((name) => [name, nested(frames[name].at(-1).x0)])),
+        agreement: Object.fromEntries(order().map((name) => [name, { r: frames[name].map((frame) => frame.r), r2: frames[name].map((frame) => frame.r2) }])) }) }, "Numbers (JSON)"),
       make("button", { type: "button", "aria-expanded": String(!lines.hidden), onclick: (event) => {
         lines.textContent = pythonLines(question(), about);
         lines.hidden = !lines.hidden;
         event.target.setAttribute("aria-expanded", String(!lines.hidden));
       } }, "Python lines"),
-      make("button", { type: "button", onclick: () => navigator.clipboard?.writeText(location.href).then(() => studio.say("The address has everything: it is copied.")) }, "Copy address"));
+      make("button", { type: "button", onclick: () => navigator.clipboard?.writeText(location.href).then(() => studio.say(state.subject.startsWith(OWN) ? "Copied. This address works in this page alone, until you close it: your pictures are not kept." : "The address is copied: it draws all of this again.")) }, "Copy address"));
+    available();
+  }
+
+  /** What is saved is there when all steps are. */
+  function available() {
+    const ready = complete();
+    for (const button of [...takeaway.querySelectorAll("button")].slice(0, live() ? 4 : 3)) {
+      button.disabled = !ready;
+      button.title = ready ? "" : "when all steps are drawn";
+    }
   }
 
   async function show(next) {

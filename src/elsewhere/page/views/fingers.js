@@ -6,13 +6,15 @@ import { markTips, paint } from "../paint.js";
 import { Latest } from "../source.js";
 
 const STEPS = 20;
+/** A seed whose hand has six fingers. */
+const FIRST = 1;
 
 /** Extra fingers: when windows shrink, fingers are no longer counted. */
 export function fingersView(studio) {
   const live = !studio.source.recorded;
   const WINDOWS = live ? [3, 5, 7, 9, 11, 13, 15, 17, 21, 25] : [5, 9, 15];
   const WHEN = live ? [0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8, 12, 20] : [0.5, 2, 8];
-  const defaults = { seed: 0, window: null, when: null, hand: null };
+  const defaults = { seed: FIRST, window: null, when: null, hand: null };
   const none = oneOf([null]);
   const fits = { hand: either(none, whole(0, LARGEST_SEED)), seed: whole(0, LARGEST_SEED), window: either(none, (value) => whole(3, 65)(value) && value % 2 === 1), when: either(none, (value) => typeof value === "number" && value >= 0.05 && value <= 50) };
   const drawing = new Latest(studio.source), search = new Latest(studio.source), explaining = new Latest(studio.source);
@@ -22,7 +24,7 @@ export function fingersView(studio) {
   const said = make("p.fingers-said", { "aria-live": "polite" }), level = make("p.soft.number.fingers-level");
   const size = make("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), step: "1", oninput: () => moved() }), sizeText = make("output.number.fingers-output");
   const when = make("input", { type: "range", min: "0", max: String(WHEN.length - 1), step: "1", oninput: () => moved() }), whenText = make("output.number.fingers-output");
-  const calibrated = make("button", { type: "button", onclick: () => change({ window: null, when: null }) }, "Windows of the network");
+  const calibrated = make("button", { type: "button", onclick: () => change({ window: null, when: null }) }, "Back to the network's windows");
   const dice = make("button", { type: "button", onclick: () => change({ seed: Math.floor(Math.random() * 1e6) }) }, "Other hand");
   const list = make("ul.fingers-gallery"), progress = make("p.soft", { "aria-live": "polite" });
   const more = make("button", { type: "button", onclick: () => find() }, "Search more seeds");
@@ -30,9 +32,9 @@ export function fingersView(studio) {
   const node = make("section.fingers", {},
     make("h2", {}, "Why do generated hands have six fingers?"),
     make("p", {}, "All training hands have five fingers. Each pixel sees a window: as long as windows cover the hand, five fingers are placed together. Once windows have shrunk, every place decides alone what fits into its window, and nobody counts. Choose how small windows get, and how early."),
-    make("div.bar", {}, labelled("Small window", size), sizeText, labelled("Used below sigma", when), whenText, calibrated, live ? dice : null),
+    make("div.bar", {}, labelled("Smallest window", size), sizeText, labelled("Shrinks at noise level", when), whenText, calibrated, live ? dice : null),
     make("div.fingers-pair", {}, hand.node, network.node, make("div", {}, said, level)),
-    make("h3", {}, "Hands with a wrong number of fingers"), make("p.soft", {}, "Drawn with the windows that were calibrated to the network. Choose a hand to see which training hands each finger is from."),
+    make("h3", {}, "Hands with a wrong number of fingers"), make("p.soft", {}, "The formula drew these hands, with the windows that were calibrated to the network; orange marks are the finger tips that image analysis counted. Below each: how many fingers the network drew from the same noise. Choose a hand to see which training hands each finger is from."),
     progress, list, live ? more : null, origins);
 
   function figure(title) {
@@ -65,6 +67,7 @@ export function fingersView(studio) {
     whenText.textContent = state.when === null ? "calibrated" : state.when >= 8 ? `${state.when} (early)` : state.when <= 0.3 ? `${state.when} (late)` : String(state.when);
   }
 
+  const hands = (count) => `${count} ${count === 1 ? "hand" : "hands"}`;
   const words = (count) => `${count} ${count === 1 ? "finger" : "fingers"}`;
 
   async function draw() {
@@ -143,15 +146,15 @@ export function fingersView(studio) {
       await search.ask("gallery", { first, count }, (message) => {
         // An interrupted search goes on where it was left.
         searched = Math.max(searched, first + message.searched);
-        progress.textContent = `Searched ${first + message.searched} seeds: ${list.children.length + message.found.length} hands with a wrong number.`;
+        progress.textContent = `Searched ${first + message.searched} of ${first + count} seeds: ${hands(list.children.length + message.found.length)} with a wrong number.`;
         for (const found of message.found) {
           known.set(found.seed, found);
           const canvas = make("canvas.fingers-small", { "aria-hidden": "true" });
           paint(canvas, decode(found.image));
           markTips(canvas, found.tips);
           list.append(make("li", {}, live || studio.source.has("explain", explanationOf(found.seed))
-            ? make("button.fingers-choose", { type: "button", "data-seed": String(found.seed), "aria-pressed": String(state.hand === found.seed), "aria-label": `Seed ${found.seed}: ${words(found.count)}. Show where its fingers are from.`, onclick: () => choose(found) }, canvas, make("span", {}, words(found.count)))
-            : make("figure.fingers-figure", {}, canvas, make("figcaption", {}, words(found.count)))));
+            ? make("button.fingers-choose", { type: "button", "data-seed": String(found.seed), "aria-pressed": String(state.hand === found.seed), "aria-label": `Seed ${found.seed}: ${words(found.count)}. Show where its fingers are from.`, onclick: () => choose(found) }, canvas, make("span", {}, words(found.count)), make("small.soft", {}, `network: ${found.network}`))
+            : make("figure.fingers-figure", {}, canvas, make("figcaption", {}, words(found.count), make("small.soft", {}, `network: ${found.network}`)))));
           if (state.hand === found.seed) explain(found);
         }
       });
