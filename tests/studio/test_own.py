@@ -27,7 +27,7 @@ def test_pictures_and_classes_are_those_that_were_sent():
     ("change", "message"),
     [
         ({"side": 8}, "side must be"),
-        ({"side": 97}, "side must be"),
+        ({"side": 65}, "side must be"),
         ({"channels": 2}, "channels must be 1 or 3"),
         ({"pictures": []}, "two or more"),
         ({"pictures": [PICTURE] * 2001}, "at most 2000"),
