@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,12 +23,19 @@ def run(coroutine):
         return threads.submit(asyncio.run, coroutine).result(60)
 
 
+def wait_until_idle(turns):
+    until = time.monotonic() + 10
+    while turns.jobs and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 async def read(turns, client, messages):
     return [message async for message in turns.run(client, messages)]
 
 
 def test_messages_come_in_order(turns):
     assert run(read(turns, "a", iter(range(50)))) == list(range(50))
+    wait_until_idle(turns)
     assert turns.jobs == 0
 
 
@@ -72,6 +80,7 @@ def test_a_job_that_is_left_is_closed(turns):
 
     run(leave())
     assert closed.wait(5)
+    wait_until_idle(turns)
     assert turns.jobs == 0
 
 
@@ -120,5 +129,68 @@ def test_too_many_jobs_of_one_client_are_refused(turns):
         assert await read(turns, "b", iter([1])) == [1]
         for stream in streams:
             await stream.aclose()
+
+    run(check())
+
+
+def test_none_is_a_turn_without_a_message(turns):
+    order = []
+
+    def long():
+        for _ in range(3 * BUFFER):
+            order.append("long")
+            yield None
+        yield "result"
+
+    def short():
+        order.append("short")
+        yield 1
+
+    async def both():
+        return await asyncio.gather(read(turns, "a", long()), read(turns, "b", short()))
+
+    assert run(both()) == [["result"], [1]]
+    assert order.index("short") <= BUFFER
+    assert order.count("long") == 3 * BUFFER
+
+
+def test_a_generator_that_does_not_close_stops_nobody(turns, caplog):
+    def stubborn():
+        while True:
+            try:
+                yield 1
+            except GeneratorExit:
+                yield 2
+
+    async def check():
+        stream = turns.run("a", stubborn())
+        await anext(stream)
+        await stream.aclose()
+        assert await read(turns, "b", iter([1])) == [1]
+
+    run(check())
+    wait_until_idle(turns)
+    assert "did not end" in caplog.text
+
+
+def test_jobs_that_were_left_do_not_count(turns):
+    gate = threading.Event()
+
+    def slow():
+        gate.wait(5)
+        yield 1
+
+    async def check():
+        first = asyncio.create_task(read(turns, "b", slow()))
+        await asyncio.sleep(0.05)
+        for _ in range(2 * MOST_OF_A_CLIENT):
+            left = asyncio.create_task(read(turns, "a", iter([1])))
+            await asyncio.sleep(0)
+            left.cancel()
+            await asyncio.gather(left, return_exceptions=True)
+        last = asyncio.create_task(read(turns, "a", iter([2])))
+        gate.set()
+        assert await last == [2]
+        await first
 
     run(check())

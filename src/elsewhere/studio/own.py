@@ -18,7 +18,7 @@ from elsewhere.studio.subjects import Subject
 MOST_PICTURES, MOST_CLASSES = 2000, 50
 LONGEST_NAME = 60
 """Characters of the name of a class."""
-SIDES = (16, 96)
+SIDES = (16, 64)
 """Shortest and longest side in pixels."""
 LARGEST_BODY = 2**25
 """Bytes of a request: 2,000 colour pictures of 64 x 64 in base64."""

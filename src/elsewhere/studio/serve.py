@@ -96,4 +96,5 @@ def _address(listener: socket.socket, token: str) -> str:
 
 def _config(subjects: Subjects, listener: socket.socket, token: str) -> uvicorn.Config:
     app = make_app(subjects, token=token, port=listener.getsockname()[1])
-    return uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False)
+    # Warnings are of requests that are no HTTP: any page in the browser could write them into the user's terminal.
+    return uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=GRACE, server_header=False)

@@ -47,6 +47,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._running: _Job | None = None
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="studio-turns", daemon=True)
@@ -63,7 +64,10 @@ class Turns:
     def jobs(self) -> int:
         """Jobs that wait or run."""
         with self._changed:
-            return sum(map(len, self._clients.values()))
+            return self._count()
+
+    def _count(self) -> int:
+        return sum(map(len, self._clients.values())) + (self._running is not None)
 
     async def run(self, client: str, messages: Iterator[Any]) -> AsyncGenerator[Any, None]:
         """The messages of a generator, as they come. Leaving this loop early closes the generator.
@@ -79,10 +83,11 @@ class Turns:
         job = _Job(client, messages, asyncio.get_running_loop())
         with self._changed:
             # Jobs that were left wait for the current message to end, and count no more.
-            own = sum(not one.cancelled for one in self._clients.get(client, ()))
+            jobs = [*self._clients.get(client, ()), *([self._running] if self._running else [])]
+            own = sum(one.client == client and not one.cancelled for one in jobs)
             if own >= MOST_OF_A_CLIENT:
                 raise Busy(f"{own} questions of this page are still being answered: wait for one of them to finish")
-            if sum(map(len, self._clients.values())) >= MOST_JOBS:
+            if self._count() >= MOST_JOBS:
                 raise Busy("too many pages ask at once: ask again in a minute, or close some of them")
             self._clients.setdefault(client, deque()).append(job)
             self._changed.notify_all()
@@ -124,6 +129,7 @@ class Turns:
                     self._changed.wait()
                 if self._stopped or job is None:
                     return
+                self._running = job
             more = False
             if job.cancelled:
                 _close(job.messages)
@@ -140,6 +146,7 @@ class Turns:
                 except Exception as error:
                     job.put("error", error)
             with self._changed:
+                self._running = None
                 if more:
                     self._clients.setdefault(job.client, deque()).append(job)
                 elif not self._clients.get(job.client):
