@@ -49,8 +49,15 @@ def test_the_page_works_from_the_disk(folder, browser):
     page.get_by_role("button", name="Image 2", exact=True).click()
     page.locator(".mosaic-marks").focus()
     page.keyboard.press("ArrowUp")
-    page.locator(".mosaic-told", has_text="Row 13, column 14").wait_for()
+    told_of = page.locator(".mosaic-told", has_text="Row 13, column 14").inner_text()
     page.close()
+    mosaic = folder[1].mosaic
+    machine = els.EquivariantLocalScore(els.load_images("fashion-mini", limit=30), window=5)
+    weights = els.explain(machine, mosaic.x[2:3], mosaic.sigmas[2], None).weights[0, 13, 14]
+    entropy = float(-(weights * weights.clamp(min=1e-300).log()).sum())
+    low, high = re.findall(r"Entropy of all weights: ([0-9.]+)(?: to ([0-9.]+))?", told_of)[0]
+    assert float(low) - 0.01 <= entropy <= float(high or low) + 0.01
+    assert "23,520 equal weights" in told_of
     assert not told, told
 
 

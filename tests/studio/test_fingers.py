@@ -37,5 +37,5 @@ def test_the_gallery_has_hands_with_a_wrong_number_only(subjects, runs):
     "change", [{"window": 6, "when": 1.0}, {"window": 5}, {"when": 1.0}, {"window": 5, "when": 1e9}, {"seed": "x"}]
 )
 def test_bad_questions_are_refused_in_words(subjects, runs, change):
-    with pytest.raises(ValueError, match=r"must"):
+    with pytest.raises((TypeError, ValueError), match=r"must"):
         list(fingers(Question({"seed": 0, **change}), subjects, runs))
