@@ -50,7 +50,7 @@ def render_anomalies(result: Anomalies, figures: Mapping[str, bytes]) -> str:
 
 def extras(result: Anomalies) -> list[tuple[Point, int]]:
     """Points and seeds of the first images with too many limbs that the equivariant local machine drew."""
-    found = []
+    found: list[tuple[Point, int]] = []
     for point in result.points:
         if isinstance(point.denoiser, EquivariantLocalScore) and point.denoiser.data is not None:
             wrong = (result.counts[point.name] > result.subject.normal).nonzero()[0].tolist()
@@ -65,10 +65,10 @@ def _explained(result: Anomalies) -> list[tuple[str, dict[str, object]]]:
     for point, seed in extras(result):
         machine = point.denoiser
         assert isinstance(machine, EquivariantLocalScore)
-        shape = tuple(machine.store.pixels.shape[1:])
-        if shape[1] * shape[2] > LARGEST_IN_REPORT:
+        _, channels, height, width = machine.store.pixels.shape
+        if height * width > LARGEST_IN_REPORT:
             continue
-        noise = make_noise(seed + 1, shape, result.settings["seed"])[seed:]
+        noise = make_noise(seed + 1, (channels, height, width), result.settings["seed"])[seed:]
         run = sample(machine, noise, schedule, keep=True)
         mosaic = explain(machine, run.states[-2], run.sigmas[-2], TOP)
         title = f"{point.name}, seed {seed}: {result.counts[point.name][seed]} {result.subject.limb}"

@@ -106,12 +106,12 @@ def counted(image: Tensor) -> dict[str, Any]:
 
 def recorded(subjects: Subjects) -> list[tuple[str, dict[str, Any]]]:
     """The questions that an exported page can ask: the first search, and the first hand with some windows."""
-    hands = [{"subject": HANDS, "machines": ["els"], "seeds": [seed], "steps": STEPS} for seed in RECORDED_HANDS]
+    hand = {"subject": HANDS, "machines": ["els"], "steps": STEPS}
     last = {"machine": "els", "step": STEPS - 1, "top": RECORDED_TOP}
     settings = [{}, *({"window": window, "when": when} for window in (5, 9, 15) for when in (0.5, 2.0, 8.0))]
     return [
         ("about", {"subject": HANDS}),
         ("gallery", {"first": 0, "count": 24}),
-        *(("explain", {**last, "draw": hand, "seed": hand["seeds"][0]}) for hand in hands),
+        *(("explain", {**last, "draw": {**hand, "seeds": [seed]}, "seed": seed}) for seed in RECORDED_HANDS),
         *(("fingers", {"seed": RECORDED_HANDS[0], **setting}) for setting in settings),
     ]
