@@ -28,6 +28,7 @@ GOOD = {
     "about": {"subject": "fashion-mini"},
     "draw": DRAW,
     "explain": {"draw": DRAW, "machine": "ls", "seed": 0, "step": 0, "top": 2},
+    "film": {"draw": DRAW, "shown": "x"},
     "toy": {"pictures": [[0] * 64, [1] * 64], "seed": 0},
     "fingers": {"seed": 0, "window": 5, "when": 1.0},
     "gallery": {"first": 0, "count": 1},
@@ -90,7 +91,8 @@ def path_of(kind):
 def app(subjects):
     """Requests to an app, from a thread: a browser of other tests has its event loop in this one."""
     app = make_app(subjects, token=TOKEN, port=1)
-    with ThreadPoolExecutor(1) as thread, asyncio.Runner() as runner:
+    runner = asyncio.Runner()
+    with ThreadPoolExecutor(1) as thread:
 
         def send(*requests):
             async def together():
@@ -99,6 +101,7 @@ def app(subjects):
             return thread.submit(runner.run, together()).result(60)
 
         yield send
+        thread.submit(runner.close).result(60)
 
 
 def recording(reader, found):
