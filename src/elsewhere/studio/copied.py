@@ -34,7 +34,7 @@ def examples(subject: Subject, kind: str) -> Iterator[Tensor]:
     if kind == "altered":
         image = to_unit(subject.data.images[7 % len(subject.data)][None])
         noisy = image + 0.1 * make_noise(1, subject.data.shape, 0)
-        moved = torch.nn.functional.pad(image, (2, 0), mode="replicate")[..., :-2]
+        moved = torch.nn.functional.pad(image, (2, 0, 0, 0), mode="replicate")[..., :-2]
         yield to_uint8(torch.cat([image, noisy.clamp(-1, 1), moved, image.flip(-1)]))
         return
     machine = subject.denoiser("els" if kind == "drawn" else "is")
