@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+sys.path.insert(0, str(Path(__file__).parent))
+from site_notebooks import convert  # noqa: E402
 
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?=(#[^)\s]*)?\))")
 COPIES = {
@@ -29,16 +33,36 @@ def _root(config: MkDocsConfig) -> Path:
     return Path(config.config_file_path).parent
 
 
+def _notebooks(config: MkDocsConfig) -> list[Path]:
+    """In the order of their names."""
+    return sorted((_root(config) / "notebooks").glob("*.ipynb"))
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """A section of notebooks after the how-to guides, where there are any."""
+    pages = [f"notebooks/{path.stem}.md" for path in _notebooks(config)]
+    if pages and config.nav:
+        titles = [next(iter(entry)) for entry in config.nav]
+        after = titles.index("How-to guides") + 1 if "How-to guides" in titles else len(titles)
+        config.nav.insert(after, {"Notebooks": pages})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri, origin in COPIES.items():
         files.append(File.generated(config, uri, abs_src_path=str(_root(config) / origin)))
+    for path in _notebooks(config):
+        page, pictures = convert(path)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links to files of the repository become links to pages or files of the site."""
     here = page.file.src_uri
-    folder = posixpath.dirname(COPIES.get(here, f"docs/{here}"))
+    folder = "notebooks" if here.startswith("notebooks/") else posixpath.dirname(COPIES.get(here, f"docs/{here}"))
 
     def inside(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link["path"]))
@@ -52,6 +76,8 @@ def _uri(target: str, config: MkDocsConfig, files: Files) -> str | None:
     """Where the site has a file of the repository; None if there is no such file."""
     if target.startswith("docs/"):
         return target.removeprefix("docs/")
+    if target.startswith("notebooks/") and target.endswith(".ipynb"):
+        return target.removesuffix(".ipynb") + ".md"
     if target in STANDS_FOR:
         return STANDS_FOR[target]
     for uri, origin in COPIES.items():
