@@ -1,4 +1,4 @@
-"""Check a built site: every link leads to a file and an anchor that are there, and no page loads anything from elsewhere.
+"""Check a built site: links lead to files and anchors that are there, and no page loads anything from another server.
 
     python scripts/check_site.py build/site
 
@@ -14,8 +14,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "link": "href"}
+LOADS = {
+    "img": "src",
+    "script": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "link": "href",
+}
 """Tags whose attribute a browser loads without a click."""
+NOT_LOADED = ("canonical", "prev", "next", "alternate")
+"""Relations of <link> that say something about a page; nothing is loaded for them."""
 LINKS = {"a": "href", **LOADS}
 IN_STYLES = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""")
 
@@ -33,6 +43,8 @@ class Parser(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
         self.style = tag == "style"
+        if tag == "link" and given.get("rel") in NOT_LOADED:
+            return
         if given.get(LINKS.get(tag, "")):
             self.links.append((tag, given[LINKS[tag]]))
         self.links += [(tag, part.split()[0]) for part in given.get("srcset", "").split(",") if part.strip()]
@@ -73,17 +85,17 @@ def fault_of(tag: str, link: str, path: Path, site: Path, pages: dict[Path, Pars
         if tag != "a":
             yield f"<{tag}> loads {link} from another server: keep a copy in the site"
         return
-    target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
     if path.name == "404.html" and parts.path.startswith("/"):
-        # The page for addresses that do not exist has absolute links, because it is shown at any depth.
-        target = (site / unquote(parts.path).lstrip("/")).resolve()
+        # This page is shown at any depth, so its links begin with the folder of the site on its server.
+        return
+    target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
     target = target / "index.html" if target.is_dir() else target
+    # Anchors of the theme begin with two underscores: the top of the page, and what its scripts add.
+    anchor = "" if parts.fragment.startswith("__") else unquote(parts.fragment)
     if not target.is_file():
         yield f"<{tag}> leads to {link}, which is not there"
-    elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
-        # The theme's own: the top of the page, and what its scripts add.
-        if tag == "a" and not parts.fragment.startswith("__"):
-            yield f"<{tag}> leads to {link}, but there is no such anchor"
+    elif tag == "a" and target in pages and anchor and anchor not in pages[target].anchors:
+        yield f"<{tag}> leads to {link}, but there is no such anchor"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
             parts.append(source)
         elif cell["cell_type"] == "code" and source:
             parts.append(_fenced(source, "python"))
-            parts += [_output(output, f"{path.stem}-{len(parts)}-{at}", pictures) for at, output in enumerate(cell["outputs"])]
+            parts += [
+                _output(output, f"{path.stem}-{len(parts)}-{at}", pictures) for at, output in enumerate(cell["outputs"])
+            ]
     return "\n\n".join(part for part in parts if part) + "\n", pictures
 
 

@@ -1,7 +1,7 @@
 """A hook of MkDocs: pages that are made of files outside docs/, and links from pages to files outside docs/.
 
-CONTRIBUTING, CHANGELOG and the notebooks become pages. A link to any other file of the repository leads to a copy of that
-file in the site, so it works without the address of a repository.
+CONTRIBUTING, CHANGELOG and the notebooks become pages. A link to any other file of the repository leads to a copy of
+that file in the site, so it works without the address of a repository.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-sys.path.insert(0, str(Path(__file__).parent))
-from site_notebooks import convert  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads hooks by their path.
+from site_notebooks import convert
 
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?=(#[^)\s]*)?\))")
 COPIES = {

@@ -54,7 +54,7 @@ def copy(tmp_path: Path) -> Path:
         "README.md": "# Readme\n",
         "CONTRIBUTING.md": "# Contributing\n\nSee [the start](docs/index.md#more).\n",
         "CHANGELOG.md": "# Changelog\n",
-        "docs/index.md": "# Start\n\n## More\n\nHow to [help](../CONTRIBUTING.md), [the code](../src/elsewhere/__init__.py).\n",
+        "docs/index.md": "# Start\n\n## More\n\n[Help](../CONTRIBUTING.md), [code](../src/elsewhere/__init__.py).\n",
         "docs/reference/all.md": "# All\n\n::: elsewhere.double\n",
         "src/elsewhere/__init__.py": PACKAGE,
     }
@@ -107,8 +107,16 @@ def test_the_copy_builds_and_links_to_files_outside_docs_work(copy: Path) -> Non
         ("docs/index.md", '\n--8<-- "README.md:nothing"\n', "nothing"),
         ("docs/reference/all.md", "\n::: elsewhere.triple\n", "elsewhere.triple could not be found"),
         ("docs/reference/all.md", "\n::: elsewhere.Held\n", "elsewhere.Held.value has no docstring"),
-        ("src/elsewhere/__init__.py", "\n__all__ = ['double', 'Held']\n", "elsewhere.Held is public but not in the reference"),
-        ("src/elsewhere/__init__.py", "\n\ndef double(number):\n    return 2 * number\n", "elsewhere.double has no docstring"),
+        (
+            "src/elsewhere/__init__.py",
+            "\n__all__ = ['double', 'Held']\n",
+            "elsewhere.Held is public but not in the reference",
+        ),
+        (
+            "src/elsewhere/__init__.py",
+            "\n\ndef double(number):\n    return 2 * number\n",
+            "elsewhere.double has no docstring",
+        ),
     ],
     ids=["link", "anchor", "picture", "snippet", "unknown name", "method", "unlisted name", "docstring"],
 )
@@ -138,7 +146,10 @@ def test_the_check_of_the_built_site_finds(tmp_path: Path, html: str, message: s
 
 
 def test_the_check_of_the_built_site_passes_links_of_people(tmp_path: Path) -> None:
-    add(tmp_path / "build/site/index.html", '<h1 id="top">Start</h1><a href="https://example.org">a</a><a href="#top">b</a>')
+    add(
+        tmp_path / "build/site/index.html",
+        '<h1 id="top">Start</h1><a href="https://example.org">a</a><a href="#top">b</a>',
+    )
     assert not faults(tmp_path)
 
 
@@ -148,7 +159,10 @@ def test_a_notebook_becomes_a_page_with_its_stored_outputs(copy: Path) -> None:
         {"output_type": "stream", "name": "stdout", "text": ["printed\n"]},
         {"output_type": "stream", "name": "stderr", "text": ["a bar\n"]},
         {"output_type": "display_data", "data": {"image/png": pixel, "text/plain": "<Figure>"}},
-        {"output_type": "execute_result", "data": {"text/html": "<table>\n\n<tr><td>cell of a table</td></tr></table>"}},
+        {
+            "output_type": "execute_result",
+            "data": {"text/html": "<table>\n\n<tr><td>cell of a table</td></tr></table>"},
+        },
     ]
     cells = [
         {"cell_type": "markdown", "source": ["# Ten minutes\n", "\n", "See [the start](../docs/index.md).\n"]},
@@ -160,8 +174,8 @@ def test_a_notebook_becomes_a_page_with_its_stored_outputs(copy: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert not faults(copy)
     page = (copy / "build/site/notebooks/first.html").read_text(encoding="utf-8")
-    assert "Ten minutes" in page and 'href="../index.html"' in page
-    assert "printed" in page and "a bar" not in page and "cell of a table" in page
+    assert all(text in page for text in ("Ten minutes", 'href="../index.html"', "printed", "cell of a table"))
+    assert "a bar" not in page
     (picture,) = re.findall(r'src="(first-[^"]*png)"', page)
     assert (copy / "build/site/notebooks" / picture).read_bytes().startswith(b"\x89PNG")
     assert 'href="notebooks/first.html"' in (copy / "build/site/index.html").read_text(encoding="utf-8")
@@ -173,7 +187,10 @@ def test_pages_opened_from_the_disk_can_be_searched_and_load_nothing_from_elsewh
     context = browser.new_context()
     page = context.new_page()
     left: list[str] = []
-    page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else left.append(request.url))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else left.append(request.url),
+    )
     page.goto((copy / "build/site/reference/all.html").as_uri())
     assert "Examples" in page.inner_text("article")
     page.click(".md-search__input")
