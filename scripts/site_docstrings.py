@@ -73,8 +73,8 @@ def _without_docstring(found: griffe.Object, owner: griffe.Class | None = None) 
         owner is not None
         and any(base.members[found.name].has_docstring for base in owner.mro() if found.name in base.members)
     )
-    # What an attribute is, stands in the docstring of its class.
-    if not described and (not found.is_attribute or "property" in found.labels):
+    # What an attribute of a class is, stands in the docstring of the class.
+    if not described and (owner is None or not found.is_attribute or "property" in found.labels):
         yield f"{found.path} has no docstring: {found.relative_filepath}:{found.lineno}"
     for member in _members(found):
         yield from _without_docstring(member, found if found.is_class else None)
