@@ -53,7 +53,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, uri, abs_src_path=str(_root(config) / origin)))
     for path in _notebooks(config):
         page, pictures = convert(path)
+        page += f"\n[Download this notebook](../files/notebooks/{path.name})\n"
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        files.append(File.generated(config, f"files/notebooks/{path.name}", abs_src_path=str(path)))
         for name, content in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files

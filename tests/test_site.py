@@ -177,6 +177,7 @@ def test_a_notebook_becomes_a_page_with_its_stored_outputs(copy: Path) -> None:
     page = (copy / "build/site/notebooks/first.html").read_text(encoding="utf-8")
     assert all(text in page for text in ("Ten minutes", 'href="../index.html"', "printed", "cell of a table"))
     assert "a bar" not in page
+    assert "Download this notebook" in page
     (picture,) = re.findall(r'src="(first-[^"]*png)"', page)
     assert (copy / "build/site/notebooks" / picture).read_bytes().startswith(b"\x89PNG")
     assert 'href="notebooks/first.html"' in (copy / "build/site/index.html").read_text(encoding="utf-8")
