@@ -31,13 +31,19 @@ def gaps(source: Path, docs: Path) -> Iterator[str]:
     """What is missing, one sentence each."""
     package = griffe.load(PACKAGE, search_paths=[source], resolve_aliases=True, docstring_parser="google")
     documented: set[str] = set()
+    bases: dict[str, str] = {}
     for page in sorted((docs / "reference").glob("*.md")):
         for path in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             found = _find(package, path)
             if found is None:
                 continue  # mkdocstrings says so.
-            documented |= {found.canonical_path, *(member.canonical_path for member in _members(found))}
+            shown = [found, *_members(found)]
+            documented |= {each.canonical_path for each in shown}
+            bases |= {base: each.path for each in shown if each.is_class for base in _bases(each)}
             yield from _without_docstring(found)
+    for base, heir in sorted(bases.items()):
+        if base not in documented:
+            yield f"{heir} has methods of {base}, which is not in the reference: add `::: {base}` beside it"
     for path in sorted(_public(package, source)):
         found = _find(package, path)
         if found is None:
@@ -66,6 +72,11 @@ def _members(found: griffe.Object) -> list[griffe.Object]:
     else:
         members = []
     return [member.final_target if member.is_alias else member for member in members]
+
+
+def _bases(found: griffe.Class) -> list[str]:
+    """The classes of the package from which a class has public members."""
+    return [base.canonical_path for base in found.mro() if base.path.startswith(f"{PACKAGE}.") and _members(base)]
 
 
 def _without_docstring(found: griffe.Object, owner: griffe.Class | None = None) -> Iterator[str]:

@@ -39,6 +39,10 @@ class Held:
 
     def value(self) -> float:
         return 0.0
+
+
+class Heir(Held):
+    """A class that shows nothing of what it inherits."""
 '''
 Build = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -108,6 +112,7 @@ def test_the_copy_builds_and_links_to_files_outside_docs_work(copy: Path) -> Non
         ("docs/index.md", '\n--8<-- "README.md:nothing"\n', "nothing"),
         ("docs/reference/all.md", "\n::: elsewhere.triple\n", "elsewhere.triple could not be found"),
         ("docs/reference/all.md", "\n::: elsewhere.Held\n", "elsewhere.Held.value has no docstring"),
+        ("docs/reference/all.md", "\n::: elsewhere.Heir\n", "elsewhere.Heir has methods of elsewhere.Held"),
         ("docs/reference/all.md", "\n::: elsewhere._MODULES\n", "elsewhere._MODULES has no docstring"),
         (
             "src/elsewhere/__init__.py",
@@ -120,7 +125,18 @@ def test_the_copy_builds_and_links_to_files_outside_docs_work(copy: Path) -> Non
             "elsewhere.double has no docstring",
         ),
     ],
-    ids=["link", "anchor", "picture", "snippet", "unknown name", "method", "constant", "unlisted name", "docstring"],
+    ids=[
+        "link",
+        "anchor",
+        "picture",
+        "snippet",
+        "unknown name",
+        "method",
+        "base",
+        "constant",
+        "unlisted name",
+        "docstring",
+    ],
 )
 def test_a_broken_copy_does_not_build(copy: Path, file: str, text: str, message: str) -> None:
     add(copy / file, text)
