@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint sanitize wheel docs benchmark clean
+.PHONY: help demo test lint sanitize wheel docs site benchmark clean
 
 help: ## Say what each command does.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ docs: $(VENV)/dev.stamp ## Write docs/command-line.md from the --help of every c
 	$(BIN)/python scripts/command_line_docs.py
 	$(BIN)/python scripts/machine_docs.py
 
+# MkDocs' strict mode turns every warning into an error; the hooks in scripts/site_*.py warn of missing docstrings. The
+# variable turns off a note about the future of MkDocs that its theme prints.
+site: $(VENV)/site.stamp ## Build the manual into build/site; a broken link or a missing public docstring fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python scripts/check_site.py build/site
+	@echo "Open build/site/index.html in a browser."
+
 benchmark: $(VENV)/dev.stamp ## Measure speed and memory against plain implementations.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --out benchmarks/results || exit 1; done
 
@@ -71,9 +78,13 @@ $(VENV)/core.stamp: $(SOURCES)
 	$(call install,.)
 	@touch $@
 
+$(VENV)/site.stamp: $(SOURCES)
+	$(call install,.[site])
+	@touch $(VENV)/core.stamp $@
+
 $(VENV)/dev.stamp: $(SOURCES)
 	$(call install,.[dev])
-	@touch $(VENV)/core.stamp $@
+	@touch $(VENV)/core.stamp $(VENV)/site.stamp $@
 
 define install
 	@command -v $(PYTHON) >/dev/null || { \

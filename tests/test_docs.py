@@ -21,7 +21,7 @@ from elsewhere.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 CARDS = sorted((ROOT / "src/elsewhere/networks/shipped").glob("*.md"))
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -49,7 +49,7 @@ def test_documented_commands_parse(where: str, line: str) -> None:
     COMMANDS[name].make_context(name, arguments)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_has_gaps(page: Path) -> None:
     assert not re.findall(r"@[A-Z]+@|TODO|TBD|XXX", page.read_text(encoding="utf-8"))
 
@@ -66,7 +66,7 @@ def test_the_page_of_the_command_line_is_what_help_prints() -> None:
     assert page == render(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_in_the_documentation_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Few images and few windows: the point is that the lines run.
     monkeypatch.setattr(els, "load_images", partial(els.load_images, limit=40), raising=False)
@@ -76,7 +76,7 @@ def test_python_in_the_documentation_runs(page: Path, tmp_path: Path, monkeypatc
         exec(compile(block, str(page), "exec"), {})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("https://"):

@@ -130,6 +130,7 @@ def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, r
 
 
 NAMED = {"cosine": cosine, "linear": linear, "leading": leading, "karras": karras}
+"""The schedules by the names that the command line uses for them."""
 
 
 @checked

@@ -87,7 +87,7 @@ def calibrate(
 
     Returns:
         A LocalitySchedule over schedule.sigmas without the final 0. Its `details` have, for both criteria, mean and
-        standard error over seeds as [level][window] (None for a single seed), and all settings.
+        standard error over seeds as `[level][window]` (None for a single seed), and all settings.
 
     Raises:
         TypeError, ValueError: an argument that the machine or the network cannot take, an unreadable cache, or a cache

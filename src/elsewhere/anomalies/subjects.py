@@ -42,3 +42,4 @@ SUBJECTS = {
     "trousers": Subject("legs", "fashion-mini", 1, "fashion-resnet", 2, count_legs),
     "pullovers": Subject("sleeves", "fashion-mini", 2, "fashion-resnet", 2, count_sleeves),
 }
+"""What `elsewhere anomalies` can count, by name."""

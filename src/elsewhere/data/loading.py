@@ -42,6 +42,7 @@ FASHION_CLASSES = (
     "ankle boot",
 )
 EMBEDDED = {"fashion-mini": FASHION_CLASSES, "pixel-faces": ()}
+"""Names of the sets that come with the package, and the names of their classes, none if a set has no classes."""
 
 
 def load_images(

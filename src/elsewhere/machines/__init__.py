@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from elsewhere.machines.wiener import Wiener as Wiener
 
     ESM = EquivariantScore
+    """Short for `EquivariantScore`."""
 
 _HOMES = {entry.class_name: entry for entry in MACHINES}
 # What is not a machine of the table, and its module.

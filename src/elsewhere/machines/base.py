@@ -143,10 +143,12 @@ class SoftmaxMachine(Machine):
 
     @property
     def engine(self) -> Engine:
+        """The engine that was asked for: "exact", "fast" or "auto"."""
         return self._planner.engine
 
     @property
     def tolerance(self) -> float:
+        """The largest error of x0hat that the fast engine aims for, in units of [-1, 1]."""
         return self._planner.tolerance
 
     @property

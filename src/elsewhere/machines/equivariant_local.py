@@ -21,12 +21,12 @@ class EquivariantLocalScore(WindowedMachine):
     - `borders="torus"` (training images whose own edges meet, such as periodic textures): as "wrap", and the keys wrap
       too, so that every place of a training image has its window, of any size.
     - `borders="aware"` (a network with zero padding): the query is zero outside the image; the keys are the windows at
-      the same distance from the same borders, as far as the window can feel them. Interior pixels share their keys,
+      the same distance from the same borders, as far as these lie within the window. Interior pixels share their keys,
       an edge row has its own, a corner pixel has its own place only.
 
     A window larger than the image has no interior place; either machine is then the local machine, `LocalScore`.
     The image drawn may be of another size than the training images as long as every border class of it occurs in
-    them. What its size costs beside the image itself is bounded by `memory`: the pixels ask in groups.
+    them. Pixels are computed in groups, so that a large canvas needs no more than `memory` beside the image itself.
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].

@@ -152,6 +152,7 @@ class Mix(Denoiser):
 
     @property
     def data(self) -> ImageSet | None:
+        """The training images of the denoisers, None if none has any or they have different ones."""
         sets = [images for part in self.denoisers.values() if (images := getattr(part, "data", None)) is not None]
         return sets[0] if sets and all(images is sets[0] for images in sets) else None
 

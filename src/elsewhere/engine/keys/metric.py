@@ -72,14 +72,17 @@ class Metric:
 
     @property
     def radius(self) -> int:
+        """Pixels from the centre of the window to its edge, `side // 2`."""
         return self.side // 2
 
     @property
     def is_square(self) -> bool:
+        """Whether every pixel of the window counts once."""
         return self.weights is None and self.matrix is None
 
     @property
     def is_tapered(self) -> bool:
+        """Whether the weights are a product of a profile over rows and the same profile over columns."""
         return self.weights is not None and self.profile is not None
 
     @cached_property
