@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("elsewhere", "files", "gradients", "layout", "limits", "notices", "optional", "phrases", "progress"),
     ("stopping", "tensor_files", "wording"),
     ("checks",),
+    ("schedulers",),
     ("schedules",),
     ("denoiser",),
     ("inpainting", "sampling", "testing"),

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import Wiener as Wiener
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
+    from elsewhere.networks import wrap as wrap
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
@@ -95,7 +96,7 @@ _HOMES = {
         "Wiener",
         "mix",
     ),
-    "networks": ("load_network",),
+    "networks": ("load_network", "wrap"),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

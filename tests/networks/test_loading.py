@@ -97,13 +97,22 @@ def test_a_saved_pipeline_is_read(tmp_path: Path) -> None:
     assert repr(load_network(tmp_path / "pipeline")) == "DiffusersNetwork('pipeline', epsilon)"
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin", ".PT"])
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".bin", ".PTH"])
 def test_pickles_are_refused_unopened(suffix: str, tmp_path: Path) -> None:
     file, mark = tmp_path / f"net{suffix}", tmp_path / "opened"
     file.write_bytes(pickle.dumps(Trap(mark)))
     for source in (file, tmp_path):
         with pytest.raises(ValueError, match="a pickle, which can run code when opened, and is refused"):
             load_network(source)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pkl", ".PT"])
+def test_pickles_of_published_networks_run_nothing(suffix: str, tmp_path: Path) -> None:
+    file, mark = tmp_path / f"net{suffix}", tmp_path / "opened"
+    file.write_bytes(pickle.dumps(Trap(mark)))
+    with pytest.raises(ValueError, match="holds no network that can be read"):
+        load_network(file)
     assert not mark.exists()
 
 
@@ -125,7 +134,7 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
 
 
 def test_a_source_of_another_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match="a name or a path, got int"):
+    with pytest.raises(TypeError, match=r"a name, a path, a diffusers pipeline.*, got int"):
         load_network(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got an empty string"):
         load_network("")
