@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("machines",),
     ("networks",),
-    ("best", "contenders", "factory"),
+    ("adapters", "best", "contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis"),
     ("demo", "results", "studio"),

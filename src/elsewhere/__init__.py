@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # As in `typing`, which takes a tenth of the time that `elsewhere --help` needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from elsewhere import adapters as adapters
     from elsewhere import analysis as analysis
     from elsewhere import anomalies as anomalies
     from elsewhere import data as data
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from elsewhere import networks as networks
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
+    from elsewhere.adapters import as_unet as as_unet
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
+    "adapters": ("as_unet",),
     "analysis": (
         "Audit",
         "Comparison",
@@ -101,7 +104,17 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_MODULES = ("analysis", "anomalies", "data", "machines", "morphogenesis", "networks", "schedules", "testing")
+_MODULES = (
+    "adapters",
+    "analysis",
+    "anomalies",
+    "data",
+    "machines",
+    "morphogenesis",
+    "networks",
+    "schedules",
+    "testing",
+)
 
 __all__ = sorted([*_HOME, "schedules"])
 

@@ -182,6 +182,17 @@ class Preconditioning:
                 f"{', '.join(map(repr, allowed[self.scale]))}"
             )
 
+    def same(self, other: Preconditioning) -> bool:
+        """Whether another one asks a network the same and reads its answer alike, up to the rounding of float32."""
+        if (self.scale, self.prediction, self.sigma_data) != (other.scale, other.prediction, other.sigma_data):
+            return False
+        mine, theirs = self.times, other.times
+        if isinstance(mine, TableTimes) and isinstance(theirs, TableTimes):
+            alike = len(mine.times) == len(theirs.times) and mine.noise == theirs.noise
+            return alike and bool(np.allclose(mine.log_sigmas, theirs.log_sigmas, atol=1e-5))
+        # Where levels between its ends have the same times, the ends say where runs begin and end.
+        return (isinstance(mine, LogTimes) and isinstance(theirs, LogTimes)) or mine == theirs
+
     def __call__(self, sigma: Tensor) -> Coefficients:
         """The coefficients of levels, float64 of any shape; infinite levels are pure noise."""
         if self.scale == "edm":
