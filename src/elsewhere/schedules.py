@@ -176,8 +176,9 @@ def from_scheduler(scheduler: Any, steps: int) -> Schedule:
     ("leading", "trailing", "linspace"), Karras sigmas and shifts count. The scheduler itself is left as it is. With
     this schedule `sample` takes the steps of DDIMScheduler (eta = 0), EulerDiscreteScheduler, EDMEulerScheduler and
     FlowMatchEulerDiscreteScheduler. A level without any image left (flow matching at its time 1, zero terminal SNR)
-    is replaced by the greatest one, 1e8. DDIMScheduler and DDPMScheduler step from a time t to t - T // steps (T training
-    timesteps), which with the spacing "linspace" is not the time at which they ask next: their runs are then others.
+    is replaced by the greatest one, 1e8. DDIMScheduler and DDPMScheduler step from a time t to t - T // steps (of T
+    training timesteps), which with the spacing "linspace" is not the time at which they ask next: their runs are then
+    others.
 
     Args:
         scheduler: a variance-preserving, flow-matching or EDM scheduler: see `schedulers.SCHEDULERS`.

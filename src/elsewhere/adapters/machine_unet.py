@@ -8,7 +8,8 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import configuration_utils, utils
+from diffusers import configuration_utils
+from diffusers.utils import outputs
 from torch import Tensor
 
 from elsewhere.adapters.recipe import machine_from, recipe_of
@@ -23,22 +24,21 @@ from elsewhere.schedulers import READ, SCHEDULERS, preconditioning_of
 from elsewhere.schedules import SIGMAS
 from elsewhere.tensor_files import one_line
 
-
-# The library's own types do not say that a subclass may take other arguments.
-_Model: Any = diffusers.ModelMixin
-_Config: Any = diffusers.ConfigMixin
-_Output: Any = utils.BaseOutput
-_register: Any = configuration_utils.register_to_config
+# The types of the library do not let a subclass take other arguments. Its pipelines look for the name ModelMixin in the
+# module of each of their parts to find out how the part is loaded.
+ModelMixin: Any = diffusers.ModelMixin
+ConfigMixin: Any = configuration_utils.ConfigMixin
+BaseOutput: Any = outputs.BaseOutput
 
 
 @dataclass
-class MachineUNetOutput(_Output):  # type: ignore[misc]
+class MachineUNetOutput(BaseOutput):  # type: ignore[misc]
     """What a MachineUNet answers: `sample`, (B, C, H, W)."""
 
     sample: Tensor
 
 
-class MachineUNet(_Model, _Config):  # type: ignore[misc]
+class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A denoiser that answers as a UNet of diffusers: made by `as_unet`, or read by `from_pretrained`.
 
     `save_pretrained(folder)` writes config.json alone: the settings of the machine, the name and the fingerprint of
@@ -52,7 +52,7 @@ class MachineUNet(_Model, _Config):  # type: ignore[misc]
     config_name = "config.json"
     denoiser: DenoiserLike
 
-    @_register  # type: ignore[misc]
+    @configuration_utils.register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: Any,
@@ -249,7 +249,7 @@ def make_unet(
         about = denoiser.data
         data = {"name": about.name, "images": len(about), "fingerprint": about.fingerprint()}
     settings = {name: value for name, value in scheduler.config.items() if name in READ or name == "sigma_data"}
-    unet = MachineUNet(
+    unet: MachineUNet = MachineUNet(
         sample_size=height if height == width else (height, width),
         in_channels=channels,
         out_channels=channels,

@@ -234,9 +234,7 @@ def _edm(thing: Any, kind: str, name: str) -> PublishedNetwork:
         raise ValueError(f"its network turns {channels} channels into {chosen['out_channels']}")
     encoder, decoder = chosen.get("encoder_type", "standard"), chosen.get("decoder_type", "standard")
     if encoder not in ("standard", "residual") or decoder != "standard":
-        raise ValueError(
-            f"its network has a {encoder} encoder and a {decoder} decoder: expected standard or residual, standard"
-        )
+        raise ValueError(f"its network has a {encoder} encoder and a {decoder} decoder: 'skip' is not read")
     weights = {key: value for key, value in weights_of(inner).items() if not key.startswith("map_augment.")}
     sizes = (*chosen["channel_mult"], chosen["num_blocks"], *chosen["attn_resolutions"], chosen["model_channels"])
     # A block has more than one weight, so that no more of them are made than there are weights.
