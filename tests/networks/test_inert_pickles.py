@@ -69,7 +69,9 @@ ATTACKS: dict[str, bytes] = {
     "a tensor of no storage": b"ctorch._utils\n_rebuild_tensor_v2\n(I1\nI0\n(I1\nt(I1\ntI00\nNtR.",
     "a parameter of no tensor": b"ctorch._utils\n_rebuild_parameter\n(I1\nI00\nNtR.",
     "a storage of no bytes": b"ctorch.storage\n_load_from_bytes\n(I1\ntR.",
-    "a storage that is a pickle": b"ctorch.storage\n_load_from_bytes\n(" + _bytes(pickle.dumps(Calls(os.getpid))) + b"tR.",
+    "a storage that is a pickle": b"ctorch.storage\n_load_from_bytes\n("
+    + _bytes(pickle.dumps(Calls(os.getpid)))
+    + b"tR.",
     "nothing on the stack": b"R.",
     "cut short": pickle.dumps(list(range(1000)))[:-20],
     "no pickle": b"\x00\x01\x02",

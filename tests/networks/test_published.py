@@ -206,7 +206,7 @@ def test_classes_of_edm_need_a_label_unless_some_were_dropped_in_training(tmp_pa
     ("change", "words"),
     [
         ({"num_blocks": 10**6}, "not of one network"),
-        ({"num_blocks": 2}, "the weight dec"),
+        ({"num_blocks": 2}, "expected floats"),
         ({"channel_mult": "12"}, "not of one network"),
         ({"model_channels": 16}, "expected floats"),
         ({"encoder_type": "skip"}, "'skip' is not read"),

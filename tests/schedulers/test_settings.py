@@ -44,6 +44,12 @@ READ: list[tuple[str, dict[str, Any]]] = [
     ("DPMSolverSinglestepScheduler", {"prediction_type": "sample", "solver_order": 1}),
     ("UniPCMultistepScheduler", {"prediction_type": "v_prediction", "final_sigmas_type": "sigma_min"}),
     ("SASolverScheduler", {"algorithm_type": "data_prediction"}),
+    ("EDMEulerScheduler", {}),
+    ("EDMEulerScheduler", {"prediction_type": "v_prediction", "sigma_data": 0.7, "sigma_schedule": "exponential"}),
+    ("EDMDPMSolverMultistepScheduler", {"sigma_max": 50.0}),
+    ("FlowMatchEulerDiscreteScheduler", {}),
+    ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0, "num_train_timesteps": 500}),
+    ("FlowMatchHeunDiscreteScheduler", {}),
 ]
 
 
@@ -57,8 +63,16 @@ def x0_of_the_library(scheduler: Any, unet: Any, at: int) -> tuple[torch.Tensor,
     time = steps(scheduler)[at]
     noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(at))
     name = type(scheduler).__name__
-    scaled = name.startswith(("Euler", "Heun", "KDPM2", "LMS"))
+    scaled = name.startswith(("Euler", "Heun", "KDPM2", "LMS", "EDM"))
     kept = None if hasattr(scheduler, "sigmas") else float(scheduler.alphas_cumprod[int(time)])
+    if name.startswith("Flow"):
+        scheduler._init_step_index(time)
+        share = float(scheduler.sigmas[scheduler.step_index])
+        with torch.no_grad():
+            out = unet(noise, time).sample
+        # The step from the share of noise u to 0: x' = x + (0 - u) F.
+        scheduler.sigmas[scheduler.step_index + 1] = 0
+        return noise / (1 - share), share / (1 - share), scheduler.step(out, time, noise).prev_sample
     if kept is None:
         scheduler._init_step_index(time)
         sigma = float(scheduler.sigmas[scheduler.step_index])
@@ -82,7 +96,8 @@ def test_the_reading_is_that_of_the_scheduler_s_own_step(name: str, settings: di
         x, sigma, expected = x0_of_the_library(getattr(diffusers, name)(**settings), unet, at)
         if network.preconditioning.times.least <= sigma <= network.preconditioning.times.greatest:
             off = float((network(x, sigma) - expected).abs().max() / expected.abs().max())
-            assert off < 1e-4, f"{off} at sigma {sigma}"
+            # Levels and timesteps of the library have 24 bits, and x0hat = x - sigma n loses those that sigma adds.
+            assert off < (1e-5 if sigma < 1 else 1e-4), f"{off} at sigma {sigma}"
             held += 1
     assert held >= 2
 

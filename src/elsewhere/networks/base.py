@@ -24,7 +24,8 @@ class NetworkDenoiser(Denoiser):
     module: nn.Module
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        device = next(self.module.parameters()).device
+        parameter = next(self.module.parameters(), None)
+        device = x.device if parameter is None else parameter.device
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)
