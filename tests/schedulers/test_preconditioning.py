@@ -12,8 +12,10 @@ import torch
 from elsewhere.schedulers import FlowTimes, FunctionTimes, LogTimes, Preconditioning, TableTimes
 
 TABLE = TableTimes(np.arange(5.0), np.log(np.array([0.1, 0.5, 1.0, 4.0, 20.0])), 5.0)
-KINDS: list[tuple[Any, Any]] = [("vp", "epsilon"), ("vp", "v"), ("vp", "sample"), ("flow", "epsilon"), ("flow", "sample"),
-         ("flow", "flow")]  # fmt: skip
+KINDS: list[tuple[Any, Any]] = [
+    *[("vp", prediction) for prediction in ("epsilon", "v", "sample")],
+    *[("flow", prediction) for prediction in ("epsilon", "sample", "flow")],
+]
 
 
 @pytest.mark.parametrize(("scale", "prediction"), KINDS)
