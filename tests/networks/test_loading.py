@@ -180,7 +180,7 @@ def test_a_denoiser_is_returned_as_it_is() -> None:
     [
         (make_unet, TypeError, "a UNet2DModel, which does not say what it predicts: give the pair"),
         (lambda: torch.nn.Linear(1, 1), TypeError, r"a Linear.*els\.wrap\(module"),
-        (lambda: (make_unet(),), TypeError, r"a pair must be \(unet, scheduler\), got 1 items"),
+        (lambda: (make_unet(),), TypeError, r"source must be a pair \(unet, scheduler\), got 1 items"),
         (lambda: (diffusers.DDIMScheduler(), make_unet()), TypeError, "unet must be a diffusers.UNet2DModel"),
         (lambda: (make_unet(), "ddim"), TypeError, "scheduler must be a diffusers scheduler, got str 'ddim'"),
         (lambda: (make_unet(), diffusers.LCMScheduler()), ValueError, "LCMScheduler"),
@@ -201,9 +201,7 @@ def test_a_pipeline_with_more_than_a_unet_is_refused() -> None:
             super().__init__()
             self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
 
-    with pytest.raises(
-        ValueError, match=r"the Latent has scheduler, unet, vae: expected a pipeline that works on pixels"
-    ):
+    with pytest.raises(ValueError, match=r"the Latent has scheduler, unet, vae: expected a pipeline that works"):
         load_network(Latent(make_unet(), diffusers.DDIMScheduler(), make_unet()))
 
 

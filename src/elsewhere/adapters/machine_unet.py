@@ -231,8 +231,10 @@ def make_unet(
     num_classes: int | None,
 ) -> MachineUNet:
     """`as_unet` with a scheduler that is understood."""
-    size = size or getattr(denoiser, "size", None) or getattr(denoiser, "image_size", None)
-    channels = channels or getattr(denoiser, "channels", None)
+    if size is None:
+        # A machine that draws any size has that of its training images.
+        size = getattr(denoiser, "size", None) or getattr(denoiser, "image_size", None)
+    channels = getattr(denoiser, "channels", None) if channels is None else channels
     classes = getattr(denoiser, "num_classes", 0) or 0 if num_classes is None else num_classes
     for name, value in (("size", size), ("channels", channels)):
         if value is None:

@@ -2,7 +2,7 @@
 
 from elsewhere.networks.diffusers_folder import DiffusersNetwork
 from elsewhere.networks.loading import SHIPPED, load_network
-from elsewhere.networks.preconditioned import PreconditionedNetwork, WrappedNetwork, wrap
+from elsewhere.networks.preconditioned import WrappedNetwork, wrap
 from elsewhere.networks.published import PublishedNetwork, read_published
 from elsewhere.networks.train_settings import TrainSettings
 from elsewhere.networks.trained import NetworkSpec, TrainedNetwork, read_network, save_network
@@ -12,7 +12,6 @@ __all__ = [
     "SHIPPED",
     "DiffusersNetwork",
     "NetworkSpec",
-    "PreconditionedNetwork",
     "PublishedNetwork",
     "TrainSettings",
     "TrainedNetwork",

@@ -69,6 +69,7 @@ class DiffusersNetwork(PreconditionedNetwork):
         side = unet.config.get("sample_size")
         rows = _classes(unet)
         if null_class is not None:
+            check_whole("null_class", null_class, 0)
             if not rows:
                 raise ValueError(f"null_class={null_class} was given but the UNet has no classes: leave it out")
             null_class = check_whole("null_class", null_class, 0, rows - 1)
@@ -118,9 +119,12 @@ def network_in_memory(source: Any, null_class: int | None = None) -> DiffusersNe
     """
     if isinstance(source, tuple | list):
         if len(source) != 2:
-            raise TypeError(f"a pair must be (unet, scheduler), got {len(source)} items")
+            raise TypeError(f"source must be a pair (unet, scheduler), got {len(source)} items")
         unet, scheduler = source
-        return DiffusersNetwork(unet, scheduler, type(unet).__name__, null_class)
+        try:
+            return DiffusersNetwork(unet, scheduler, type(unet).__name__, null_class)
+        except TypeError as error:
+            raise TypeError(f"source must be a pair (unet, scheduler): {error}") from error
     parts = getattr(source, "components", None)
     if not isinstance(parts, dict) or "scheduler" not in parts:
         raise TypeError(

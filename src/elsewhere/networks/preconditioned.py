@@ -29,12 +29,17 @@ class PreconditionedNetwork(NetworkDenoiser):
     Attributes:
         preconditioning: scale, prediction and times.
         null_class: the number that means "no class"; None where there is none.
+        channels, size, num_classes: see `Denoiser`.
         unconditional: whether the module also answers without a class number; without it and without a null class,
             every call needs a label.
+
+    Raises:
+        TypeError, ValueError: arguments of another kind or out of range.
     """
 
     unconditional = False
 
+    @checked
     def __init__(
         self,
         module: nn.Module,
@@ -46,6 +51,15 @@ class PreconditionedNetwork(NetworkDenoiser):
         num_classes: int = 0,
         null_class: int | None = None,
     ) -> None:
+        if channels is not None:
+            check_whole("channels", channels, 1)
+        if size is not None:
+            check_sides("size", size)
+        check_whole("num_classes", num_classes, 0, limit=MOST_CLASSES)
+        if null_class is not None:
+            check_whole("null_class", null_class, 0, limit=MOST_CLASSES)
+            if not num_classes:
+                raise ValueError(f"null_class={null_class} was given without classes: give num_classes as well")
         self.module = module.eval().requires_grad_(False)
         self.preconditioning = preconditioning
         self.name = name
@@ -160,15 +174,6 @@ def wrap(
         tensor(0.6464)
     """
     check_number("sigma_data", sigma_data, 1e-6, 1e6)
-    check_whole("num_classes", num_classes, 0, limit=MOST_CLASSES)
-    if channels is not None:
-        check_whole("channels", channels, 1)
-    if size is not None:
-        check_sides("size", size)
-    if null_class is not None:
-        check_whole("null_class", null_class, 0, limit=MOST_CLASSES)
-        if not num_classes:
-            raise ValueError(f"null_class={null_class} was given without classes: give num_classes as well")
     scale: Any = {"flow": "flow", "edm": "edm"}.get(prediction, "vp")
     meaning: Any = "epsilon" if prediction == "edm" else prediction
     times = _times(prediction, sigmas, time)
