@@ -24,10 +24,12 @@ import numpy as np
 import torch
 
 import elsewhere as els
-from elsewhere import analysis, anomalies, morphogenesis, networks, schedules
+from elsewhere import analysis, anomalies, morphogenesis, networks, schedulers, schedules
+from tests.networks.published_toys import kamb_resnet, write_kamb
 
 MODULES = (
     "elsewhere",
+    "elsewhere.adapters",
     "elsewhere.analysis",
     "elsewhere.anomalies",
     "elsewhere.data",
@@ -110,8 +112,11 @@ def values() -> dict[str, Any]:
     mixes.save(folder / "mix.json")
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
+    write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
+    times = schedulers.Preconditioning("flow", "flow", schedulers.FlowTimes())
     kept = {
-        "folder": folder, "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
+        "folder": folder, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
+        "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data),
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
@@ -154,6 +159,8 @@ OWN: dict[str, dict[str, Any]] = {
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},
     "linear": {"steps": 2},
+    "wrap": {"prediction": "flow"},
+    "read_published": {"path": lambda v: v["folder"] / "published.pt"},
     "shipped_locality": {"network": "fashion-resnet"},
     "load_network": {"source": lambda v: v["folder"] / "network.safetensors"},
     "read_network": {"path": lambda v: v["folder"] / "network.safetensors"},
@@ -433,6 +440,12 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     ("NetworkSpec|TrainSettings", "kind", ".*text|nonsense|null character|cuda:99", "`build` knows the kinds"),
     ("NetworkSpec", "num_classes", "zero", "no classes"),
     ("TrainSettings", "warmup|ema|label_dropout", "zero", "none of it"),
+    ("wrap", "time", "class.*|no arguments|answers.*|locality|a machine", "called later"),
+    ("wrap|as_unet|.*Network", "num_classes", "zero", "no classes"),
+    ("load_network", "source", "answers.*|a machine", "returned as it is"),
+    ("as_unet|recipe_of", "denoiser|machine", "a machine", "any machine"),
+    ("machine_from", "data", "image set", "images"),
+    ("wrap", "sigma_data", "half", "a standard deviation"),
     ("State.images", "low|high", "minus one|zero|half|negative", "a concentration"),
 )
 """Values that look bad and are right: callable, parameter and value as patterns, and why."""

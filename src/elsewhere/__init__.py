@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # As in `typing`, which takes a tenth of the time that `elsewhere --help` needs.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from elsewhere import adapters as adapters
     from elsewhere import analysis as analysis
     from elsewhere import anomalies as anomalies
     from elsewhere import data as data
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from elsewhere import networks as networks
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
+    from elsewhere.adapters import as_unet as as_unet
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import Wiener as Wiener
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
+    from elsewhere.networks import wrap as wrap
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from elsewhere.sampling import settle as settle
 
 _HOMES = {
+    "adapters": ("as_unet",),
     "analysis": (
         "Audit",
         "Comparison",
@@ -95,12 +99,22 @@ _HOMES = {
         "Wiener",
         "mix",
     ),
-    "networks": ("load_network",),
+    "networks": ("load_network", "wrap"),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_MODULES = ("analysis", "anomalies", "data", "machines", "morphogenesis", "networks", "schedules", "testing")
+_MODULES = (
+    "adapters",
+    "analysis",
+    "anomalies",
+    "data",
+    "machines",
+    "morphogenesis",
+    "networks",
+    "schedules",
+    "testing",
+)
 
 __all__ = sorted([*_HOME, "schedules"])
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 
 from elsewhere.checks import check_choice, check_levels, check_number, check_type, check_whole, checked, seen_text
+from elsewhere.notices import warn
 
 SIGMAS = (1e-8, 1e8)
 """Least and largest noise level, in units of pixels in [-1, 1]. Half a gray level is 4e-3: far above the least noise
@@ -83,24 +85,61 @@ def cosine(steps: int = 20) -> Schedule:
     return Schedule((*levels, 0.0), f"cosine({count})")
 
 
+Spacing = Literal["linspace", "leading", "trailing"]
+
+
 @checked
-def linear(steps: int = 20, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
-    """The DDPM schedule (Ho et al. 2020): betas linear in time, `steps` levels evenly spaced from the noisiest."""
+def linear(
+    steps: int = 20,
+    beta_start: float = 1e-4,
+    beta_end: float = 0.02,
+    train_steps: int = 1000,
+    *,
+    spacing: Spacing = "linspace",
+) -> Schedule:
+    """The DDPM schedule (Ho et al. 2020): betas linear in time, and `steps` of its `train_steps` levels.
+
+    Args:
+        steps: denoiser calls, 1 to `train_steps`.
+        beta_start, beta_end: the first and the last beta, in (0, 1).
+        train_steps: times of the schedule, 0 to `train_steps` - 1.
+        spacing: which times (Lin et al. 2023, table 2), as diffusers' DDIM takes them. "linspace": evenly spaced from
+            the last to 0. "leading": 0, n, 2n, ... with n = train_steps // steps, from the greatest: ten steps are
+            900, 800, ..., 0, that is, a run begins at sigma 60.8. "trailing": from the last in steps of
+            train_steps / steps: 999, 899, ..., 99.
+
+    Raises:
+        ValueError: steps, betas or train_steps out of range, or another spacing.
+
+    Example:
+        >>> [round(sigma, 1) for sigma in linear(10, spacing="leading").sigmas[:3]]
+        [60.8, 25.7, 12.0]
+    """
     levels = _ddpm_levels(steps, beta_start, beta_end, train_steps)
-    index = np.linspace(train_steps - 1, 0, steps).round().astype(int)
-    return Schedule((*levels[index].tolist(), 0.0), f"linear({int(steps)})")
+    if spacing == "linspace":
+        index = np.linspace(train_steps - 1, 0, steps).round().astype(int)
+    elif spacing == "leading":
+        index = np.arange(steps)[::-1] * (train_steps // steps)
+    else:
+        index = np.round(np.arange(train_steps, 0, -train_steps / steps)).astype(int)[:steps] - 1
+    name = "linear" if spacing == "linspace" else spacing
+    return Schedule((*levels[index].tolist(), 0.0), f"{name}({int(steps)})")
 
 
 @checked
 def leading(steps: int = 10, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
-    """The DDPM schedule with DDIM's spacing "leading": times 0, n, 2n, ... of `train_steps`, n = train_steps // steps.
+    """`linear` with the spacing "leading": times 0, n, 2n, ... of `train_steps`, n = train_steps // steps.
 
     Ten steps (times 900, 800, ..., 0) are those of Lukoianov et al. (2025) and Shang et al. (2026). The last level is
     that of time 0, .01 by default: a run ends with the prediction there.
     """
-    levels = _ddpm_levels(steps, beta_start, beta_end, train_steps)
-    index = np.arange(steps)[::-1] * (train_steps // steps)
-    return Schedule((*levels[index].tolist(), 0.0), f"leading({int(steps)})")
+    return linear(steps, beta_start, beta_end, train_steps, spacing="leading")
+
+
+@checked
+def trailing(steps: int = 10, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
+    """`linear` with the spacing "trailing": the last of `train_steps` times, and each train_steps / steps before it."""
+    return linear(steps, beta_start, beta_end, train_steps, spacing="trailing")
 
 
 def _ddpm_levels(steps: int, beta_start: float, beta_end: float, train_steps: int) -> np.ndarray:
@@ -129,7 +168,49 @@ def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, r
     return Schedule((*levels.tolist(), 0.0), f"karras({count})")
 
 
-NAMED = {"cosine": cosine, "linear": linear, "leading": leading, "karras": karras}
+@checked
+def from_scheduler(scheduler: Any, steps: int) -> Schedule:
+    """The noise levels at which a scheduler of diffusers asks its network, and a final 0.
+
+    The levels are those of `scheduler.set_timesteps(steps)`, in the convention x = x0 + sigma n: its spacing
+    ("leading", "trailing", "linspace"), Karras sigmas and shifts count. The scheduler itself is left as it is. With
+    this schedule `sample` takes the steps of DDIMScheduler (eta = 0), EulerDiscreteScheduler, EDMEulerScheduler and
+    FlowMatchEulerDiscreteScheduler. A level without any image left (flow matching at its time 1, zero terminal SNR)
+    is replaced by the greatest one, 1e8. DDIMScheduler and DDPMScheduler step from a time t to t - T // steps (of T
+    training timesteps), which with the spacing "linspace" is not the time at which they ask next: their runs are then
+    others.
+
+    Args:
+        scheduler: a variance-preserving, flow-matching or EDM scheduler: see `schedulers.SCHEDULERS`.
+        steps: as for `set_timesteps`, 1 to 10,000. Samplers of higher order ask more often, at levels in between;
+            only those from which they step are taken.
+
+    Raises:
+        TypeError: not a scheduler.
+        ValueError: a scheduler that is not understood, steps that it cannot take, or levels that do not decrease.
+
+    Warns:
+        UserWarning: the scheduler ends at some noise (`final_sigmas_type="sigma_min"`, `set_alpha_to_one=False`), where
+            this schedule ends with the prediction.
+
+    Example:
+        >>> from diffusers import DDIMScheduler  # doctest: +SKIP
+        >>> from_scheduler(DDIMScheduler(timestep_spacing="leading"), 10).sigmas[0]  # doctest: +SKIP
+        60.82230638777079
+    """
+    from elsewhere.schedulers import sampling_levels
+
+    levels, last = sampling_levels(scheduler, _check_steps(steps))
+    name = type(scheduler).__name__
+    if last > 0:
+        warn(
+            f"{name} ends its runs at sigma {last:.3g}, this schedule ends with the prediction at sigma "
+            f"{levels[-1]:.3g}: their images differ by that noise"
+        )
+    return Schedule((*(min(level, SIGMAS[1]) for level in levels), 0.0), f"{name}({int(steps)})")
+
+
+NAMED = {"cosine": cosine, "linear": linear, "leading": leading, "trailing": trailing, "karras": karras}
 """The schedules by the names that the command line uses for them."""
 
 

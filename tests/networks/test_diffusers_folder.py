@@ -88,7 +88,7 @@ def test_noise_levels_between_timesteps_are_interpolated_in_log_sigma(schedule: 
 
 def test_outside_the_schedule_the_first_and_last_timestep_serve() -> None:
     network = DiffusersNetwork(make_unet(), diffusers.DDPMScheduler())
-    lowest, highest = (math.exp(network.log_sigmas[i]) for i in (0, -1))
+    lowest, highest = (math.exp(network.preconditioning.times.log_sigmas[i]) for i in (0, -1))
     steps = network.timestep(torch.tensor([1e-4, lowest, highest, 1e4]))
     assert steps.tolist() == [0.0, 0.0, 999.0, 999.0]
     x = torch.rand(1, 1, 8, 8) * 2 - 1
@@ -185,8 +185,10 @@ def test_samplers_that_write_another_number_for_no_signal_read_alike(
     unet, made = make_unet(), getattr(diffusers, scheduler)(**settings)
     expected = DiffusersNetwork(unet, diffusers.DDPMScheduler(**settings))
     network = read_diffusers(make_folder(tmp_path, unet, made))
-    assert network.timesteps.tolist() == list(range(999))
-    np.testing.assert_allclose(network.log_sigmas, expected.log_sigmas, rtol=1e-6)
+    assert network.preconditioning.times.times.tolist() == list(range(999))
+    np.testing.assert_allclose(
+        network.preconditioning.times.log_sigmas, expected.preconditioning.times.log_sigmas, rtol=1e-6
+    )
     for sigma in (2.0, 1e6):
         x = sigma * torch.randn(1, 1, 8, 8)
         assert torch.allclose(network(x, sigma), expected(x, sigma), atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 
 from elsewhere.networks import NetworkSpec
 from elsewhere.networks.diffusers_folder import read_diffusers
-from elsewhere.networks.diffusers_schedules import check_settings
+from elsewhere.schedulers.settings import check_settings
 from tests.networks.test_diffusers_folder import make_folder
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
@@ -52,4 +52,4 @@ def test_settings_of_samplers_do_not_reach_diffusers(setting: str, tmp_path: Pat
     path = folder / "scheduler" / "scheduler_config.json"
     before = read_diffusers(folder)
     path.write_text(json.dumps({**json.loads(path.read_text()), setting: 10**18}))
-    assert (read_diffusers(folder).log_sigmas == before.log_sigmas).all()
+    assert (read_diffusers(folder).preconditioning.times.log_sigmas == before.preconditioning.times.log_sigmas).all()

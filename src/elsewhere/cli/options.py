@@ -208,9 +208,10 @@ class Levels:
 
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of the reverse process.")] = 20
     schedule: Annotated[
-        Literal["cosine", "linear", "leading", "karras"],
+        Literal["cosine", "linear", "leading", "trailing", "karras"],
         typer.Option(
-            help="Noise levels: the published cosine ones, DDPM's, DDPM's spaced as 'leading', or EDM's (Karras)."
+            help="Noise levels: the published cosine ones, DDPM's, DDPM's spaced as 'leading' or 'trailing', or "
+            "EDM's (Karras)."
         ),
     ] = "cosine"
 

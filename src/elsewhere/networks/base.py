@@ -46,7 +46,8 @@ class NetworkDenoiser(Denoiser):
         return other
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
-        device = self.device
+        parameter = next(self.module.parameters(), None)
+        device = x.device if parameter is None else parameter.device
         # Half precision is left for the result only: x reaches sigma = 1000 and beyond.
         x = x.to(device, torch.promote_types(x.dtype, torch.float32))
         sigma = sigma.to(device)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from elsewhere.networks.diffusers_folder import DiffusersNetwork, read_diffusers
-from elsewhere.networks.diffusers_schedules import MOST_TIMESTEPS, SCHEDULERS
+from elsewhere.schedulers.settings import MOST_TIMESTEPS, SCHEDULERS, VARIANCE_PRESERVING
 from tests.networks.test_diffusers_folder import make_folder, make_unet
 
 EULER = {"timestep_type": "continuous", "prediction_type": "v_prediction", "sigma_min": 0.002, "sigma_max": 700.0}
@@ -44,6 +44,12 @@ READ: list[tuple[str, dict[str, Any]]] = [
     ("DPMSolverSinglestepScheduler", {"prediction_type": "sample", "solver_order": 1}),
     ("UniPCMultistepScheduler", {"prediction_type": "v_prediction", "final_sigmas_type": "sigma_min"}),
     ("SASolverScheduler", {"algorithm_type": "data_prediction"}),
+    ("EDMEulerScheduler", {}),
+    ("EDMEulerScheduler", {"prediction_type": "v_prediction", "sigma_data": 0.7, "sigma_schedule": "exponential"}),
+    ("EDMDPMSolverMultistepScheduler", {"sigma_max": 50.0}),
+    ("FlowMatchEulerDiscreteScheduler", {}),
+    ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0, "num_train_timesteps": 500}),
+    ("FlowMatchHeunDiscreteScheduler", {}),
 ]
 
 
@@ -57,8 +63,16 @@ def x0_of_the_library(scheduler: Any, unet: Any, at: int) -> tuple[torch.Tensor,
     time = steps(scheduler)[at]
     noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(at))
     name = type(scheduler).__name__
-    scaled = name.startswith(("Euler", "Heun", "KDPM2", "LMS"))
+    scaled = name.startswith(("Euler", "Heun", "KDPM2", "LMS", "EDM"))
     kept = None if hasattr(scheduler, "sigmas") else float(scheduler.alphas_cumprod[int(time)])
+    if name.startswith("Flow"):
+        scheduler._init_step_index(time)
+        share = float(scheduler.sigmas[scheduler.step_index])
+        with torch.no_grad():
+            out = unet(noise, time).sample
+        # The step from the share of noise u to 0: x' = x + (0 - u) F.
+        scheduler.sigmas[scheduler.step_index + 1] = 0
+        return noise / (1 - share), share / (1 - share), scheduler.step(out, time, noise).prev_sample
     if kept is None:
         scheduler._init_step_index(time)
         sigma = float(scheduler.sigmas[scheduler.step_index])
@@ -77,24 +91,25 @@ def x0_of_the_library(scheduler: Any, unet: Any, at: int) -> tuple[torch.Tensor,
 def test_the_reading_is_that_of_the_scheduler_s_own_step(name: str, settings: dict[str, Any]) -> None:
     unet = make_unet()
     network = DiffusersNetwork(unet, getattr(diffusers, name)(**settings))
-    levels = torch.tensor(network.log_sigmas).exp()
     held = 0
     for at in (2, 4, 8):
         x, sigma, expected = x0_of_the_library(getattr(diffusers, name)(**settings), unet, at)
-        if float(levels[0]) <= sigma <= float(levels[-1]):
+        if network.preconditioning.times.least <= sigma <= network.preconditioning.times.greatest:
             off = float((network(x, sigma) - expected).abs().max() / expected.abs().max())
-            assert off < 1e-4, f"{off} at sigma {sigma}"
+            # Levels and timesteps of the library have 24 bits, and x0hat = x - sigma n loses those that sigma adds.
+            assert off < (1e-5 if sigma < 1 else 1e-4), f"{off} at sigma {sigma}"
             held += 1
     assert held >= 2
 
 
 def test_every_scheduler_of_the_list_is_known_to_the_library_and_read() -> None:
     unet = make_unet()
-    for name in SCHEDULERS:
+    for name in VARIANCE_PRESERVING:
         betas = {"beta_start": 1e-4, "beta_end": 0.02} if name != "UnCLIPScheduler" else {}
-        network = DiffusersNetwork(unet, getattr(diffusers, name)(**betas))
-        expected = DiffusersNetwork(unet, diffusers.DDPMScheduler(beta_schedule="linear" if betas else PUBLISHED))
-        assert abs(network.log_sigmas - expected.log_sigmas).max() < 1e-3, name
+        expected = diffusers.DDPMScheduler(beta_schedule="linear" if betas else PUBLISHED)
+        networks = (DiffusersNetwork(unet, made) for made in (getattr(diffusers, name)(**betas), expected))
+        ours, theirs = (network.preconditioning.times.log_sigmas for network in networks)
+        assert abs(ours - theirs).max() < 1e-3, name
 
 
 @pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"])
@@ -137,7 +152,12 @@ def test_schedulers_of_other_conventions_are_refused_by_name(tmp_path: Path) -> 
         {"_class_name": "DDIMScheduler", "timestep_type": "continuous", "prediction_type": "v_prediction"},
         {"timestep_type": "rectified"},
         {"_class_name": "EulerDiscreteScheduler", "interpolation_type": "log_linear"},
-        {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
+        {"use_flow_sigmas": True},
+        {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "v_prediction"},
+        {"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True},
+        {"_class_name": "EDMEulerScheduler", "prediction_type": "sample"},
+        {"_class_name": "EDMEulerScheduler", "sigma_data": 0},
+        {"_class_name": "EDMEulerScheduler", "sigma_min": 3.0, "sigma_max": 2.0},
         {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": 1},
         {"_class_name": "DPMSolverMultistepScheduler", "use_dynamic_shifting": True},
         {"_class_name": "UniPCMultistepScheduler", "shift_terminal": 0.1},
