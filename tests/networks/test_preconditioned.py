@@ -144,7 +144,7 @@ def test_answers_that_are_no_images_are_named(answer: Any, words: str) -> None:
         ({"prediction": "v", "sigmas": [1.0]}, ValueError, "two or more levels"),
         ({"prediction": "v", "sigmas": [0.0, 1.0]}, ValueError, "sigmas must be positive"),
         ({"prediction": "v", "sigmas": "abc"}, TypeError, "sigmas must be"),
-        ({"prediction": "v", "sigmas": [1.0, 2.0], "time": lambda s: s}, ValueError, "give one of them"),
+        ({"prediction": "v", "sigmas": [1.0, 2.0], "time": abs}, ValueError, "give one of them"),
         ({"prediction": "edm", "sigma_data": 0.0}, ValueError, "sigma_data must be"),
         ({"prediction": "edm", "null_class": 3}, ValueError, "give num_classes as well"),
         ({"prediction": "edm", "num_classes": -1}, ValueError, "num_classes must be"),
