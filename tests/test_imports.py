@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks",),
     ("schedules",),
     ("denoiser",),
-    ("inpainting", "sampling", "testing"),
+    ("guidance", "inpainting", "samplers", "sampling", "testing"),
     ("data",),
     ("page", "pictures"),
     ("engine",),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from elsewhere.data import load_images as load_images
     from elsewhere.denoiser import score as score
     from elsewhere.factory import shipped_locality as shipped_locality
+    from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
@@ -73,6 +74,7 @@ _HOMES = {
     "data": ("ImageSet", "load_images"),
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
+    "guidance": ("guided",),
     "inpainting": ("inpaint",),
     "machines": (
         "ESM",

@@ -210,12 +210,14 @@ class Denoiser(ABC):
     """A posterior mean `x0hat = D(x, sigma)` of images in [-1, 1], where x = x0 + sigma * noise.
 
     Subclasses say which images they know (`channels`, `num_classes`, optionally `size`; None for any) and fill in
-    `predict`; the call itself, its checks and the conversions are the same for all.
+    `predict`; the call itself, its checks and the conversions are the same for all. One that has classes but no answer
+    without a label sets `has_null_class` to False.
     """
 
     channels: int | None
     num_classes: int = 0
     size: tuple[int, int] | None = None
+    has_null_class: bool = True
 
     def __call__(self, x: Array, sigma: float | Tensor | np.ndarray, label: Label = None) -> Array:
         """Posterior mean of x0.

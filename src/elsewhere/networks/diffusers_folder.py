@@ -62,6 +62,7 @@ class DiffusersNetwork(NetworkDenoiser):
         self.timesteps, self.log_sigmas = noise_levels(scheduler)
         self.channels = _channels(unet, scheduler)
         self.num_classes = _classes(unet)
+        self.has_null_class = not self.num_classes
         if unet.config.time_embedding_type == "fourier":
             raise ValueError("the UNet has a fourier time embedding, made for continuous noise: expected positional")
         self._whole_timesteps = unet.config.time_embedding_type == "learned"
