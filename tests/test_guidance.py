@@ -102,7 +102,7 @@ def test_a_network_without_a_null_class_needs_a_class_to_move_away_from() -> Non
         ({"label": None}, ValueError, "label=None"),
         ({"label": 10}, ValueError, "label must be in"),
         ({"label": 1.5}, TypeError, "label"),
-        ({"label": []}, ValueError, "label must be an integer"),
+        ({"label": []}, TypeError, "label must be an integer"),
         ({"label": "one"}, TypeError, "label"),
         ({"negative": -1}, ValueError, "label must be in"),
         ({"denoiser": 3}, TypeError, "denoiser"),

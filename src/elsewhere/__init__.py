@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from elsewhere import machines as machines
     from elsewhere import morphogenesis as morphogenesis
     from elsewhere import networks as networks
+    from elsewhere import operators as operators
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
     from elsewhere.analysis import Audit as Audit
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from elsewhere.best import shipped_family as shipped_family
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
+    from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.guidance import guided as guided
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import Wiener as Wiener
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
+    from elsewhere.restoration import restore as restore
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
@@ -72,6 +75,7 @@ _HOMES = {
     ),
     "best": ("best_machine", "shipped_family"),
     "data": ("ImageSet", "load_images"),
+    "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
     "guidance": ("guided",),
@@ -98,11 +102,22 @@ _HOMES = {
         "mix",
     ),
     "networks": ("load_network",),
+    "restoration": ("restore",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_MODULES = ("analysis", "anomalies", "data", "machines", "morphogenesis", "networks", "schedules", "testing")
+_MODULES = (
+    "analysis",
+    "anomalies",
+    "data",
+    "machines",
+    "morphogenesis",
+    "networks",
+    "operators",
+    "schedules",
+    "testing",
+)
 
 __all__ = sorted([*_HOME, "schedules"])
 
