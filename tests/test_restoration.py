@@ -207,6 +207,21 @@ def test_windows_that_wrap_need_the_same_noise() -> None:
         els.restore(wrap, measured(OPERATORS["mask"]), OPERATORS["mask"], SIGMA)
 
 
+def test_an_operator_in_float32_shares_as_many_places() -> None:
+    # The same blur as a function that knows float32 only: rounding must not tear places apart.
+    kernel = torch.from_numpy(KERNEL).float()
+    y = measured(OPERATORS["blur that wraps"]).float()
+
+    def mine(x: torch.Tensor) -> torch.Tensor:
+        around = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")
+        turned = kernel.flip(0, 1).expand(CHANNELS, 1, 3, 3)
+        return torch.nn.functional.conv2d(around, turned, groups=CHANNELS)
+
+    found = els.restore(machine("torus"), y, mine, SIGMA, inverse="pseudo")
+    expected = els.restore(machine("torus"), y, OPERATORS["blur that wraps"], SIGMA, inverse="pseudo")
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
 def test_too_large_a_matrix_is_refused() -> None:
     data = els.ImageSet(torch.zeros(2, 1, 128, 128, dtype=torch.uint8))
     blur = els.operators.blur(KERNEL)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_choice, check_type, checked, seen
+from elsewhere.checks import check_choice, checked, seen
 from elsewhere.denoiser import Label, check_images, check_label
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.keys.degraded import DegradedKeys
@@ -35,8 +35,9 @@ SMALLEST_SINGULAR = 1e-3
 thousandfold."""
 SMALLEST_VARIANCE = 1e-9
 """Variances of a window's noise below this share of the largest are rounding: the window cannot have noise there."""
-SAME = 1e-6
-"""Covariances that differ by less than this share of the largest entry are the same."""
+SAME = {torch.float64: 1e-6, torch.float32: 1e-4}
+"""Covariances that differ by less than this share of the largest entry are the same: a thousand times what rounding in
+the dtype of the operator leaves, since pseudo-inverses magnify it so."""
 IMAGES_AT_ONCE = 256
 
 
@@ -100,8 +101,7 @@ def restore(
     store = machine.store
     dtype = torch.float64 if measured.dtype == torch.float64 else torch.float32
     shape = (machine.channels or 0, *machine.image_size)
-    _check_linear(operator, shape, store.pixels.device)
-    expected = _degraded(operator, torch.zeros(1, *shape, dtype=dtype, device=store.pixels.device))[0].shape
+    expected = _check_linear(operator, torch.zeros(1, *shape, dtype=dtype, device=store.pixels.device))
     if measured.shape[1:] != expected:
         raise ValueError(f"y must be (B, {', '.join(map(str, expected))}), what operator makes of the training images, "
                          f"got shape {tuple(measured.shape)}")  # fmt: skip
@@ -224,9 +224,9 @@ def _problem(
         return _Problem(lambda images: _degraded(operator, images).flatten(2), y.flatten(2), noise, groups)
     apart = isinstance(operator, Operator)  # every channel by itself
     backward = _backward(operator, shape, tuple(y.shape[1:]), machine.memory, y)
-    basis = backward(_basis((y.shape[1], *y.shape[2:]), apart, y.double()))
-    factor = basis.flatten(1).T.double()
-    groups = list(_groups(layout, shape, factor @ factor.T, device, 1 if apart else shape[0]))
+    factor = backward(_basis(tuple(y.shape[1:]), apart, y.double())).flatten(1).T
+    same = SAME[torch.float64 if apart else y.dtype]
+    groups = list(_groups(layout, shape, factor @ factor.T, device, 1 if apart else shape[0], same))
     if apart:
         return _Problem(lambda x: backward(_degraded(operator, x)).flatten(2), backward(y).flatten(2), noise, groups)
     return _Problem(
@@ -255,8 +255,8 @@ def _backward(operator: Linear, shape: tuple[int, ...], measured: tuple[int, ...
         )
     if isinstance(operator, Operator) and operator.pseudo_inverse is not None:
         return operator.pseudo_inverse
-    matrix = _degraded(operator, _basis(shape, apart, like.double())).flatten(1).T
-    inverted = torch.linalg.pinv(matrix, rtol=SMALLEST_SINGULAR)
+    matrix = _degraded(operator, _basis(shape, apart, like.double() if apart else like)).flatten(1).T
+    inverted = torch.linalg.pinv(matrix.double(), rtol=SMALLEST_SINGULAR)
 
     def apply(y: Tensor) -> Tensor:
         rows = y.flatten(0, 1).flatten(1) if apart else y.flatten(1)
@@ -267,7 +267,12 @@ def _backward(operator: Linear, shape: tuple[int, ...], measured: tuple[int, ...
 
 
 def _groups(
-    layout: Layout, shape: tuple[int, ...], covariance: Tensor | None, device: torch.device, channels: int = 1
+    layout: Layout,
+    shape: tuple[int, ...],
+    covariance: Tensor | None,
+    device: torch.device,
+    channels: int = 1,
+    same: float = 0.0,
 ) -> Iterator[_Group]:
     """The pixels of an image in groups that share keys.
 
@@ -277,6 +282,7 @@ def _groups(
         covariance: of B e for e of unit variance, over `channels` H W numbers; None where it is the identity.
         device: where to put positions.
         channels: how many of them a window reads together.
+        same: see `_Kinds`.
     """
     assert layout.metric is not None
     for region in layout.regions:
@@ -287,22 +293,16 @@ def _groups(
             if channels > 1:
                 offsets = torch.arange(channels)[:, None] * (shape[1] * shape[2])
                 queries, keys = ((part[:, None] + offsets).flatten(1) for part in (queries, keys))
-            unit = float(covariance.abs().max()) * SAME
-            by_noise: dict[bytes, list[int]] = {}
-            for place, window in enumerate(keys):
-                by_noise.setdefault(_noise_of(window, covariance, unit), []).append(place)
-            asking: dict[bytes, list[int]] = {}
-            for pixel, window in enumerate(queries):
-                asking.setdefault(_noise_of(window, covariance, unit), []).append(pixel)
-            for name, members in asking.items():
-                if name not in by_noise:
+            kinds = _Kinds(covariance, same)
+            of_keys, of_queries = kinds.of(keys), kinds.of(queries)
+            for kind in sorted(set(of_queries.tolist())):
+                met, members = of_keys == kind, of_queries == kind
+                if not bool(met.any()):
                     raise ValueError(
                         "machine has windows that wrap round an edge where the noise is like that of no training "
                         "window: use borders='aware' or 'torus', or inverse='none'"
                     )
-                met = by_noise[name]
-                window = keys[met[0]]
-                whiten = _whitening(covariance[window][:, window])
+                whiten = _whitening(kinds.known[kind])
                 yield _Group(pixels[members], queries[members], keys[met], places[met][:, None], whiten).to(device)
 
 
@@ -341,11 +341,33 @@ def _windows(rows: list[int], columns: list[int], extent: Extent, size: tuple[in
     return centre[:, 0] * width + centre[:, 1], (row * width + column).flatten(1)
 
 
-def _noise_of(window: Tensor, covariance: Tensor, unit: float) -> bytes:
-    """The covariance in a window, the same for windows whose covariances are."""
-    at = window.to(covariance.device)
-    # Adding zero turns -0.0 into 0.0.
-    return ((covariance[at][:, at] / unit).round() + 0.0).cpu().numpy().tobytes()
+class _Kinds:
+    """Windows of one size by the covariance of their noise.
+
+    Args:
+        covariance: of all numbers, (d, d).
+        same: differences of entries, as a share of the largest, up to which covariances are the same.
+
+    Attributes:
+        known: one covariance (w, w) of each kind.
+    """
+
+    def __init__(self, covariance: Tensor, same: float) -> None:
+        self.covariance, self.tolerance = covariance, same * float(covariance.abs().max())
+        self.known: list[Tensor] = []
+
+    def of(self, windows: Tensor) -> Tensor:
+        """The kind of each window (P, w), int64 (P,)."""
+        return torch.tensor([self._kind(window.to(self.covariance.device)) for window in windows], device="cpu")
+
+    def _kind(self, window: Tensor) -> int:
+        found = self.covariance[window][:, window]
+        # The last kinds first: neighbouring windows are mostly alike.
+        for kind in range(len(self.known) - 1, -1, -1):
+            if float((found - self.known[kind]).abs().max()) <= self.tolerance:
+                return kind
+        self.known.append(found)
+        return len(self.known) - 1
 
 
 def _whitening(covariance: Tensor) -> Tensor:
@@ -372,17 +394,18 @@ def _degraded(operator: Linear, images: Tensor) -> Tensor:
     return found.to(images)
 
 
-def _check_linear(operator: Linear, shape: tuple[int, ...], device: torch.device) -> None:
-    """Refuse what is not linear, on two images of fixed numbers.
+def _check_linear(operator: Linear, like: Tensor) -> torch.Size:
+    """The shape of one measurement of images like these; refuses what is not linear, on two images of fixed numbers.
 
     Raises:
-        TypeError, ValueError: it is not.
+        TypeError, ValueError: not linear, or no function of images.
     """
-    check_type("operator", operator, Callable)
-    wave = torch.arange(shape[0] * shape[1] * shape[2], dtype=torch.float64, device=device).view(1, *shape)
-    one, other = (0.3 * wave).sin(), (0.7 * wave + 1).cos()
+    # In the dtype of the measurements: a user's operator may have numbers of that dtype alone.
+    wave = torch.arange(like.numel(), dtype=torch.float64, device=like.device).view(like.shape)
+    one, other = (0.3 * wave).sin().to(like.dtype), (0.7 * wave + 1).cos().to(like.dtype)
     parts = [_degraded(operator, images) for images in (one, other, 2 * one - 3 * other)]
     error = float((parts[2] - (2 * parts[0] - 3 * parts[1])).abs().max())
     # Operators in float32 agree to seven digits.
     if not error <= 1e-4 * (1 + float(parts[2].abs().max())):
         raise ValueError(f"operator must be linear, A(2 a - 3 b) and 2 A a - 3 A b differ by {error:.3g}")
+    return parts[0].shape[1:]
