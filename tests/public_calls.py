@@ -73,6 +73,10 @@ def inpainted(machine: Any, x: Images, mask: Images) -> Found:
     return [els.inpaint(machine, x, mask, STEPS, rounds=2).images]
 
 
+def restored(machine: Any, x: Images) -> Found:
+    return [els.restore(machine, x, els.operators.blur(torch.full((3, 3), 1 / 9)), 0.5)]
+
+
 def compared(machine: Any, x: Images) -> Found:
     found = els.compare({"LS": machine}, network(), x, schedule=STEPS)
     nearest = found.nearest["LS"]

@@ -64,8 +64,8 @@ class DegradedKeys:
         each = len(self.windows)
         first, end = start // each, -(-stop // each)
         rows = self._whitened(self.degraded[first:end], self.windows)
-        clean = self.store.floats(self.store.pixels[first:end]).to(rows.dtype).flatten(2)
-        values = clean[:, :, self.places].transpose(1, 2).reshape(len(rows), -1)
+        clean = self.store.pixels[first:end].flatten(2)[:, :, self.places]
+        values = self.store.floats(clean).to(rows.dtype).transpose(1, 2).reshape(len(rows), -1)
         raw = torch.cat([rows, values], 1)[start - first * each : stop - first * each]
         assert self.roots is not None
         return StoredKeys(raw, EMPTY, EMPTY, self.values, 0.0, self.roots)
@@ -84,7 +84,7 @@ class DegradedKeys:
 
     def _whitened(self, images: Tensor, windows: Tensor) -> Tensor:
         """(n, C', L) -> (n P, C' r)."""
-        found = (images - self.centre)[:, :, windows].transpose(1, 2)
+        found = (images[:, :, windows] - self.centre).transpose(1, 2)
         if self.whiten is not None:
             found = found @ self.whiten.to(found.dtype)
         return found.flatten(0, 1).flatten(1)
