@@ -104,7 +104,7 @@ def test_a_network_without_a_null_class_needs_a_class_to_move_away_from() -> Non
         ({"label": 1.5}, TypeError, "label"),
         ({"label": []}, TypeError, "label must be an integer"),
         ({"label": "one"}, TypeError, "label"),
-        ({"negative": -1}, ValueError, "label must be in"),
+        ({"negative": -1}, ValueError, "negative must be in"),
         ({"denoiser": 3}, TypeError, "denoiser"),
     ],
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from elsewhere.checks import checked
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
+from elsewhere.checks import check_dense, checked
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_fixed_label, check_images, check_request, check_sigma
 
 
 class DeepinvDenoiser(nn.Module):
@@ -20,7 +19,7 @@ class DeepinvDenoiser(nn.Module):
         denoiser, label: as given to `as_deepinv`.
     """
 
-    def __init__(self, denoiser: DenoiserLike, label: Label) -> None:
+    def __init__(self, denoiser: DenoiserLike, label: Tensor | None) -> None:
         super().__init__()
         self.denoiser, self.label = denoiser, label
 
@@ -38,10 +37,13 @@ class DeepinvDenoiser(nn.Module):
         Raises:
             TypeError, ValueError: what the denoiser raises.
         """
-        images = check_request({"denoiser": self.denoiser}, 2 * x - 1, self.label, "x")[0]
-        levels = torch.as_tensor(sigma, dtype=torch.float64, device="cpu").flatten() * 2
-        same = len(levels) and bool((levels == levels[0]).all())
-        level: Any = float(levels[0]) if same else levels
+        given = check_images(x)
+        images = check_request({"denoiser": self.denoiser}, 2 * given - 1, self.label, "x")[0]
+        if isinstance(sigma, Tensor):
+            check_dense("sigma", sigma)
+            sigma = sigma.flatten()
+        levels = 2 * check_sigma(sigma, len(images), images)
+        level: Any = float(levels[0]) if bool((levels == levels[0]).all()) else levels
         return (ask(self.denoiser, images, level, self.label) + 1) / 2
 
 
@@ -56,10 +58,13 @@ def as_deepinv(denoiser: DenoiserLike, label: Label = None) -> DeepinvDenoiser:
         denoiser: D(x, sigma, label=None), on images in [-1, 1].
         label: class of every image or (B,), None for none.
 
+    Raises:
+        TypeError, ValueError: no denoiser, or classes that it does not have.
+
     Example:
         >>> import elsewhere as els
         >>> machine = els.EquivariantLocalScore(els.load_images("fashion-mini", limit=20), window=5)
         >>> els.as_deepinv(machine)(torch.rand(1, 1, 28, 28), 0.1).shape
         torch.Size([1, 1, 28, 28])
     """
-    return DeepinvDenoiser(denoiser, label)
+    return DeepinvDenoiser(denoiser, check_fixed_label(label, denoiser))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from elsewhere.checks import check_number, checked
-from elsewhere.denoiser import Denoiser, DenoiserLike, Label, ask, check_label
+from elsewhere.denoiser import Denoiser, DenoiserLike, Label, ask, check_fixed_label
 from elsewhere.phrases import count
 
 LARGEST_SCALE = 1000.0
@@ -88,20 +88,9 @@ def guided(denoiser: DenoiserLike, scale: float, label: Label, negative: Label =
         raise ValueError(
             f"{denoiser!r} has no null class, so it has no answer to move away from: give negative, a class"
         )
-    classes = getattr(denoiser, "num_classes", None)
-    return Guided(denoiser, scale, *(_labels(given, classes) for given in (label, negative)))  # type: ignore[arg-type]
-
-
-def _labels(given: Label, classes: int | None) -> Tensor | None:
-    """As int64 (1,) or (B,)."""
-    if given is None:
-        return None
-    try:
-        batch = max(1, len(given))  # type: ignore[arg-type]
-    except TypeError:  # a number, or an array without axes
-        batch = 1
-    # A denoiser that does not say how many classes it has judges the label itself.
-    return check_label(given, batch, 2**63 - 1 if classes is None else classes, "the denoiser")
+    towards = check_fixed_label(label, denoiser)
+    assert towards is not None
+    return Guided(denoiser, scale, towards, check_fixed_label(negative, denoiser, "negative"))
 
 
 def _shown(labels: Tensor) -> str:

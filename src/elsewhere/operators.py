@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from elsewhere.checks import check_choice, check_dense, check_whole, checked, seen
+from elsewhere.checks import check_choice, check_dense, check_fields, check_whole, checked, seen
+from elsewhere.denoiser import check_images
 from elsewhere.layout import plain
 
 Edges = Literal["reflect", "wrap", "zeros"]
@@ -35,8 +36,11 @@ class Operator:
     forward: Callable[[Tensor], Tensor]
     pseudo_inverse: Callable[[Tensor], Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __call__(self, images: Tensor) -> Tensor:
-        return self.forward(images)
+        return self.forward(check_images(images, "images"))
 
     def __repr__(self) -> str:
         return self.name
@@ -94,7 +98,10 @@ def blur(kernel: Tensor | np.ndarray, edges: Edges = "reflect") -> Operator:
     """
     check_choice("edges", edges, EDGES)
     check_dense("kernel", kernel)
-    weights = plain(kernel)
+    try:
+        weights = plain(kernel)
+    except TypeError as error:
+        raise TypeError(f"kernel must be floating point of at most 64 bits, got {seen(kernel)}") from error
     if not weights.is_floating_point():
         raise TypeError(f"kernel must be floating point, got {weights.dtype}")
     if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:

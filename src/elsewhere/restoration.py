@@ -385,9 +385,15 @@ def _degraded(operator: Linear, images: Tensor) -> Tensor:
     """A x.
 
     Raises:
-        TypeError: no tensor of images.
+        TypeError, ValueError: what the operator raises, or it returns no tensor of images.
     """
-    found = operator(images)
+    try:
+        found = operator(images)
+    except TypeError as error:
+        shape = tuple(images.shape)
+        raise TypeError(f"operator must be a function of images, it fails on a tensor of shape {shape}") from error
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"operator fails on images of shape {tuple(images.shape)}: {error}") from error
     if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(images):
         shape = tuple(found.shape) if isinstance(found, Tensor) else seen(found)
         raise TypeError(f"operator must return a tensor ({len(images)}, C, H, W) for as many images, got {shape}")
