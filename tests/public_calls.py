@@ -74,7 +74,10 @@ def inpainted(machine: Any, x: Images, mask: Images) -> Found:
 
 
 def restored(machine: Any, x: Images) -> Found:
-    return [els.restore(machine, x, els.operators.blur(torch.full((3, 3), 1 / 9)), 0.5)]
+    hole = np.zeros(SHAPE[1:], bool)
+    hole[2:4, 3:5] = True
+    operators = els.operators.blur(np.full((3, 3), 1 / 9)), els.operators.mask(hole)
+    return [els.restore(machine, x, operator, 0.5) for operator in operators]
 
 
 def compared(machine: Any, x: Images) -> Found:

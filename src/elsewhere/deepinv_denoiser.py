@@ -64,7 +64,7 @@ def as_deepinv(denoiser: DenoiserLike, label: Label = None) -> DeepinvDenoiser:
     Example:
         >>> import elsewhere as els
         >>> machine = els.EquivariantLocalScore(els.load_images("fashion-mini", limit=20), window=5)
-        >>> els.as_deepinv(machine)(torch.rand(1, 1, 28, 28), 0.1).shape
+        >>> els.as_deepinv(machine)(els.make_noise(1, (1, 28, 28)), 0.1).shape
         torch.Size([1, 1, 28, 28])
     """
     return DeepinvDenoiser(denoiser, check_fixed_label(label, denoiser))

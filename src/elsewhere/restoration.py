@@ -291,7 +291,7 @@ def _groups(
                 yield _Group(pixels, queries, keys, places[:, None], None).to(device)
                 continue
             if channels > 1:
-                offsets = torch.arange(channels)[:, None] * (shape[1] * shape[2])
+                offsets = torch.arange(channels, device="cpu")[:, None] * (shape[1] * shape[2])
                 queries, keys = ((part[:, None] + offsets).flatten(1) for part in (queries, keys))
             kinds = _Kinds(covariance, same)
             of_keys, of_queries = kinds.of(keys), kinds.of(queries)
@@ -335,7 +335,7 @@ def _windows(rows: list[int], columns: list[int], extent: Extent, size: tuple[in
     height, width = size
     down = torch.arange(-extent.top, extent.bottom + 1, device="cpu")
     across = torch.arange(-extent.left, extent.right + 1, device="cpu")
-    centre = torch.cartesian_prod(torch.tensor(rows, device="cpu"), torch.tensor(columns, device="cpu"))
+    centre = torch.cartesian_prod(*(torch.tensor(line, dtype=torch.int64, device="cpu") for line in (rows, columns)))
     row = (centre[:, 0, None, None] + down[:, None]) % height
     column = (centre[:, 1, None, None] + across) % width
     return centre[:, 0] * width + centre[:, 1], (row * width + column).flatten(1)
@@ -358,7 +358,8 @@ class _Kinds:
 
     def of(self, windows: Tensor) -> Tensor:
         """The kind of each window (P, w), int64 (P,)."""
-        return torch.tensor([self._kind(window.to(self.covariance.device)) for window in windows], device="cpu")
+        kinds = [self._kind(window.to(self.covariance.device)) for window in windows]
+        return torch.tensor(kinds, dtype=torch.int64, device="cpu")
 
     def _kind(self, window: Tensor) -> int:
         found = self.covariance[window][:, window]
