@@ -37,6 +37,7 @@ MODULES = (
     "elsewhere.machines",
     "elsewhere.morphogenesis",
     "elsewhere.networks",
+    "elsewhere.operators",
     "elsewhere.schedules",
     "elsewhere.testing",
 )
@@ -65,6 +66,7 @@ LEFT_OUT = {
     "load_hands": "takes what `load_images` has checked",
     "is_hands": "any string has an answer",
     "show": "opens a window where there is one",
+    "Operator": "`restore` judges its functions when it calls them",
 }
 
 # ------------------------------------------------------------------------------------------------- valid calls
@@ -121,6 +123,8 @@ def values() -> dict[str, Any]:
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
             family,
+            els.guided(machine, 2.0, 1), els.as_deepinv(machine),
+            els.operators.downsample(2),
             network, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
             analysis.Explanation((mosaic,), None, {}), comparison.nearest["ELS"],
             morphogenesis.scattered(1, (8, 8)), point, subject,
@@ -146,7 +150,9 @@ def values() -> dict[str, Any]:
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
-        "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3), "settings": networks.TrainSettings(
+        "y": noise, "operator": els.operators.mask(mask), "missing": mask, "kernel": torch.full((3, 3), 1 / 9),
+        "factor": 2, "scale": 2.0, "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3),
+        "settings": networks.TrainSettings(
             steps=1, batch=2, options={"width": 4, "blocks": 1}), "device": "cpu",
     }  # fmt: skip
 
@@ -194,6 +200,8 @@ OWN: dict[str, dict[str, Any]] = {
     "best_machine": {"network": "hands-resnet", "data": lambda v: v["data"]},
     "compare": {"schedule": lambda v: v["schedule"]},
     "sample": {"schedule": lambda v: v["schedule"]},
+    "guided": {"label": 1},
+    "restore": {"noise": 0.5},
     "inpaint": {"schedule": lambda v: v["schedule"], "rounds": 1},
     "check_denoiser": {"denoiser": lambda v: lambda x, sigma, label=None: x * 0, "size": (8, 8), "skip": ("numpy",)},
     "save_calibration_plots": {"schedule": lambda v: v["calibrated"], "folder": lambda v: v["folder"]},
@@ -406,6 +414,11 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*", "schedule", "schedule", "a schedule"),
     (".*", "label", "zero", "a class"),
     (".*", "seed", "zero", "a seed"),
+    ("guided", "negative", "zero", "a class"),
+    ("guided", "scale", "zero|half", "a scale"),
+    ("guided|as_deepinv", "denoiser", "answers.*|a machine", "judged when it is called"),
+    ("restore", "noise", "half", "a noise level"),
+    ("Operator.__call__", "images", "two channels", "operators take any number of channels"),
     ("audit", "shift|pixels", "zero", "none of them"),
     (".*", "about|settings|details|options|training", "dict.*", "anything may be put on record"),
     (".*", "name|limb|data|network|machine|fingerprint|command", ".*text|nonsense|null character|cuda:99", "words"),

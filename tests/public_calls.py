@@ -73,6 +73,13 @@ def inpainted(machine: Any, x: Images, mask: Images) -> Found:
     return [els.inpaint(machine, x, mask, STEPS, rounds=2).images]
 
 
+def restored(machine: Any, x: Images) -> Found:
+    hole = np.zeros(SHAPE[1:], bool)
+    hole[2:4, 3:5] = True
+    operators = els.operators.blur(np.full((3, 3), 1 / 9)), els.operators.mask(hole)
+    return [els.restore(machine, x, operator, 0.5) for operator in operators]
+
+
 def compared(machine: Any, x: Images) -> Found:
     found = els.compare({"LS": machine}, network(), x, schedule=STEPS)
     nearest = found.nearest["LS"]

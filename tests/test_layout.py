@@ -162,7 +162,9 @@ def test_masked_arrays_are_refused_wherever_arrays_are_taken(machines: dict[str,
             call()
 
 
-@pytest.mark.parametrize("call", [calls.drawn, calls.scored, calls.compared, calls.calibrated, calls.explained])
+@pytest.mark.parametrize(
+    "call", [calls.drawn, calls.scored, calls.restored, calls.compared, calls.calibrated, calls.explained]
+)
 def test_what_draws_and_explains_is_alike_however_noise_lies(
     machines: dict[str, Callable[..., Any]], call: Callable[..., calls.Found]
 ) -> None:

@@ -91,7 +91,7 @@ def everything(cache: Path) -> Iterator[tuple[str, list[Any]]]:
     for name, machine in machines.items():
         yield name, calls.denoise(machine, x)
     machine: Any = machines["LS"]
-    for call in (calls.scored, calls.drawn, calls.compared, calls.calibrated, calls.explained):
+    for call in (calls.scored, calls.drawn, calls.restored, calls.compared, calls.calibrated, calls.explained):
         yield call.__name__, call(machine, x)
     yield "explain", calls.explained(machines["ELS"], x)
     yield "inpaint", calls.inpainted(machine, x, x[0, 0] > 0)

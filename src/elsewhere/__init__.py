@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from elsewhere import machines as machines
     from elsewhere import morphogenesis as morphogenesis
     from elsewhere import networks as networks
+    from elsewhere import operators as operators
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
     from elsewhere.adapters import as_unet as as_unet
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from elsewhere.best import shipped_family as shipped_family
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
+    from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
     from elsewhere.factory import shipped_locality as shipped_locality
+    from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.networks import wrap as wrap
+    from elsewhere.restoration import restore as restore
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
     from elsewhere.sampling import make_noise as make_noise
@@ -75,8 +79,10 @@ _HOMES = {
     ),
     "best": ("best_machine", "shipped_family"),
     "data": ("ImageSet", "load_images"),
+    "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
+    "guidance": ("guided",),
     "inpainting": ("inpaint",),
     "machines": (
         "ESM",
@@ -100,6 +106,7 @@ _HOMES = {
         "mix",
     ),
     "networks": ("load_network", "wrap"),
+    "restoration": ("restore",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -112,6 +119,7 @@ _MODULES = (
     "machines",
     "morphogenesis",
     "networks",
+    "operators",
     "schedules",
     "testing",
 )

@@ -90,8 +90,8 @@ def check_sigma(sigma: object, batch: int, like: Tensor) -> Tensor:
     return levels.expand(batch).contiguous() if levels.ndim < 2 else levels
 
 
-def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tensor | None:
-    """Class labels as an int64 (B,) tensor, or None.
+def check_label(label: Label, batch: int, num_classes: int, owner: str, argument: str = "label") -> Tensor | None:
+    """Class labels as an int64 (B,) tensor, or None; `argument` is what errors call them.
 
     Raises:
         TypeError: not integers.
@@ -100,24 +100,46 @@ def check_label(label: Label, batch: int, num_classes: int, owner: str) -> Tenso
     if label is None:
         return None
     if not num_classes:
-        raise ValueError(f"label={seen_text(label)} was given but {owner} has no classes: leave label out")
-    given = _plain("label", label)
+        raise ValueError(f"{argument}={seen_text(label)} was given but {owner} has no classes: leave {argument} out")
+    given = _plain(argument, label)
     try:
         values = _tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(
-            f"label must be an integer or an integer array, got {seen(label)}{remedy_for('label', label)}"
+            f"{argument} must be an integer or an integer array, got {seen(label)}{remedy_for('label', label)}"
         ) from error
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.dtype.is_complex:
-        raise TypeError(f"label must be an integer or an integer array, got {seen(label)}")
+        raise TypeError(f"{argument} must be an integer or an integer array, got {seen(label)}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) not in (1, batch)):
         raise ValueError(
-            f"label must be an integer or have one value for each of {count(batch, 'image')}, got {tuple(values.shape)}"
+            f"{argument} must be an integer or have one value for each of {count(batch, 'image')}, "
+            f"got {tuple(values.shape)}"
         )
     for number in values.flatten().tolist():  # torch cannot compare all unsigned types
         if not 0 <= number < num_classes:
-            raise ValueError(f"label must be in 0..{num_classes - 1}, got {number}")
+            raise ValueError(f"{argument} must be in 0..{num_classes - 1}, got {number}")
     return values.to(torch.int64).expand(batch).contiguous()
+
+
+def check_fixed_label(label: Label, denoiser: object, argument: str = "label") -> Tensor | None:
+    """Labels that a denoiser is to be asked with from now on, int64 (1,) for all images or (B,) for as many; or None.
+
+    Raises:
+        TypeError, ValueError: see `check_label`.
+    """
+    if label is None:
+        return None
+    try:
+        batch = max(1, len(label))  # type: ignore[arg-type]
+    except TypeError:  # a number, or an array without axes
+        batch = 1
+    classes = getattr(denoiser, "num_classes", None)
+    # A denoiser that does not say how many classes it has judges the label itself.
+    largest = torch.iinfo(torch.int64).max if classes is None else classes
+    found = check_label(label, batch, largest, "the denoiser", argument)
+    if found is not None and not len(found):
+        raise ValueError(f"{argument} must be an integer or have one value for each image, got none")
+    return found
 
 
 def _plain(name: str, value: object) -> object:
@@ -210,12 +232,14 @@ class Denoiser(ABC):
     """A posterior mean `x0hat = D(x, sigma)` of images in [-1, 1], where x = x0 + sigma * noise.
 
     Subclasses say which images they know (`channels`, `num_classes`, optionally `size`; None for any) and fill in
-    `predict`; the call itself, its checks and the conversions are the same for all.
+    `predict`; the call itself, its checks and the conversions are the same for all. One that has classes but no answer
+    without a label sets `has_null_class` to False.
     """
 
     channels: int | None
     num_classes: int = 0
     size: tuple[int, int] | None = None
+    has_null_class: bool = True
 
     def __call__(self, x: Array, sigma: float | Tensor | np.ndarray, label: Label = None) -> Array:
         """Posterior mean of x0.

@@ -14,7 +14,7 @@ from elsewhere.checks import check_dense, check_seed, check_whole, checked, seen
 from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
 from elsewhere.layout import plain
 from elsewhere.progress import track
-from elsewhere.sampling import Run, Step, generators
+from elsewhere.sampling import Run, Step, generators, standard_normal
 from elsewhere.schedules import Schedule, cosine
 
 
@@ -108,9 +108,7 @@ def inpainting_process(
     draws = generators(len(held), seed)
 
     def noise() -> Tensor:
-        return torch.stack(
-            [torch.randn(held.shape[1:], generator=g, dtype=torch.float32, device="cpu") for g in draws]
-        ).to(held)
+        return standard_normal(held, draws)
 
     x = schedule.sigmas[0] * noise()
     before = x

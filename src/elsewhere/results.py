@@ -100,6 +100,7 @@ def save_run(
         "window_at_each_sigma": None if window is None else _sides(window, run.sigmas),
         "schedule": schedule.name,
         "sigmas": list(run.sigmas),
+        "sampler": run.sampler,
         "count": len(run.images),
         "size": list(run.images.shape[2:]),
         "labels": None if labels is None else labels.tolist(),

@@ -1,11 +1,10 @@
-"""The deterministic reverse process, from noise to images."""
+"""Drawing images from noise: runs of the reverse process, their fixed points, and seeded noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from elsewhere.checks import (
     MOST_IMAGES,
+    check_choice,
     check_fields,
     check_number,
     check_path,
@@ -30,6 +30,8 @@ from elsewhere.phrases import count
 from elsewhere.pictures import enlargement, film_gif
 from elsewhere.pixel_values import RANGE_KEY
 from elsewhere.progress import track
+from elsewhere.samplers import NAMES, SAMPLERS, SamplerName
+from elsewhere.samplers import Step as Step
 from elsewhere.schedules import Schedule, cosine
 
 PATIENCE = 100
@@ -47,12 +49,14 @@ class Run(Pictures):
         sigmas: the noise levels visited, ending at 0.
         states: noisy states x at each sigma, one (B, C, H, W) a level, empty unless asked for.
         predictions: posterior means x0hat at each sigma but the last, empty unless asked for.
+        sampler: name of the sampler that made the steps.
     """
 
     images: Tensor
     sigmas: tuple[float, ...]
     states: list[Tensor] = field(default_factory=list)
     predictions: list[Tensor] = field(default_factory=list)
+    sampler: SamplerName = "euler"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -64,7 +68,8 @@ class Run(Pictures):
             else ""
         )
         kept = ", states and predictions kept" if self.states else ""
-        return f"Run(images of shape {tuple(self.images.shape)}{levels}{kept})"
+        sampler = "" if self.sampler == "euler" else f", sampler {self.sampler}"
+        return f"Run(images of shape {tuple(self.images.shape)}{levels}{sampler}{kept})"
 
     def _repr_html_(self) -> str | None:
         if self.images.ndim != 4:
@@ -160,25 +165,18 @@ class Run(Pictures):
         return elsewhere.analysis.run_widget(machine, self, index, label)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of a reverse process: the state before it, the posterior mean there, and the state after it."""
-
-    index: int
-    sigma: float
-    x: Tensor
-    x0: Tensor
-    next_x: Tensor
-
-
 @checked
 def reverse_process(
-    denoiser: DenoiserLike, x: Tensor, schedule: Schedule, label: Label = None, name: str = "denoiser"
+    denoiser: DenoiserLike,
+    x: Tensor,
+    schedule: Schedule,
+    label: Label = None,
+    name: str = "denoiser",
+    *,
+    sampler: SamplerName = "euler",
+    seed: int = 0,
 ) -> Iterator[Step]:
-    """Euler steps of the probability-flow ODE (Song et al. 2021; DDIM with eta = 0), one at a time.
-
-    x0 = D(x, sigma_i);  x <- x0 + sigma_{i+1} / sigma_i * (x - x0). Where the denoiser is differentiable in x, so is
-    every step.
+    """The steps of a sampler, one at a time. Where the denoiser is differentiable in x, so is every step.
 
     Args:
         denoiser: D(x, sigma, label=None).
@@ -186,15 +184,21 @@ def reverse_process(
         schedule: noise levels ending at 0.
         label: passed to the denoiser.
         name: what errors call the denoiser.
+        sampler, seed: see `sample`.
 
     Raises:
         TypeError, ValueError: arguments of another kind; answers that are not finite images of the shape of x.
     """
-    for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
-        x0 = ask(denoiser, x, sigma, label, name)
-        next_x = x0 + (after / sigma) * (x - x0)
-        yield Step(index, sigma, x, x0, next_x)
-        x = next_x
+    check_choice("sampler", sampler, NAMES)
+    draws = generators(len(x), seed) if sampler == "ancestral" else []
+    for draw in draws:
+        # `make_noise` of the same seed has drawn the first noise: go on behind it.
+        standard_normal(x, [draw])
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        return ask(denoiser, x, sigma, label, name)
+
+    yield from SAMPLERS[sampler](denoise, x, schedule.sigmas, lambda: standard_normal(x, draws))
 
 
 @checked
@@ -204,6 +208,8 @@ def sample(
     schedule: Schedule | None = None,
     label: Label = None,
     *,
+    sampler: SamplerName = "euler",
+    seed: int = 0,
     keep: bool = False,
     progress: bool = False,
 ) -> Run:
@@ -214,6 +220,10 @@ def sample(
         noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise.
         schedule: `schedules.cosine(20)` when None.
         label: class of every image or (B,), None for none.
+        sampler: "euler" (DDIM), "heun" (EDM; calls the denoiser twice a step), "dpmpp-2m" (DPM-Solver++(2M)), or
+            "ancestral", which adds noise at every step: see `samplers`.
+        seed: of the noise that "ancestral" adds; the other samplers draw none. Image i is the same whatever the number
+            of images. It may be the seed of `make_noise`: its noise of this shape is not used again.
         keep: also keep every state and every prediction.
         progress: show a bar with the time left.
 
@@ -221,13 +231,21 @@ def sample(
         A Run; `run.images` is (B, C, H, W), differentiable in the noise where the denoiser is in x.
 
     Raises:
-        TypeError, ValueError: noise, schedule or label that the denoiser cannot take; answers of the denoiser that
-            are not finite images of the shape of the noise.
+        TypeError, ValueError: noise, schedule or label that the denoiser cannot take; an unknown sampler; answers of
+            the denoiser that are not finite images of the shape of the noise.
+
+    Example:
+        >>> import elsewhere as els
+        >>> machine = els.LocalScore(els.load_images("fashion-mini", limit=20), window=5)
+        >>> noise = els.make_noise(2, (1, 28, 28))
+        >>> els.sample(machine, noise, els.schedules.karras(4), sampler="heun")
+        Run(images of shape (2, 1, 28, 28), 5 noise levels from 80 to 0, sampler heun)
     """
     schedule = cosine() if schedule is None else schedule
-    return draw(
-        denoiser, check_request({"denoiser": denoiser}, noise, label)[0], schedule, label, keep=keep, progress=progress
-    )
+    check_choice("sampler", sampler, NAMES)
+    check_seed(seed)
+    x, _ = check_request({"denoiser": denoiser}, noise, label)
+    return draw(denoiser, x, schedule, label, keep=keep, progress=progress, sampler=sampler, seed=seed)
 
 
 def draw(
@@ -239,17 +257,20 @@ def draw(
     keep: bool,
     progress: bool,
     name: str = "denoiser",
+    sampler: SamplerName = "euler",
+    seed: int = 0,
 ) -> Run:
     """`sample` for checked arguments; `name` is what errors call the denoiser."""
     first = schedule.sigmas[0]
     x = check_images(noise * first, f"noise times the first noise level, {first:g},")
     states, predictions = [x] if keep else [], []
-    for step in track(reverse_process(denoiser, x, schedule, label, name), schedule.steps, "sampling", progress):
+    steps = reverse_process(denoiser, x, schedule, label, name, sampler=sampler, seed=seed)
+    for step in track(steps, schedule.steps, "sampling" if name == "denoiser" else name, progress):
         x = step.next_x
         if keep:
             states.append(step.next_x)
             predictions.append(step.x0)
-    return Run(x, schedule.sigmas, states, predictions)
+    return Run(x, schedule.sigmas, states, predictions, sampler)
 
 
 @dataclass(frozen=True)
@@ -388,6 +409,13 @@ def generators(count: int, seed: int) -> list[torch.Generator]:
     """
     count, seed = check_whole("count", count, 1, limit=MOST_IMAGES), check_seed(seed)
     return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]
+
+
+def standard_normal(like: Tensor, draws: list[torch.Generator]) -> Tensor:
+    """Standard normal noise, one image (C, H, W) from each generator, float32 draws in dtype and device of `like`."""
+    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=torch.float32, device="cpu") for g in draws]).to(
+        like
+    )
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+import elsewhere as els
 from elsewhere.machines.table import DEFAULTS, MACHINES, TABLE
 from tests.cli.typing_lines import run
 
@@ -16,6 +19,21 @@ def test_compare_on_other_images_needs_a_word(world: dict[str, Path], tmp_path: 
     assert result.exit_code == 0
     assert result.stderr.startswith("warning: ")
     assert json.loads((tmp_path / "results.json").read_text())["settings"]["same_data"] is False
+
+
+def test_all_of_them_draw_with_the_sampler_asked_for(world: dict[str, Path], tmp_path: Path) -> None:
+    line = "compare {data} {net} --machines is --sampler heun --count 2 --steps 3 --seed 4 --label none"
+    assert run(f"{line} --out {tmp_path}", **world).exit_code == 0
+    settings = json.loads((tmp_path / "results.json").read_text())
+    data = els.load_images(world["data"])
+    noise, schedule = els.make_noise(2, data.shape, 4), els.schedules.cosine(3)
+    one, other = (
+        els.sample(denoiser, noise, schedule, sampler="heun").images
+        for denoiser in (els.IdealScore(data), els.load_network(world["net"]))
+    )
+    assert settings["settings"]["sampler"] == "heun"
+    mse = (one - other).square().mean((1, 2, 3)).tolist()
+    assert [row["mse"] for row in settings["table"] if row["name"] == "IS"] == pytest.approx(mse, rel=1e-5)
 
 
 def test_all_machines_are_compared_if_asked_for_and_else_the_usual_ones(world: dict[str, Path], tmp_path: Path) -> None:

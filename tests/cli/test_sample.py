@@ -90,3 +90,51 @@ def test_sample_says_which_windows_it_used_when_none_were_given(world: dict[str,
     settings = json.loads((tmp_path / "run.json").read_text())
     assert "published" in settings["windows"]
     assert settings["window_at_each_sigma"] == [17, 9, 5]
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpmpp-2m", "ancestral"])
+def test_sample_draws_with_the_sampler_asked_for(world: dict[str, Path], tmp_path: Path, sampler: str) -> None:
+    line = f"sample {{data}} --machine ls --window 3 --sampler {sampler} --count 2 --steps 3 --seed 5 --out {tmp_path}"
+    assert run(line, **world).exit_code == 0
+    data = els.load_images(world["data"])
+    machine, noise = els.LocalScore(data, 3), els.make_noise(2, data.shape, 5)
+    settings = json.loads((tmp_path / "run.json").read_text())
+    # What run.json records is what makes the images again.
+    schedule = els.schedules.Schedule(tuple(settings["sigmas"]))
+    again = els.sample(machine, noise, schedule, sampler=settings["sampler"], seed=settings["seed"]).images
+    assert settings["sampler"] == sampler
+    with np.load(tmp_path / "images.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], again.clamp(-1, 1).numpy())
+
+
+@pytest.mark.parametrize("away", ["", "--negative 2"])
+def test_sample_guides_towards_a_class(world: dict[str, Path], tmp_path: Path, away: str) -> None:
+    line = "sample {data} --machine ls --window 3 --label cycle --guidance 2.5 --count 3 --steps 3 --seed 5"
+    result = run(f"{line} {away} --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    data = els.load_images(world["data"])
+    guided = els.guided(els.LocalScore(data, 3), 2.5, [0, 1, 2], [2, 2, 2] if away else None)
+    expected = els.sample(guided, els.make_noise(3, data.shape, 5), els.schedules.cosine(3)).images
+    settings = json.loads((tmp_path / "run.json").read_text())
+    assert settings["denoiser"] == repr(guided)
+    assert settings["labels"] == [0, 1, 2]
+    with np.load(tmp_path / "images.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], expected.clamp(-1, 1).numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--guidance 2", "--guidance 2 needs --label"),
+        ("--label 1 --negative 2", "--negative 2 goes with --guidance"),
+        ("--label 1 --guidance 2 --negative nine", "no class of"),
+        ("--label 1 --guidance -2", "--guidance"),
+        ("--sampler ddim", "--sampler"),
+    ],
+)
+def test_guidance_that_makes_no_sense_is_refused(
+    world: dict[str, Path], tmp_path: Path, options: str, message: str
+) -> None:
+    result = run(f"sample {{data}} --machine ls --window 3 --count 1 {options} --out {tmp_path}", **world)
+    assert result.exit_code == 2
+    assert message in result.stderr

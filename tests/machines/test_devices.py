@@ -94,7 +94,7 @@ def test_what_a_machine_has_beside_its_images_moves_with_it() -> None:
 @pytest.mark.parametrize(
     "thing",
     [toy_set(), els.IdealScore(toy_set()), els.Wiener(toy_set()), network(), MAKERS["mix"](toy_set())],
-    ids=repr,
+    ids=lambda thing: type(thing).__name__,
 )
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(thing: Any) -> None:
     for bad in ("cuda:99", "nonsense", "meta", torch.device("meta"), ""):

@@ -23,13 +23,15 @@ from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TOP
 from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
-from elsewhere.checks import checked
+from elsewhere.checks import check_choice, check_seed, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.gradients import check_constant
 from elsewhere.machines import EquivariantLocalScore, LocalScore
 from elsewhere.machines.locality import LocalitySchedule
 from elsewhere.phrases import count
 from elsewhere.progress import track
+from elsewhere.samplers import NAMES as SAMPLERS
+from elsewhere.samplers import SamplerName
 from elsewhere.sampling import reverse_process
 from elsewhere.schedules import Schedule, cosine
 
@@ -68,6 +70,8 @@ def compare(
     label: Label = None,
     about: Mapping[str, str] | None = None,
     progress: bool = False,
+    sampler: SamplerName = "euler",
+    seed: int = 0,
 ) -> Comparison:
     """Draw from the same noise with every machine and the network, and measure how well their images agree.
 
@@ -81,6 +85,7 @@ def compare(
         about: further settings to store in the result, such as the seed of the noise or the command line. The entry
             "network" is the name of the network in reports.
         progress: show a progress bar with the time left for each machine.
+        sampler, seed: see `sample`; all of them draw with the same one.
 
     Returns:
         A Comparison; `.save(folder)` writes the numbers, the pictures and a report. Its `warnings` are also issued as
@@ -104,6 +109,8 @@ def compare(
     if NETWORK in machines or not all(isinstance(name, str) and name.strip() for name in machines):
         raise ValueError(f"machines need names other than '', {NETWORK!r}, got {', '.join(map(repr, machines))}")
     schedule = cosine() if schedule is None else schedule
+    check_choice("sampler", sampler, SAMPLERS)
+    check_seed(seed)
     check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
     x, labels = check_request(denoisers, noise, label)
@@ -118,14 +125,14 @@ def compare(
     images, seconds, last = {}, {}, {}
     for name, denoiser in denoisers.items():
         started = time.perf_counter()
-        images[name], last[name] = _draw(name, denoiser, x, schedule, labels, progress)
+        images[name], last[name] = _draw(name, denoiser, x, schedule, labels, progress, sampler, seed)
         seconds[name] = time.perf_counter() - started
     target = images[NETWORK]
     metrics = {name: _agreement(images[name], target) for name in machines}
     nearest = {name: nearest_training_images(images[name], data[name]) for name in images if name in data}
     windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
-    settings = _settings(machines, network, x, schedule, training, about)
+    settings = _settings(machines, network, x, schedule, training, about) | {"sampler": sampler}
     findings = [*judge_finals(target), *_undefined(metrics)]
     give_warnings(findings)
     notes = (*findings, *on_others)
@@ -175,11 +182,19 @@ def _undefined(metrics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
 
 
 def _draw(
-    name: str, denoiser: DenoiserLike, noise: Tensor, schedule: Schedule, label: Tensor | None, progress: bool
+    name: str,
+    denoiser: DenoiserLike,
+    noise: Tensor,
+    schedule: Schedule,
+    label: Tensor | None,
+    progress: bool,
+    sampler: SamplerName,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """Final images, and the first of the states before the last step."""
     x = last = noise * schedule.sigmas[0]
-    for step in track(reverse_process(denoiser, x, schedule, label, name), schedule.steps, name, progress):
+    steps = reverse_process(denoiser, x, schedule, label, name, sampler=sampler, seed=seed)
+    for step in track(steps, schedule.steps, name, progress):
         x, last = step.next_x, step.x
     return x, last[:MOST_IN_REPORT].clone()
 

@@ -222,6 +222,7 @@ def _settings(comparison: ComparisonResult) -> list[tuple[str, str]]:
             for n, s in comparison.windows.items()
         ),
         ("schedule", f"{settings['schedule']}, sigma {sigmas[0]:.4g} to {sigmas[-2]:.4g}, then 0"),
+        ("sampler", settings["sampler"]),
         ("seeds", f"{settings['seeds']}, noise SHA-256 {settings['noise_sha256'][:16]}"),
         ("versions", f"elsewhere {settings['version']}, torch {settings['torch']}"),
         *about.items(),

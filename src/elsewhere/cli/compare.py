@@ -18,6 +18,7 @@ from elsewhere.cli.options import (
     Machines,
     Network,
     NetworkBorders,
+    Sampler,
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_comparison
@@ -48,6 +49,7 @@ def compare(
         ),
     ] = None,
     drawing: Drawing = Drawing(count=32),
+    sampler: Sampler = "euler",
     engine: Engine = Engine(),
     any_data: AnyData = False,
     reading: Images = Images(),
@@ -94,6 +96,8 @@ def compare(
             label=drawing.labels(images, net),
             about={"network": network, "command": command_line(), "windows": source, "seed": str(drawing.seed)},
             progress=True,
+            sampler=sampler,
+            seed=drawing.seed,
         )
         result.save(out)
         print_comparison(f"{images.name} and {network}", result)

@@ -9,6 +9,7 @@ import typer
 from elsewhere.limits import LARGEST_SIDE
 from elsewhere.machines.table import DEFAULTS, NAMES, SEARCHABLE, MachineName
 from elsewhere.phrases import listed
+from elsewhere.samplers import SamplerName
 from elsewhere.terminal import parse_memory, parse_size
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ Canvas = Annotated[
 Gray = Annotated[
     bool | None,
     typer.Option("--gray/--colour", help="Turn colours to gray, or gray to colour.", show_default="as stored"),
+]
+Sampler = Annotated[
+    SamplerName,
+    typer.Option(
+        help="How a step is made: euler (DDIM), heun (EDM; two calls a step), dpmpp-2m (DPM-Solver++), or ancestral, "
+        "which adds noise from --seed."
+    ),
 ]
 
 

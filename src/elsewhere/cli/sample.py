@@ -1,16 +1,48 @@
 """`elsewhere sample`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import KINDS_OF_NETWORK, Data, Drawing, Engine, ImagesAndCanvas, OtherNetwork, Windows
+from elsewhere.cli.options import (
+    KINDS_OF_NETWORK,
+    Data,
+    Drawing,
+    Engine,
+    ImagesAndCanvas,
+    OtherNetwork,
+    Sampler,
+    Windows,
+)
 from elsewhere.cli.printing import command_line
 from elsewhere.machines.table import DEFAULT, NETWORK, TITLES, DrawerName
 from elsewhere.phrases import listed
 from elsewhere.terminal import results_in
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Guiding:
+    """Towards which class, and away from what."""
+
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Classifier-free guidance towards --label: 0 draws without it, 1 with it, more moves away from what "
+            "all classes share.",
+            show_default="none",
+        ),
+    ] = None
+    negative: Annotated[
+        str | None,
+        typer.Option(
+            help="With --guidance: a class to move away from, its number or name.", show_default="all classes together"
+        ),
+    ] = None
 
 
 def sample(
@@ -24,6 +56,8 @@ def sample(
     drawing: Annotated[
         Drawing, {"label": Words(default="none"), "count": Words(names=("--count", "--seeds"))}
     ] = Drawing(count=8),
+    sampler: Sampler = "euler",
+    guiding: Guiding = Guiding(),
     engine: Engine = Engine(),
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
@@ -38,6 +72,7 @@ def sample(
       elsewhere sample fashion-mini --label trouser --count 8 --out trousers
       elsewhere sample pixel-faces --machine ls --window 7 --out faces
       elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
+      elsewhere sample fashion-mini --label trouser --guidance 3 --sampler heun --steps 10
       elsewhere sample photos --size 256x512 --count 1 --out wide
     """
     with results_in(out, sources=[data]):
@@ -61,11 +96,21 @@ def sample(
             factory.check_shape(denoiser, images)
         factory.check_canvas(denoiser, canvas)
         labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
+        drawer = factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
         height, width = canvas or images.shape[1:]
         noise = drawing.noise((images.shape[0], height, width), kept=2 * levels.steps if keep else 0)
-        run = els.sample(denoiser, noise, levels, labels, keep=keep, progress=True)
+        run = els.sample(
+            drawer,
+            noise,
+            levels,
+            labels if drawer is denoiser else None,
+            sampler=sampler,
+            seed=drawing.seed,
+            keep=keep,
+            progress=True,
+        )
         about = {"command": command_line(), "seed": drawing.seed, "windows": source}
-        for path in results.save_run(out, run, denoiser, images, levels, labels, about):
+        for path in results.save_run(out, run, drawer, images, levels, labels, about):
             typer.echo(path)
         if results.describe_clipping(run.images):
             typer.echo(f"note: {results.describe_clipping(run.images)}", err=True)

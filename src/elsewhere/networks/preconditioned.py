@@ -39,6 +39,11 @@ class PreconditionedNetwork(NetworkDenoiser):
 
     unconditional = False
 
+    @property
+    def has_null_class(self) -> bool:  # type: ignore[override]
+        """Whether it answers without a class."""
+        return not self.num_classes or self.null_class is not None or self.unconditional
+
     @checked
     def __init__(
         self,

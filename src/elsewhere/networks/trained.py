@@ -141,6 +141,8 @@ class TrainedNetwork(NetworkDenoiser):
         self.spec = spec
         self.channels = spec.channels
         self.num_classes = spec.num_classes
+        # Trained with a label on every image, the embedding of "no class" is still what it was drawn as.
+        self.has_null_class = not (spec.num_classes and spec.training.get("label_dropout") == 0)
         # Convolutions take any size; a UNet halves the image, so it keeps to its own.
         self.size = spec.size if spec.kind == "unet" else None
 
