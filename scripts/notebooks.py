@@ -1,7 +1,8 @@
 """Execute the notebooks and write their outputs into them: `python scripts/notebooks.py [--check] [NAME ...]`.
 
-Every notebook runs in an empty folder, in a kernel of its own. A notebook is rewritten only if all of its cells ran without an
-error and without a word on standard error. `--check` runs them and writes nothing. Needs nbclient and ipykernel (extra `dev`).
+Every notebook runs in an empty folder, in a kernel of its own. A notebook is rewritten only if all of its cells ran
+without an error and without a word on standard error. `--check` runs them and writes nothing. Needs nbclient and
+ipykernel (extra `dev`).
 """
 
 from __future__ import annotations

@@ -50,8 +50,7 @@ def pictures(book: Any) -> int:
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_the_first_cell_to_the_last(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONWARNINGS", "default")
+def test_a_notebook_runs_from_the_first_cell_to_the_last(path: Path) -> None:
     book = SCRIPT.execute(path)
     assert list(SCRIPT.faults(book, nbformat.writes(book))) == []
 
