@@ -124,3 +124,9 @@ def test_images_of_other_channels_than_gray_and_colour_are_refused(tmp_path):
     with pytest.raises(ValueError, match="1 or 3 channels, got images of 2"):
         image_png(torch.zeros(2, 5, 5))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_is_shown_by_notebooks_without_pyplot():
+    figure = new_figure(2, 1)
+    with Image.open(BytesIO(figure._repr_png_())) as picture:
+        assert picture.size == (180, 90)

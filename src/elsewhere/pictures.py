@@ -6,6 +6,7 @@ import base64
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,10 +117,21 @@ def shorten(text: str, fits: Callable[[str], bool]) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A matplotlib figure of a size in inches, without a display and without global state."""
+    """A matplotlib figure of a size in inches, without a display and without global state; notebooks show it."""
+    return _shown_figure()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _shown_figure() -> type[Figure]:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        """A figure that notebooks show also where nobody has imported pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            return figure_png(self, 90)
+
+    return ShownFigure
 
 
 def save_figure(path: str | Path, figure: Any, dpi: int = 120) -> None:

@@ -130,9 +130,10 @@ class Run(Pictures):
             Film(4 frames, 0.01 MB)
         """
         milliseconds = check_whole("milliseconds", milliseconds, 10, 10_000)
-        if not self.states:
-            raise ValueError("a film needs the states of the run: draw it with sample(..., keep=True)")
-        steps = self.states if of == "states" else [*self.predictions, self.images]
+        kept = self.states if of == "states" else self.predictions
+        if not kept:
+            raise ValueError(f"a film needs the {of} of the run: draw it with sample(..., keep=True)")
+        steps = kept if of == "states" else [*kept, self.images]
         sigmas = self.sigmas if of == "states" else [0.0] * len(steps)
         shown = [state.detach().cpu() / (1 + sigma**2) ** 0.5 for state, sigma in zip(steps, sigmas, strict=True)]
         # Smaller than in a single picture: noise does not compress, and a film has many frames.

@@ -112,8 +112,8 @@ class ImageSet(Pictures):
         return f"ImageSet({self.name!r}, {self.amount} of {height}x{width} {colours} pixels{classes})"
 
     def _repr_html_(self) -> str | None:
-        classes = [self.classes[int(self.labels[0])]] if len(self) == 1 and self.labels is not None else self.classes
-        shown = [listed_short(classes)] if classes else []
+        present = [] if self.labels is None or not self.classes else self.labels.unique().tolist()
+        shown = [listed_short([self.classes[label] for label in present])] if present else []
         return self._card(self.name, [self.amount, f"{self.shape[1]}x{self.shape[2]} pixels", *shown])
 
     def __len__(self) -> int:
