@@ -19,6 +19,7 @@ from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
 
 # Images of a piece of work: a multiple of those that a vector holds, which are 16 or fewer.
@@ -101,7 +102,14 @@ class SlidingJob:
         image_logs: added to the log-weights of each training image, (B, N); None for 0.
         shift_logs: the log-weight of a shift of x against the training images, in pixels down (axis 0) or right
             (axis 1): called with an axis and its shifts, int64; None for 0.
+
+    Attributes:
+        most_pieces: into how many ranges it is cut at most.
     """
+
+    most_pieces = MOST_PIECES
+    # What the kernel of `PositionJob` multiplies x by.
+    shrink = 1.0
 
     def __init__(
         self,
@@ -146,9 +154,14 @@ class SlidingJob:
             self._overlap_logs = torch.where(of_rows, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
         squares = _over_windows(x.double().square().sum(1), metric)
         self._squares = squares.flatten(1)[:, pixels]
+        self._choose_sums(sigma, metric)
+
+    def _choose_sums(self, sigma: float, metric: Metric) -> None:
+        """Which images need sums in double, and which are summed afresh."""
+        store = self.store
         longest = max(store.image_size)
         limit = SLIDING_ROUNDING / max(1, longest / TAPERED_LENGTH) ** 1.5 if self.taper else SLIDING_ROUNDING
-        typical = store.spread * metric.total(x.shape[1]) ** 0.5
+        typical = store.spread * metric.total(store.channels) ** 0.5
         coarse = rounding_of(self._squares.amax(1).sqrt(), typical, self.precision) > limit
         able = sigma >= FRESH_SIGMA and self.radius in FRESH_RADII
         self.fresh = (coarse | (self.radius == 1)) & able
@@ -239,6 +252,19 @@ class SlidingJob:
         """First training image of a range, and the one behind its last."""
         return start * LANES, min(stop * LANES, len(self.store))
 
+    def regions_of(self, start: int, stop: int) -> np.ndarray:
+        """The region pairs of a range, int32 (R, 4): see the struct `region_pair`."""
+        return self._regions
+
+    @property
+    def _ways(self) -> Sequence[tuple[str, bool, Tensor]]:
+        """Functions of the library, whether they sum afresh, and for which images they are called."""
+        return (
+            ("sliding_float", False, ~self.wide & ~self.fresh),
+            ("sliding_float", True, self.fresh),
+            ("sliding_double", False, self.wide),
+        )
+
     def run_kernel(
         self,
         start: int,
@@ -255,12 +281,8 @@ class SlidingJob:
         assert library is not None
         first, end = self.images_of(start, stop)
         down, across = self._repeats
-        ways = (
-            ("sliding_float", False, ~self.wide & ~self.fresh),
-            ("sliding_float", True, self.fresh),
-            ("sliding_double", False, self.wide),
-        )
-        for name, fresh, chosen in ways:
+        regions = self.regions_of(start, stop)
+        for name, fresh, chosen in self._ways:
             if only is not None:
                 chosen = chosen & only
             if not chosen.any():
@@ -303,8 +325,9 @@ class SlidingJob:
                 taper=self.taper,
                 precision=loader.address(precision, torch.float64, batch),
                 overlaps=loader.numbers(self._overlaps, "axis_overlap"),
-                regions=loader.numbers(self._regions, "region_pair"),
-                region_count=len(self._regions),
+                regions=loader.numbers(regions, "region_pair"),
+                region_count=len(regions),
+                shrink=self.shrink,
                 top=top,
                 log_counts=counts,
                 image_logs=prior,

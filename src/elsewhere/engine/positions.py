@@ -1,0 +1,98 @@
+"""The position job: windows of x against windows of few training images, by sliding sums along positions.
+
+It answers what `SlidingJob` answers, with another kernel: a vector holds neighbouring positions of x, not training
+images, so that it is full where there are few of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elsewhere.engine.jobs import AttributionJob
+from elsewhere.engine.kernels import loader
+from elsewhere.engine.keys.metric import Metric
+from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.sliding import SlidingJob
+from elsewhere.engine.state import SoftmaxState
+
+
+# With more training images than this, vectors of images are full (benchmarks/few_images.py).
+MOST_IMAGES = 15
+# Ranges that a job is cut into at most: their states wait to be merged, and canvases may be large.
+MOST_RANGES = 16
+
+
+def serves(store: PixelStore, metric: Metric) -> bool:
+    """Whether the compiled kernel is there, takes these images and this metric, and is the fastest for them."""
+    return (
+        len(store) <= MOST_IMAGES
+        and store.pixels.device.type == "cpu"
+        and store.pixels.dtype in (torch.uint8, torch.float32)
+        and metric.profile is not None
+        and loader.library() is not None
+    )
+
+
+class PositionJob(SlidingJob):
+    """Softmax averages of centre pixels over windows of few training images: see `SlidingJob` for the arguments.
+
+    Ranges count groups of shifts down the rows, each with about as many pairs as the others.
+    """
+
+    most_pieces = MOST_RANGES
+
+    def __init__(
+        self, x: Tensor, sigma: float, store: PixelStore, metric: Metric, *geometry: Any, **settings: Any
+    ) -> None:
+        self._given = (x, sigma, store, metric, *geometry), settings
+        super().__init__(x, sigma, store, metric, *geometry, **settings)
+
+    def _choose_sums(self, sigma: float, metric: Metric) -> None:
+        signal, noise = self.store.spread**2, sigma**2
+        self.shrink = max(signal / (signal + noise), 1e-6)
+        self.wide = torch.ones(len(self.x), dtype=torch.bool, device="cpu")
+
+    @property
+    def _ways(self) -> Sequence[tuple[str, bool, Tensor]]:
+        return ("positions_float", False, ~self.wide), ("positions_double", False, self.wide)
+
+    def __len__(self) -> int:
+        """Groups of shifts down the rows."""
+        return len(self._bounds) - 1
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        """Where the groups begin among the shifts down the rows of all regions, and the end."""
+        pairs = []
+        for first_row, end_row, first_column, end_column in self._regions:
+            across = np.diff(self._overlaps[first_column:end_column, 1:]).sum()
+            pairs.append(np.diff(self._overlaps[first_row:end_row, 1:])[:, 0].astype(np.int64) * across)
+        done = np.concatenate([[0], np.concatenate(pairs).cumsum()])
+        return np.unique(np.searchsorted(done, np.linspace(0, done[-1], MOST_RANGES + 1))).tolist()
+
+    def images_of(self, start: int, stop: int) -> tuple[int, int]:
+        return 0, len(self.store)
+
+    def regions_of(self, start: int, stop: int) -> np.ndarray:
+        begin, end = self._bounds[start], self._bounds[stop]
+        sizes = self._regions[:, 1] - self._regions[:, 0]
+        before = sizes.cumsum() - sizes
+        regions = self._regions.copy()
+        regions[:, 0] = self._regions[:, 0] + np.clip(begin - before, 0, sizes)
+        regions[:, 1] = self._regions[:, 0] + np.clip(end - before, 0, sizes)
+        return np.ascontiguousarray(regions[regions[:, 1] > regions[:, 0]])
+
+    @property
+    def offset(self) -> Tensor:
+        # The kernel sums (x - k)^2 - (x - m)^2, m being the shrunk x.
+        return -self._squares * self.precision[:, None] / 2 * (1 - self.shrink) ** 2
+
+    def attribution(self, state: SoftmaxState, batch: int, top: int) -> AttributionJob:
+        arguments, settings = self._given
+        return SlidingJob(*arguments, **settings).attribution(state, batch, top)
