@@ -24,6 +24,8 @@ from elsewhere.engine.state import SoftmaxState
 
 # With more training images than this, vectors of images are full (benchmarks/few_images.py).
 MOST_IMAGES = 15
+# Largest rounding error of a log-weight, in nats, at which products are float32.
+ROUNDING = 1e-5
 # Ranges that a job is cut into at most: their states wait to be merged, and canvases may be large.
 MOST_RANGES = 16
 
@@ -54,9 +56,8 @@ class PositionJob(SlidingJob):
         super().__init__(x, sigma, store, metric, *geometry, **settings)
 
     def _choose_sums(self, sigma: float, metric: Metric) -> None:
-        signal, noise = self.store.spread**2, sigma**2
-        self.shrink = max(signal / (signal + noise), 1e-6)
-        self.wide = torch.ones(len(self.x), dtype=torch.bool, device="cpu")
+        self.wide = self._rounding(metric) > ROUNDING
+        self.fresh = torch.zeros_like(self.wide)
 
     @property
     def _ways(self) -> Sequence[tuple[str, bool, Tensor]]:
@@ -87,11 +88,6 @@ class PositionJob(SlidingJob):
         regions[:, 0] = self._regions[:, 0] + np.clip(begin - before, 0, sizes)
         regions[:, 1] = self._regions[:, 0] + np.clip(end - before, 0, sizes)
         return np.ascontiguousarray(regions[regions[:, 1] > regions[:, 0]])
-
-    @property
-    def offset(self) -> Tensor:
-        # The kernel sums (x - k)^2 - (x - m)^2, m being the shrunk x.
-        return -self._squares * self.precision[:, None] / 2 * (1 - self.shrink) ** 2
 
     def attribution(self, state: SoftmaxState, batch: int, top: int) -> AttributionJob:
         arguments, settings = self._given

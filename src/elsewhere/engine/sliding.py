@@ -108,8 +108,6 @@ class SlidingJob:
     """
 
     most_pieces = MOST_PIECES
-    # What the kernel of `PositionJob` multiplies x by.
-    shrink = 1.0
 
     def __init__(
         self,
@@ -158,11 +156,9 @@ class SlidingJob:
 
     def _choose_sums(self, sigma: float, metric: Metric) -> None:
         """Which images need sums in double, and which are summed afresh."""
-        store = self.store
-        longest = max(store.image_size)
+        longest = max(self.store.image_size)
         limit = SLIDING_ROUNDING / max(1, longest / TAPERED_LENGTH) ** 1.5 if self.taper else SLIDING_ROUNDING
-        typical = store.spread * metric.total(store.channels) ** 0.5
-        coarse = rounding_of(self._squares.amax(1).sqrt(), typical, self.precision) > limit
+        coarse = self._rounding(metric) > limit
         able = sigma >= FRESH_SIGMA and self.radius in FRESH_RADII
         self.fresh = (coarse | (self.radius == 1)) & able
         self.wide = coarse & ~self.fresh
@@ -171,6 +167,11 @@ class SlidingJob:
             far = torch.finfo(torch.float32).eps * self._farthest(doubtful) > SLIDING_ROUNDING
             self.wide |= far
             self.fresh &= ~far
+
+    def _rounding(self, metric: Metric) -> Tensor:
+        """Of log-weights that are products in float32, in nats, (B,)."""
+        typical = self.store.spread * metric.total(self.store.channels) ** 0.5
+        return rounding_of(self._squares.amax(1).sqrt(), typical, self.precision)
 
     def _farthest(self, chosen: Tensor) -> Tensor:
         """For some images the largest -log-weight that a pixel's best window among a few has, (B,)."""
@@ -327,7 +328,6 @@ class SlidingJob:
                 overlaps=loader.numbers(self._overlaps, "axis_overlap"),
                 regions=loader.numbers(regions, "region_pair"),
                 region_count=len(regions),
-                shrink=self.shrink,
                 top=top,
                 log_counts=counts,
                 image_logs=prior,

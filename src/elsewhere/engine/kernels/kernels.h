@@ -48,8 +48,6 @@ typedef struct {
     const float *profile; /* weights of their rows, and of their columns, symmetric, (2 reach + 1) */
     double *pasted_total; /* sums of weights of what was pasted on each pixel of x, (batch, rows * columns) */
     double *pasted;       /* and of its values, (batch, rows * columns, channels) */
-    /* positions.c only. */
-    double shrink; /* x times this is near the keys, above 0 and at most 1 */
 } sliding_task;
 
 /* Sums in float or in double. They return 0, or 1 where there is not enough memory. */

@@ -2,15 +2,12 @@
  * at a time, with neighbouring positions of x side by side in a vector.
  *
  * sliding.c holds the same pixel of LANES training images in a vector, which leaves most of it empty where there are few.
- * Here a shift (dy, dx) pairs rows: (k - m) (k - (2 x - m)) = (x - k)^2 - (x - m)^2 of a row of key pixels k and the pixels x
- * that they meet form an image, whose window sums give the log-weights of all pairs of this shift. The term (x - m)^2 is the
- * same for all keys of a query and is added outside. With m = x times s^2 / (s^2 + sigma^2), s being the spread of the
- * pixels, the products are small at high noise, where x is far from all keys, and at low noise they are squared differences.
+ * Here a shift (dy, dx) pairs rows: x k - |k|^2 / 2 of a row of key pixels k and the pixels x that they meet form an image,
+ * whose window sums are the log-weights of all pairs of this shift, but for |x|^2 / 2, which all keys of a query share.
  *
- * Sums along a row are made by doubling: sums over 2, 4, 8, ... columns, of which the binary digits of the window's side
- * choose some. They have no differences of large numbers, so that they are as accurate as their terms. The sums of the rows
- * of a window are a running sum in double, whose rounding does not matter. Tapered windows are boxes of boxes along the row,
- * and sums of their second differences down the columns.
+ * Sums along a row are made of sums of a few columns, afresh for every window. Those of the rows of a window are a running sum
+ * in double, whose rounding does not matter. Tapered windows are boxes of boxes along the row, and sums of their second
+ * differences down the columns.
  *
  * The averaging pass keeps an online softmax for every position: an anchor near the largest log-weight so far, the total and
  * the weighted sums. The pasting pass reads the results, and pastes patches around the centres of windows where they overlap:

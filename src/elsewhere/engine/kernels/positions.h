@@ -23,18 +23,18 @@ INLINE void NAME(scan_row)(const sliding_task *t, const NAME(comparison) *p, int
         NAME(accumulate)(t, p, channels, overlap, shifts, raise, key_row, row, first, part);
     }
     for (int s = 0; mode == PASTING && s < shifts; s++) {
-        const int place = key_row % (2 * t->reach + 1) * TOGETHER + s;
-        int holds = 0;
-        memset(p->row_weights, 0, p->stretch * sizeof(float));
+        const int count = overlap[s].stop - overlap[s].start, place = key_row % (2 * t->reach + 1) * TOGETHER + s;
+        int any = 0;
+        memset(p->row_weights, 0, p->stretch * sizeof(float)), memset(p->weighty, 0, p->stretch / LANES);
         for (int number = 0; number < 2; number++) {
             const columns_part part = part_of(t, number, from, to);
             if (part.from >= part.to) continue;
             const int first = first_block(part);
             NAME(row_logs)(p, overlap, s, raise, row, first, part);
-            holds |= NAME(weights_of_row)(t, p, overlap, s, row, first, part);
+            any |= NAME(weights_of_row)(t, p, overlap, s, row, first, part);
         }
-        p->holds[place] = (uint8_t)holds;
-        if (holds) NAME(filter_row)(t, p, overlap[s].stop - overlap[s].start, p->filtered + (size_t)place * p->stretch);
+        NAME(filter_row)(t, p, count, any, p->filtered + (size_t)place * p->stretch,
+                         p->holds + place * (p->stretch / LANES));
     }
 }
 
@@ -120,14 +120,15 @@ int NAME(positions)(const sliding_task *t) {
     const size_t line = in_blocks(t->columns) + LANES, plane = line * t->rows, span = 2 * (size_t)t->reach + 1;
     const size_t stretch = in_blocks(t->width + 4 * t->radius + 4 * t->reach) + 4 * LANES + 2 * FRONT;
     const size_t ring = NAME(ring_rows)(t, taper) * TOGETHER * stretch;
-    const size_t reals[] = {channels * pixels + edge, channels * area + 2 * edge, stretch, stretch, stretch, stretch, ring, stretch};
+    const size_t reals[] = {channels * pixels + edge, channels * area + 2 * edge, area + 2 * edge, stretch, stretch, stretch,
+                            ring, stretch};
     const size_t floats[] = {channels * area + 2 * edge, plane + edge, plane + edge, (1 + channels) * plane + edge,
                              TOGETHER * stretch, stretch, span * TOGETHER * stretch};
     enum { REALS = sizeof reals / sizeof *reals, SINGLES = sizeof floats / sizeof *floats };
     REAL *real[REALS];
     float *single[SINGLES];
     double *sums = vectors(2 * TOGETHER * stretch * sizeof(double));
-    uint8_t *holds = vectors(span * TOGETHER);
+    uint8_t *holds = vectors((span * TOGETHER + 1) * (stretch / LANES));
     int enough = sums && holds;
     for (int i = 0; i < REALS; i++) {
         real[i] = vectors(reals[i] * sizeof(REAL));
@@ -139,17 +140,17 @@ int NAME(positions)(const sliding_task *t) {
         if (single[i]) memset(single[i], 0, floats[i] * sizeof(float));
         enough &= single[i] != NULL;
     }
-    REAL *x = real[0], *keys = real[1] + edge;
+    REAL *x = real[0], *keys = real[1] + edge, *half_squares = real[2] + edge;
     float *values = single[0] + edge;
-    NAME(comparison) p = {.x = x, .keys = keys, .values = values, .line = (int)line, .stretch = (int)stretch};
-    p.products = real[2], p.one = real[3], p.other = real[4], p.boxes = real[5], p.ring = real[6], p.zeros = real[7];
+    NAME(comparison) p = {.x = x, .keys = keys, .half_squares = half_squares, .values = values, .line = (int)line};
+    p.products = real[3], p.parts = real[4], p.boxes = real[5], p.ring = real[6], p.zeros = real[7];
     p.anchor = single[1], p.log_total = single[2], p.sums = single[3], p.logs = single[4], p.row_weights = single[5];
-    p.filtered = single[6], p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.holds = holds;
-    p.ratio = (REAL)(2 / t->shrink - 1);
+    p.filtered = single[6], p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.stretch = (int)stretch;
+    p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES);
     double *const total = mode == PASTING ? t->pasted_total : t->total;
     double *const weighted = mode == PASTING ? t->pasted : t->weighted;
     for (int b = 0; enough && b < t->batch; b++) {
-        for (size_t i = 0; i < channels * pixels; i++) x[i] = (REAL)(t->x[b * channels * pixels + i] * t->shrink);
+        for (size_t i = 0; i < channels * pixels; i++) x[i] = (REAL)t->x[b * channels * pixels + i];
         for (int row = 0; row < t->rows; row++)
             for (int column = 0; column < t->columns; column++) {
                 const size_t at = row * line + column, pixel = b * pixels + (size_t)row * t->columns + column;
@@ -158,12 +159,17 @@ int NAME(positions)(const sliding_task *t) {
             }
         p.total = total + b * pixels, p.weighted = weighted + b * pixels * channels;
         memset(p.total, 0, pixels * sizeof(double)), memset(p.weighted, 0, channels * pixels * sizeof(double));
-        p.factor = -t->precision[b] / 2;
+        p.factor = t->precision[b];
         for (int64_t n = t->first; n < t->first + t->count; n++) {
-            for (size_t i = 0; i < channels * area; i++) {
-                const size_t from = n * channels * area + i;
-                const double pixel = t->is_byte ? ((const uint8_t *)t->pixels)[from] : ((const float *)t->pixels)[from];
-                keys[i] = (REAL)(pixel - t->centre), values[i] = (float)(pixel - t->centre);
+            for (size_t i = 0; i < area; i++) {
+                double square = 0;
+                for (size_t c = 0; c < channels; c++) {
+                    const size_t at = c * area + i, from = n * channels * area + at;
+                    const double stored = t->is_byte ? ((const uint8_t *)t->pixels)[from] : ((const float *)t->pixels)[from];
+                    const double pixel = stored - t->centre;
+                    keys[at] = (REAL)pixel, values[at] = (float)pixel, square += pixel * pixel;
+                }
+                half_squares[i] = (REAL)(square / 2);
             }
             p.prior = t->image_logs ? t->image_logs[b * t->count + (n - t->first)] : 0;
             NAME(few_kernels)[channels == 1 ? 0 : channels == 3 ? 1 : 2][mode][taper](t, &p);

@@ -2,22 +2,23 @@
 
 /* One image of x, one training image, and what is computed for their pairs. */
 typedef struct {
-    const REAL *x;       /* times `shrink`, (channels, rows, columns) */
+    const REAL *x;       /* (channels, rows, columns) */
     const REAL *keys;    /* (channels, height, width) */
+    const REAL *half_squares; /* |k|^2 / 2 of its pixels, (height, width) */
     const float *values; /* the same in float */
     double factor, prior; /* of sums in log-weights, and what is added to all of them */
-    REAL ratio;           /* 2 x - m in units of m */
     int line;             /* floats of a row of the sums */
     float *anchor, *log_total;        /* (rows, line) */
     float *sums;                      /* total and weighted sums, (1 + channels, rows, line) */
     double *total, *weighted;         /* what was moved here from `sums`, (rows columns), and (rows columns, channels) */
-    REAL *products, *one, *other, *boxes; /* a row of products, and sums of it */
+    REAL *products, *parts, *boxes;   /* a row of products, and sums of some of them */
     REAL *ring, *zeros;               /* sums along the last rows, (span, TOGETHER, width), and a row of zeros */
     double *columns, *slopes;         /* sums down the columns, and their differences, (TOGETHER, `stretch`) */
     float *logs;                      /* of a row, (TOGETHER, `stretch`) */
     float *row_weights;               /* of the windows of a row, (`stretch`) */
     float *filtered;                  /* sums of the weights along the last rows, (2 reach + 1, TOGETHER, `stretch`) */
-    uint8_t *holds;                   /* whether these have a weight that matters, (2 reach + 1, TOGETHER) */
+    uint8_t *weighty;                 /* which blocks of `row_weights` have a weight that matters */
+    uint8_t *holds;                   /* which blocks of `filtered` are not zero, (2 reach + 1, TOGETHER, stretch / LANES) */
     int stretch;                      /* numbers of a row of these buffers */
 } NAME(comparison);
 
@@ -34,53 +35,46 @@ INLINE VECTOR NAME(load)(const REAL *from) {
 }
 INLINE void NAME(store)(REAL *into, VECTOR value) { memcpy(into, &value, sizeof value); }
 
-/* (k - m) (k - ratio m), summed over channels: key pixels of row y from column `from` to `to` - 1, and what the shift brings
- * them to. What lies behind the last in `into` is undefined. */
+/* x k - |k|^2 / 2, summed over channels: key pixels of row y from column `from` to `to` - 1, and what the shift brings them
+ * to. What lies behind the last in `into` is undefined. */
 INLINE void NAME(row_products)(const sliding_task *t, const NAME(comparison) *p, int channels, int y, int dy, int dx,
                                int from, int to, REAL *restrict into) {
-    const REAL *key = p->keys + (ptrdiff_t)y * t->width + from, *query = p->x + ((ptrdiff_t)y + dy) * t->columns + from + dx;
     const ptrdiff_t keys = (ptrdiff_t)t->height * t->width, queries = (ptrdiff_t)t->rows * t->columns;
-    const REAL ratio = p->ratio;
+    const ptrdiff_t place = (ptrdiff_t)y * t->width + from;
+    const REAL *key = p->keys + place, *half = p->half_squares + place;
+    const REAL *query = p->x + ((ptrdiff_t)y + dy) * t->columns + from + dx;
     for (int i = 0; i < to - from; i += STEP) {
-        VECTOR sum = {0};
-        for (int c = 0; c < channels; c++) {
-            const VECTOR k = NAME(load)(key + c * keys + i), m = NAME(load)(query + c * queries + i);
-            sum += (k - m) * (k - m * ratio);
-        }
+        VECTOR sum = -NAME(load)(half + i);
+        for (int c = 0; c < channels; c++)
+            sum += NAME(load)(key + c * keys + i) * NAME(load)(query + c * queries + i);
         NAME(store)(into + i, sum);
     }
 }
 
 /* Sums of `side` consecutive terms; sum number i begins with term i. There are count + side - 1 terms, and there is room
- * behind them and behind the sums. */
-INLINE void NAME(box_sums)(const REAL *terms, int count, int side, REAL *restrict into, REAL *one, REAL *other) {
-    for (int size = 1, offset = 0; size <= side; size *= 2) {
-        const int first = !offset, more = 2 * size <= side, adds = side & size;
-        const int length = more ? count + side - 2 * size : count;
-        const REAL *restrict from = terms;
-        REAL *restrict doubled = one;
-        if (more && adds)
-            for (int i = 0; i < length; i += STEP) {
-                const VECTOR term = NAME(load)(from + i);
-                const VECTOR sum = size == 1 ? term : NAME(load)(from + offset + i);
-                NAME(store)(doubled + i, term + NAME(load)(from + size + i));
-                if (i < count) NAME(store)(into + i, first ? sum : sum + NAME(load)(into + i));
-            }
-        else if (more)
-            for (int i = 0; i < length; i += STEP)
-                NAME(store)(doubled + i, NAME(load)(from + i) + NAME(load)(from + size + i));
-        else
-            for (int i = 0; i < count; i += STEP) {
-                const VECTOR sum = NAME(load)(from + offset + i);
-                NAME(store)(into + i, first ? sum : sum + NAME(load)(into + i));
-            }
-        if (adds) offset += size;
-        terms = one, one = other, other = (REAL *)terms;
+ * behind them and behind the sums. Sums of about the root of `side` terms come first, and are added up then. */
+INLINE void NAME(box_sums)(const REAL *restrict terms, int count, int side, REAL *restrict parts, REAL *restrict into) {
+    int part = 1;
+    while ((part + 1) * (part + 1) <= side) part++;
+    const int whole = side / part * part;
+    const REAL *restrict from = terms;
+    if (part > 1) {
+        for (int i = 0; i < count + side - part; i += STEP) {
+            VECTOR sum = NAME(load)(terms + i);
+            for (int offset = 1; offset < part; offset++) sum += NAME(load)(terms + i + offset);
+            NAME(store)(parts + i, sum);
+        }
+        from = parts;
+    }
+    for (int i = 0; i < count; i += STEP) {
+        VECTOR sum = NAME(load)(from + i);
+        for (int offset = part; offset < whole; offset += part) sum += NAME(load)(from + i + offset);
+        for (int offset = whole; offset < side; offset++) sum += NAME(load)(terms + i + offset);
+        NAME(store)(into + i, sum);
     }
 }
 
-/* Sums along row y of the key windows of one overlap, number i being the window around its column number i. Rows outside
- * the training image are zero. */
+/* Sums along row y of the key windows of one overlap, number i being the window around its column number i. */
 INLINE void NAME(sum_along)(const sliding_task *t, const NAME(comparison) *p, int channels, int taper, int y, int dy,
                             const axis_overlap *overlap, REAL *into) {
     const int radius = t->radius, count = overlap->stop - overlap->start, first = overlap->start - radius;
@@ -91,10 +85,10 @@ INLINE void NAME(sum_along)(const sliding_task *t, const NAME(comparison) *p, in
     memset(products, 0, (from - first) * sizeof(REAL));
     memset(products + (to - first), 0, (terms - (to - first) + STEP) * sizeof(REAL));
     if (taper) {
-        NAME(box_sums)(products, count + radius, radius + 1, p->boxes, p->one, p->other);
-        NAME(box_sums)(p->boxes, count, radius + 1, into, p->one, p->other);
+        NAME(box_sums)(products, count + radius, radius + 1, p->parts, p->boxes);
+        NAME(box_sums)(p->boxes, count, radius + 1, p->parts, into);
     } else {
-        NAME(box_sums)(products, count, 2 * radius + 1, into, p->one, p->other);
+        NAME(box_sums)(products, count, 2 * radius + 1, p->parts, into);
     }
 }
 

@@ -89,46 +89,57 @@ static APART void NAME(move_to_double)(const sliding_task *t, const NAME(compari
     memset(p->sums, 0, plane * (1 + t->channels) * sizeof(float));
 }
 
-/* The weights of a part of a row, each at the column of its key, behind 2 reach zeros. */
+/* The weights of a part of a row, each at the column of its key, behind 2 reach zeros; whether any matters. */
 INLINE int NAME(weights_of_row)(const sliding_task *t, const NAME(comparison) *p, const axis_overlap *overlap, int s, int row,
                                 int first, columns_part part) {
     const float *log_total = p->log_total + (size_t)row * p->line + (first - part.back);
-    float *weights = p->row_weights + FRONT + 2 * t->reach + (first - overlap[s].shift - overlap[s].start);
-    block heaviest = {0};
+    const int place = FRONT + 2 * t->reach + (first - overlap[s].shift - overlap[s].start);
+    int any = 0;
     for (int i = 0; i < part.to - first; i += LANES) {
-        const block log = load_block(p->logs + s * p->stretch + i);
-        if (!any_above_of_lanes(log, NEGLIGIBLE)) continue;
-        const block weight = exponential_of_lanes(log - load_block(log_total + i));
-        heaviest = larger_of_lanes(heaviest, weight);
-        store_block(weights + i, load_block(weights + i) + weight);
+        block weight = load_block(p->logs + s * p->stretch + i);
+        if (!any_above_of_lanes(weight, NEGLIGIBLE)) continue;
+        weight = exponential_of_lanes(weight - load_block(log_total + i));
+        if (!any_above_of_lanes(weight, LEAST_PASTED)) continue;
+        float *into = p->row_weights + place + i;
+        store_block(into, load_block(into) + weight);
+        any = p->weighty[(place + i) / LANES] = p->weighty[(place + i + LANES - 1) / LANES] = 1;
     }
-    return any_above_of_lanes(heaviest, LEAST_PASTED);
+    return any;
 }
 
 /* Sums of the weights along a row, for every key column within reach of its windows. */
-INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, int count, float *restrict into) {
-    const int span = 2 * t->reach + 1;
-    const float *weights = p->row_weights + FRONT;
-    for (int i = 0; i < count + 2 * t->reach; i += LANES) {
-        block sum = {0};
-        for (int offset = 0; offset < span; offset++) sum += load_block(weights + i + offset) * t->profile[offset];
-        store_block(into + i, sum);
+INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, int count, int any, float *restrict into,
+                             uint8_t *restrict holds) {
+    const int span = 2 * t->reach + 1, blocks = in_blocks(count + 2 * t->reach) / LANES;
+    if (!any) {
+        memset(holds, 0, blocks + 1);
+        return;
     }
+    for (int number = 0; number < blocks; number++) {
+        const int at = FRONT + number * LANES;
+        int matters = 0;
+        for (int i = at / LANES; i <= (at + LANES - 1 + 2 * t->reach) / LANES; i++) matters |= p->weighty[i];
+        block sum = {0};
+        for (int offset = 0; matters && offset < span; offset++)
+            sum += load_block(p->row_weights + at + offset) * t->profile[offset];
+        store_block(into + number * LANES, sum);
+        holds[number] = (uint8_t)matters;
+    }
+    /* Who reads a block at any address reads parts of two. */
+    store_block(into + blocks * LANES, (block){0});
+    holds[blocks] = 0;
 }
 
 /* Paste row `out` of the training image, for windows in rows `rows->start` to `rows->stop` - 1. */
 INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, int channels, const axis_overlap *rows, int out,
                             const axis_overlap *overlap, int shifts) {
-    const int reach = t->reach, span = 2 * reach + 1;
+    const int reach = t->reach, span = 2 * reach + 1, blocks = p->stretch / LANES;
     const int begin = at_least(rows->start, out - reach), end = at_most(rows->stop, out + reach + 1);
     const size_t plane = (size_t)t->rows * p->line, area = (size_t)t->height * t->width;
     int row = out + rows->shift;
     if (out < 0 || out >= t->height || row < 0 || row >= t->rows) return;
     if (row >= t->repeat_row) row -= t->period_rows;
     for (int s = 0; s < shifts; s++) {
-        int matters = 0;
-        for (int y = begin; y < end; y++) matters |= p->holds[y % span * TOGETHER + s];
-        if (!matters) continue;
         /* Key columns within reach that exist, as does the column of x that each is pasted on. */
         const int from = at_least(at_least(0, overlap[s].start - reach) + overlap[s].shift, 0);
         const int to = at_most(at_most(t->width, overlap[s].stop + reach) + overlap[s].shift, t->columns);
@@ -139,10 +150,15 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
             const int before = part.from - overlap[s].shift - overlap[s].start + reach;
             for (int i = 0; i < part.to - part.from; i += LANES) {
                 block weight = {0};
-                for (int y = begin; y < end; y++)
-                    if (p->holds[y % span * TOGETHER + s])
-                        weight += load_block(p->filtered + (size_t)(y % span * TOGETHER + s) * p->stretch + before + i) *
-                                  t->profile[reach + out - y];
+                int any = 0;
+                for (int y = begin; y < end; y++) {
+                    const int place = y % span * TOGETHER + s;
+                    const uint8_t *holds = p->holds + place * blocks + (before + i) / LANES;
+                    if (!(holds[0] | holds[1])) continue;
+                    weight += load_block(p->filtered + (size_t)place * p->stretch + before + i) * t->profile[reach + out - y];
+                    any = 1;
+                }
+                if (!any) continue;
                 for (int lane = part.to - part.from - i; lane < LANES; lane++) weight[lane] = 0;
                 store_block(into + i, load_block(into + i) + weight);
                 for (int c = 0; c < channels; c++) {
