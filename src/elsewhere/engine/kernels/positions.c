@@ -64,6 +64,13 @@ ACCESS(wide, double)
 /* As many numbers as whole blocks have, at least `count`. */
 INLINE int in_blocks(int count) { return (count + LANES - 1) / LANES * LANES; }
 
+/* A row of weights that is pasted on another, and how much it counts there. */
+typedef struct {
+    const float *weights;
+    const uint8_t *holds;
+    float weight;
+} row_of_weights;
+
 /* Columns of x, some of which stand for others: those from `from` to `to` - 1 have their sums `back` columns before. */
 typedef struct {
     int from, to, back;

@@ -34,7 +34,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, const NAME(comparison) *p, int
             any |= NAME(weights_of_row)(t, p, overlap, s, row, first, part);
         }
         NAME(filter_row)(t, p, count, any, p->filtered + (size_t)place * p->stretch,
-                         p->holds + place * (p->stretch / LANES));
+                         p->any_of_row + place, p->holds + place * (p->stretch / LANES));
     }
 }
 
@@ -128,8 +128,9 @@ int NAME(positions)(const sliding_task *t) {
     REAL *real[REALS];
     float *single[SINGLES];
     double *sums = vectors(2 * TOGETHER * stretch * sizeof(double));
-    uint8_t *holds = vectors((span * TOGETHER + 1) * (stretch / LANES));
-    int enough = sums && holds;
+    uint8_t *holds = vectors((span * TOGETHER + 1) * (stretch / LANES) + span * TOGETHER);
+    row_of_weights *pasted = vectors(span * sizeof(row_of_weights));
+    int enough = sums && holds && pasted;
     for (int i = 0; i < REALS; i++) {
         real[i] = vectors(reals[i] * sizeof(REAL));
         if (real[i]) memset(real[i], 0, reals[i] * sizeof(REAL));
@@ -146,7 +147,8 @@ int NAME(positions)(const sliding_task *t) {
     p.products = real[3], p.parts = real[4], p.boxes = real[5], p.ring = real[6], p.zeros = real[7];
     p.anchor = single[1], p.log_total = single[2], p.sums = single[3], p.logs = single[4], p.row_weights = single[5];
     p.filtered = single[6], p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.stretch = (int)stretch;
-    p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES);
+    p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES), p.pasted = pasted;
+    p.any_of_row = p.weighty + stretch / LANES;
     double *const total = mode == PASTING ? t->pasted_total : t->total;
     double *const weighted = mode == PASTING ? t->pasted : t->weighted;
     for (int b = 0; enough && b < t->batch; b++) {
@@ -179,7 +181,7 @@ int NAME(positions)(const sliding_task *t) {
     }
     for (int i = 0; i < REALS; i++) free(real[i]);
     for (int i = 0; i < SINGLES; i++) free(single[i]);
-    free(sums), free(holds);
+    free(sums), free(holds), free(pasted);
     return !enough;
 }
 #undef VECTOR

@@ -18,6 +18,8 @@ typedef struct {
     float *row_weights;               /* of the windows of a row, (`stretch`) */
     float *filtered;                  /* sums of the weights along the last rows, (2 reach + 1, TOGETHER, `stretch`) */
     uint8_t *weighty;                 /* which blocks of `row_weights` have a weight that matters */
+    uint8_t *any_of_row;              /* whether `filtered` has such a weight, (2 reach + 1, TOGETHER) */
+    row_of_weights *pasted;           /* rows of `filtered` that are pasted on one row, (2 reach + 1) */
     uint8_t *holds;                   /* which blocks of `filtered` are not zero, (2 reach + 1, TOGETHER, stretch / LANES) */
     int stretch;                      /* numbers of a row of these buffers */
 } NAME(comparison);

@@ -109,12 +109,10 @@ INLINE int NAME(weights_of_row)(const sliding_task *t, const NAME(comparison) *p
 
 /* Sums of the weights along a row, for every key column within reach of its windows. */
 INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, int count, int any, float *restrict into,
-                             uint8_t *restrict holds) {
+                             uint8_t *restrict any_of_row, uint8_t *restrict holds) {
     const int span = 2 * t->reach + 1, blocks = in_blocks(count + 2 * t->reach) / LANES;
-    if (!any) {
-        memset(holds, 0, blocks + 1);
-        return;
-    }
+    *any_of_row = (uint8_t)any;
+    if (!any) return;
     for (int number = 0; number < blocks; number++) {
         const int at = FRONT + number * LANES;
         int matters = 0;
@@ -140,6 +138,14 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
     if (out < 0 || out >= t->height || row < 0 || row >= t->rows) return;
     if (row >= t->repeat_row) row -= t->period_rows;
     for (int s = 0; s < shifts; s++) {
+        int count = 0;
+        for (int y = begin; y < end; y++) {
+            const int place = y % span * TOGETHER + s;
+            if (!p->any_of_row[place]) continue;
+            p->pasted[count].holds = p->holds + place * blocks, p->pasted[count].weight = t->profile[reach + out - y];
+            p->pasted[count++].weights = p->filtered + (size_t)place * p->stretch;
+        }
+        if (!count) continue;
         /* Key columns within reach that exist, as does the column of x that each is pasted on. */
         const int from = at_least(at_least(0, overlap[s].start - reach) + overlap[s].shift, 0);
         const int to = at_most(at_most(t->width, overlap[s].stop + reach) + overlap[s].shift, t->columns);
@@ -151,11 +157,10 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
             for (int i = 0; i < part.to - part.from; i += LANES) {
                 block weight = {0};
                 int any = 0;
-                for (int y = begin; y < end; y++) {
-                    const int place = y % span * TOGETHER + s;
-                    const uint8_t *holds = p->holds + place * blocks + (before + i) / LANES;
+                for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
+                    const uint8_t *holds = from->holds + (before + i) / LANES;
                     if (!(holds[0] | holds[1])) continue;
-                    weight += load_block(p->filtered + (size_t)place * p->stretch + before + i) * t->profile[reach + out - y];
+                    weight += load_block(from->weights + before + i) * from->weight;
                     any = 1;
                 }
                 if (!any) continue;
