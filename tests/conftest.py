@@ -30,6 +30,7 @@ def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         pytest.skip("the kernels were not compiled here")
     monkeypatch.setattr(sliding, "FEWEST_IMAGES", 1)
     monkeypatch.setattr(positions, "MOST_IMAGES", 2**20 if request.param == "positions" else 0)
+    monkeypatch.setattr(positions, "SMALL_WINDOW", 0)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import elsewhere as els
 from elsewhere.engine import Metric, PixelStore, merge_all, planner, positions
+from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.kernels import loader
 from elsewhere.engine.positions import PositionJob
 from elsewhere.engine.sliding import SlidingJob
@@ -54,7 +55,10 @@ def in_float64(machine: els.EquivariantLocalScore | els.PatchScore, x: torch.Ten
 @pytest.mark.parametrize("borders", ["aware", "wrap", "torus"])
 @pytest.mark.parametrize("taper", [False, True], ids=["square", "tapered"])
 @pytest.mark.parametrize(("sigma", "window"), [(1e-3, 3), (0.02, 9), (0.15, 3), (0.6, 7), (2.5, 15), (5.0, 25)])
-def test_machines_of_few_images_answer_as_in_float64(borders: str, taper: bool, sigma: float, window: int) -> None:
+def test_machines_of_few_images_answer_as_in_float64(
+    monkeypatch: pytest.MonkeyPatch, borders: str, taper: bool, sigma: float, window: int
+) -> None:
+    monkeypatch.setattr(positions, "SMALL_WINDOW", 0)
     machine = els.EquivariantLocalScore(FACES, window, borders, taper=taper)  # type: ignore[arg-type]
     x = FACES.scaled()[:2] + sigma * els.make_noise(2, FACES.shape)
     assert float((machine(x, sigma) - in_float64(machine, x, sigma)).abs().max()) < 1e-5
@@ -124,7 +128,8 @@ def test_ranges_hold_every_pair_once_and_about_equally_many() -> None:
     assert max(pairs) < 2 * np.mean(pairs)
 
 
-def test_many_equal_windows_lose_no_digits() -> None:
+def test_many_equal_windows_lose_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(positions, "SMALL_WINDOW", 0)
     levels = torch.linspace(90, 165, 3).byte()
     machine = els.EquivariantLocalScore(els.ImageSet(levels.view(-1, 1, 1, 1).repeat(1, 1, 160, 160)), 3, "wrap")
     x = els.make_noise(1, (1, 3, 3))
@@ -141,7 +146,14 @@ def test_weights_and_shifts_have_their_priors() -> None:
 
 @pytest.mark.parametrize(
     ("count", "dtype", "window", "kind"),
-    [(3, "byte", 5, PositionJob), (40, "byte", 5, SlidingJob), (3, "float", 5, PositionJob)],
+    [
+        (3, "byte", 5, PositionJob),
+        (3, "float", 5, PositionJob),
+        (3, "byte", 3, DenseJob),
+        (5, "byte", 3, DenseJob),
+        (5, "byte", 5, SlidingJob),
+        (40, "byte", 3, SlidingJob),
+    ],
 )
 def test_the_planner_chooses_it_for_few_images(count: int, dtype: str, window: int, kind: type) -> None:
     data = els.load_images("pixel-faces", count)
@@ -161,13 +173,13 @@ def test_an_explanation_of_one_photograph_is_that_of_products() -> None:
     torch.testing.assert_close(fast.x0, machine(x, 0.3), rtol=0, atol=1e-5)
 
 
-def test_which_images_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_images_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     store = PixelStore.of(FACES.images)
-    assert positions.serves(store, Metric.square(5))
-    assert not positions.serves(store, Metric.weighted(torch.rand(5, 5)))
-    assert not positions.serves(PixelStore.of(FACES.scaled().double()), Metric.square(5))
+    assert positions.kind_of(store, Metric.square(5)) is PositionJob
+    assert positions.kind_of(store, Metric.weighted(torch.rand(5, 5))) is None
+    assert positions.kind_of(PixelStore.of(FACES.scaled().double()), Metric.square(5)) is None
     monkeypatch.setattr(loader, "library", lambda: None)
-    assert not positions.serves(store, Metric.square(5))
+    assert positions.kind_of(store, Metric.square(5)) is None
 
 
 def test_one_large_image_is_weighed_rather_than_searched() -> None:

@@ -19,7 +19,6 @@ from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.patch_attribution import PatchAttribution
 from elsewhere.engine.patches import Canvas, Patches
-from elsewhere.engine.positions import PositionJob
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.prior import pedestal_logs, shift_logs
 from elsewhere.engine.runner import MOST_PIECES, run
@@ -109,8 +108,7 @@ class Planner:
         store = self.workspace.of_class(label)
         height, width = region.places.extent.sides
         assert layout.metric is not None
-        store_of_all = self.workspace.store
-        slides = sliding.serves(store_of_all, layout.metric) or positions.serves(store_of_all, layout.metric)
+        slides = positions.kind_of(self.workspace.store, layout.metric)
         numbers = store.channels * height * width if slides else 0
         return len(store) * len(region.places) >= SEARCH_PLACES + SEARCH_PLACES_A_NUMBER * numbers
 
@@ -328,9 +326,10 @@ class Planner:
         assert metric is not None
         if x.dtype != torch.float32 or (layout.response is not None and layout.response.profile is None):
             return None
-        if not own and not traced and positions.serves(store, metric):
-            return PositionJob
-        return SlidingJob if sliding.serves(store, metric) else None
+        # Neither for an attribution nor for one shift alone is it worth while to sum shift by shift for few images.
+        if own or traced:
+            return SlidingJob if sliding.serves(store, metric) else None
+        return positions.kind_of(store, metric)
 
     def _image_logs(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor | None:
         """Log-weights of whole training images, float64 (B, N); None where all are equal."""

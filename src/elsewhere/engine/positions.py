@@ -14,31 +14,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.engine import sliding
 from elsewhere.engine.jobs import AttributionJob
-from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.engine.state import SoftmaxState
 
 
-# With more training images than this, vectors of images are full (benchmarks/few_images.py).
-MOST_IMAGES = 15
+# With more training images than this, a kernel that puts these side by side is faster (benchmarks/few_images.py).
+MOST_IMAGES = 3
+# For few training images, windows of up to this many numbers are weighed faster by products: with a window of 3 in colour
+# 1.8 to 2.6 times as fast (benchmarks/few_images.py).
+SMALL_WINDOW = 27
 # Largest rounding error of a log-weight, in nats, at which products are float32.
 ROUNDING = 1e-5
 # Ranges that a job is cut into at most: their states wait to be merged, and canvases may be large.
 MOST_RANGES = 16
 
 
-def serves(store: PixelStore, metric: Metric) -> bool:
-    """Whether the compiled kernel is there, takes these images and this metric, and is the fastest for them."""
-    return (
-        len(store) <= MOST_IMAGES
-        and store.pixels.device.type == "cpu"
-        and store.pixels.dtype in (torch.uint8, torch.float32)
-        and metric.profile is not None
-        and loader.library() is not None
-    )
+def kind_of(store: PixelStore, metric: Metric) -> type[SlidingJob] | None:
+    """The sliding-window kernel that is fastest where pixels meet windows at many places; None for products."""
+    small = store.channels * metric.side**2 <= SMALL_WINDOW
+    if not sliding.able(store, metric) or (small and not sliding.serves(store, metric)):
+        return None
+    return PositionJob if len(store) <= MOST_IMAGES else SlidingJob
 
 
 class PositionJob(SlidingJob):

@@ -74,15 +74,19 @@ def axis_overlaps(ranges: Iterable[tuple[range, range]]) -> list[AxisOverlap]:
     return overlaps
 
 
-def serves(store: PixelStore, metric: Metric) -> bool:
-    """Whether the compiled kernel is there, and takes these images and this metric."""
+def able(store: PixelStore, metric: Metric) -> bool:
+    """Whether the compiled kernels are there, and take these images and this metric."""
     return (
-        len(store) >= FEWEST_IMAGES
-        and store.pixels.device.type == "cpu"
+        store.pixels.device.type == "cpu"
         and store.pixels.dtype in (torch.uint8, torch.float32)
         and metric.profile is not None
         and loader.library() is not None
     )
+
+
+def serves(store: PixelStore, metric: Metric) -> bool:
+    """Whether the compiled kernel takes these images and this metric, and they fill its vectors."""
+    return len(store) >= FEWEST_IMAGES and able(store, metric)
 
 
 class SlidingJob:
