@@ -3,8 +3,8 @@
     python benchmarks/few_images.py --out benchmarks/results
     python benchmarks/few_images.py --texture 256      # seconds of whole textures as well
 
-1. Pairs of query and key a second of `EquivariantLocalScore(borders="torus")` for numbers and sizes of training images, and
-   for windows: with `PositionJob`, with `SlidingJob`, which puts training images side by side, and with the matrix
+1. Pairs of query and key a second of `EquivariantLocalScore(borders="torus")` for numbers and sizes of training images,
+   and for windows: with `PositionJob`, with `SlidingJob`, which puts training images side by side, and with the matrix
    products of `DenseJob`. Times are of the processor, all threads together, the shortest of some rounds, in which the
    kernels take turns. From these numbers follow `MOST_IMAGES` and `SMALL_WINDOW` in engine/positions.py.
 2. Seconds of one texture from a photograph of 128 pixels, window 15, in ten steps, on all threads: with the centre of
@@ -98,8 +98,8 @@ def texture(canvas: int, response: int) -> dict[str, float]:
     pairs = STEPS * canvas**2 * (PHOTOGRAPH - WINDOW + 1) ** 2
     row["pairs_per_second"] = pairs / row["seconds"]
     print(
-        f"texture of {canvas} px, response {response:2}: {row['seconds']:.1f} s, {row['processor_seconds']:.1f} s of the "
-        f"processor, {row['pairs_per_second'] / 1e6:.0f} M pairs/s on {torch.get_num_threads()} threads",
+        f"texture of {canvas} px, response {response:2}: {row['seconds']:.1f} s, {row['processor_seconds']:.1f} s of "
+        f"the processor, {row['pairs_per_second'] / 1e6:.0f} M pairs/s on {torch.get_num_threads()} threads",
         flush=True,
     )
     return row

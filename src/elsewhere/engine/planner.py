@@ -14,8 +14,8 @@ from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Pasting, Step
 from elsewhere.engine.keys.places import Extent
-from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.patch_attribution import PatchAttribution
 from elsewhere.engine.patches import Canvas, Patches

@@ -15,17 +15,15 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine import sliding
-from elsewhere.engine.jobs import AttributionJob
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
-from elsewhere.engine.sliding import SlidingJob
+from elsewhere.engine.sliding import SlidingAttribution, SlidingJob
 from elsewhere.engine.state import SoftmaxState
-
 
 # With more training images than this, a kernel that puts these side by side is faster (benchmarks/few_images.py).
 MOST_IMAGES = 3
-# For few training images, windows of up to this many numbers are weighed faster by products: with a window of 3 in colour
-# 1.8 to 2.6 times as fast (benchmarks/few_images.py).
+# For few training images, windows of up to this many numbers are weighed faster by products: with a window of 3 in
+# colour 1.8 to 2.6 times as fast (benchmarks/few_images.py).
 SMALL_WINDOW = 27
 # Largest rounding error of a log-weight, in nats, at which products are float32.
 ROUNDING = 1e-5
@@ -75,7 +73,8 @@ class PositionJob(SlidingJob):
             across = np.diff(self._overlaps[first_column:end_column, 1:]).sum()
             pairs.append(np.diff(self._overlaps[first_row:end_row, 1:])[:, 0].astype(np.int64) * across)
         done = np.concatenate([[0], np.concatenate(pairs).cumsum()])
-        return np.unique(np.searchsorted(done, np.linspace(0, done[-1], MOST_RANGES + 1))).tolist()
+        bounds = np.unique(np.searchsorted(done, np.linspace(0, done[-1], MOST_RANGES + 1)))
+        return [int(bound) for bound in bounds]
 
     def images_of(self, start: int, stop: int) -> tuple[int, int]:
         return 0, len(self.store)
@@ -89,6 +88,7 @@ class PositionJob(SlidingJob):
         regions[:, 1] = self._regions[:, 0] + np.clip(end - before, 0, sizes)
         return np.ascontiguousarray(regions[regions[:, 1] > regions[:, 0]])
 
-    def attribution(self, state: SoftmaxState, batch: int, top: int) -> AttributionJob:
+    def attribution(self, state: SoftmaxState, batch: int, top: int) -> SlidingAttribution:
+        # The kernel along positions has no attribution pass.
         arguments, settings = self._given
         return SlidingJob(*arguments, **settings).attribution(state, batch, top)
