@@ -23,10 +23,10 @@
 #endif
 /* Weights that are summed in float before the sums are moved to double: rounding then stays near 1e-7 of them. */
 #define FLOAT_TERMS 128
-/* Log-weights of pairs that do not exist, and anchors of positions that have met no key: finite, since infinity minus
- * infinity is NaN. A pair that does not exist is far below every anchor. */
+/* Log-weights of pairs that do not exist, relative to the anchor, and anchors of positions that have met no key: finite, since
+ * infinity minus infinity is NaN. */
 #define NO_PAIR -1e38f
-#define NO_KEY -1e30f
+#define NO_KEY -1e300
 /* An anchor is raised to the log-weights that exceed it by more nats than this: rarely, and sums of e^16 fit in float. */
 #define HEADROOM 16.0f
 /* Log-weights below the anchor by so many nats are skipped: e^-32 is less than float32 rounding of the sum. */

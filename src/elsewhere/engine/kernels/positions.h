@@ -122,12 +122,12 @@ int NAME(positions)(const sliding_task *t) {
     const size_t ring = NAME(ring_rows)(t, taper) * TOGETHER * stretch;
     const size_t reals[] = {channels * pixels + edge, channels * area + 2 * edge, area + 2 * edge, stretch, stretch, stretch,
                             ring, stretch};
-    const size_t floats[] = {channels * area + 2 * edge, plane + edge, plane + edge, (1 + channels) * plane + edge,
+    const size_t floats[] = {channels * area + 2 * edge, plane + edge, (1 + channels) * plane + edge,
                              TOGETHER * stretch, stretch, span * TOGETHER * stretch};
     enum { REALS = sizeof reals / sizeof *reals, SINGLES = sizeof floats / sizeof *floats };
     REAL *real[REALS];
     float *single[SINGLES];
-    double *sums = vectors(2 * TOGETHER * stretch * sizeof(double));
+    double *sums = vectors((2 * TOGETHER * stretch + plane + edge) * sizeof(double));
     uint8_t *holds = vectors((span * TOGETHER + 1) * (stretch / LANES) + span * TOGETHER);
     row_of_weights *pasted = vectors(span * sizeof(row_of_weights));
     int enough = sums && holds && pasted;
@@ -145,19 +145,22 @@ int NAME(positions)(const sliding_task *t) {
     float *values = single[0] + edge;
     NAME(comparison) p = {.x = x, .keys = keys, .half_squares = half_squares, .values = values, .line = (int)line};
     p.products = real[3], p.parts = real[4], p.boxes = real[5], p.ring = real[6], p.zeros = real[7];
-    p.anchor = single[1], p.log_total = single[2], p.sums = single[3], p.logs = single[4], p.row_weights = single[5];
-    p.filtered = single[6], p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.stretch = (int)stretch;
+    p.log_total = single[1], p.sums = single[2], p.logs = single[3], p.row_weights = single[4], p.filtered = single[5];
+    p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.anchor = sums + 2 * TOGETHER * stretch;
+    p.stretch = (int)stretch;
     p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES), p.pasted = pasted;
     p.any_of_row = p.weighty + stretch / LANES;
     double *const total = mode == PASTING ? t->pasted_total : t->total;
     double *const weighted = mode == PASTING ? t->pasted : t->weighted;
+    /* What lies behind the last position of a row is read too. */
+    if (sums) memset(sums, 0, (2 * TOGETHER * stretch + plane + edge) * sizeof(double));
     for (int b = 0; enough && b < t->batch; b++) {
         for (size_t i = 0; i < channels * pixels; i++) x[i] = (REAL)t->x[b * channels * pixels + i];
         for (int row = 0; row < t->rows; row++)
             for (int column = 0; column < t->columns; column++) {
                 const size_t at = row * line + column, pixel = b * pixels + (size_t)row * t->columns + column;
-                p.anchor[at] = mode == PASTING ? (float)t->peak[pixel] : NO_KEY;
-                if (mode == PASTING) p.log_total[at] = (float)(log(t->total[pixel]) + (t->peak[pixel] - p.anchor[at]));
+                p.anchor[at] = mode == PASTING ? t->peak[pixel] : NO_KEY;
+                if (mode == PASTING) p.log_total[at] = (float)log(t->total[pixel]);
             }
         p.total = total + b * pixels, p.weighted = weighted + b * pixels * channels;
         memset(p.total, 0, pixels * sizeof(double)), memset(p.weighted, 0, channels * pixels * sizeof(double));

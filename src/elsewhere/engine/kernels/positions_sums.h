@@ -8,7 +8,8 @@ typedef struct {
     const float *values; /* the same in float */
     double factor, prior; /* of sums in log-weights, and what is added to all of them */
     int line;             /* floats of a row of the sums */
-    float *anchor, *log_total;        /* (rows, line) */
+    double *anchor;                   /* of each position, (rows, line) */
+    float *log_total;                 /* (rows, line) */
     float *sums;                      /* total and weighted sums, (1 + channels, rows, line) */
     double *total, *weighted;         /* what was moved here from `sums`, (rows columns), and (rows columns, channels) */
     REAL *products, *parts, *boxes;   /* a row of products, and sums of some of them */

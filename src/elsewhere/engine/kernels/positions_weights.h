@@ -1,9 +1,9 @@
 /* Part of positions.h: from window sums to log-weights, and from these to averages or patches. */
 
-/* The exact log-weight of a pair of a row, number `s` of the shifts and column `column` of x; NO_PAIR where there is none. */
+/* The exact log-weight of a pair of a row, number `s` of the shifts and column `column` of x; -infinity where there is none. */
 INLINE double NAME(exact_log)(const NAME(comparison) *p, const axis_overlap *overlap, int s, const double *raise, int column) {
     const int at = column - overlap[s].shift;
-    if (at < overlap[s].start || at >= overlap[s].stop) return NO_PAIR;
+    if (at < overlap[s].start || at >= overlap[s].stop) return -INFINITY;
     return p->columns[s * p->stretch + FRONT + at - overlap[s].start] * p->factor + raise[s];
 }
 
@@ -13,11 +13,11 @@ static APART void NAME(raise_anchors)(const sliding_task *t, const NAME(comparis
     const size_t plane = (size_t)t->rows * p->line;
     for (int lane = 0; lane < LANES; lane++) {
         const int inside = column + lane - back;
-        float *anchor = p->anchor + (size_t)row * p->line + inside, *sums = p->sums + (size_t)row * p->line + inside;
-        double best = NO_PAIR, before = *anchor;
+        double *anchor = p->anchor + (size_t)row * p->line + inside, best = -INFINITY, before = *anchor;
+        float *sums = p->sums + (size_t)row * p->line + inside;
         for (int s = 0; s < shifts; s++) best = fmax(best, NAME(exact_log)(p, overlap, s, raise, column + lane));
-        if ((float)best <= *anchor) continue;
-        *anchor = (float)best;
+        if (best <= *anchor) continue;
+        *anchor = best;
         const double less = exp(before - *anchor);
         const size_t pixel = (size_t)row * t->columns + inside;
         for (int c = 0; c <= t->channels; c++) sums[c * plane] *= (float)less;
@@ -33,15 +33,15 @@ static APART void NAME(raise_anchors)(const sliding_task *t, const NAME(comparis
  * whole blocks. `first` is the column of the first block. */
 INLINE void NAME(row_logs)(const NAME(comparison) *p, const axis_overlap *overlap, int s, const double *raise, int row,
                            int first, columns_part part) {
-    const float *anchor = p->anchor + (size_t)row * p->line + (first - part.back);
+    const double *anchor = p->anchor + (size_t)row * p->line + (first - part.back);
     const int count = in_blocks(part.to - first), place = overlap[s].start + overlap[s].shift;
     const double *columns = p->columns + s * p->stretch + FRONT + (first - place);
     float *logs = p->logs + s * p->stretch;
     const int start = at_least(place, part.from) - first;
     const int stop = at_least(start, at_most(overlap[s].stop + overlap[s].shift, part.to) - first);
     for (int i = start / LANES * LANES; i < stop; i += LANES / 2) {
-        const wide log = load_wide(columns + i) * p->factor + raise[s];
-        store_half(logs + i, __builtin_convertvector(log - __builtin_convertvector(load_half(anchor + i), wide), half));
+        const wide log = load_wide(columns + i) * p->factor + raise[s] - load_wide(anchor + i);
+        store_half(logs + i, __builtin_convertvector(log, half));
     }
     for (int i = 0; i < at_most(start, count); i++) logs[i] = NO_PAIR;
     for (int i = stop; i < count; i++) logs[i] = NO_PAIR;
