@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from elsewhere import networks as networks
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
+    from elsewhere import textures as textures
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from elsewhere.sampling import make_noise as make_noise
     from elsewhere.sampling import sample as sample
     from elsewhere.sampling import settle as settle
+    from elsewhere.textures import TextureSettings as TextureSettings
+    from elsewhere.textures import fill as fill
+    from elsewhere.textures import texture as texture
 
 _HOMES = {
     "analysis": (
@@ -97,10 +101,21 @@ _HOMES = {
     ),
     "networks": ("load_network",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
+    "textures": ("TextureSettings", "fill", "texture"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_MODULES = ("analysis", "anomalies", "data", "machines", "morphogenesis", "networks", "schedules", "testing")
+_MODULES = (
+    "analysis",
+    "anomalies",
+    "data",
+    "machines",
+    "morphogenesis",
+    "networks",
+    "schedules",
+    "testing",
+    "textures",
+)
 
 __all__ = sorted([*_HOME, "schedules"])
 

@@ -54,9 +54,7 @@ def track(items: Iterable[Item], total: int, title: str, show: bool, done: int =
             bar.advance(task)
 
 
-def track_work(
-    items: Iterable[tuple[int, Item]], total: int, title: str, show: bool, done: int = 0
-) -> Iterator[Item]:
+def track_work(items: Iterable[tuple[int, Item]], total: int, title: str, show: bool, done: int = 0) -> Iterator[Item]:
     """Yield items that take different amounts of work, and show how much of the work is done if `show` is true.
 
     On a terminal a bar; in a file or a pipe a line every `LINE_SECONDS`, and none for work that takes less.

@@ -82,7 +82,9 @@ def inside_places(training: Size, drawn: Size, window: int) -> tuple[Region, ...
     """
     for name, size in (("the training images", training), ("x", drawn)):
         if window > min(size):
-            raise ValueError(f"no window of {window} lies inside {name} of {size[0]}x{size[1]} pixels: use a smaller one")
+            raise ValueError(
+                f"no window of {window} lies inside {name} of {size[0]}x{size[1]} pixels: use a smaller one"
+            )
     own, places = interior(*drawn, window), interior(*training, window)
     assert own is not None
     assert places is not None

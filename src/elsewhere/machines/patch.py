@@ -56,8 +56,8 @@ class PatchSettings:
         temperature: by which log-weights are divided, 0.001 to 1000.
         shift_width: standard deviation in pixels of a normal prior over the shift between a pixel and the window that
             it meets, along either axis, 0.1 to 10000: pixels then know roughly where they are. None for no such prior.
-        fold: rho, 0.1 to 10: pixels of a pasted patch count exp(-(u^2 + v^2) / (2 rho^2)) where patches overlap, u and v
-            running from -1 to 1 over the patch. None where all of its pixels count alike.
+        fold: rho, 0.1 to 10: pixels of a pasted patch count exp(-(u^2 + v^2) / (2 rho^2)) where patches overlap, u and
+            v running from -1 to 1 over the patch. None where all of its pixels count alike.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range.
@@ -178,7 +178,8 @@ class PatchScore(SoftmaxMachine):
     For each pixel i, y runs over training images moved so that one of their windows (`keys`) lies on that of the pixel.
     The diagonal of Q_i holds the weights of the window, square or tapered. `pedestal` is added for all pixels of the
     image, compared with those of the training image before it was moved. r_i is the patch around pixel i that is pasted
-    (`response`, square, of equal weights or, with `fold`, Gaussian ones), T is the `temperature`. Cf. "FPMC", arXiv 2605.24192.
+    (`response`, square; its weights are equal or, with `fold`, Gaussian), T is the `temperature`. Cf. "FPMC", arXiv
+    2605.24192.
 
     With `shift_width` the softmax has a normal prior over the shifts between pixel i and the places of its keys.
 

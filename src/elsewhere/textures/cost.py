@@ -58,7 +58,9 @@ def estimate_cost(plan: TexturePlan, count: int, done: int = 0) -> Cost:
     numbers = count * plan.channels * finest.size[0] * finest.size[1]
     engine = min(finest.machine.workspace.memory, _engine_bytes(plan, count))
     training = 12 * plan.channels * finest.training_pixels
-    return Cost(count * (plan.work - done), _rate(finest, plan.channels), BYTES_PER_NUMBER * numbers + engine + training)
+    return Cost(
+        count * (plan.work - done), _rate(finest, plan.channels), BYTES_PER_NUMBER * numbers + engine + training
+    )
 
 
 def _engine_bytes(plan: TexturePlan, count: int) -> int:

@@ -25,9 +25,9 @@ def clear_windows(missing: Tensor, window: int) -> Tensor:
 def clear_crops(image: Tensor, missing: Tensor, window: int) -> Tensor:
     """Crops (N, C, side, side) of an image in which nothing is missing, which hold almost all of its clear windows.
 
-    Where what is there is one rectangle, as in an image that was extended, it is that rectangle, (1, C, h, w). Otherwise
-    crops of two windows a side, placed from the upper left on a grid of a quarter of a window wherever at least a
-    quarter of the windows in them were in no crop before: windows that lie in two crops count twice.
+    Where what is there is one rectangle, as in an image that was extended, it is that rectangle, (1, C, h, w).
+    Otherwise crops of two windows a side, placed from the upper left on a grid of a quarter of a window wherever at
+    least a quarter of the windows in them were in no crop before: windows that lie in two crops count twice.
 
     Args:
         image: (C, H, W).

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from elsewhere.checks import check_number, check_whole
+from elsewhere.checks import check_number, check_type, check_whole
 from elsewhere.machines.locality import check_window
-from elsewhere.machines.patch import LEAST_FOLD, MOST_FOLD, PatchScore, PatchSettings
+from elsewhere.machines.patch import LEAST_FOLD, MOST_FOLD, Keys, PatchScore, PatchSettings
 from elsewhere.textures.known import clear_crops
 from elsewhere.textures.pyramid import Size, halved, shrink
 
@@ -24,15 +25,17 @@ MOST_STEPS = 1000
 
 @dataclass(frozen=True)
 class TextureSettings:
-    """How a texture is drawn; the defaults are published (arXiv 2606.04299), but for `scales` and `tileable`.
+    """How a texture is drawn. `published()` has the settings of the paper, the defaults draw sharper textures.
 
     Attributes:
         window: odd side of the patches in pixels, 3 to 63, at every scale.
         scales: number of sizes, each half of the next, 1 or more; None for 4, or as many as leave the coarsest training
             image and canvas at least 1.5 windows a side.
-        steps: denoiser calls at each scale, at times 1, ..., 2/steps, 1/steps; 2 to 1000.
-        fold: width of the Gaussian weights with which overlapping patches are averaged, in half sides of a patch, 0.1 to
-            10.
+        steps: steps at each scale, at times 1, ..., 2/steps, 1/steps; 2 to 1000.
+        finish: further steps at each scale after these, at times that halve: at little noise patches that overlap
+            come to agree, which makes the texture sharper. 0 to 20.
+        fold: width of the Gaussian weights with which overlapping patches are averaged, in half sides of a patch, 0.1
+            to 10; the narrower, the sharper.
         tileable: whether the texture goes on at its opposite edge. Its patches wrap round the edges then.
 
     Raises:
@@ -42,7 +45,8 @@ class TextureSettings:
     window: int = 15
     scales: int | None = None
     steps: int = 10
-    fold: float = 0.2
+    finish: int = 2
+    fold: float = 0.12
     tileable: bool = False
 
     def __post_init__(self) -> None:
@@ -52,11 +56,32 @@ class TextureSettings:
         if self.scales is not None:
             object.__setattr__(self, "scales", check_whole("scales", self.scales, 1, 16))
         object.__setattr__(self, "steps", check_whole("steps", self.steps, 2, MOST_STEPS))
+        object.__setattr__(self, "finish", check_whole("finish", self.finish, 0, 20))
+        check_type("tileable", self.tileable, bool)
         object.__setattr__(self, "fold", check_number("fold", self.fold, LEAST_FOLD, MOST_FOLD))
+
+    @classmethod
+    def published(cls, **changes: Any) -> TextureSettings:
+        """The settings of arXiv 2606.04299: 4 scales, no steps to finish, overlaps of width 0.2.
+
+        Args:
+            changes: other values, such as scales=3.
+
+        Example:
+            >>> TextureSettings.published(scales=3).fold
+            0.2
+        """
+        return cls(**{"scales": MOST_SCALES, "finish": 0, "fold": 0.2, **changes})
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The times of all steps of a scale, from 1, and a final 0."""
+        shares = [i / self.steps for i in range(self.steps, 0, -1)]
+        return (*shares, *(shares[-1] / 2**i for i in range(1, self.finish + 1)), 0.0)
 
     def patches(self) -> PatchSettings:
         """The settings of the machine of every scale."""
-        keys = "wrap" if self.tileable else "inside"
+        keys: Keys = "wrap" if self.tileable else "inside"
         return PatchSettings(self.window, keys=keys, response=self.window, fold=self.fold)
 
     def choose_scales(self, *sizes: Size) -> int:
@@ -73,9 +98,14 @@ class TextureSettings:
             scales = self.scales
         coarsest = round(smallest / 2 ** (scales - 1))
         if coarsest < self.window:
+            fit = [n for n in range(1, 17) if round(smallest / 2 ** (n - 1)) >= self.window]
+            if not fit:
+                raise ValueError(
+                    f"window must be at most {smallest} pixels, the shortest side of both images, got {self.window}"
+                )
             raise ValueError(
-                f"scales and window: the shortest side, {smallest} pixels, has {coarsest} at the coarsest of "
-                f"{scales} scales, fewer than the window of {self.window}: give fewer scales or a smaller window"
+                f"scales must be at most {max(fit)} for a shortest side of {smallest} pixels and a window of "
+                f"{self.window}, got {scales}"
             )
         return scales
 
@@ -124,25 +154,31 @@ class TexturePlan:
     scales: tuple[Scale, ...]
     channels: int
     repeats: int = 1
-    times: tuple[float, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        steps = self.settings.steps
-        object.__setattr__(self, "times", tuple(i / steps for i in range(steps, -1, -1)))
 
     @property
     def size(self) -> Size:
         return self.scales[-1].size
 
-    def calls(self, scale: int) -> int:
-        """Calls of the machine of a scale. At time 1 the answer needs none, and the last step is not repeated."""
-        steps = self.settings.steps
-        return (steps - 2) * (self.repeats if scale == 0 else 1) + 1
+    def calls(self, scale: int, index: int) -> int:
+        """Calls of the machine of a scale at a step. The answer at time 1 needs none; the last step is not repeated."""
+        if index == 0:
+            return 0
+        last = index + 2 == len(self.settings.times)
+        return self.repeats if scale == 0 and not last else 1
+
+    def work_before(self, number: int, index: int) -> int:
+        """Pairs of windows in all calls for one image before a step of a scale."""
+        steps = len(self.settings.times) - 1
+        return sum(
+            self.calls(scale, step) * self.scales[scale].pairs
+            for scale in range(min(number + 1, len(self.scales)))
+            for step in range(index if scale == number else steps)
+        )
 
     @property
     def work(self) -> int:
         """Pairs of windows in all calls for one image."""
-        return sum(self.calls(number) * scale.pairs for number, scale in enumerate(self.scales))
+        return self.work_before(len(self.scales), 0)
 
 
 def plan_texture(image: Tensor, size: Size, settings: TextureSettings, memory: int) -> TexturePlan:
@@ -166,9 +202,7 @@ def plan_texture(image: Tensor, size: Size, settings: TextureSettings, memory: i
     return TexturePlan(settings, tuple(scales), image.shape[1])
 
 
-def plan_filling(
-    image: Tensor, missing: Tensor, settings: TextureSettings, memory: int, repeats: int
-) -> TexturePlan:
+def plan_filling(image: Tensor, missing: Tensor, settings: TextureSettings, memory: int, repeats: int) -> TexturePlan:
     """The missing part of an image from the windows of the image in which nothing is missing.
 
     Args:
@@ -210,5 +244,3 @@ def describe_scales(plan: TexturePlan) -> Sequence[tuple[str, ...]]:
         several = f"{len(scale.machine.store)} of " if len(scale.machine.store) > 1 else ""
         rows.append((f"{scale.size[0]} x {scale.size[1]}", f"{several}{height} x {width}", f"{places}"))
     return rows
-
-

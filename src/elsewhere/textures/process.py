@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class TextureStep:
 
     Attributes:
         scale, index: which; scale 0 is the coarsest.
-        time: t, from 1 down to 1 / steps.
+        time: t, from 1 down.
         x0: the prediction, blended with the scale below, (B, C, h, w).
         state: where the run stands after it.
         work: pairs of windows that it took, for one image.
@@ -84,7 +84,7 @@ class TextureStep:
     time: float
     x0: Tensor
     state: TextureState
-    work: int = field(default=0)
+    work: int
 
 
 def texture_process(
@@ -112,11 +112,12 @@ def texture_process(
         noise = _noise(draws, shape)
         x = noise if state.x is None else state.x
         coarse = state.finished[-1] if state.finished else None
-        repeats = plan.repeats if number == 0 else 1
-        for index in range(state.index, plan.settings.steps):
-            t, after = plan.times[index : index + 2]
+        times = plan.settings.times
+        for index in range(state.index, len(times) - 1):
+            t, after = times[index : index + 2]
             again = [_generator(one, number, index) for one in generators(count, seed)]
-            for turn in range(repeats if 0 < index < plan.settings.steps - 1 else 1):
+            calls = plan.calls(number, index)
+            for turn in range(max(1, calls)):
                 if turn:
                     # Back from t' to t, in units in which the image counts once.
                     sigma, less = t / (1 - t), after / (1 - after)
@@ -124,18 +125,14 @@ def texture_process(
                     x = _hold(x, scale, noise, t)
                 x, x0 = _step(scale, x, t, after, coarse, wraps)
                 x = _hold(x, scale, noise, after)
-            last = index + 1 == plan.settings.steps
-            if last:
+            if index + 2 == len(times):
                 state = TextureState(number + 1, 0, None, (*state.finished, x))
             else:
                 state = TextureState(number, index + 1, x, state.finished)
-            calls = 0 if index == 0 else repeats if not last else 1
             yield TextureStep(number, index, t, x0, state, calls * scale.pairs)
 
 
-def _step(
-    scale: Scale, x: Tensor, t: float, after: float, coarse: Tensor | None, wraps: bool
-) -> tuple[Tensor, Tensor]:
+def _step(scale: Scale, x: Tensor, t: float, after: float, coarse: Tensor | None, wraps: bool) -> tuple[Tensor, Tensor]:
     """The state at time `after`, and the prediction at time t."""
     a = 1 - t
     if a == 0:
@@ -201,9 +198,9 @@ def texture(
 ) -> Texture:
     """Draw textures of any size from one image, coarse to fine (Single-image diffusion, arXiv 2606.04299).
 
-    At every scale the denoiser is a `PatchScore` that knows the image at this scale: every patch of the canvas meets all
-    patches of the image, and means of whole patches are averaged where they overlap. The coarse structure of each scale
-    is that of the scale before.
+    At every scale the denoiser is a `PatchScore` that knows the image at this scale: every patch of the canvas meets
+    all patches of the image, and means of whole patches are averaged where they overlap. The coarse structure of each
+    scale is that of the scale before.
 
     Args:
         image: an ImageSet of one image, or floats in [-1, 1], (C, H, W) or (1, C, H, W).
@@ -231,7 +228,7 @@ def texture(
     size = check_sides("size", size)
     settings = settings or TextureSettings()
     pixels = one_image(image)
-    _check_run(count, seed, memory, (pixels.shape[1], *size))
+    check_run(count, seed, memory, (pixels.shape[1], *size))
     return run_texture(plan_texture(pixels, size, settings, memory), count, seed, progress=progress)
 
 
@@ -282,19 +279,32 @@ def fill(
     if not bool(missing.any()):
         raise ValueError("mask is true nowhere, so nothing is to be drawn: mark the missing pixels")
     rounds = check_whole("rounds", rounds, 1)
-    _check_run(count, seed, memory, tuple(pixels.shape[1:]))
-    found = run_texture(plan_filling(pixels, missing, settings, memory, rounds), count, seed, progress=progress)
-    images = torch.where(missing, found.images, pixels)
-    return Texture(images, (*found.pyramid[:-1], images), found.settings, seed)
+    check_run(count, seed, memory, tuple(pixels.shape[1:]))
+    plan = plan_filling(pixels, missing, settings, memory, rounds)
+    return run_filling(plan, pixels, missing, count, seed, progress=progress)
 
 
 def run_texture(plan: TexturePlan, count: int, seed: int, *, progress: bool = False) -> Texture:
     """All steps of a plan, for checked arguments."""
-    steps = ((step.work, step) for step in texture_process(plan, count, seed))
     state = TextureState()
-    for step in track_work(steps, plan.work, "texture", progress):
+    for step in tracked(plan, count, seed, state, progress):
         state = step.state
     return finished(plan, state, seed)
+
+
+def run_filling(
+    plan: TexturePlan, image: Tensor, missing: Tensor, count: int, seed: int, *, progress: bool = False
+) -> Texture:
+    """All steps of a plan of a filling; what is not missing is the image, bit for bit."""
+    found = run_texture(plan, count, seed, progress=progress)
+    images = torch.where(missing, found.images, image)
+    return Texture(images, (*found.pyramid[:-1], images), found.settings, seed)
+
+
+def tracked(plan: TexturePlan, count: int, seed: int, start: TextureState, progress: bool) -> Iterator[TextureStep]:
+    """`texture_process` with progress, for checked arguments."""
+    steps = ((step.work, step) for step in texture_process(plan, count, seed, start))
+    yield from track_work(steps, plan.work, "texture", progress, plan.work_before(start.scale, start.index))
 
 
 def finished(plan: TexturePlan, state: TextureState, seed: int) -> Texture:
@@ -312,8 +322,8 @@ def one_image(image: Source) -> Tensor:
     if isinstance(image, ImageSet):
         pixels = image.scaled()
     else:
-        pixels = image[None] if getattr(image, "ndim", 0) == 3 else image
-        pixels = check_images(pixels, "image").float().cpu()
+        batch = image[None] if image.ndim == 3 else image
+        pixels = check_images(batch, "image").float().cpu()
     if len(pixels) != 1:
         raise ValueError(f"image must be one image, got {len(pixels)}: give one of them")
     if pixels.shape[1] not in (1, 3):
@@ -323,7 +333,13 @@ def one_image(image: Source) -> Tensor:
     return pixels.clamp(-1, 1)
 
 
-def _check_run(count: int, seed: int, memory: int, shape: tuple[int, ...]) -> None:
+def check_run(count: int, seed: int, memory: int, shape: tuple[int, ...]) -> None:
+    """Check how much is drawn, (C, H, W) each, and with what memory, before any work.
+
+    Raises:
+        ValueError: out of range.
+        MemoryError: more than the machine has.
+    """
     check_whole("count", count, 1, limit=MOST_IMAGES)
     check_seed(seed)
     check_memory(memory)

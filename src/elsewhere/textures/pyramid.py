@@ -16,9 +16,7 @@ def halved(size: Size, times: int) -> Size:
 
 def shrink(images: Tensor, size: Size) -> Tensor:
     """Images (..., H, W) at a smaller size: the mean over the pixels, or parts of pixels, that become one."""
-    rows, columns = (
-        _means(side, smaller, images) for side, smaller in zip(images.shape[-2:], size, strict=True)
-    )
+    rows, columns = (_means(side, smaller, images) for side, smaller in zip(images.shape[-2:], size, strict=True))
     return rows @ images @ columns.mT
 
 
