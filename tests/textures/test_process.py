@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
-from elsewhere.textures import TextureState, texture_process
 from elsewhere.textures.plan import plan_filling, plan_texture
-from elsewhere.textures.process import mean_image
+from elsewhere.textures.process import TextureState, mean_image, texture_process
 from elsewhere.textures.pyramid import enlarge, shrink
 from tests.textures.texture_toys import toy
 
@@ -156,7 +155,7 @@ def test_coarse_scales_of_a_filling_without_clear_windows_are_left_out() -> None
     mask[12:28, 12:28] = True
     plan = plan_filling(toy(1, 40, 40), mask, els.TextureSettings(window=7), MEMORY, 1)
     assert [scale.size for scale in plan.scales] == [(40, 40)]
-    with pytest.raises(ValueError, match="fewer than 64 windows of 7x7 pixels have nothing missing in 20x20"):
+    with pytest.raises(ValueError, match="fewer than 16 windows of 7x7 pixels have nothing missing in 20x20"):
         plan_filling(toy(1, 40, 40), mask, els.TextureSettings(window=7, scales=2), MEMORY, 1)
 
 
@@ -188,7 +187,7 @@ def test_bad_arguments_are_refused(changes: dict[str, Any], error: type[Exceptio
     ("mask", "settings", "said"),
     [
         (torch.zeros(13, 14, dtype=torch.bool), SMALL, "mask is true nowhere"),
-        (torch.ones(13, 14, dtype=torch.bool), SMALL, "fewer than 64 windows"),
+        (torch.ones(13, 14, dtype=torch.bool), SMALL, "fewer than 16 windows"),
         (torch.ones(5, 5, dtype=torch.bool), SMALL, "mask must be (13, 14)"),
         (torch.eye(13, 14, dtype=torch.bool), els.TextureSettings(tileable=True), "settings must not be tileable"),
     ],

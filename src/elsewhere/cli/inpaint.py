@@ -142,7 +142,8 @@ def inpaint(
 def _from_itself(
     edit: "Edit", window: int | None, steps: int | None, count: int, rounds: int, seed: int, memory: int
 ) -> "dict[str, Tensor]":
-    from elsewhere.textures import TextureSettings, estimate_cost
+    from elsewhere.textures import TextureSettings
+    from elsewhere.textures.cost import estimate_cost
     from elsewhere.textures.plan import plan_filling
     from elsewhere.textures.process import check_run, run_filling
 

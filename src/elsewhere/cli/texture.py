@@ -70,7 +70,8 @@ def texture(
     check_replaces_nothing(out, image)
     with results_in(out, "unfinished work is kept: the same command goes on there", "unfinished.npz"):
         from elsewhere.data import load_picture
-        from elsewhere.textures import TextureSettings, estimate_cost
+        from elsewhere.textures import TextureSettings
+        from elsewhere.textures.cost import estimate_cost
         from elsewhere.textures.files import draw_kept, save_texture
         from elsewhere.textures.plan import describe_scales, plan_texture
         from elsewhere.textures.process import check_run

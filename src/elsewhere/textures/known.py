@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEAST_KEYS = 64
+LEAST_KEYS = 16
 """Windows of which nothing is missing that a scale needs, at least: from fewer, all that is drawn is a copy."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import MOST_IMAGES, check_memory, check_seed, check_sides, check_whole, checked
+from elsewhere.checks import MOST_IMAGES, check_fields, check_memory, check_seed, check_sides, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import check_images
 from elsewhere.inpainting import check_mask
@@ -45,6 +45,9 @@ class Texture:
     pyramid: tuple[Tensor, ...]
     settings: TextureSettings
     seed: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{image.shape[2]}x{image.shape[3]}" for image in self.pyramid)

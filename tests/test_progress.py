@@ -1,0 +1,33 @@
+"""Progress of work whose parts take different times."""
+
+from __future__ import annotations
+
+import pytest
+
+from elsewhere import progress
+from elsewhere.progress import track_work
+
+ITEMS = [(10, "a"), (0, "b"), (30, "c"), (60, "d")]
+
+
+def test_items_come_in_order_and_nothing_is_said_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(track_work(ITEMS, 100, "work", show=False)) == ["a", "b", "c", "d"]
+    # Work that takes less time than there is between lines.
+    assert list(track_work(ITEMS, 100, "work", show=True)) == ["a", "b", "c", "d"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_terminal_lines_say_how_long_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock that goes on by 20 s with every item, and 100 of 200 done before.
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
+    assert list(track_work(ITEMS, 200, "work", show=True, done=100)) == ["a", "b", "c", "d"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "work: 55%, 20 s, about 3 min left",
+        "work: 55%, 40 s, about 6 min left",
+        "work: 70%, 60 s, about 2 min left",
+        "work: 100%, 80 s, about 1 s left",
+    ]
