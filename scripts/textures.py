@@ -64,7 +64,7 @@ def main() -> None:
     drawn = {
         "photograph": [one.scaled() for one in originals],
         "one scale": [single_scale(one, size) for one in originals],
-        "coarse to fine": [coarse_to_fine(one, size) for one in originals],
+        "multi-scale": [coarse_to_fine(one, size) for one in originals],
         "tileable": [coarse_to_fine(one, size, tileable=True) for one in originals],
     }
     subtitles = f"{arguments.side} px", f"ELS, window {SINGLE_WINDOW}", "patches of 15", "patches of 15"
