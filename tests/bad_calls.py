@@ -22,6 +22,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from PIL import Image
 
 import elsewhere as els
 from elsewhere import analysis, anomalies, morphogenesis, networks, schedulers, schedules
@@ -40,6 +41,7 @@ MODULES = (
     "elsewhere.operators",
     "elsewhere.schedules",
     "elsewhere.testing",
+    "elsewhere.textures",
 )
 MISFITS = ("a machine", "image set", "a run")
 """Right by themselves, they do not go with another argument: the message names either."""
@@ -102,6 +104,8 @@ def values() -> dict[str, Any]:
     family = els.FamilyCalibration((2.0,), (square,), (0.1,), details=details)
     family.save(folder / "best.json")
     np.save(folder / "images.npy", data.images.numpy())
+    Image.fromarray(data.images[0, 0].numpy()).save(folder / "picture.png")
+    drawn = els.TextureSettings(window=3, scales=1, steps=2, finish=0)
     wound = torch.zeros(16, 16, dtype=torch.bool)
     wound[4:8, 4:8] = True
     hits = np.array([True, False, True])
@@ -119,7 +123,7 @@ def values() -> dict[str, Any]:
     kept = {
         "folder": folder, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
-        "wiener": els.Wiener(data),
+        "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
             family,
@@ -133,6 +137,7 @@ def values() -> dict[str, Any]:
             morphogenesis.Recovery("spots", wound, *[pattern[None, None]] * 2, {"ELS": pattern[None, None]}),
             anomalies.rate(hits), anomalies.agreement(hits, hits), morphogenesis.measure(pattern),
             morphogenesis.copying(pattern, pattern, 3), morphogenesis.assess(pattern, pattern, wound, pattern, 3),
+            drawn, els.texture(data.take(1), (8, 8), drawn),
             importlib.import_module("elsewhere.data.hands").draw_pose(np.random.default_rng(0)),
         ],
     }  # fmt: skip
@@ -203,6 +208,10 @@ OWN: dict[str, dict[str, Any]] = {
     "guided": {"label": 1},
     "restore": {"noise": 0.5},
     "inpaint": {"schedule": lambda v: v["schedule"], "rounds": 1},
+    "texture": {"image": lambda v: v["noise"][:1].clamp(-1, 1), "settings": lambda v: v["drawn"]},
+    "fill": {"image": lambda v: v["noise"][:1].clamp(-1, 1), "settings": lambda v: v["drawn"], "rounds": 1,
+        "mask": lambda v: torch.arange(64).view(8, 8) < 3},
+    "load_picture": {"path": lambda v: v["folder"] / "picture.png"},
     "check_denoiser": {"denoiser": lambda v: lambda x, sigma, label=None: x * 0, "size": (8, 8), "skip": ("numpy",)},
     "save_calibration_plots": {"schedule": lambda v: v["calibrated"], "folder": lambda v: v["folder"]},
 }  # fmt: skip
@@ -406,7 +415,7 @@ def kinds(annotation: str) -> set[str]:
 
 RECORDS = (
     "Agreement|Anomalies|Audit|Comparison|Copying|Explanation|Growth|Healing|Mosaic|Nearest|Pattern|Pose|Rate|"
-    "Recovery|Run"
+    "Recovery|Run|Texture"
 )
 """What the library makes: the kinds of its fields are checked, not what was found."""
 
@@ -436,6 +445,8 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     ("inpaint", "mask", "bool tensor", "nothing is missing"),
     ("karras", "sigma_min|sigma_max|rho", "half", "a noise level"),
     ("GrayScott.growth_rate", ".*", "minus one|zero|half|1e300|negative", "a wave number"),
+    ("TextureSettings", "finish", "zero", "none"),
+    ("TextureSettings|PatchSettings", "fold", "half", "a width"),
     ("TrainSettings.rate", "step", "zero", "the first step"),
     (".*", "index", "zero", "the first"),
     ("count_.*", "images", "two channels", "channels are averaged"),

@@ -100,6 +100,7 @@ def places_met(keys: str, i: int, j: int, height: int, width: int, radius: int) 
         "same place": [(i, j)],
         "aware": [place for place in every if feels(*place) == feels(i, j)],
         "wrap": [place for place in every if min(feels(*place)) == radius],
+        "inside": [place for place in every if min(feels(*place)) == radius],
         "torus": every,
     }[keys]
 
@@ -117,6 +118,7 @@ def patches(
     temperature: float = 1.0,
     weights: np.ndarray | None = None,
     shift_width: float | None = None,
+    fold: float | None = None,
 ) -> np.ndarray:
     """The general patch machine for one image x (C, H, W): see `els.PatchScore` for the terms."""
     count, _, height, width = images.shape
@@ -133,6 +135,8 @@ def patches(
 
     for i in range(height):
         for j in range(width):
+            if keys == "inside" and min(i, j, height - 1 - i, width - 1 - j) < r:
+                continue
             logs, values = [], []
             for a, b in places_met(keys, i, j, height, width, r):
                 distance, patch = np.zeros(count), {}
@@ -154,8 +158,9 @@ def patches(
             some /= some.sum()
             for u, v in values[0]:
                 a, b = (i + u) % height, (j + v) % width
-                pasted[:, a, b] += sum(one @ patch[u, v] for one, patch in zip(some, values, strict=True))
-                total[a, b] += 1
+                counted = 1.0 if fold is None else np.exp(-((u / p) ** 2 + (v / p) ** 2) / (2 * fold**2))
+                pasted[:, a, b] += counted * sum(one @ patch[u, v] for one, patch in zip(some, values, strict=True))
+                total[a, b] += counted
     return pasted / total
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from elsewhere import operators as operators
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
+    from elsewhere import textures as textures
     from elsewhere.adapters import as_unet as as_unet
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
@@ -63,6 +64,9 @@ if TYPE_CHECKING:
     from elsewhere.sampling import make_noise as make_noise
     from elsewhere.sampling import sample as sample
     from elsewhere.sampling import settle as settle
+    from elsewhere.textures import TextureSettings as TextureSettings
+    from elsewhere.textures import fill as fill
+    from elsewhere.textures import texture as texture
 
 _HOMES = {
     "adapters": ("as_unet",),
@@ -108,6 +112,7 @@ _HOMES = {
     "networks": ("load_network", "wrap"),
     "restoration": ("restore",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
+    "textures": ("TextureSettings", "fill", "texture"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -122,6 +127,7 @@ _MODULES = (
     "operators",
     "schedules",
     "testing",
+    "textures",
 )
 
 __all__ = sorted([*_HOME, "schedules"])

@@ -69,7 +69,7 @@ def inpaint(
     """
     schedule = cosine() if schedule is None else schedule
     held, _ = check_request({"denoiser": denoiser}, images, label, "images")
-    missing = _check_mask(mask, held)
+    missing = check_mask(mask, held)
     rounds = check_whole("rounds", rounds, 1)
     check_seed(seed)
     x = held
@@ -101,7 +101,7 @@ def inpainting_process(
     Args:
         denoiser, schedule, label, seed, rounds: see `inpaint`.
         held: the images, (B, C, H, W).
-        missing: what is drawn anew, bool, as `_check_mask` returns it.
+        missing: what is drawn anew, bool, as `check_mask` returns it.
     """
     # What is missing may hold anything: it must not reach the denoiser in any way.
     held = torch.where(missing, torch.zeros_like(held), held)
@@ -126,7 +126,7 @@ def inpainting_process(
         before = then
 
 
-def _check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
+def check_mask(mask: Tensor | np.ndarray, images: Tensor) -> Tensor:
     """The mask as bool (1 or B, 1, H, W) on the device of the images."""
     if not isinstance(mask, Tensor | np.ndarray) or mask.dtype not in (torch.bool, np.bool_):
         raise TypeError(f"mask must be a bool array, true where the image is to be drawn, got {seen(mask)}")

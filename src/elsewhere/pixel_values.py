@@ -16,7 +16,7 @@ LAYOUT_KEY, LAYOUT = "layout", "NCHW"
 """What an array of strings called `layout` says in archives that the package writes: which axis holds the colours is
 not guessed there, also where images are one or three pixels wide."""
 RANGE_KEY = "value_range"
-"""The array of an .npz that holds the values of black and white, which cannot be recognised from images that are all bright.
+"""The array of an .npz that holds the values of black and white, which bright images alone do not show.
 """
 
 

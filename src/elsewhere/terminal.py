@@ -304,6 +304,25 @@ def check_outside(folder: Path, source: str, option: str = "--out") -> None:
         )
 
 
+def check_replaces_nothing(folder: Path, image: Path, option: str = "--out") -> None:
+    """Check that results do not replace the image that they are made of.
+
+    Args:
+        folder: where results are written.
+        image: the image file.
+        option: names the folder.
+
+    Raises:
+        ValueError: the image lies in this folder.
+    """
+    try:
+        same = image.resolve().parent == folder.resolve()
+    except (OSError, RuntimeError, ValueError):  # no path at all, which is reported when it is used
+        return
+    if same:
+        raise ValueError(f"{option} {folder} is the folder of {image}, which results could replace: choose another")
+
+
 def _check(folder: Path, wanted: str, option: str = "--out", name: str = "results.json") -> list[Path]:
     """Try to write a file of this name into a folder, and leave no trace; the folders to be made, innermost first."""
     import tempfile  # here, because `elsewhere --help` does without it

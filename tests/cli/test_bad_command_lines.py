@@ -38,6 +38,11 @@ WORKING = {
         f"DATA --machine network --network NET {SHORT}",
         f"DATA --locality WINDOWS --size 9x9 {SHORT}",
     ],
+    "inpaint": [
+        "DATA:1 --box 1,1,2x2 --window 3 --count 1 --steps 2 --rounds 1",
+        "PICTURE --extend 1 --window 3 --count 1 --steps 2",
+    ],
+    "texture": ["PICTURE --size 6x7 --window 3 --steps 2"],
     "train": ["DATA --width 4 --blocks 1 --batch 2 --steps 1"],
     "calibrate": [f"DATA NET --windows 3 {SHORT}"],
     "compare": [f"DATA NET --window 3 {SHORT}", f"COLOUR NET --gray --any-data --machines is {SHORT}"],

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from elsewhere.data import EMBEDDED, load_images
+from elsewhere.data import EMBEDDED, load_images, load_picture
 from tests.data.toys import pixels, refused, write_idx, write_picture
 
 # Networks that come with the package carry these: a change makes them networks of other images.
@@ -229,3 +230,27 @@ def test_bad_wishes_say_what_is_wrong(asked: dict[str, Any], error: type[Excepti
 def test_bad_wishes_are_refused_before_the_source_is_looked_for() -> None:
     with refused(ValueError, "limit must be 1 or more"):
         load_images("no/such/folder", 0)
+
+
+def test_one_picture_is_a_set_of_one(tmp_path: Path) -> None:
+    pixels = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    data = load_picture(tmp_path / "photo.png")
+    assert (len(data), data.shape, data.name) == (1, (3, 12, 20), "photo")
+    np.testing.assert_array_equal(data.images[0].permute(1, 2, 0).numpy(), pixels)
+    assert load_picture(tmp_path / "photo.png", longest=10).shape == (3, 6, 10)
+    assert load_picture(tmp_path / "photo.png", longest=99).shape == (3, 12, 20)
+    assert load_picture(tmp_path / "photo.png", size=4, gray=True).shape == (1, 4, 4)
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "a.txt").write_text("text")
+    for name, error, said in (
+        ("a.png", ValueError, "cannot be read as an image"),
+        ("a.txt", ValueError, "no image by its name"),
+        ("b.png", FileNotFoundError, "no image at"),
+        ("", IsADirectoryError, "is a folder"),
+    ):
+        with pytest.raises(error, match=said):
+            load_picture(tmp_path / name)

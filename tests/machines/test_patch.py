@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +52,47 @@ def test_the_formula(images: torch.Tensor, case: els.PatchSettings, sigma: float
         machine = els.PatchScore(images.to(dtype), chosen, weights=weights)
         found = machine(x.to(dtype), sigma)[0].double().numpy()
         np.testing.assert_allclose(found, expected, rtol=0, atol=off)
+
+
+@pytest.mark.parametrize(
+    ("case", "sigma"),
+    [
+        (els.PatchSettings(3, keys="inside", response=3), 0.3),
+        (els.PatchSettings(5, keys="inside", response=5, fold=0.2), 0.6),
+        (els.PatchSettings(5, keys="wrap", response=5, fold=0.5), 3.0),
+        (els.PatchSettings(5, True, keys="aware", response=3, fold=1.0), 0.2),
+    ],
+)
+@pytest.mark.parametrize("images", [GRAY, COLOUR], ids=["gray", "colour"])
+def test_the_formula_with_gaussian_overlaps_and_windows_inside(
+    images: torch.Tensor, case: els.PatchSettings, sigma: float
+) -> None:
+    x = noisy(images, sigma, 1)
+    expected = reference.patches(x[0].numpy(), images.numpy(), sigma, **asdict(case))
+    for dtype, off in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        found = els.PatchScore(images.to(dtype), case)(x.to(dtype), sigma)[0].double().numpy()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=off)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"window": 5, "keys": "inside", "response": 3}, "response must be the window (5)"),
+        ({"window": 5, "fold": 0.2}, "response=1"),
+        ({"window": 5, "response": 3, "fold": 0.01}, "fold must be"),
+        ({"window": 5, "keys": "outside"}, "keys must be one of"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        els.PatchSettings(**settings)
+
+
+def test_no_window_lies_inside_a_smaller_image() -> None:
+    machine = els.PatchScore(GRAY.float(), els.PatchSettings(5, keys="inside", response=5))
+    assert machine(torch.zeros(1, 1, 5, 9), 1.0).shape == (1, 1, 5, 9)
+    with pytest.raises(ValueError, match="no window of 5 lies inside x of 4x9 pixels"):
+        machine(torch.zeros(1, 1, 4, 9), 1.0)
 
 
 @pytest.mark.parametrize("taper", [False, True])

@@ -14,10 +14,12 @@ from elsewhere.cli.demo import demo
 from elsewhere.cli.explain import explain
 from elsewhere.cli.groups import expand
 from elsewhere.cli.index import index
+from elsewhere.cli.inpaint import inpaint
 from elsewhere.cli.morphogenesis import morphogenesis
 from elsewhere.cli.reproduce import reproduce
 from elsewhere.cli.sample import sample
 from elsewhere.cli.studio import studio
+from elsewhere.cli.texture import texture
 from elsewhere.cli.train import train
 from elsewhere.terminal import OneLineErrors
 
@@ -57,7 +59,8 @@ def main(
 
 
 for command in (
-    demo, studio, sample, train, calibrate, compare, board, explain, index, morphogenesis, anomalies, audit, reproduce,
+    demo, studio, sample, inpaint, texture, train, calibrate, compare, board, explain, index, morphogenesis, anomalies,
+    audit, reproduce,
     data,
 ):  # fmt: skip
     app.command()(expand(command))

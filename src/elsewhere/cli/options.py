@@ -32,6 +32,9 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+Picture = Annotated[
+    Path, typer.Argument(metavar="IMAGE", help="An image file such as photo.png or photo.jpg.", show_default=False)
+]
 Network = Annotated[
     str,
     typer.Argument(

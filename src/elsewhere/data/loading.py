@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from elsewhere.checks import check_dense
+from elsewhere.checks import check_dense, check_path, check_whole, checked
 from elsewhere.data.arrays import OTHERS, from_array, load_npy, load_npz
 from elsewhere.data.celeba import is_celeba, load_celeba
 from elsewhere.data.cifar import TARS, find_cifar_folder, load_cifar_file, load_cifar_folder, load_cifar_tar
@@ -25,9 +26,10 @@ from elsewhere.data.hands import is_hands, load_hands
 from elsewhere.data.hub import PREFIX, is_saved, load_hub, load_saved
 from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
-from elsewhere.data.pixels import is_picture
+from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import BEYOND, Request, make_request
 from elsewhere.layout import plain
+from elsewhere.limits import LARGEST_SIDE
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -109,6 +111,48 @@ def load_images(
         absent = len(data.classes) - len(set(data.labels.tolist()))
         left_out |= {"classes beyond limit": absent} if absent > 0 else {}
     return replace(data, left_out=left_out) if left_out else data
+
+
+@checked
+def load_picture(
+    path: str | Path,
+    *,
+    longest: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    gray: bool | None = None,
+) -> ImageSet:
+    """One image file as an ImageSet of one image.
+
+    Args:
+        path: a file in a format that `load_images` reads in folders, such as .png or .jpg.
+        longest: shrink the image so that its longer side has this many pixels, where it has more; 1 to 20,000.
+        size, gray: as for `load_images`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        IsADirectoryError: a folder.
+        TypeError, ValueError: arguments of the wrong kind; not an image, or a damaged one.
+
+    Example:
+        >>> data = load_picture("photo.png", longest=256)  # doctest: +SKIP
+    """
+    path = check_path("path", path)
+    if longest is not None:
+        longest = check_whole("longest", longest, 1, LARGEST_SIDE)
+    if not _exists(path):
+        raise FileNotFoundError(f"no image at {path}: give a file such as photo.png")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give one image file of it")
+    if not is_picture(path):
+        raise ValueError(f"{path} is no image by its name: give a file such as photo.png or photo.jpg")
+    picture = read_picture(path, str(path))
+    if longest is not None and max(picture.size) > longest:
+        scale = longest / max(picture.size)
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    request = make_request(None, size, "crop", gray, "train", True, None, False, "lanczos")
+    pixels = torch.from_numpy(stack([(str(path), picture)], 1, request))
+    return ImageSet(pixels, name=path.stem)
 
 
 def picture_folder(source: str) -> Path | None:

@@ -74,6 +74,23 @@ def shared_places(borders: Borders, training: Size, drawn: Size, window: int) ->
     return (Region(range(drawn[0]), range(drawn[1]), places),), Wraps(True, borders == "torus")
 
 
+def inside_places(training: Size, drawn: Size, window: int) -> tuple[Region, ...]:
+    """The pixels whose windows lie wholly inside the image that is drawn meet those of the training images.
+
+    Raises:
+        ValueError: the window is larger than one of the images.
+    """
+    for name, size in (("the training images", training), ("x", drawn)):
+        if window > min(size):
+            raise ValueError(
+                f"no window of {window} lies inside {name} of {size[0]}x{size[1]} pixels: use a smaller one"
+            )
+    own, places = interior(*drawn, window), interior(*training, window)
+    assert own is not None
+    assert places is not None
+    return (Region(own.rows, own.columns, places),)
+
+
 def _inside(borders: Borders, training: Size, window: int) -> Places | None:
     """Centres of the training windows that queries which wrap meet, in the images as the engine pads them."""
     if borders == "wrap":

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import torch
 
 from elsewhere.checks import (
     check_choice,
@@ -20,7 +22,7 @@ from elsewhere.checks import (
 from elsewhere.engine import Layout, Metric, Wraps
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.machines.base import SoftmaxMachine
-from elsewhere.machines.borders import Borders, own_places, shared_places
+from elsewhere.machines.borders import Borders, inside_places, own_places, shared_places
 from elsewhere.machines.levels import check_decreasing, nearest_level
 from elsewhere.machines.locality import check_window
 from elsewhere.machines.machine import Data
@@ -28,12 +30,15 @@ from elsewhere.machines.machine import Data
 FORMAT = "elsewhere.patches/1"
 WRITTEN = "PatchSchedule.save writes one"
 
-Keys = Literal["same place", "aware", "wrap", "torus"]
+Keys = Literal["same place", "aware", "wrap", "torus", "inside"]
 KEYS: tuple[Keys, ...] = ("same place", "aware", "wrap", "torus")
+INSIDE: Keys = "inside"
 # Beyond this the nearest training image decides alone.
 MOST_PEDESTAL = 1e3
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
 LEAST_SHIFT_WIDTH, MOST_SHIFT_WIDTH = 0.1, 1e4
+# In half sides of a patch. With less, single pixels in float32 are all that is pasted; with more, all count alike.
+LEAST_FOLD, MOST_FOLD = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,14 @@ class PatchSettings:
         taper: whether pixels of the window count the less the farther they are from its centre.
         pedestal: beta, 0 to 1000: how much each pixel of the whole image counts beside those of the window.
         keys: which windows of the training images a pixel meets: "same place", or those of `EquivariantLocalScore` with
-            borders "aware", "wrap" or "torus".
+            borders "aware", "wrap" or "torus". With "inside", queries and keys are the windows that lie wholly inside
+            their images; it needs patches as large as the window, which cover the pixels near the edges.
         response: odd side of the patch that is pasted, at most the window; 1 for the centre pixel alone.
         temperature: by which log-weights are divided, 0.001 to 1000.
         shift_width: standard deviation in pixels of a normal prior over the shift between a pixel and the window that
             it meets, along either axis, 0.1 to 10000: pixels then know roughly where they are. None for no such prior.
+        fold: rho, 0.1 to 10: pixels of a pasted patch count exp(-(u^2 + v^2) / (2 rho^2)) where patches overlap, u and
+            v running from -1 to 1 over the patch. None where all of its pixels count alike.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range.
@@ -62,12 +70,13 @@ class PatchSettings:
     response: int = 1
     temperature: float = 1.0
     shift_width: float | None = None
+    fold: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "response"):
             object.__setattr__(self, name, check_window(getattr(self, name), name))
         check_type("taper", self.taper, bool)
-        check_choice("keys", self.keys, KEYS)
+        check_choice("keys", self.keys, (*KEYS, INSIDE))
         pedestal = check_number("pedestal", self.pedestal, 0.0, MOST_PEDESTAL)
         object.__setattr__(self, "pedestal", pedestal)
         temperature = check_number("temperature", self.temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE)
@@ -77,6 +86,25 @@ class PatchSettings:
             object.__setattr__(self, "shift_width", width)
         if self.response > self.window:
             raise ValueError(f"response must be at most the window ({self.window}), got {self.response}")
+        if self.keys == INSIDE and self.response != self.window:
+            raise ValueError(
+                f"response must be the window ({self.window}) with keys={INSIDE!r}, whose patches cover the edges, "
+                f"got {self.response}"
+            )
+        if self.fold is not None:
+            object.__setattr__(self, "fold", check_number("fold", self.fold, LEAST_FOLD, MOST_FOLD))
+            if self.response == 1:
+                raise ValueError("fold weighs the pixels of pasted patches, and here response=1: leave fold out")
+
+    def pasted(self) -> Metric | None:
+        """How much each pixel of a pasted patch counts; None where the centre pixel alone is the answer."""
+        if self.response == 1:
+            return None
+        if self.fold is None:
+            return Metric.square(self.response)
+        u = torch.linspace(-1, 1, self.response, dtype=torch.float64, device="cpu")
+        profile = torch.exp(-u.square() / (2 * self.fold**2))
+        return Metric(self.response, profile[:, None] * profile, profile)
 
 
 @dataclass(frozen=True)
@@ -150,7 +178,8 @@ class PatchScore(SoftmaxMachine):
     For each pixel i, y runs over training images moved so that one of their windows (`keys`) lies on that of the pixel.
     The diagonal of Q_i holds the weights of the window, square or tapered. `pedestal` is added for all pixels of the
     image, compared with those of the training image before it was moved. r_i is the patch around pixel i that is pasted
-    (`response`, square), T is the `temperature`. Cf. "FPMC", arXiv 2605.24192.
+    (`response`, square; its weights are equal or, with `fold`, Gaussian), T is the `temperature`. Cf. "FPMC", arXiv
+    2605.24192.
 
     With `shift_width` the softmax has a normal prior over the shifts between pixel i and the places of its keys.
 
@@ -226,14 +255,16 @@ class PatchScore(SoftmaxMachine):
 
     def _layout(self, height: int, width: int, one: PatchSettings) -> Layout:
         regions, wraps = own_places((height, width)), Wraps(False, False)
-        if one.keys != "same place":
-            borders: Borders = one.keys
+        if one.keys == INSIDE:
+            regions = inside_places(self.image_size, (height, width), one.window)
+        elif one.keys != "same place":
+            borders = cast(Borders, one.keys)
             regions, wraps = shared_places(borders, self.image_size, (height, width), one.window)
         return Layout(
             regions,
             Metric.tapered(one.window) if one.taper else Metric.square(one.window),
             wraps,
-            response=Metric.square(one.response) if one.response > 1 else None,
+            response=one.pasted(),
             pedestal=one.pedestal,
             temperature=one.temperature,
             shift_width=None if one.keys == "same place" else one.shift_width,

@@ -22,7 +22,7 @@ from elsewhere.schedules import check_level
 class PreconditionedNetwork(NetworkDenoiser):
     """A network F, read as D(x, sigma) = c_skip x + c_out F(c_in x, t).
 
-    Below the least noise level that the network knows it is given that level, and sigma stays what it is in the formula.
+    Below the least noise level that the network knows it is given that level; in the formula sigma stays as it is.
     Above the greatest, x is shrunk to that level, D(x, sigma) = D(x sigma_T / sigma, sigma_T): there x is nearly all
     noise, and an error of F must not grow with sigma. x0hat is never clipped.
 
