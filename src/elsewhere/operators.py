@@ -19,7 +19,9 @@ from elsewhere.denoiser import check_images
 from elsewhere.layout import plain
 
 Edges = Literal["reflect", "wrap", "zeros"]
+"""How an operator continues an image beyond its edges."""
 EDGES: dict[Edges, str] = {"reflect": "reflect", "wrap": "circular", "zeros": "constant"}
+"""The same in torch's words."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,6 +86,7 @@ def cosine(steps: int = 20) -> Schedule:
 
 
 Spacing = Literal["linspace", "leading", "trailing"]
+"""How steps are spread over the times of a training, in the words of diffusers."""
 
 
 @checked
