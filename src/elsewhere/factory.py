@@ -267,7 +267,8 @@ def default_label(network: DenoiserLike | None) -> str:
 def borders_of(network: DenoiserLike | None) -> Borders:
     """Borders that match the padding of a network: "wrap" for circular padding, else "aware"."""
     options: Mapping[str, Any] = getattr(getattr(network, "spec", None), "options", {})
-    return "wrap" if options.get("padding") == "circular" else "aware"
+    padding = options.get("padding") or getattr(network, "padding", None)
+    return "wrap" if padding == "circular" else "aware"
 
 
 def choose_borders(machines: Sequence[str], asked: Borders | None, network: DenoiserLike | None = None) -> Borders:

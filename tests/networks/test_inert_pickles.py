@@ -72,6 +72,10 @@ ATTACKS: dict[str, bytes] = {
     "a storage that is a pickle": b"ctorch.storage\n_load_from_bytes\n("
     + _bytes(pickle.dumps(Calls(os.getpid)))
     + b"tR.",
+    # Python's hash of nested tuples ends the process.
+    "tuples in tuples as a key": b"\x80\x04})" + b"\x85" * 300_000 + b"Ns.",
+    "tuples in tuples in an OrderedDict": b"ccollections\nOrderedDict\n)R)" + b"\x85" * 300_000 + b"Ns.",
+    "a list as a key": b"\x80\x04}]Ns.",
     "nothing on the stack": b"R.",
     "cut short": pickle.dumps(list(range(1000)))[:-20],
     "no pickle": b"\x00\x01\x02",
@@ -149,12 +153,26 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path, monkeypa
         file.writestr("readme", "text")
     with pytest.raises(ValueError, match=r"no file of torch\.save"):
         read_inert(tmp_path / "other.pt")
+    many = archive(tmp_path / "net.pt", body)
+    data = bytearray(many.read_bytes())
+    place = data.rindex(b"PK\x01\x02")  # the entry of the storage in the list of contents
+    data[place + 20 : place + 28] = (10**6).to_bytes(4, "little") * 2
+    (tmp_path / "larger.pt").write_bytes(data)
+    with pytest.raises(ValueError, match="its entries overlap"):
+        read_inert(tmp_path / "larger.pt")
     monkeypatch.setattr(inert_pickles, "LONGEST_PICKLE", 10)
     with pytest.raises(ValueError, match="pickle has more than 10 bytes"):
         read_inert(archive(tmp_path / "net.pt", body))
     monkeypatch.setattr(inert_pickles, "LARGEST", 10)
     with pytest.raises(ValueError, match="has more than 10 bytes"):
         read_inert(tmp_path / "net.pt")
+
+
+def test_the_state_of_a_tensor_is_not_taken(tmp_path: Path) -> None:
+    tensor = tensor_pickle(0, (4,), (1,))[:-1]
+    state = pickle.dumps((None, 0, (10**6,), (1,)), 2)[2:-1]
+    with pytest.raises(ValueError, match="it changes a Tensor"):
+        read_inert(archive(tmp_path / "net.pt", tensor + state + b"b."))
 
 
 def test_every_kind_of_number_comes_back(tmp_path: Path) -> None:
@@ -180,6 +198,12 @@ def test_weights_of_a_module_have_the_names_of_its_state_dict(tmp_path: Path) ->
     weights = weights_of(found)
     assert weights.keys() == module.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in module.state_dict().items())
+
+
+def test_sets_are_records_of_their_items(tmp_path: Path) -> None:
+    found = read_inert(write(tmp_path / "file", pickle.dumps([{1, 2}, frozenset({3}), set(), {"a": {(1, 2)}}], 4)))
+    assert [each.items for each in found[:3]] == [[1, 2], [3], []]
+    assert found[3]["a"].items == [(1, 2)]
 
 
 def test_a_network_that_contains_itself_ends_in_an_error() -> None:

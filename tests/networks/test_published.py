@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elsewhere import load_network
+from elsewhere.factory import borders_of
 from elsewhere.networks import PublishedNetwork, read_published
 from elsewhere.networks.edm_unet import EDMUNet
 from elsewhere.testing import check_denoiser
@@ -92,7 +93,8 @@ def test_a_whole_network_of_kamb_is_its_own_formula(
         weights = write_kamb(path, kamb_unet, [4, 6, 8], padding, classes, wrapped=wrapped)
     network = load_network(path)
     assert isinstance(network, PublishedNetwork)
-    assert (network.channels, network.num_classes) == (1, classes)
+    assert (network.channels, network.num_classes, network.padding) == (1, classes, padding)
+    assert borders_of(network) == {"zeros": "aware", "circular": "wrap"}[padding]
     label = 2 if classes else None
     for time in (0.05, 0.5, 1.0):
         beta = 1 - math.cos(math.pi / 2 * time / 1.008) ** 2

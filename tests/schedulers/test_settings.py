@@ -96,8 +96,7 @@ def test_the_reading_is_that_of_the_scheduler_s_own_step(name: str, settings: di
         x, sigma, expected = x0_of_the_library(getattr(diffusers, name)(**settings), unet, at)
         if network.preconditioning.times.least <= sigma <= network.preconditioning.times.greatest:
             off = float((network(x, sigma) - expected).abs().max() / expected.abs().max())
-            # Levels and timesteps of the library have 24 bits, and x0hat = x - sigma n loses those that sigma adds.
-            assert off < (1e-5 if sigma < 1 else 1e-4), f"{off} at sigma {sigma}"
+            assert off < 1e-5, f"{off} at sigma {sigma}"
             held += 1
     assert held >= 2
 

@@ -11,10 +11,9 @@ import math
 import os
 import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -77,27 +76,25 @@ class Record:
         return self.origin.rpartition(".")[2]
 
 
-class _Function:
-    """One of the functions that are called. Pickles can set the attributes of an object: this one has none."""
+class _Dict(dict[Any, Any]):
+    """A dictionary with plain keys. Python ends without an error where it hashes tuples in tuples in tuples, ..."""
 
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
+    def __init__(self, pairs: Iterable[Any] = ()) -> None:
+        super().__init__()
+        for key, value in pairs:
+            self[key] = value
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) not in (str, int, float, bool, bytes, type(None)):
+            raise pickle.UnpicklingError("a key that is no plain value")
+        super().__setitem__(key, value)
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it changes a function")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError("it changes a function")
+        """Leave out what torch writes beside a state_dict."""
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """A tensor of its own memory, in the place of torch._utils._rebuild_tensor_v2."""
+    """A view of its storage, in the place of torch._utils._rebuild_tensor_v2."""
     if not isinstance(storage, Tensor) or storage.ndim != 1:
         raise pickle.UnpicklingError("a tensor without storage")
     numbers = [offset, *size, *stride]
@@ -107,7 +104,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     # Tensors that are repeated in memory could ask for any amount of it.
     if math.prod(size) > storage.numel() or (math.prod(size) and last >= storage.numel()):
         raise pickle.UnpicklingError("a tensor larger than its storage")
-    return torch.as_strided(storage, size, stride, offset).clone()
+    return torch.as_strided(storage, size, stride, offset)
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:
@@ -133,7 +130,14 @@ CALLED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):
+    """Python's own reader, in its form that is written in Python: that lets dictionaries and sets be replaced."""
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
     def __init__(self, file: Any, storage: Callable[[str, str, int], Tensor] | None = None) -> None:
         super().__init__(file)
         self._read_storage = storage
@@ -141,9 +145,9 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in CALLED:
-            return _Function(CALLED[module, name])
+            return CALLED[module, name]
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return _Dict
         if (module, name) not in self._records:
             self._records[module, name] = type("Record", (Record,), {"origin": f"{module}.{name}"})
         return self._records[module, name]
@@ -156,6 +160,36 @@ class _Reader(pickle.Unpickler):
             raise pickle.UnpicklingError("a storage of no kind")
         return self._read_storage(kind.origin.rpartition(".")[2], key, count)
 
+    def get_extension(self, code: int) -> None:
+        raise pickle.UnpicklingError("a class named by a number")
+
+    def _build(self) -> None:
+        # Everything else that has a state, such as a tensor, would do something with it.
+        if not isinstance(self.stack[-2], Record | _Dict):
+            raise pickle.UnpicklingError(f"it changes a {type(self.stack[-2]).__name__}")
+        super().load_build()  # type: ignore[misc]
+
+    def _push_dict(self) -> None:
+        self.append(_Dict())
+
+    def _make_dict(self) -> None:
+        items = self.pop_mark()
+        self.append(_Dict(zip(items[::2], items[1::2], strict=True)))
+
+    def _push_set(self) -> None:
+        self.append(Record())
+
+    def _make_set(self) -> None:
+        made = Record()
+        made.items = self.pop_mark()
+        self.append(made)
+
+    dispatch[pickle.BUILD[0]] = _build
+    dispatch[pickle.EMPTY_DICT[0]] = _push_dict
+    dispatch[pickle.DICT[0]] = _make_dict
+    dispatch[pickle.EMPTY_SET[0]] = _push_set
+    dispatch[pickle.FROZENSET[0]] = _make_set
+
 
 def read_inert(path: Path) -> Any:
     """The contents of a file of torch.save or pickle.dump: tensors, plain Python objects, and records for the rest.
@@ -164,7 +198,7 @@ def read_inert(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: no such file format, a damaged file, compressed or cyclic storages, more than `LARGEST` bytes.
+        ValueError: no such file format, a damaged file, compressed or overlapping storages, more than `LARGEST` bytes.
     """
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > LARGEST:
@@ -191,6 +225,8 @@ def _read_zip(file: Any) -> Any:
         # What is not compressed takes no more memory than the file has bytes.
         if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
             raise ValueError("it is compressed, as files of torch.save are not")
+        if sum(info.file_size for info in entries.values()) > os.fstat(file.fileno()).st_size:
+            raise ValueError("its entries overlap")
         if f"{home}byteorder" in entries and archive.read(f"{home}byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
         if entries[pickles[0]].file_size > LONGEST_PICKLE:

@@ -15,6 +15,7 @@ from elsewhere.networks.edm_unet import EDMUNet
 from elsewhere.networks.inert_pickles import Record, child_of, kind_of, read_inert, state_of, weights_of
 from elsewhere.networks.kamb import KambResNet, KambUNet
 from elsewhere.networks.preconditioned import WrappedNetwork
+from elsewhere.networks.resnet import Padding
 from elsewhere.networks.trained import check_fit
 from elsewhere.schedulers import FunctionTimes, LogTimes, Preconditioning
 from elsewhere.tensor_files import check_finite, one_line
@@ -34,7 +35,13 @@ class PublishedNetwork(WrappedNetwork):
 
     Attributes:
         module: a `KambResNet`, `KambUNet` or `EDMUNet` with the weights of the file.
+        padding: "zeros" or "circular", of its convolutions.
     """
+
+    @property
+    def padding(self) -> Padding:
+        modes = {layer.padding_mode for layer in self.module.modules() if isinstance(layer, nn.Conv2d)}
+        return "circular" if "circular" in modes else "zeros"
 
 
 @checked
@@ -124,7 +131,9 @@ def _network(thing: Any, name: str) -> PublishedNetwork:
 def _filled(module: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     """The module, made on the device "meta", with these weights in float32."""
     check_fit({name: tuple(value.shape) for name, value in module.state_dict().items()}, weights)
-    module.load_state_dict({name: value.float().contiguous() for name, value in weights.items()}, assign=True)
+    # Copies: tensors of a file may share their memory.
+    copies = {name: value.to(torch.float32, copy=True).contiguous() for name, value in weights.items()}
+    module.load_state_dict(copies, assign=True)
     return module
 
 
