@@ -31,8 +31,10 @@ class Gaussian:
 
 
 def levels(steps: int, last: float = 0.05, first: float = 10.0) -> Schedule:
-    """Levels evenly spaced in the cube root of sigma, and the final 0: steps differ in length by any measure."""
-    return Schedule((*(np.linspace(np.cbrt(first), np.cbrt(last), steps + 1) ** 3).tolist(), 0.0))
+    """Levels whose steps in log sigma are short and long in turn, and the final 0."""
+    lengths = np.resize([1.0, 2.0], steps)
+    way = np.concatenate([[0.0], lengths.cumsum() / lengths.sum()])
+    return Schedule((*(first * (last / first) ** way).tolist(), 0.0))
 
 
 def error(sampler: str, steps: int) -> float:
