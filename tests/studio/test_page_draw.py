@@ -30,7 +30,8 @@ def test_play_draws_all_rows(drawing):
     assert drawing.locator("canvas.draw-cell").count() == 6
     assert "step 8 of 8" in drawing.locator(".draw-level").inner_text()
     assert re.fullmatch(
-        r"like the network: r 0\.\d{3}, R² -?\d\.\d{3}", drawing.locator(".draw-agreement[data-machine=els]").inner_text()
+        r"like the network: r 0\.\d{3}, R² -?\d\.\d{3}",
+        drawing.locator(".draw-agreement[data-machine=els]").inner_text(),
     )
 
 

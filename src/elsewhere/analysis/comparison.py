@@ -66,7 +66,7 @@ def compare(
     *,
     schedule: Schedule | None = None,
     label: Label = None,
-    about: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Draw from the same noise with every machine and the network, and measure how well their images agree.
@@ -190,7 +190,7 @@ def _settings(
     noise: Tensor,
     schedule: Schedule,
     data: Any,
-    about: Mapping[str, str] | None,
+    about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     return {
         "data": getattr(data, "name", ""),
