@@ -26,5 +26,5 @@ def test_the_best_machine_has_the_settings_that_came_with_the_network() -> None:
     assert torch.equal(els.best_machine("hands-resnet", data)(x, 1.0), expected(x, 1.0))
     with pytest.raises(FileNotFoundError, match="calibrate --machine best"):
         els.best_machine("nothing", data)
-    machines, _ = choose_contenders("is,best", data, "hands-resnet", expected)
-    assert list(machines) == ["Best", "IS"]
+    found = choose_contenders(["is", "best"], data, "hands-resnet", expected)
+    assert list(found.denoisers) == ["IS", "Best"]

@@ -88,7 +88,6 @@ def test_machines_are_named_as_reports_name_them() -> None:
     }
     with pytest.raises(ValueError, match="has no window"):
         factory.choose_machines(["is"], images(), None, "aware", 3)
-    assert factory.split_names(" ELS, is") == ["els", "is"]
 
 
 def test_borders_are_for_els_and_else_as_the_network_pads() -> None:

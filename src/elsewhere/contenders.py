@@ -1,48 +1,90 @@
-"""Contenders: the machines, and networks in place of machines, that are compared with a network."""
+"""From names to denoisers: machines of the table, the calibrated one, and trained networks.
+
+`sample`, `explain`, `anomalies`, `compare` and `board` take the same names, and this is the only place that makes
+denoisers of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from elsewhere.best import choose_family
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.factory import (
-    check_same_images,
-    check_shape,
-    choose_borders,
-    choose_machines,
-    split_names,
-)
+from elsewhere.factory import NETWORK_OF, check_same_images, check_shape, choose_borders, choose_machines
 from elsewhere.machines.borders import Borders
-from elsewhere.machines.table import BEST, BEST_REPORT, NAMES, NETWORK_PREFIX
+from elsewhere.machines.family import FamilyCalibration
+from elsewhere.machines.table import ALL, BEST, BEST_REPORT, CHOICES, NAMES, NETWORK, NETWORK_PREFIX, TABLE
 from elsewhere.networks import SHIPPED, load_network
+from elsewhere.phrases import listed
 
 
-def split_contenders(text: str) -> tuple[list[str], list[str]]:
-    """Names of machines, and sources of networks in place of machines, from a list such as "is,network:fashion-unet".
+@dataclass(frozen=True)
+class Contenders:
+    """Denoisers made from names.
+
+    Attributes:
+        denoisers: name in reports -> denoiser, in the order of the names.
+        windows: the source of the machines' windows, in words.
+        family: the settings of the calibrated machine, if that is one of them.
+    """
+
+    denoisers: dict[str, Denoiser]
+    windows: str
+    family: FamilyCalibration | None = None
+
+    def about(self) -> dict[str, Any]:
+        """What result files say of them, so that they can be made again: "windows" and, of the calibrated machine,
+        "family", which `FamilyCalibration.load` and --family read from such a file."""
+        return {"windows": self.windows, **({} if self.family is None else {"family": self.family.content()})}
+
+
+def split_contenders(text: str, option: str = "--machines", refused: Mapping[str, str] | None = None) -> list[str]:
+    """Names from a list such as "is,best,network:fashion-unet".
 
     Args:
-        text: names of machines as in `split_names`, "best", and "network:" with a name or path; with commas between
-            them.
+        text: names with commas between them, each once: those of the table, in any case; "all" for all of these;
+            "best"; "network"; "network:" and the name or path of a network.
+        option: what it was given for; an option that is no plural takes one name.
+        refused: names that the command cannot take -> why; "network:" stands for all names that begin with it.
 
     Raises:
-        ValueError: no such machine, no name after "network:", or one given twice.
+        ValueError: no such name, one given twice, or one that the command cannot take.
 
     Example:
-        >>> split_contenders("els,network:fashion-unet")
-        (['els'], ['fashion-unet'])
+        >>> split_contenders("ELS, network:fashion-unet")
+        ['els', 'network:fashion-unet']
     """
-    parts = [part.strip() for part in text.split(",")]
-    sources = [part[len(NETWORK_PREFIX) :].strip() for part in parts if part.lower().startswith(NETWORK_PREFIX)]
-    names = [part for part in parts if not part.lower().startswith(NETWORK_PREFIX)]
-    if not all(sources) or len(set(sources)) < len(sources):
+    several = option.endswith("s")
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if part.lower().startswith(NETWORK_PREFIX):
+            found.append(NETWORK_PREFIX + part[len(NETWORK_PREFIX) :].strip())
+        elif part.lower() == ALL and several:
+            found += NAMES
+        else:
+            found.append(part.lower())
+    networks = [name for name in found if name.startswith(NETWORK_PREFIX)]
+    if (
+        any(name not in CHOICES and name not in networks for name in found)
+        or len(set(found)) < len(found)
+        or not (several or len(found) == 1)
+    ):
+        what, ends = ("names", f", each once, or {ALL}") if several else ("one name", "")
+        known = listed([*CHOICES, f"{NETWORK_PREFIX}NAME"])
+        raise ValueError(f"{option} must be {what} of {known}{ends}, got {text!r}")
+    if NETWORK_PREFIX in networks:
         raise ValueError(
-            f"--machines must have a name or path after each {NETWORK_PREFIX}, each once, got {text!r}: "
-            f"for example {NETWORK_PREFIX}{SHIPPED[0]}"
+            f"{option} must have a name or path after each {NETWORK_PREFIX}, got {text!r}: for example "
+            f"{NETWORK_PREFIX}{SHIPPED[0]}"
         )
-    return split_names(",".join(names), (*NAMES, BEST)) if names else [], sources
+    for name in found:
+        if why := (refused or {}).get(NETWORK_PREFIX if name in networks else name):
+            raise ValueError(f"{option} {name}: {why}")
+    return found
 
 
 def load_yardstick(source: str, data: ImageSet, any_data: bool, device: str = "cpu") -> Denoiser:
@@ -65,50 +107,77 @@ def load_yardstick(source: str, data: ImageSet, any_data: bool, device: str = "c
 
 
 def choose_contenders(
-    text: str,
+    names: Sequence[str],
     data: ImageSet,
-    network: str,
-    net: DenoiserLike,
+    network: str | None = None,
+    net: DenoiserLike | None = None,
     borders: Borders | None = None,
     window: int | None = None,
     locality: Path | None = None,
     taper: bool = False,
-    any_data: bool = False,
     family: Path | None = None,
+    any_data: bool = False,
     **settings: Any,
-) -> tuple[dict[str, Denoiser], str]:
-    """What is compared with a network: machines under their names in reports, and networks under their own.
+) -> Contenders:
+    """Denoisers under their names in reports: machines ("ELS"), the calibrated one ("Best"), networks.
 
     Args:
-        text: see `split_contenders`.
+        names: see `split_contenders`, which checks them.
         data: training images.
-        network, window, locality, taper: see `choose_window`.
-        net, borders: see `choose_borders`.
-        any_data: see `load_yardstick`.
+        network: name or path of the network whose calibrated windows and whose best machine are used, and which
+            "network" stands for; None: the shipped one of the embedded set `data`, if there is one.
+        net: that network where it is loaded already.
+        borders: see `choose_borders`.
+        window, locality, taper: see `choose_window`.
         family: for "best": see `choose_family`.
+        any_data: see `load_yardstick`.
         settings: as for the classes of machines.
 
-    Returns:
-        Name -> denoiser, and the source of the machines' windows in words.
-
     Raises:
-        FileNotFoundError, ValueError: as the functions that are named above; options of machines where none is named.
+        FileNotFoundError, ValueError: as the functions that are named above; options of machines where none of the
+            names takes them; "network" without a network.
+
+    Example:
+        >>> from elsewhere import load_images
+        >>> list(choose_contenders(["best", "is"], load_images("hands", 20)).denoisers)
+        ['Best', 'IS']
     """
-    names, sources = split_contenders(text)
+    calibrated = network or NETWORK_OF.get(data.name)
     device = settings.get("device") or "cpu"
-    networks: dict[str, Denoiser] = {source: load_yardstick(source, data, any_data, device) for source in sources}
     if family is not None and BEST not in names:
-        raise ValueError(f"--family goes with --machines {BEST}, got {text!r}: add it, or leave out --family")
-    best: dict[str, Denoiser] = {}
-    if BEST in names:
-        best[BEST_REPORT] = choose_family(network, family).machine(data, **settings)
-    others = [name for name in names if name != BEST]
-    if not others:
-        if window is not None or locality is not None or taper or borders is not None:
-            who = "the calibrated machine has" if best else "trained networks have"
-            raise ValueError(f"{who} no windows to set: leave out --window, --taper, --locality and --borders")
-        return {**best, **networks}, "calibrated" if best else "none: trained networks"
-    machines, source = choose_machines(
-        others, data, network, choose_borders(others, borders, net), window, locality, taper, **settings
-    )
-    return {**best, **machines, **networks}, source
+        raise ValueError(
+            f"--family goes with the machine {BEST}, got {', '.join(names)}: name it, or leave out --family"
+        )
+    of_table = [name for name in names if name in TABLE]
+    if not of_table and (window is not None or locality is not None or taper or borders is not None):
+        who = "the calibrated machine has" if BEST in names else "trained networks have"
+        raise ValueError(f"{who} no windows to set: leave out --window, --taper, --locality and --borders")
+    machines: Mapping[str, Denoiser] = {}
+    source = "calibrated" if BEST in names else "none: trained networks"
+    if of_table:
+        bordered = choose_borders(of_table, borders, net)
+        machines, source = choose_machines(of_table, data, calibrated, bordered, window, locality, taper, **settings)
+    found: dict[str, Denoiser] = {}
+    chosen = choose_family(calibrated, family) if BEST in names else None
+    for name in names:
+        if name in TABLE:
+            found[TABLE[name].report_name] = machines[TABLE[name].report_name]
+        elif name == BEST and chosen is not None:
+            found[BEST_REPORT] = chosen.machine(data, **settings)
+        elif name == NETWORK:
+            found[NETWORK] = _own_network(network, net, data, device)
+        else:
+            source_of = name.removeprefix(NETWORK_PREFIX)
+            found[source_of] = load_yardstick(source_of, data, any_data, device)
+    if chosen is not None:
+        best = str(family) if family is not None else f"calibrated for {calibrated}"
+        source = f"{BEST} {best}" + (f"; the others {source}" if of_table else "")
+    return Contenders(found, source, chosen)
+
+
+def _own_network(network: str | None, net: DenoiserLike | None, data: ImageSet, device: str) -> Denoiser:
+    if network is None:
+        raise ValueError(f"the machine {NETWORK} needs --network: a shipped name, a file or a folder")
+    loaded = net if isinstance(net, Denoiser) else load_network(network, device)
+    check_shape(loaded, data)
+    return loaded

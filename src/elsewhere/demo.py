@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elsewhere.analysis import Comparison, compare, write_report
+from elsewhere.contenders import choose_contenders
 from elsewhere.data import load_images
-from elsewhere.factory import borders_of, check_same_images, choose_labels, choose_machines
+from elsewhere.factory import check_same_images, choose_labels
 from elsewhere.machines.table import DEFAULTS
 from elsewhere.networks import load_network
 from elsewhere.sampling import make_noise
@@ -68,12 +69,12 @@ def play(scene: Scene, count: int, seed: int, *, progress: bool = False) -> Comp
     data, network = load_images(scene.data), load_network(scene.network)
     check_same_images(network, data)
     seeds = max(1, round(count * scene.share)) if count > 0 else count
-    machines, source = choose_machines(DEFAULTS, data, scene.network, borders_of(network))
+    chosen = choose_contenders(DEFAULTS, data, scene.network, network)
     return compare(
-        machines,
+        chosen.denoisers,
         network,
         make_noise(seeds, data.shape, seed),
         label=choose_labels("cycle" if data.num_classes else None, seeds, data),
-        about={"network": scene.network, "windows": source, "seed": str(seed)},
+        about={"network": scene.network, "windows": chosen.windows, "seed": str(seed)},
         progress=progress,
     )

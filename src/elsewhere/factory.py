@@ -26,18 +26,15 @@ from elsewhere.machines.equivariant_local import EquivariantLocalScore
 from elsewhere.machines.locality import LocalitySchedule, published_locality
 from elsewhere.machines.machine import Machine
 from elsewhere.machines.table import (
-    ALL,
     BORDERED,
     DEFAULT,
-    NAMES,
-    NETWORK,
     SEARCHABLE,
     TABLE,
     WINDOWED,
     MachineName,
     WindowedName,
 )
-from elsewhere.networks import SHIPPED, load_network
+from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 from elsewhere.phrases import count, listed
 from elsewhere.sampling import make_noise
@@ -148,7 +145,9 @@ def choose_machines(
     taper: bool = False,
     **settings: Any,
 ) -> tuple[dict[str, Machine], str]:
-    """Machines under their names in reports ("IS", "LS", "ELS"), and the source of their windows in words.
+    """Machines of the table under their names in reports ("IS", "LS", "ELS"), and the source of their windows in words.
+
+    `contenders.choose_contenders` takes every name that commands take.
 
     Args:
         names: which, in this order.
@@ -175,42 +174,6 @@ def choose_machines(
     return machines, source
 
 
-def choose_denoiser(
-    name: MachineName | Literal["network"],
-    data: ImageSet,
-    network: str | None,
-    borders: Borders,
-    window: int | None = None,
-    locality: Path | None = None,
-    taper: bool = False,
-    **settings: Any,
-) -> tuple[Denoiser, str]:
-    """One machine or a trained network, and the source of its windows in words.
-
-    A machine has the windows of the shipped network that was trained on the embedded set `data`, if there is one.
-
-    Args:
-        name: of a machine, or "network".
-        network: with "network", which one.
-        data, borders, window, locality, taper, settings: see `choose_machines`.
-
-    Raises:
-        ValueError: `network` for a machine, "network" without it, or windows for a network.
-    """
-    if name != NETWORK:
-        if network is not None:
-            raise ValueError(f"--network {network} was given for the machine {name}: it goes with --machine network")
-        machines, source = choose_machines(
-            [name], data, NETWORK_OF.get(data.name), borders, window, locality, taper, **settings
-        )
-        return machines[TABLE[name].report_name], source
-    if network is None:
-        raise ValueError("--machine network needs --network: a shipped name, a file or a folder")
-    if window is not None or locality is not None or taper:
-        raise ValueError("a trained network has no window to set: leave out --window, --taper and --locality")
-    return load_network(network, settings.get("device") or "cpu"), "none: a trained network"
-
-
 def choose_searched(
     data: ImageSet,
     network: str | None,
@@ -234,29 +197,6 @@ def choose_searched(
     machine = TABLE[name].make(data, sides, choose_borders([name], borders, net), engine="fast", **settings)
     assert isinstance(machine, EquivariantLocalScore)
     return machine, source
-
-
-def split_names(text: str, names: Sequence[str] = NAMES) -> list[str]:
-    """Names from a list such as "is,ls,els".
-
-    Args:
-        text: names with commas between them, each once, in any case; or "all" for all machines.
-        names: those allowed.
-
-    Raises:
-        ValueError: another name, or one given twice.
-
-    Example:
-        >>> split_names("ELS, is")
-        ['els', 'is']
-    """
-    found = [part.strip().lower() for part in text.split(",")]
-    if ALL in found:
-        at = found.index(ALL)
-        found[at : at + 1] = NAMES
-    if any(name not in names or found.count(name) > 1 for name in found):
-        raise ValueError(f"--machines must be names of {listed(names)}, each once, or all, got {text!r}")
-    return found
 
 
 def default_label(network: DenoiserLike | None) -> str:

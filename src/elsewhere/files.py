@@ -158,14 +158,25 @@ def json_object(text: str | bytes, form: str | None = None) -> dict[str, Any]:
         raise ValueError("JSON nested too deeply") from None
     except UnicodeDecodeError:
         raise ValueError("it is not text") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from None
+    except ValueError:
+        raise ValueError("it has a number of too many digits") from None
     if not isinstance(value, dict):
-        kind = {list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
-        raise ValueError(f"expected a JSON object, got {kind}")  # noqa: TRY004
-    if form is not None and value.get("format") != form:
-        raise ValueError(f'its "format" is {json.dumps(value.get("format"))[:60]}, expected "{form}"')
+        raise ValueError(f"expected a JSON object, got {_kind(value)}")  # noqa: TRY004
+    if form is not None:
+        check_format(value, form)
     return value
+
+
+def check_format(content: Mapping[str, Any], form: str) -> None:
+    """Check what an object of a file holds as its "format".
+
+    Raises:
+        ValueError: another format.
+    """
+    if content.get("format") != form:
+        raise ValueError(f'its "format" is {json.dumps(content.get("format"))[:60]}, expected "{form}"')
 
 
 def entry(content: Mapping[str, Any], name: str) -> Any:
@@ -177,6 +188,59 @@ def entry(content: Mapping[str, Any], name: str) -> Any:
     if name not in content:
         raise ValueError(f'it has no "{name}"')
     return content[name]
+
+
+def entries(content: Mapping[str, Any], name: str) -> list[Any]:
+    """The list that an object of a file holds under a name.
+
+    Raises:
+        ValueError: nothing, or something else.
+    """
+    value = entry(content, name)
+    if not isinstance(value, list):
+        raise ValueError(f'its "{name}" must be a list, got {_kind(value)}')  # noqa: TRY004
+    return value
+
+
+def rows(content: Mapping[str, Any], name: str, needed: Sequence[str], optional: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects in the list that an object of a file holds under a name, such as the settings of each noise level.
+
+    Args:
+        content: the object.
+        name: of the list.
+        needed: names that each of the objects must have.
+        optional: further names that they may have.
+
+    Raises:
+        ValueError: no list, something else in it, a name that is missing or unknown.
+    """
+    found = entries(content, name)
+    for number, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise ValueError(f'"{name}" must hold objects, got {_kind(row)} as number {number}')  # noqa: TRY004
+        if missing := [key for key in needed if key not in row]:
+            raise ValueError(f'number {number} of its "{name}" has no "{missing[0]}"')
+        if unknown := [key for key in row if key not in (*needed, *optional)]:
+            known = ", ".join((*needed, *optional))
+            raise ValueError(f'number {number} of its "{name}" has {json.dumps(unknown[0])[:60]}, expected {known}')
+    return found
+
+
+def details(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What an object of a file holds under "details"; empty where there is nothing.
+
+    Raises:
+        ValueError: no object.
+    """
+    value = content.get("details", {})
+    if not isinstance(value, dict):
+        raise ValueError(f'its "details" must be an object, got {_kind(value)}')  # noqa: TRY004
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

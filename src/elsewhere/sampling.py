@@ -409,7 +409,12 @@ def generators(count: int, seed: int) -> list[torch.Generator]:
         ValueError: count outside 1..2^20 or seed outside 0..2^31.
     """
     count, seed = check_whole("count", count, 1, limit=MOST_IMAGES), check_seed(seed)
-    return [torch.Generator().manual_seed((seed << 20) + i) for i in range(count)]
+    return [torch.Generator().manual_seed(_mixed((seed << 20) + i)) for i in range(count)]
+
+
+def _mixed(number: int) -> int:
+    """A seed of 32 bits, of which torch's generators use no more; larger numbers are hashed, smaller ones are kept."""
+    return number if number < 2**32 else int(np.random.SeedSequence(number).generate_state(1)[0])
 
 
 def standard_normal(like: Tensor, draws: list[torch.Generator]) -> Tensor:

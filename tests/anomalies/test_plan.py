@@ -7,7 +7,7 @@ import pytest
 
 import elsewhere as els
 from elsewhere.anomalies import SUBJECTS, plan
-from elsewhere.anomalies.plan import Windows, parse_levels, prepare, split_drawers
+from elsewhere.anomalies.plan import Windows, parse_levels, prepare
 
 COSINE = els.schedules.cosine(20)
 INF = float("inf")
@@ -82,13 +82,25 @@ def test_a_level_at_which_nothing_would_change_is_refused(level: float) -> None:
         prepare("hands", ["ls"], None, False, Windows([3], 9, [level]), COSINE, 2)
 
 
-def test_names_and_levels_are_read() -> None:
-    assert split_drawers("is, ELS,network") == ["is", "els", "network"]
+def test_the_calibrated_machine_and_further_networks_are_points_too(tmp_path: Path) -> None:
+    names = ["best", "wiener", "composite", "network:hands-resnet"]
+    _, data, points = prepare("hands", names, None, False, Windows([3], 9), COSINE, 2)
+    assert [p.name for p in points if p.late is None and "fitted" not in p.name] == ["Best", "Wiener", "hands-resnet"]
+    x = els.make_noise(1, data.shape)
+    assert (points[0].denoiser(x, 1.0) == els.best_machine("hands-resnet")(x, 1.0)).all()
+    one = els.FamilyCalibration((1.0,), (els.PatchSettings(5),), (0.25,))
+    one.save(tmp_path / "mine.json")
+    _, _, points = prepare("hands", ["best"], None, False, Windows([3], 9), COSINE, 2, family=tmp_path / "mine.json")
+    assert points[0].denoiser.shares_at(1.0)["wiener"] == 0.25  # type: ignore[attr-defined]
+    assert plan.about(["best"], SUBJECTS["hands"], None, tmp_path / "mine.json")["family"] == one.content()
+    assert plan.about(["is"], SUBJECTS["hands"], None, None) == {}
+    with pytest.raises(ValueError, match="--family goes with --machines best"):
+        prepare("hands", ["is"], None, False, Windows([3], 9), COSINE, 2, family=tmp_path / "mine.json")
+
+
+def test_levels_are_read() -> None:
     assert parse_levels("2,1, 0.5") == [2.0, 1.0, 0.5]
     assert parse_levels(" ") == []
-    for text in ("is,is", "", "is,xs"):
-        with pytest.raises(ValueError, match=r"--machines must be names of is, .* and network, each once"):
-            split_drawers(text)
     for text in ("0", "-1", "wide", "1,,2", "nan", "inf"):
         with pytest.raises(ValueError, match="--shrink must be positive"):
             parse_levels(text)

@@ -218,6 +218,9 @@ def test_bad_command_lines_are_refused_in_one_line(
     monkeypatch.setattr("typer.testing._get_command", lambda app: GROUP)
     runner, faults = CliRunner(), []
 
+    def placed(word: str) -> str:
+        return re.sub(r"\b[A-Z]{3,}\b", lambda name: places.get(name[0], name[0]), word)
+
     def answer(line: list[str], seconds: float) -> Any:
         try:
             with at_most(seconds):
@@ -229,13 +232,13 @@ def test_bad_command_lines_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     for name, working in WORKING.items():
         out = "made.png" if name == "data" else f"made-{name}"
-        result = answer([name, f"--out={out}", *(places.get(word, word) for word in shlex.split(working[0]))], 600)
+        result = answer([name, f"--out={out}", *map(placed, shlex.split(working[0]))], 600)
         assert result is None or result.exit_code == 0, result.stderr
     for index, (name, line, refused) in enumerate(bad_lines(COUNT)):
         here = tmp_path / str(index)
         here.mkdir()
         monkeypatch.chdir(here)
-        typed = [re.sub(r"\b[A-Z]{3,}\b", lambda word: places.get(word[0], word[0]), word) for word in line]
+        typed = [placed(word) for word in line]
         out = "o.png" if name == "data" else "out"
         # The last --out counts, so this one only where the line has none.
         result = answer([name, f"--out={out}", *typed], 1)

@@ -114,7 +114,6 @@ def test_there_is_no_comparison_where_sizes_differ(world: dict[str, Path], photo
         ("{colour}:0 --data {plain} --box 0,0,2x2", "is in colour"),
         ("{data}:0 --box 0,0,2x2 --machine ls --window 3 --extend 1", "got --box and --extend"),
         ("{data}:0 --extend 1 --machine ls --window 3", "draws 8x8 pixels only"),
-        ("{data}:0 --box 0,0,2x2 --network {net}", "it goes with --machine network"),
     ],
 )
 def test_bad_lines_are_refused(world: dict[str, Path], tmp_path: Path, line: str, said: str) -> None:

@@ -59,7 +59,6 @@ BAD = {
     "canvas too small to grow on": "morphogenesis --side 8",
     "grow with a negative seed": "morphogenesis --seed -1",
     "no network for machine network": "sample {data} --machine network",
-    "network for a machine": "sample {data} --network {net}",
     "count of zero": "sample {data} --count 0",
     "count far too large": "sample {data} --count 100000000",
     "negative seed": "sample {data} --seed -1",

@@ -122,6 +122,38 @@ def test_sample_guides_towards_a_class(world: dict[str, Path], tmp_path: Path, a
         np.testing.assert_array_equal(arrays["images"], expected.clamp(-1, 1).numpy())
 
 
+def test_the_calibrated_machine_draws_and_its_file_draws_again(world: dict[str, Path], tmp_path: Path) -> None:
+    coarse, fine = els.PatchSettings(7, keys="same place", pedestal=0.1), els.PatchSettings(3, taper=True, response=3)
+    family = els.FamilyCalibration((5.0, 0.5), (coarse, fine), (0.0, 0.2), 0.1, {"kept": "everything"})
+    family.save(tmp_path / "best.json")
+    line = "sample {data} --machine best --label cycle --count 4 --steps 3 --seed 5"
+    result = run(f"{line} --family {tmp_path}/best.json --out {tmp_path}/one", **world)
+    assert result.exit_code == 0, result.stderr
+    data = els.load_images(world["data"])
+    noise = els.make_noise(4, data.shape, 5)
+    expected = els.sample(family.machine(data), noise, els.schedules.cosine(3), torch.tensor([0, 1, 2, 0])).images
+    (tmp_path / "best.json").unlink()
+    result = run(f"{line} --family {tmp_path}/one/run.json --out {tmp_path}/two", **world)
+    assert result.exit_code == 0, result.stderr
+    for out in ("one", "two"):
+        with np.load(tmp_path / out / "images.npz") as arrays:
+            np.testing.assert_array_equal(arrays["images"], expected.clamp(-1, 1).numpy())
+        assert els.FamilyCalibration.load(tmp_path / out / "run.json") == family
+
+
+def test_a_machine_follows_the_padding_of_the_network_that_it_is_calibrated_to(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    line = f"sample {{data}} --network {{circular}} --window 3 --count 2 --steps 2 --seed 1 --out {tmp_path}"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    data = els.load_images(world["data"])
+    wraps = els.EquivariantLocalScore(data, 3, "wrap")
+    expected = els.sample(wraps, els.make_noise(2, data.shape, 1), els.schedules.cosine(2)).images
+    with np.load(tmp_path / "images.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], expected.clamp(-1, 1).numpy())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,3 +170,23 @@ def test_guidance_that_makes_no_sense_is_refused(
     result = run(f"sample {{data}} --machine ls --window 3 --count 1 {options} --out {tmp_path}", **world)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--machine best", "no calibrated family came with the network"),
+        ("--machine best --network {net}", "no calibrated family came with the network"),
+        ("--machine best --family {windows}", "is not a calibrated family"),
+        ("--machine best --window 3 --family {windows}", "the calibrated machine has no windows"),
+        ("--machine is,ls", "--machine must be one name of is"),
+        ("--machine network", "needs --network"),
+    ],
+)
+def test_names_that_cannot_draw_are_refused_in_one_line(
+    world: dict[str, Path], tmp_path: Path, options: str, message: str
+) -> None:
+    result = run(f"sample {{data}} {options} --count 1 --steps 1 --out {tmp_path}/out", **world)
+    assert result.exit_code != 0
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

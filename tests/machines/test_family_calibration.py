@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,3 +56,78 @@ def test_shares_and_settings_go_with_the_levels() -> None:
         els.FamilyCalibration((1.0,), (ONE,), (0.1, 0.2))
     with pytest.raises(ValueError, match="2 sigmas and 1 settings"):
         els.FamilyCalibration((2.0, 1.0), (ONE,), (0.1, 0.2))
+
+
+GOOD = {"sigma": 1.0, "window": 3, "wiener": 0.1}
+HOSTILE: list[tuple[object, str]] = [
+    (5, "expected a JSON object, got a number"),
+    ({"levels": 5}, 'its "levels" must be a list, got a number'),
+    ({"levels": None}, 'its "levels" must be a list, got null'),
+    ({"levels": {"0": GOOD}}, 'its "levels" must be a list, got an object'),
+    ({"levels": [7]}, '"levels" must hold objects, got a number as number 0'),
+    ({"levels": [GOOD, "x"]}, '"levels" must hold objects, got text as number 1'),
+    ({"levels": [{"sigma": 1.0, "wiener": 0.1}]}, 'number 0 of its "levels" has no "window"'),
+    ({"levels": [{"sigma": 1.0, "window": 3}]}, 'number 0 of its "levels" has no "wiener"'),
+    ({"levels": [{**GOOD, "widnow": 3}]}, 'has "widnow", expected sigma, window, wiener, taper'),
+    ({"levels": []}, "must have one length, 1 or more"),
+    ({"levels": [{**GOOD, "sigma": [1]}]}, "sigmas"),
+    ({"levels": [{**GOOD, "sigma": 10**400}]}, "sigmas"),
+    ({"levels": [{**GOOD, "sigma": float("nan")}]}, "sigma"),
+    ({"levels": [{**GOOD, "wiener": None}]}, "wiener"),
+    ({"levels": [{**GOOD, "window": "3"}]}, "window must be"),
+    ({"levels": [{**GOOD, "window": 10**30}]}, "window must fit 64 bits"),
+    ({"levels": [{**GOOD, "pedestal": {}}]}, "pedestal must be"),
+    ({"levels": [{**GOOD, "keys": 3}]}, "keys must be"),
+    ({"levels": [{**GOOD, "taper": "yes"}]}, "taper must be"),
+    ({"levels": [GOOD], "shrinkage": "x"}, "shrinkage must be"),
+    ({"levels": [GOOD], "details": [1]}, 'its "details" must be an object, got a list'),
+    ({"levels": [GOOD, GOOD]}, "must decrease strictly"),
+]
+PYTHON = re.compile(r"object is not|not iterable|argument|__|NoneType|subscript|cannot convert|unpack|attribute")
+
+
+@pytest.mark.parametrize(("content", "message"), HOSTILE)
+def test_broken_files_are_refused_in_words(tmp_path: Path, content: object, message: str) -> None:
+    path = tmp_path / "bad.json"
+    if isinstance(content, dict):
+        content = {"format": "elsewhere.family/1", "shrinkage": 0.0, **content}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is not a calibrated family") as refused:
+        els.FamilyCalibration.load(path)
+    assert message in str(refused.value)
+    assert not PYTHON.search(str(refused.value)), refused.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "content", "message"),
+    [
+        (els.MixSchedule, "mix", {"sigmas": 5, "shares": []}, 'its "sigmas" must be a list, got a number'),
+        (els.MixSchedule, "mix", {"sigmas": [1], "shares": None}, 'its "shares" must be a list, got null'),
+        (
+            els.MixSchedule,
+            "mix",
+            {"sigmas": [1], "shares": [{"a": 1}], "details": 3},
+            'its "details" must be an object',
+        ),
+        (els.PatchSchedule, "patches", {"levels": 5}, 'its "levels" must be a list, got a number'),
+        (els.PatchSchedule, "patches", {"levels": [{"sigma": 1, "window": 3, "x": 1}]}, 'has "x", expected sigma'),
+        (els.LocalitySchedule, "locality", {"sigmas": 5, "windows": 5}, 'its "sigmas" must be a list, got a number'),
+        (
+            els.LocalitySchedule,
+            "locality",
+            {"sigmas": [1], "windows": {}},
+            'its "windows" must be a list, got an object',
+        ),
+    ],
+)
+def test_other_broken_schedules_are_refused_in_words(
+    tmp_path: Path, kind: Any, form: str, content: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({"format": f"elsewhere.{form}/1", **content}))
+    with pytest.raises(ValueError, match="is not a") as refused:
+        kind.load(path)
+    assert message in str(refused.value)
+    path.write_text(f'{{"format": "elsewhere.{form}/1", "sigmas": [{"9" * 5000}]}}')
+    with pytest.raises(ValueError, match="it has a number of too many digits"):
+        kind.load(path)

@@ -118,24 +118,15 @@ def test_a_new_machine_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "mean", entry)
     made, _ = factory.choose_machines(["mean"], images(), None, "aware")
     assert isinstance(made["MEAN"], els.IdealScore)
-    assert factory.split_names("mean, is", [*TABLE]) == ["mean", "is"]
 
 
 def test_the_choices_of_commands_are_the_names_of_the_table() -> None:
     assert get_args(table.MachineName) == tuple(TABLE)
-    assert get_args(table.DrawerName) == (*TABLE, "network")
+    assert (*TABLE, "best", "network") == table.CHOICES
     assert get_args(table.WindowedName) == tuple(name for name, entry in TABLE.items() if entry.windows)
-    assert get_args(table.AverageName) == tuple(name for name, entry in TABLE.items() if entry.averages)
     assert table.DEFAULT in TABLE
     assert set(table.DEFAULTS) <= set(TABLE)
     assert table.DEFAULTS == ("is", "ls", "els"), "what commands draw by default costs what it did"
-
-
-def test_all_stands_for_every_machine() -> None:
-    assert factory.split_names("all") == [*TABLE]
-    assert factory.split_names("network, all", [*TABLE, "network"]) == ["network", *TABLE]
-    with pytest.raises(ValueError, match="each once, or all"):
-        factory.split_names("all,is")
 
 
 @every_machine

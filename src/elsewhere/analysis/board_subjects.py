@@ -14,7 +14,7 @@ from elsewhere.analysis.board_cells import Contender, weights_digest
 from elsewhere.analysis.scoreboard import BoardSubject
 from elsewhere.best import choose_family
 from elsewhere.checks import check_whole
-from elsewhere.contenders import load_yardstick, split_contenders
+from elsewhere.contenders import choose_contenders, load_yardstick, split_contenders
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import Denoiser
 from elsewhere.factory import (
@@ -23,16 +23,17 @@ from elsewhere.factory import (
     check_same_images,
     check_shape,
     choose_labels,
-    choose_machines,
     choose_window,
     default_label,
 )
 from elsewhere.machines.borders import Borders
-from elsewhere.machines.table import ALL, BEST, BEST_REPORT, TABLE
+from elsewhere.machines.table import ALL, BEST, BEST_REPORT, NETWORK, NETWORK_PREFIX, TABLE
 from elsewhere.networks import SHIPPED, load_network
 
 NONE = "none"
 """In place of a network: held-out images."""
+REFUSED = {NETWORK: f"--networks names the networks; {NETWORK_PREFIX}NAME measures a network in place of a machine"}
+"""Names that the board cannot take -> why."""
 
 
 def named_subjects(
@@ -49,7 +50,7 @@ def named_subjects(
     Args:
         networks: names or paths with commas between them; "all" for those that come with the package, "none" for
             held-out images without a network.
-        machines: see `contenders.split_contenders`.
+        machines: see `contenders.split_contenders`; "network" is refused.
         count: images drawn on a network, and held out without one.
         data: training images; None: for each network those that it names, and without a network every embedded set.
         any_data: go on although a network was trained on other images.
@@ -59,7 +60,9 @@ def named_subjects(
         FileNotFoundError, ValueError: no such network, machine or images; images other than a network's.
     """
     check_whole("count", count, 1)
-    names, yardsticks = split_contenders(machines)
+    every = split_contenders(machines, refused=REFUSED)
+    yardsticks = [name.removeprefix(NETWORK_PREFIX) for name in every if name.startswith(NETWORK_PREFIX)]
+    names = [name for name in every if not name.startswith(NETWORK_PREFIX)]
     found: list[BoardSubject] = []
     loaded: dict[str, ImageSet] = {}
 
@@ -149,7 +152,8 @@ def _machine(name: str, data: ImageSet, network: str | None, borders: Borders, s
     entry = TABLE[name]
 
     def make() -> Denoiser:
-        return choose_machines([name], data, network, borders, **settings)[0][entry.report_name]
+        bordered = borders if entry.borders else None
+        return choose_contenders([name], data, network, borders=bordered, **settings).denoisers[entry.report_name]
 
     # The repr of a schedule has its windows.
     window = repr(choose_window(name, network, None, None)[0]) if entry.windows else ""
@@ -161,7 +165,7 @@ def _best(data: ImageSet, network: str | None, settings: dict[str, Any]) -> Cont
     """The calibrated machine of a shipped network; for another network its row says that there is none."""
 
     def make() -> Denoiser:
-        return choose_family(network, None).machine(data, **settings)
+        return choose_contenders([BEST], data, network, **settings).denoisers[BEST_REPORT]
 
     try:
         family = repr(choose_family(network, None))

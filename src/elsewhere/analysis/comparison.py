@@ -68,7 +68,7 @@ def compare(
     *,
     schedule: Schedule | None = None,
     label: Label = None,
-    about: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
     progress: bool = False,
     sampler: SamplerName = "euler",
     seed: int = 0,
@@ -205,7 +205,7 @@ def _settings(
     noise: Tensor,
     schedule: Schedule,
     data: Any,
-    about: Mapping[str, str] | None,
+    about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     return {
         "data": getattr(data, "name", ""),

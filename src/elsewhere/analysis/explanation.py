@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def explain_images(
     network: DenoiserLike | None = None,
     top: int = 8,
     every_step: bool = False,
-    about: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Explanation:
     """Draw images with a machine and find the training patches that they were made of.

@@ -211,7 +211,7 @@ def _settings(comparison: ComparisonResult) -> list[tuple[str, str]]:
     settings = comparison.settings
     sigmas = settings["sigmas"]
     images = part_of(settings["data_images"], settings["data_total"], "image")
-    about = {name: value for name, value in settings.get("about", {}).items() if name != "network"}
+    about = {name: value for name, value in settings.get("about", {}).items() if name not in ("network", "family")}
     called = f"{settings['network_name']}: " if settings["network_name"] else ""
     lines = [
         ("training images", f"{settings['data']}, {images}" if settings["data"] else "unknown"),

@@ -23,6 +23,8 @@ from elsewhere.data import ImageSet, to_uint8, to_unit
 from elsewhere.denoiser import check_request
 from elsewhere.files import atomic_path, write_text
 from elsewhere.machines.locality import LocalitySchedule
+from elsewhere.machines.mixing import Mix
+from elsewhere.machines.patch import PatchScore
 from elsewhere.optional import require
 from elsewhere.progress import track
 from elsewhere.sampling import draw, make_noise
@@ -152,14 +154,13 @@ class _Drawn:
     def __init__(self, out: Path, point: Point, settings: Mapping[str, Any]) -> None:
         self.path = _path(out, point.name)
         kept = {name: settings[name] for name in ("data", "label", "sigmas", "seed")}
-        window = getattr(point.denoiser, "window", None)
         data: Any = getattr(point.denoiser, "data", None)
         spec: Any = getattr(point.denoiser, "spec", None)
         self.settings = json.dumps(
             {
                 **kept,
                 "denoiser": describe(point.denoiser),
-                "windows": list(window.windows) if isinstance(window, LocalitySchedule) else window,
+                "windows": _settings(point.denoiser),
                 "fingerprint": data.fingerprint() if isinstance(data, ImageSet) else "",
                 # A network that was trained further has other weights and the same name.
                 **({} if spec is None else {"network": vars(spec)}),
@@ -182,6 +183,17 @@ class _Drawn:
         arrays = {"images": self.images.numpy(), "outside": self.outside.numpy(), "settings": np.array(self.settings)}
         with atomic_path(self.path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _settings(denoiser: object) -> Any:
+    """What the repr of a machine leaves out: all windows or settings of its noise levels."""
+    window = getattr(denoiser, "window", None)
+    if isinstance(denoiser, Mix):
+        parts = {name: _settings(part) for name, part in denoiser.denoisers.items()}
+        return {"shares": repr(denoiser.shares), **parts}
+    if isinstance(denoiser, PatchScore):
+        return repr(denoiser.settings)
+    return list(window.windows) if isinstance(window, LocalitySchedule) else window
 
 
 def _path(out: Path, name: str) -> Path:

@@ -9,25 +9,16 @@ from typing import Any
 
 from elsewhere.anomalies.points import NETWORK, Point, two_windows
 from elsewhere.anomalies.subjects import SUBJECTS, Subject
+from elsewhere.best import choose_family
+from elsewhere.contenders import choose_contenders, load_yardstick
 from elsewhere.data import ImageSet, load_images
-from elsewhere.factory import borders_of, check_same_images, choose_window, make_windowed, split_names
+from elsewhere.factory import borders_of, choose_window, make_windowed
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.locality import check_window
-from elsewhere.machines.table import NAMES, TABLE, WINDOWED, DrawerName, WindowedName
-from elsewhere.networks import load_network
+from elsewhere.machines.table import BEST, NETWORK_PREFIX, TABLE, WINDOWED, WindowedName
 from elsewhere.schedules import Schedule
 
-DRAWERS = (*NAMES, NETWORK)
 ALWAYS = float("inf")
-
-
-def split_drawers(text: str) -> list[DrawerName]:
-    """Parse names such as "is,ls,els,network".
-
-    Raises:
-        ValueError: an unknown name, or a name given twice.
-    """
-    return split_names(text, DRAWERS)
 
 
 def parse_levels(text: str) -> list[float]:
@@ -107,26 +98,29 @@ class Windows:
 
 def prepare(
     subject: str,
-    drawers: Sequence[DrawerName],
+    drawers: Sequence[str],
     network: str | None,
     any_data: bool,
     windows: Windows,
     schedule: Schedule,
     count: int,
     els_count: int | None = None,
+    family: Path | None = None,
     **settings: Any,
 ) -> tuple[Subject, ImageSet, list[Point]]:
     """The arguments of `measure`: the subject, its training images and the points.
 
     Args:
         subject: a name in `SUBJECTS`.
-        drawers: names of the denoisers. Without "network", the borders of ELS are those of zero padding.
+        drawers: names of the denoisers: see `split_contenders`. Without "network", the borders of ELS are those of zero
+            padding.
         network: a trained network; None: the one shipped for these images.
         any_data: accept a network that was trained on other images.
         windows: of the local and the equivariant local machine.
         schedule: noise levels.
         count: number of seeds of every point.
         els_count: number of seeds of the points of ELS, which is slow; None: `count`.
+        family: for "best": see `choose_family`.
         settings: further arguments of the machines.
 
     Raises:
@@ -138,19 +132,31 @@ def prepare(
     what = SUBJECTS[subject]
     name = network or what.network
     data = load_images(what.data)
-    net = load_network(name) if "network" in drawers else None
-    if net is not None and not any_data:
-        check_same_images(net, data)
-    borders = "aware" if net is None else borders_of(net)
+    net = load_yardstick(name, data, any_data) if NETWORK in drawers else None
+    if family is not None and BEST not in drawers:
+        raise ValueError(
+            f"--family goes with --machines {BEST}, got {','.join(drawers)}: add it, or leave out --family"
+        )
     points: list[Point] = []
     for drawer in drawers:
         number = els_count if drawer == "els" and els_count is not None else count
-        if drawer == NETWORK:
-            assert net is not None
-            points.append(Point(NETWORK, NETWORK, net, number))
-        elif drawer in WINDOWED:
-            points += windows.points(drawer, data, name, borders, schedule, number, **settings)
-        else:
-            title = TABLE[drawer].report_name
-            points.append(Point(title, title, TABLE[drawer].make(data, borders=borders, **settings), number))
+        if drawer in WINDOWED:
+            points += windows.points(drawer, data, name, borders_of(net), schedule, number, **settings)
+            continue
+        mine = family if drawer == BEST else None
+        chosen = choose_contenders([drawer], data, name, net, family=mine, any_data=any_data, **settings)
+        for title, denoiser in chosen.denoisers.items():
+            # A point's name is that of its file, and a network may be named by a path.
+            short = Path(title).name if drawer.startswith(NETWORK_PREFIX) else title
+            points.append(Point(short, short, denoiser, number))
     return what, data, points
+
+
+def about(drawers: Sequence[str], subject: Subject, network: str | None, family: Path | None) -> dict[str, Any]:
+    """What results say beside the settings of every point: under "family", the settings of the calibrated machine.
+
+    Args:
+        drawers, network, family: see `prepare`.
+        subject: what is counted.
+    """
+    return {"family": choose_family(network or subject.network, family).content()} if BEST in drawers else {}

@@ -9,11 +9,14 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     DEFAULT_MACHINES,
+    EVERY_MACHINE,
     KINDS_OF_NETWORK,
     THE_SHIPPED_ONE,
+    YARDSTICK,
     AnyData,
     Budget,
     Count,
+    Family,
     Levels,
     Locality,
     Machines,
@@ -22,8 +25,7 @@ from elsewhere.cli.options import (
     Seed,
 )
 from elsewhere.cli.printing import command_line, print_rows
-from elsewhere.machines.table import NAMES, NETWORK
-from elsewhere.phrases import listed
+from elsewhere.machines.table import NETWORK
 from elsewhere.terminal import parse_windows, results_in
 
 
@@ -37,6 +39,7 @@ class TriedWindows:
         str, typer.Option(help="Noise levels at which the large window shrinks to a late one; '' for none.")
     ] = "2,1,0.5"
     locality: Locality = None
+    family: Family = None
 
 
 def anomalies(
@@ -49,7 +52,11 @@ def anomalies(
         ),
     ],
     machines: Annotated[
-        Machines, MaybeCount, Words(f"Who draws, of {listed([*NAMES, NETWORK])}; els costs by far the most.")
+        Machines,
+        Words(
+            f"Who draws, with commas between them: {EVERY_MACHINE}; {NETWORK} for the one that --network names; "
+            f"{YARDSTICK}. els costs by far the most."
+        ),
     ] = f"{DEFAULT_MACHINES},{NETWORK}",
     network: Annotated[OtherNetwork, Words(f"Trained network: {KINDS_OF_NETWORK}.", default=THE_SHIPPED_ONE)] = None,
     tried: TriedWindows = TriedWindows(),
@@ -82,17 +89,19 @@ def anomalies(
         from elsewhere.analysis.checks import give_warnings
         from elsewhere.anomalies import measure, plan
         from elsewhere.anomalies.figures import save_pictures
+        from elsewhere.contenders import split_contenders
 
-        schedule = levels.make()
+        schedule, names = levels.make(), split_contenders(machines)
         counted, images, points = plan.prepare(
             subject,
-            plan.split_drawers(machines),
+            names,
             network,
             any_data,
             plan.Windows(parse_windows(tried.windows), tried.large, plan.parse_levels(tried.shrink), tried.locality),
             schedule,
             count,
             els_count,
+            tried.family,
             memory=budget.bytes(),
         )
         result = measure(
@@ -102,7 +111,7 @@ def anomalies(
             out,
             schedule=schedule,
             seed=seed,
-            about={"command": command_line()},
+            about={"command": command_line(), **plan.about(names, counted, network, tried.family)},
             progress=True,
         )
         give_warnings(result.notes)

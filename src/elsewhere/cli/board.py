@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import YARDSTICK, AnyData, Engine, Levels, Machines, Seed
+from elsewhere.cli.options import EVERY_MACHINE, YARDSTICK, AnyData, Engine, Levels, Machines, Seed
 from elsewhere.cli.printing import command_line, print_rows
-from elsewhere.machines.table import ALL, BEST, NAMES
-from elsewhere.phrases import listed
+from elsewhere.machines.table import ALL, BEST
 from elsewhere.terminal import results_in
 
 
@@ -21,7 +20,7 @@ def board(
             "without a network; with commas between them."
         ),
     ] = "all",
-    machines: Annotated[Machines, Words(f"Methods, of {listed([*NAMES, BEST])}; or all but {BEST}. {YARDSTICK}")] = (
+    machines: Annotated[Machines, Words(f"Methods, with commas between them: {EVERY_MACHINE}; {YARDSTICK}.")] = (
         f"{BEST},{ALL}"
     ),
     data: Annotated[

@@ -9,6 +9,7 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     DEFAULT_MACHINES,
+    EVERY_MACHINE,
     YARDSTICK,
     AnyData,
     Data,
@@ -22,9 +23,13 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_comparison
-from elsewhere.machines.table import BEST, NAMES
-from elsewhere.phrases import listed
+from elsewhere.machines.table import NETWORK, NETWORK_PREFIX
 from elsewhere.terminal import results_in
+
+REFUSED = {
+    NETWORK: f"every machine is compared with NETWORK already; {NETWORK_PREFIX}NAME compares a further network with it"
+}
+"""Names that cannot be compared -> why."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,16 +43,9 @@ def compare(
     data: Data,
     network: Network,
     machines: Annotated[
-        Machines, Words(f"Machines to compare, of {listed([*NAMES, BEST])}; or all but {BEST}. {YARDSTICK}")
+        Machines, Words(f"Machines to compare, with commas between them: {EVERY_MACHINE}; {YARDSTICK}.")
     ] = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
-    family: Annotated[
-        Path | None,
-        typer.Option(
-            help=f"For {BEST}: the file that `elsewhere calibrate --machine {BEST}` wrote.",
-            show_default="that of the shipped network",
-        ),
-    ] = None,
     drawing: Drawing = Drawing(count=32),
     sampler: Sampler = "euler",
     engine: Engine = Engine(),
@@ -71,35 +69,26 @@ def compare(
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
-        from elsewhere.contenders import choose_contenders
+        from elsewhere.contenders import choose_contenders, split_contenders
 
         levels = drawing.levels.make()
+        names = split_contenders(machines, refused=REFUSED)
         images, net = reading.load_pair(data, network, any_data, engine.device)
-        chosen, source = choose_contenders(
-            machines,
-            images,
-            network,
-            net,
-            windows.borders,
-            windows.window,
-            windows.locality,
-            windows.taper,
-            any_data,
-            family,
-            **engine.settings(),
+        chosen = choose_contenders(
+            names, images, network, net, **windows.options(), any_data=any_data, **engine.settings()
         )
         result = els.compare(
-            chosen,
+            chosen.denoisers,
             net,
             drawing.noise(images.shape),
             schedule=levels,
             label=drawing.labels(images, net),
-            about={"network": network, "command": command_line(), "windows": source, "seed": str(drawing.seed)},
+            about={"network": network, "command": command_line(), "seed": str(drawing.seed), **chosen.about()},
             progress=True,
             sampler=sampler,
             seed=drawing.seed,
         )
         result.save(out)
         print_comparison(f"{images.name} and {network}", result)
-        typer.echo(f"windows: {source}")
+        typer.echo(f"windows: {chosen.windows}")
         typer.echo(f"report: {out / 'report.html'}")

@@ -9,8 +9,10 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     KINDS_OF_NETWORK,
+    ONE_MACHINE,
     AnyData,
     Data,
+    Drawer,
     Drawing,
     Engine,
     ImagesAndCanvas,
@@ -18,9 +20,20 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_rows
-from elsewhere.machines.table import AVERAGES, DEFAULT, TABLE, AverageName
-from elsewhere.phrases import listed
+from elsewhere.machines.table import AVERAGES, BEST, DEFAULT, NAMES, NETWORK, NETWORK_PREFIX
 from elsewhere.terminal import parse_pixel, results_in
+
+WEIGHTLESS = tuple(name for name in NAMES if name not in AVERAGES)
+OF_NETWORKS = (
+    f"a trained network is no average of training images, so there are no weights to show: explain the machine that "
+    f"is calibrated to it, with --machine {BEST} --network NAME"
+)
+REFUSED = {
+    **dict.fromkeys(WEIGHTLESS, "its answer is no average of training images with weights: name another machine"),
+    NETWORK: OF_NETWORKS,
+    NETWORK_PREFIX: OF_NETWORKS,
+}
+"""Names that cannot be explained -> why."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,8 +64,8 @@ class Explaining:
 def explain(
     data: Data,
     machine: Annotated[
-        AverageName,
-        typer.Option(help=f"What draws: the {listed([TABLE[name].title for name in AVERAGES], 'or')} machine."),
+        Drawer,
+        Words(f"What draws: {ONE_MACHINE}; but for {', '.join(WEIGHTLESS)}, which has no weights."),
     ] = DEFAULT,
     network: Annotated[
         OtherNetwork, Words(f"Network to compare the images with: {KINDS_OF_NETWORK}.", default="none")
@@ -77,6 +90,7 @@ def explain(
     Examples:
       elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
       elsewhere explain fashion-mini --network fashion-resnet --count 4 --pixel 14,9 --out explained
+      elsewhere explain fashion-mini --machine best --network fashion-unet --label cycle --out best-explained
       elsewhere explain patterns.npz --borders torus --size 48x96 --window 9 --out pattern-explained
     """
     with results_in(out, sources=[data]):
@@ -84,23 +98,16 @@ def explain(
         from elsewhere.analysis.checks import check_pixel
         from elsewhere.analysis.explanation import explain_images
         from elsewhere.analysis.mosaic_files import require_parquet
+        from elsewhere.contenders import choose_contenders, split_contenders
 
         levels = drawing.levels.make()
         if explaining.parquet:
             require_parquet()
+        [name] = split_contenders(machine, "--machine", REFUSED)
         (read, canvas), pixel = reading.split(), parse_pixel(explaining.pixel)
         images, net = read.load_maybe_pair(data, network, any_data, engine.device)
-        machines, source = factory.choose_machines(
-            [machine],
-            images,
-            network or factory.NETWORK_OF.get(images.name),
-            factory.choose_borders([machine], windows.borders, net),
-            windows.window,
-            windows.locality,
-            windows.taper,
-            **engine.settings(),
-        )
-        [chosen] = machines.values()
+        found = choose_contenders([name], images, network, net, **windows.options(), **engine.settings())
+        [chosen] = found.denoisers.values()
         factory.check_canvas(chosen, canvas)
         height, width = canvas or images.shape[1:]
         if pixel is not None:
@@ -113,7 +120,7 @@ def explain(
             network=net,
             top=explaining.top,
             every_step=explaining.every_step,
-            about={"command": command_line(), "windows": source, "seed": str(drawing.seed)},
+            about={"command": command_line(), "seed": str(drawing.seed), **found.about()},
             progress=True,
         )
         files = result.save(out, pixel=pixel, parquet=explaining.parquet, json=explaining.json)

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import KINDS_OF_NETWORK, Count, Engine, Images, Label, OtherNetwork, Seed, Windows
+from elsewhere.cli.options import (
+    KINDS_OF_NETWORK,
+    ONE_MACHINE,
+    YARDSTICK,
+    Count,
+    Engine,
+    Images,
+    Label,
+    OtherNetwork,
+    Seed,
+    Windows,
+)
 from elsewhere.cli.printing import command_line, print_rows
-from elsewhere.machines.table import DEFAULT, NETWORK, TITLES, DrawerName
-from elsewhere.phrases import listed
+from elsewhere.machines.table import DEFAULT, NETWORK
 from elsewhere.terminal import check_replaces_nothing, results_in
 
 if TYPE_CHECKING:
@@ -54,13 +64,16 @@ def inpaint(
         ),
     ] = None,
     machine: Annotated[
-        DrawerName | None,
+        str | None,
         typer.Option(
-            help=f"With training images, what draws: the {listed(TITLES, 'or')} machine, or a trained network.",
+            metavar="NAME",
+            help=f"With training images, what draws: {ONE_MACHINE}; {NETWORK} for --network; {YARDSTICK}.",
             show_default=DEFAULT,
         ),
     ] = None,
-    network: Annotated[OtherNetwork, Words(f"With --machine network: {KINDS_OF_NETWORK}.")] = None,
+    network: Annotated[
+        OtherNetwork, Words(f"Network to which the machine is calibrated, or that draws: {KINDS_OF_NETWORK}.")
+    ] = None,
     windows: Annotated[Windows, {"borders": Words(default="aware")}] = Windows(),
     label: Annotated[Label, Words(default="none")] = None,
     count: Annotated[Count, Words("How many variants, each from its own noise.")] = 3,
@@ -108,6 +121,7 @@ def inpaint(
     check_replaces_nothing(out, Path(image))
     with results_in(out, sources=[data] if data else []):
         from elsewhere import editing
+        from elsewhere.contenders import split_contenders
 
         source = data or editing.set_of(image)
         if source is None:
@@ -123,14 +137,16 @@ def inpaint(
             drawn = _from_itself(edit, windows.window, steps, count, rounds, seed, engine.budget.bytes())
             about: dict[str, Any] = {"data": None}
         else:
-            training = reading.load(source)
+            [name_of] = split_contenders(machine or DEFAULT, "--machine")
+            calibrated = None if name_of == NETWORK else network
+            training, net = reading.load_maybe_pair(source, calibrated, any_data=True, device=engine.device)
             pixels, name = editing.load_subject(image, training, longest=longest, size=reading.size, gray=reading.gray)
             edit = editing.choose_edit(pixels, mask, box, extend, keep)
             training, equal = editing.without(training, pixels)
             if equal:
                 typer.echo(f"note: {equal} of the training images equal IMAGE and are left out", err=True)
             drawn, about = _from_data(
-                edit, training, machine or DEFAULT, network, windows, label, count, rounds, seed,
+                edit, training, name_of, network, net, windows, label, count, rounds, seed,
                 (schedule or "cosine", steps or STEPS), compare, engine,
             )  # fmt: skip
         about = {"command": command_line(), "image": name, "seed": seed, "rounds": rounds, **about}
@@ -159,6 +175,7 @@ def _from_data(
     training: Any,
     machine: Any,
     network: str | None,
+    net: Any,
     windows: Windows,
     label: str | None,
     count: int,
@@ -170,13 +187,12 @@ def _from_data(
 ) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     import elsewhere as els
     from elsewhere import factory
+    from elsewhere.contenders import choose_contenders
 
-    borders = factory.choose_borders([machine], windows.borders)
-    denoiser, source = factory.choose_denoiser(
-        machine, training, network, borders, windows.window, windows.locality, windows.taper, **engine.settings()
+    found = choose_contenders(
+        [machine], training, network, net, **windows.options(), any_data=True, **engine.settings()
     )
-    if machine == NETWORK:
-        factory.check_shape(denoiser, training)
+    [denoiser] = found.denoisers.values()
     factory.check_canvas(denoiser, edit.size)
     labels = factory.choose_labels(label, count, training, denoiser)
     chosen = {"network" if machine == NETWORK else machine.upper(): denoiser}
@@ -194,6 +210,6 @@ def _from_data(
     return drawn, {
         "data": {"name": training.name, "images": len(training), "fingerprint": training.fingerprint()},
         "denoisers": {name: repr(one) for name, one in chosen.items()},
-        "windows": source,
+        **found.about(),
         "schedule": schedule.name,
     }

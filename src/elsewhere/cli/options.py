@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from elsewhere.limits import LARGEST_SIDE
-from elsewhere.machines.table import DEFAULTS, NAMES, SEARCHABLE, MachineName
+from elsewhere.machines.table import BEST, DEFAULTS, NAMES, NETWORK, SEARCHABLE, MachineName
 from elsewhere.phrases import listed
 from elsewhere.samplers import SamplerName
 from elsewhere.terminal import parse_memory, parse_size
@@ -45,8 +45,19 @@ Network = Annotated[
 ]
 OtherNetwork = Annotated[str | None, typer.Option()]
 Machine = Annotated[MachineName, typer.Option()]
-Machines = Annotated[str, typer.Option(help=f"Machines to compare, of {listed(NAMES)}; or all.")]
-YARDSTICK = "network:NAME takes a network in place of a machine."
+Drawer = Annotated[str, typer.Option(metavar="NAME")]
+Machines = Annotated[str, typer.Option(metavar="NAMES")]
+EVERY_MACHINE = f"{', '.join(NAMES)}; all for all of these; {BEST} for the one calibrated to the network"
+ONE_MACHINE = f"{', '.join(NAMES)}, or {BEST} for the one calibrated to the network"
+YARDSTICK = f"{NETWORK}:NAME for a network in place of a machine"
+Family = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"For {BEST}: the file that `elsewhere calibrate --machine {BEST}` wrote, or a result that was drawn with "
+        "one, such as run.json.",
+        show_default="that of the shipped network",
+    ),
+]
 DEFAULT_MACHINES = ",".join(DEFAULTS)
 AnyData = Annotated[
     bool,
@@ -264,6 +275,12 @@ class Windows:
     taper: Taper = False
     locality: Locality = None
     borders: Borders = None
+    family: Family = None
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `choose_contenders`."""
+        names = ("window", "taper", "locality", "borders", "family")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

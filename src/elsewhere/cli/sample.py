@@ -9,7 +9,11 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import (
     KINDS_OF_NETWORK,
+    ONE_MACHINE,
+    THE_SHIPPED_ONE,
+    YARDSTICK,
     Data,
+    Drawer,
     Drawing,
     Engine,
     ImagesAndCanvas,
@@ -18,8 +22,7 @@ from elsewhere.cli.options import (
     Windows,
 )
 from elsewhere.cli.printing import command_line
-from elsewhere.machines.table import DEFAULT, NETWORK, TITLES, DrawerName
-from elsewhere.phrases import listed
+from elsewhere.machines.table import DEFAULT, NETWORK
 from elsewhere.terminal import results_in
 
 
@@ -48,10 +51,16 @@ class Guiding:
 def sample(
     data: Data,
     machine: Annotated[
-        DrawerName,
-        typer.Option(help=f"What draws: the {listed(TITLES, 'or')} machine, or a trained network."),
+        Drawer, Words(f"What draws: {ONE_MACHINE}; {NETWORK} for the one that --network names; {YARDSTICK}.")
     ] = DEFAULT,
-    network: Annotated[OtherNetwork, Words(f"With --machine network: {KINDS_OF_NETWORK}.")] = None,
+    network: Annotated[
+        OtherNetwork,
+        Words(
+            f"Network to which the machine is calibrated, or with --machine {NETWORK} the one that draws: "
+            f"{KINDS_OF_NETWORK}.",
+            default=THE_SHIPPED_ONE,
+        ),
+    ] = None,
     windows: Annotated[Windows, {"borders": Words(default="aware")}] = Windows(),
     drawing: Annotated[
         Drawing, {"label": Words(default="none"), "count": Words(names=("--count", "--seeds"))}
@@ -73,27 +82,24 @@ def sample(
       elsewhere sample pixel-faces --machine ls --window 7 --out faces
       elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
       elsewhere sample fashion-mini --label trouser --guidance 3 --sampler heun --steps 10
+      elsewhere sample fashion-mini --machine best --network fashion-unet --label cycle --out best
       elsewhere sample photos --size 256x512 --count 1 --out wide
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
         from elsewhere import factory, results
+        from elsewhere.contenders import choose_contenders, split_contenders
 
         levels = drawing.levels.make()
+        [name] = split_contenders(machine, "--machine")
         read, canvas = reading.split()
-        images = read.load(data)
-        denoiser, source = factory.choose_denoiser(
-            machine,
-            images,
-            network,
-            factory.choose_borders([machine], windows.borders),
-            windows.window,
-            windows.locality,
-            windows.taper,
-            **engine.settings(),
+        # What draws needs no training images; a machine should have those of the network.
+        calibrated = None if name == NETWORK else network
+        images, net = read.load_maybe_pair(data, calibrated, any_data=True, device=engine.device)
+        chosen = choose_contenders(
+            [name], images, network, net, **windows.options(), any_data=True, **engine.settings()
         )
-        if machine == NETWORK:
-            factory.check_shape(denoiser, images)
+        [denoiser] = chosen.denoisers.values()
         factory.check_canvas(denoiser, canvas)
         labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
         drawer = factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
@@ -109,7 +115,7 @@ def sample(
             keep=keep,
             progress=True,
         )
-        about = {"command": command_line(), "seed": drawing.seed, "windows": source}
+        about = {"command": command_line(), "machine": name, "seed": drawing.seed, **chosen.about()}
         for path in results.save_run(out, run, drawer, images, levels, labels, about):
             typer.echo(path)
         if results.describe_clipping(run.images):

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.checks import check_levels, check_number, check_path, check_type, checked
-from elsewhere.files import entry, json_object, json_text, write_text
+from elsewhere.files import check_format, details, entry, json_object, json_text, write_text
 from elsewhere.machines.levels import check_decreasing
 from elsewhere.machines.machine import Data
 from elsewhere.machines.mixing import Mix, MixSchedule
-from elsewhere.machines.patch import PatchSchedule, PatchScore, PatchSettings
+from elsewhere.machines.patch import PatchSchedule, PatchScore, PatchSettings, read_levels
 from elsewhere.machines.table import ENGINE_SETTINGS
 from elsewhere.machines.wiener import Wiener
 
@@ -104,14 +104,18 @@ class FamilyCalibration:
             TypeError, ValueError: not a path, or details that JSON cannot hold.
         """
         path = check_path("path", path)
+        write_text(path, json_text({**self.content(), "details": self.details}) + "\n")
+
+    def content(self) -> dict[str, Any]:
+        """What `save` writes, without details: the settings, for JSON."""
         rows = zip(self.sigmas, self.settings, self.wiener, strict=True)
         levels = [{"sigma": sigma, **asdict(one), "wiener": share} for sigma, one, share in rows]
-        content = {"format": FORMAT, "levels": levels, "shrinkage": self.shrinkage, "details": self.details}
-        write_text(path, json_text(content) + "\n")
+        return {"format": FORMAT, "levels": levels, "shrinkage": self.shrinkage}
 
     @classmethod
     def load(cls, path: str | Path) -> FamilyCalibration:
-        """Read a file written by `save`.
+        """Read a file written by `save`, or the settings of the machine in a result, such as run.json of
+        `elsewhere sample --machine best`.
 
         Raises:
             FileNotFoundError: no such file.
@@ -121,12 +125,25 @@ class FamilyCalibration:
         if not path.is_file():
             raise FileNotFoundError(f"no calibrated family at {path}: {WRITTEN}")
         try:
-            content = json_object(path.read_bytes(), FORMAT)
-            levels = [dict(level) for level in entry(content, "levels")]
-            sigmas = tuple(level.pop("sigma") for level in levels)
-            shares = tuple(level.pop("wiener") for level in levels)
-            settings = tuple(PatchSettings(**level) for level in levels)
-            shrinkage = entry(content, "shrinkage")
-            return cls(sigmas, settings, shares, shrinkage, dict(content.get("details", {})))
-        except (KeyError, TypeError, ValueError) as error:
+            content = json_object(path.read_bytes())
+            content = _within(content)
+            check_format(content, FORMAT)
+            sigmas, settings, levels = read_levels(content, (WIENER,))
+            shares = tuple(level[WIENER] for level in levels)
+            return cls(sigmas, settings, shares, entry(content, "shrinkage"), details(content))
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a calibrated family: {error}; {WRITTEN}") from error
+
+
+def _within(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings in the result of a command that drew with them; the content itself where it has none."""
+    settings = _object(content, "settings")
+    for holder in (content, settings, _object(settings, "about")):
+        if found := _object(holder, "family"):
+            return found
+    return content
+
+
+def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name)
+    return value if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.checks import check_path, check_type, check_whole, seen
-from elsewhere.files import entry, json_object, json_text, write_text
+from elsewhere.files import details, entries, json_object, json_text, write_text
 from elsewhere.machines.levels import check_decreasing, nearest_level
 from elsewhere.phrases import count
 from elsewhere.schedules import cosine
@@ -128,9 +128,9 @@ class LocalitySchedule:
             raise FileNotFoundError(f"no locality schedule at {path}: {WRITTEN}")
         try:
             content = json_object(path.read_bytes(), FORMAT)
-            sigmas, windows = tuple(entry(content, "sigmas")), tuple(entry(content, "windows"))
+            sigmas, windows = tuple(entries(content, "sigmas")), tuple(entries(content, "windows"))
             # Files written before windows could be tapered do not say that theirs are not.
-            return cls(sigmas, windows, dict(content.get("details", {})), content.get("taper", False))
+            return cls(sigmas, windows, details(content), content.get("taper", False))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a locality schedule: {error}; {WRITTEN}") from error
 

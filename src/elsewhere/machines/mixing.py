@@ -13,7 +13,7 @@ from torch import Tensor
 from elsewhere.checks import check_number, check_path, check_type, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike, ask
-from elsewhere.files import entry, json_object, json_text, write_text
+from elsewhere.files import details, entries, json_object, json_text, write_text
 from elsewhere.machines.levels import check_decreasing, nearest_level
 from elsewhere.phrases import count, listed
 
@@ -92,8 +92,7 @@ class MixSchedule:
             raise FileNotFoundError(f"no mix schedule at {path}: {WRITTEN}")
         try:
             content = json_object(path.read_bytes(), FORMAT)
-            sigmas, shares = tuple(entry(content, "sigmas")), tuple(entry(content, "shares"))
-            return cls(sigmas, shares, dict(content.get("details", {})))
+            return cls(tuple(entries(content, "sigmas")), tuple(entries(content, "shares")), details(content))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a mix schedule: {error}; {WRITTEN}") from error
 

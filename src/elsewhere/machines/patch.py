@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,7 +20,7 @@ from elsewhere.checks import (
     seen,
 )
 from elsewhere.engine import Layout, Metric, Wraps
-from elsewhere.files import entry, json_object, json_text, write_text
+from elsewhere.files import details, json_object, json_text, rows, write_text
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.borders import Borders, inside_places, own_places, shared_places
 from elsewhere.machines.levels import check_decreasing, nearest_level
@@ -162,12 +162,28 @@ class PatchSchedule:
             raise FileNotFoundError(f"no patch schedule at {path}: {WRITTEN}")
         try:
             content = json_object(path.read_bytes(), FORMAT)
-            levels = [dict(level) for level in entry(content, "levels")]
-            sigmas = tuple(level.pop("sigma") for level in levels)
-            settings = tuple(PatchSettings(**level) for level in levels)
-            return cls(sigmas, settings, dict(content.get("details", {})))
-        except (KeyError, TypeError, ValueError) as error:
+            sigmas, settings, _ = read_levels(content)
+            return cls(sigmas, settings, details(content))
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a patch schedule: {error}; {WRITTEN}") from error
+
+
+def read_levels(
+    content: Mapping[str, Any], needed: Sequence[str] = ()
+) -> tuple[tuple[float, ...], tuple[PatchSettings, ...], list[dict[str, Any]]]:
+    """The noise levels of an object of a file, the settings at each, and all that is said of it.
+
+    Args:
+        content: the object; its "levels" hold one object for each noise level.
+        needed: further names that every level must have.
+
+    Raises:
+        TypeError, ValueError: something else, an unknown name, a value that cannot be.
+    """
+    names = [field.name for field in fields(PatchSettings)]
+    levels = rows(content, "levels", ("sigma", "window", *needed), names[1:])
+    sigmas = tuple(level["sigma"] for level in levels)
+    return sigmas, tuple(PatchSettings(**{n: level[n] for n in names if n in level}) for level in levels), levels
 
 
 class PatchScore(SoftmaxMachine):

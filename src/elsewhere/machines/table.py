@@ -177,17 +177,15 @@ NETWORK = "network"
 """Stands for a trained network where commands take names of machines."""
 NETWORK_PREFIX = f"{NETWORK}:"
 """Before the name of a network that stands in place of a machine, as a yardstick: "network:fashion-resnet"."""
+CHOICES = (*NAMES, BEST, NETWORK)
+"""What commands take as the name of what draws, beside "network:NAME"."""
 
 if TYPE_CHECKING:
     MachineName = str
     WindowedName = str
-    AverageName = str
-    DrawerName = str
     CalibratedName = str
 else:
     # Literals of the table's names: `checked` and typer take what is allowed from them.
     MachineName = Literal[NAMES]
     WindowedName = Literal[WINDOWED]
-    AverageName = Literal[AVERAGES]
-    DrawerName = Literal[(*NAMES, NETWORK)]
     CalibratedName = Literal[(*WINDOWED, BEST)]
