@@ -119,8 +119,8 @@ def describe(title: str, finished: int, total: int, done: int, seconds: float) -
         seconds: since it began.
 
     Example:
-        >>> describe("sampling", 5, 20, 0, 30.0), describe("sampling", 0, 20, 0, 1.0)
-        ('sampling: 5 of 20, 90 s left', 'sampling: 0 of 20')
+        >>> describe("sampling", 5, 20, 0, 20.0), describe("sampling", 0, 20, 0, 1.0)
+        ('sampling: 5 of 20, 60 s left', 'sampling: 0 of 20')
     """
     text = f"{title}: {finished} of {total}"
     if finished <= done or finished >= total:
