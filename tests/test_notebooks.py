@@ -84,3 +84,13 @@ def test_faults_are_found() -> None:
     found = " ".join(SCRIPT.faults(book, "x" * (SCRIPT.LARGEST + 1)))
     for part in ("not all executed", "ValueError: no", "standard error: careful", "more than 400000"):
         assert part in found
+
+
+def test_outputs_are_tidied() -> None:
+    bar = nbformat.v4.new_output("display_data", {"text/html": "", "text/plain": "<HTML object>"})
+    picture = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "image/jpeg": "BBBB"})
+    cell = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[bar, picture], metadata={"execution": {}})
+    book = SCRIPT.tidy(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {}}))
+    assert book.cells[0].outputs == [nbformat.v4.new_output("display_data", {"image/png": "AAAA"})]
+    assert (book.cells[0].id, book.cells[0].metadata) == ("cell-00", {})
+    assert set(book.metadata) == {"kernelspec", "language_info"}

@@ -99,7 +99,7 @@ def test_noise_of_a_seed_does_not_depend_on_how_much_is_drawn() -> None:
 
 def test_large_seeds_are_not_those_of_small_ones() -> None:
     seeds = (0, 1, 4095, 4096, 4097, 2**20, 2**31 - 1)
-    noises = [make_noise(2, (1, 3, 3), seed=seed) for seed in seeds]
+    noises = [els.make_noise(2, (1, 3, 3), seed=seed) for seed in seeds]
     images = {tuple(image.flatten().tolist()) for noise in noises for image in noise}
     assert len(images) == 2 * len(seeds)
 

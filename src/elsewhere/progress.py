@@ -152,8 +152,8 @@ def describe(title: str, finished: int, total: int, done: int, seconds: float, c
         counted: whether items are counted; else the share of the work is given.
 
     Example:
-        >>> describe("sampling", 5, 20, 0, 30.0), describe("sampling", 5, 20, 0, 30.0, counted=False)
-        ('sampling: 5 of 20, 90 s left', 'sampling: 25%, 90 s left')
+        >>> describe("sampling", 5, 20, 0, 20.0), describe("sampling", 5, 20, 0, 20.0, counted=False)
+        ('sampling: 5 of 20, 60 s left', 'sampling: 25%, 60 s left')
     """
     text = f"{title}: {finished} of {total}" if counted else f"{title}: {finished / total:.0%}"
     if finished <= done or finished >= total:

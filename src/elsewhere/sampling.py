@@ -126,8 +126,8 @@ class Run(Pictures):
         Example:
             >>> import elsewhere as els
             >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
-            >>> els.sample(machine, els.make_noise(2, (1, 28, 28)), els.schedules.cosine(3), keep=True).gif()
-            Film(4 frames, 0.01 MB)
+            >>> els.sample(machine, els.make_noise(2, (1, 28, 28)), els.schedules.cosine(3), keep=True).gif().frames
+            4
         """
         milliseconds = check_whole("milliseconds", milliseconds, 10, 10_000)
         kept = self.states if of == "states" else self.predictions

@@ -315,8 +315,8 @@ def _check(training: ImageSet, generated: ImageSet) -> None:
     if training.shape != generated.shape:
         raise ValueError(
             f"the training images {training.name} are {_shape(training)}, the generated images {generated.name} "
-            f"{_shape(generated)}: give both one size and colours, by --size and --gray or "
-            "load_images(source, size=..., gray=...)"
+            f"{_shape(generated)}: give both one size and colours, by --size and --gray, "
+            "or by the same options of load_images"
         )
     if len(training) < 3:
         raise ValueError(f"an audit needs 3 training images or more, {training.name} has {len(training)}")

@@ -112,7 +112,7 @@ class ImageSet(Pictures):
         return f"ImageSet({self.name!r}, {self.amount} of {height}x{width} {colours} pixels{classes})"
 
     def _repr_html_(self) -> str | None:
-        present = [] if self.labels is None or not self.classes else torch.unique(self.labels).tolist()
+        present = [] if self.labels is None or not self.classes else sorted(set(self.labels.tolist()))
         shown = [listed_short([self.classes[label] for label in present])] if present else []
         return self._card(self.name, [self.amount, f"{self.shape[1]}x{self.shape[2]} pixels", *shown])
 
