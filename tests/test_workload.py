@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elsewhere import progress
-from elsewhere.progress import track_work
+from elsewhere import workload
+from elsewhere.workload import track_work
 
 ITEMS = [(10, "a"), (0, "b"), (30, "c"), (60, "d")]
 
@@ -22,7 +22,7 @@ def test_without_a_terminal_lines_say_how_long_it_takes(
 ) -> None:
     # A clock that goes on by 20 s with every item, and 100 of 200 done before.
     clock = iter(range(0, 1000, 20))
-    monkeypatch.setattr(progress, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(workload, "monotonic", lambda: float(next(clock)))
     assert list(track_work(ITEMS, 200, "work", show=True, done=100)) == ["a", "b", "c", "d"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
@@ -31,3 +31,10 @@ def test_without_a_terminal_lines_say_how_long_it_takes(
         "work: 70%, 60 s, about 2 min left",
         "work: 100%, 80 s, about 1 s left",
     ]
+
+
+def test_on_a_terminal_there_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(track_work(ITEMS, 100, "work", show=True)) == ["a", "b", "c", "d"]
+    assert "work" in capsys.readouterr().err
