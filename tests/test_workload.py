@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from elsewhere import workload
@@ -38,3 +41,29 @@ def test_on_a_terminal_there_is_a_bar(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert list(track_work(ITEMS, 100, "work", show=True)) == ["a", "b", "c", "d"]
     assert "work" in capsys.readouterr().err
+
+
+def test_work_is_reported_while_an_item_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(workload, "monotonic", lambda: float(next(clock)))
+    report: list[Callable[[float], None]] = []
+
+    @contextmanager
+    def inside(advance: Callable[[float], None]) -> Iterator[None]:
+        report.append(advance)
+        yield
+        report.pop()
+
+    def items() -> Iterator[tuple[int, str]]:
+        report[0](20.0)
+        report[0](10.0)
+        yield 40, "a"
+        yield 60, "b"
+
+    assert list(track_work(items(), 100, "work", show=True, inside=inside)) == ["a", "b"]
+    shares = [line.split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    # What is left of the first item after two reports, and the second item whole.
+    assert shares == ["work: 20%", "work: 30%", "work: 40%", "work: 100%"]
+    assert not report
