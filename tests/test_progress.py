@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from elsewhere import progress
-from elsewhere.progress import track, track_work
+from elsewhere.progress import track
 
 
 class Clock:
@@ -126,23 +126,3 @@ def test_a_notebook_is_known_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     for shell, answer in ((None, False), (SimpleNamespace(), False), (SimpleNamespace(kernel=object()), True)):
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
         assert progress.in_notebook() is answer
-
-
-WORK = [(10, "a"), (0, "b"), (30, "c"), (60, "d")]
-
-
-def test_work_of_different_lengths_comes_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    for show in (False, True):
-        assert list(track_work(WORK, 100, "work", show)) == ["a", "b", "c", "d"]
-    # It takes less time than there is before the first line.
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_share_of_the_work_is_told_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    def slow() -> Iterator[tuple[int, str]]:
-        for work, item in WORK:
-            clock.now += 40
-            yield work, item
-
-    assert list(track_work(slow(), 200, "work", True, done=100)) == ["a", "b", "c", "d"]
-    assert capsys.readouterr().err.splitlines() == ["work: 55%, 6 min left", "work: 70%, 3 min left"]

@@ -12,8 +12,6 @@ from typing import TypeVar
 from elsewhere.phrases import duration
 
 Item = TypeVar("Item")
-Finished = Iterable[tuple[int, Item]]
-"""Items, each with the work that is finished when it is given."""
 
 BETWEEN_UPDATES = 0.25
 """Seconds between two updates of a bar in a notebook: each is a message to the browser."""
@@ -41,50 +39,22 @@ def track(items: Iterable[Item], total: int, title: str, show: bool, done: int =
         show: whether to show anything.
         done: number of items finished before.
     """
-    if show:
-        yield from _shown(enumerate(items, done), total, title, done, counted=True)
-    else:
+    if not show:
         yield from items
-
-
-def track_work(items: Iterable[tuple[int, Item]], total: int, title: str, show: bool, done: int = 0) -> Iterator[Item]:
-    """`track` for items that take different amounts of work, of which the share that is done is shown.
-
-    Args:
-        items: (work that it took, item).
-        total: all work, including what is done.
-        title, show: see `track`.
-        done: work done before.
-    """
-    if show:
-        yield from _shown(_summed(items, done), total, title, done, counted=False)
-    else:
-        for _, item in items:
-            yield item
-
-
-def _summed(items: Iterable[tuple[int, Item]], done: int) -> Iterator[tuple[int, Item]]:
-    for work, item in items:
-        done += work
-        yield done, item
-
-
-def _shown(items: Finished[Item], total: int, title: str, done: int, counted: bool) -> Iterator[Item]:
-    if in_notebook():
-        yield from _in_notebook(items, total, title, done, counted)
+    elif in_notebook():
+        yield from _in_notebook(items, total, title, done)
     elif sys.stderr is not None and sys.stderr.isatty():
-        yield from _in_terminal(items, total, title, done, counted)
+        yield from _in_terminal(items, total, title, done)
     else:
-        yield from _in_log(items, total, title, done, counted)
+        yield from _in_log(items, total, title, done)
 
 
-def _in_terminal(items: Finished[Item], total: int, title: str, done: int, counted: bool) -> Iterator[Item]:
+def _in_terminal(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -93,30 +63,29 @@ def _in_terminal(items: Finished[Item], total: int, title: str, done: int, count
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn() if counted else TaskProgressColumn(),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    # The speed is that of the last ten minutes: parts of the work may be of different speed.
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done)
-        for finished, item in items:
-            bar.update(task, completed=finished)
+        for item in items:
             yield item
+            bar.advance(task)
 
 
-def _in_notebook(items: Finished[Item], total: int, title: str, done: int, counted: bool) -> Iterator[Item]:
+def _in_notebook(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
     """A bar in markup, which needs no widgets."""
     shown = import_module("IPython.display")  # not typed
     started, handle, due = monotonic(), None, 0.0
     try:
-        for finished, item in items:
+        for finished, item in enumerate(items, done):
             now = monotonic()
             # Work that ends at once shows no bar.
             if now - started >= BETWEEN_UPDATES and now >= due:
                 due = now + BETWEEN_UPDATES
-                text = escape(describe(title, finished, total, done, now - started, counted))
+                text = escape(describe(title, finished, total, done, now - started))
                 bar = shown.HTML(f'<progress value="{finished}" max="{total}" style="width:12em"></progress> {text}')
                 if handle is None:
                     handle = shown.display(bar, display_id=True)
@@ -128,34 +97,32 @@ def _in_notebook(items: Finished[Item], total: int, title: str, done: int, count
             handle.update(shown.HTML(""))
 
 
-def _in_log(items: Finished[Item], total: int, title: str, done: int, counted: bool) -> Iterator[Item]:
+def _in_log(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
     started, pause = monotonic(), FIRST_LINE
     due = started + pause
-    for finished, item in items:
+    for finished, item in enumerate(items, done):
         now = monotonic()
         if now >= due and sys.stderr is not None:
-            text = describe(title, finished, total, done, now - started, counted)
-            print(text, file=sys.stderr, flush=True)
+            print(describe(title, finished, total, done, now - started), file=sys.stderr, flush=True)
             pause = min(2 * pause, LAST_LINES)
             due = now + pause
         yield item
 
 
-def describe(title: str, finished: int, total: int, done: int, seconds: float, counted: bool = True) -> str:
+def describe(title: str, finished: int, total: int, done: int, seconds: float) -> str:
     """How far some work is, and how long the rest takes at the speed so far.
 
     Args:
         title: what is done.
-        finished, total: items, or work, finished, and all.
-        done: those that were finished before it began.
+        finished, total: items finished, and all.
+        done: those of them that were finished before it began.
         seconds: since it began.
-        counted: whether items are counted; else the share of the work is given.
 
     Example:
-        >>> describe("sampling", 5, 20, 0, 20.0), describe("sampling", 5, 20, 0, 20.0, counted=False)
-        ('sampling: 5 of 20, 60 s left', 'sampling: 25%, 60 s left')
+        >>> describe("sampling", 5, 20, 0, 20.0), describe("sampling", 0, 20, 0, 1.0)
+        ('sampling: 5 of 20, 60 s left', 'sampling: 0 of 20')
     """
-    text = f"{title}: {finished} of {total}" if counted else f"{title}: {finished / total:.0%}"
+    text = f"{title}: {finished} of {total}"
     if finished <= done or finished >= total:
         return text
     return f"{text}, {duration(seconds / (finished - done) * (total - finished))} left"
