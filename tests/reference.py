@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -105,7 +107,12 @@ def places_met(keys: str, i: int, j: int, height: int, width: int, radius: int) 
     }[keys]
 
 
-def patches(
+def patches(x: np.ndarray, images: np.ndarray, sigma: float, **settings: Any) -> np.ndarray:
+    """The general patch machine for one image x (C, H, W): see `els.PatchScore` for the terms."""
+    return np.einsum("ijnab,ncab->cij", patch_sources(x, images, sigma, **settings), images)
+
+
+def patch_sources(
     x: np.ndarray,
     images: np.ndarray,
     sigma: float,
@@ -120,12 +127,12 @@ def patches(
     shift_width: float | None = None,
     fold: float | None = None,
 ) -> np.ndarray:
-    """The general patch machine for one image x (C, H, W): see `els.PatchScore` for the terms."""
+    """The weight of every training pixel in every pixel of x, (H, W, N, H, W)."""
     count, _, height, width = images.shape
     r, p, spread = window // 2, response // 2, 2 * sigma**2 * temperature
     prior = np.zeros(count) if weights is None else np.log(weights)
     prior = prior - pedestal * ((images - x) ** 2).sum((1, 2, 3)) / spread
-    total, pasted = np.zeros((height, width)), np.zeros(x.shape)
+    total, pasted = np.zeros((height, width)), np.zeros((height, width, count, height, width))
     steps = [(u, v) for u in range(-r, r + 1) for v in range(-r, r + 1)]
 
     def read(stack: np.ndarray, a: int, b: int, wraps: bool) -> np.ndarray | None:
@@ -133,13 +140,16 @@ def patches(
             a, b = a % height, b % width
         return stack[..., a, b] if 0 <= a < height and 0 <= b < width else None
 
+    def folded(u: int, v: int) -> float:
+        return 1.0 if fold is None else float(np.exp(-((u / p) ** 2 + (v / p) ** 2) / (2 * fold**2)))
+
     for i in range(height):
         for j in range(width):
             if keys == "inside" and min(i, j, height - 1 - i, width - 1 - j) < r:
                 continue
-            logs, values = [], []
+            logs, reached = [], []
             for a, b in places_met(keys, i, j, height, width, r):
-                distance, patch = np.zeros(count), {}
+                distance, patch = np.zeros(count), []
                 for (u, v), counted in zip(steps, counts(window, taper).flatten(), strict=True):
                     query = read(x, i + u, j + v, keys in ("wrap", "torus"))
                     key = read(images, a + u, b + v, keys == "torus")
@@ -147,21 +157,22 @@ def patches(
                         continue
                     distance += counted * ((key - query) ** 2).sum(1)
                     if max(abs(u), abs(v)) <= p:
-                        patch[u, v] = key
+                        patch.append((u, v))
                 logs.append(prior - distance / spread)
                 if shift_width is not None and keys != "same place":
                     apart = [(abs(i - a), height), (abs(j - b), width)]
                     least = [min(d, side - d) if keys in ("wrap", "torus") else d for d, side in apart]
                     logs[-1] = logs[-1] - sum(d**2 for d in least) / (2 * shift_width**2)
-                values.append(patch)
+                reached.append((a, b, patch))
             some = np.exp(np.stack(logs) - np.max(logs))
             some /= some.sum()
-            for u, v in values[0]:
-                a, b = (i + u) % height, (j + v) % width
-                counted = 1.0 if fold is None else np.exp(-((u / p) ** 2 + (v / p) ** 2) / (2 * fold**2))
-                pasted[:, a, b] += counted * sum(one @ patch[u, v] for one, patch in zip(some, values, strict=True))
-                total[a, b] += counted
-    return pasted / total
+            for one, (a, b, patch) in zip(some, reached, strict=True):
+                for u, v in patch:
+                    where = (i + u) % height, (j + v) % width, slice(None), (a + u) % height, (b + v) % width
+                    pasted[where] += one * folded(u, v)
+            for u, v in reached[0][2]:
+                total[(i + u) % height, (j + v) % width] += folded(u, v)
+    return pasted / total[..., None, None, None]
 
 
 def shifted(x: np.ndarray, images: np.ndarray, sigma: float) -> np.ndarray:

@@ -209,10 +209,57 @@ def test_explanations_of_pasted_patches_add_up() -> None:
     torch.testing.assert_close(mosaic.credits().sum(-1), torch.ones(2, dtype=torch.float64))
 
 
-def test_explanations_of_patches_from_other_places_are_refused() -> None:
-    machine = els.PatchScore(DATA, els.PatchSettings(5, response=3))
-    with pytest.raises(ValueError, match="response=1"):
-        els.explain(machine, noisy(DATA.scaled(), 0.8), 0.8)
+@pytest.mark.parametrize("keys", ["same place", "aware", "wrap", "torus"])
+@pytest.mark.parametrize(("case", "sigma"), [case for case in CASES if case[0].response > 1])
+@pytest.mark.parametrize(("images", "weighted"), [(GRAY, True), (COLOUR, False)], ids=["gray, weighted", "colour"])
+def test_explanations_of_pasted_patches_are_those_of_the_formula(
+    images: torch.Tensor, case: els.PatchSettings, sigma: float, keys: str, weighted: bool
+) -> None:
+    chosen = els.PatchSettings(**{**asdict(case), "keys": keys})
+    weights = torch.linspace(0.1, 2.0, len(images), dtype=torch.float64) if weighted else None
+    x = noisy(images, sigma)
+    known = None if weights is None else weights.numpy()
+    # In float32 log-weights are exact to 1e-4.
+    for dtype, off in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+        machine = els.PatchScore(images.to(dtype), chosen, weights=weights, engine="auto")
+        mosaic = els.explain(machine, x.to(dtype), sigma, None)
+        few = els.explain(machine, x.to(dtype), sigma, 3)
+        torch.testing.assert_close(mosaic.x0, machine(x.to(dtype), sigma))
+        torch.testing.assert_close(few.weights, mosaic.weights[..., :3], rtol=0, atol=off)
+        for index, image in enumerate(x):
+            expected = reference.patch_sources(image.numpy(), images.numpy(), sigma, **asdict(chosen), weights=known)
+            np.testing.assert_allclose(mosaic.credits()[index], expected.mean((0, 1)).sum((1, 2)), rtol=0, atol=off)
+            for pixel in ((0, 0), (0, 3), (3, 2), (6, 5)):
+                at, found = (index, *pixel), np.zeros(expected.shape[2:])
+                there = mosaic.image_ids[at] >= 0
+                row, column = mosaic.positions[at][there].unbind(-1)
+                np.add.at(found, (mosaic.image_ids[at][there], row, column), mosaic.weights[at][there].numpy())
+                np.testing.assert_allclose(found, expected[pixel], rtol=0, atol=off)
+
+
+def test_explanations_of_pasted_patches_do_not_depend_on_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsewhere.engine import shifted_attribution
+
+    machine, x = els.PatchScore(DATA, els.PatchSettings(5, response=3)), noisy(DATA.scaled(), 0.8, 1)
+    expected = els.explain(machine, x, 0.8, 4)
+    # Few images at a time, then none.
+    monkeypatch.setattr(shifted_attribution, "HELD", 30)
+    found = els.explain(machine, x, 0.8, 4)
+    torch.testing.assert_close(found.weights, expected.weights)
+    torch.testing.assert_close(found.credits(), expected.credits())
+    monkeypatch.setattr(shifted_attribution, "HELD", 10**6)
+    with pytest.raises(ValueError, match="give more memory, or explain the same machine with response=1"):
+        els.explain(machine, x, 0.8, 4)
+
+
+def test_pasted_patches_are_explained_on_other_sizes_and_classes() -> None:
+    labelled = els.load_images("fashion-mini", 60)
+    assert labelled.labels is not None
+    machine, x = els.PatchScore(labelled, els.PatchSettings(5, response=3)), els.make_noise(2, (1, 20, 33))
+    mosaic = els.explain(machine, x, 1.0, 5, label=3)
+    torch.testing.assert_close(mosaic.x0, machine(x, 1.0, 3))
+    torch.testing.assert_close(mosaic.credits().sum(1), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-4)
+    assert set(labelled.labels[mosaic.image_ids.unique()].tolist()) == {3}
 
 
 def test_a_schedule_is_read_as_it_was_written(tmp_path) -> None:  # type: ignore[no-untyped-def]

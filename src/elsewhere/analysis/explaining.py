@@ -15,20 +15,19 @@ from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_plots import mosaic_figure
+from elsewhere.analysis.mosaics_of_mixes import MOST, has_weights, mixed_mosaic
 from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
 from elsewhere.machines.base import SoftmaxMachine
+from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
 from elsewhere.sampling import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MOST = 1024
-"""Largest number of sources per pixel that can be asked for."""
 
 
 class Mosaic(MosaicResult):
@@ -103,7 +102,9 @@ def explain(
     Args:
         machine: any that is a softmax average over the training set, such as IdealScore, LocalScore or
             EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
-            the ideal, the local and the PCA-local machine the position is the pixel's own.
+            the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
+            weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
+            as unexplained: see `Mosaic.weightless`.
         x: noisy images (B, C, H, W).
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -115,7 +116,8 @@ def explain(
     Raises:
         TypeError: the machine is not an average over training windows, for example a trained network.
         ValueError: `top` is out of range, or None for more data than the machine's `memory` holds; x requires a
-            gradient, which weights do not have; x, sigma or label that the machine cannot take.
+            gradient, which weights do not have; x, sigma or label that the machine cannot take; a mix whose parts have
+            different training images, or none with weights at this noise level.
 
     Example:
         >>> import elsewhere as els
@@ -127,7 +129,19 @@ def explain(
     known = check_explained(machine, top)
     for argument, given in (("x", x), ("sigma", sigma)):
         check_constant(given, argument, "explain")
-    images, levels, labels = known.check(x, sigma, label)
+    return _explained(known, *known.check(x, sigma, label), top)
+
+
+def _explained(known: SoftmaxMachine | Mix, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Mosaic:
+    """`explain` of checked arguments."""
+    if isinstance(known, SoftmaxMachine):
+        return _of_average(known, x, sigma, label, top)
+    return Mosaic(**vars(mixed_mosaic(known, x, sigma, label, top, _explained)))
+
+
+def _of_average(
+    known: SoftmaxMachine, images: Tensor, levels: Tensor, labels: Tensor | None, top: int | None
+) -> Mosaic:
     found = list(known.trace(images, levels, labels, top))
     depth = top or max(traced.part.attribution.top.keys.shape[1] for traced in found)
     batch, _, height, width = images.shape
@@ -217,17 +231,19 @@ def explain_run(
     return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
 
 
-def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine:
+def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix:
     """The machine, if `explain` can take it and `top`.
 
     Raises:
         TypeError, ValueError: see `explain`.
     """
-    if not isinstance(machine, SoftmaxMachine):
+    if not has_weights(machine):
+        who = "a Mix of parts without weights" if isinstance(machine, Mix) else type(machine).__name__
         raise TypeError(
-            f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, got "
-            f"{type(machine).__name__}: to explain a trained network, use the machine that was calibrated for it"
+            f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, or a mix "
+            f"with one, got {who}: to explain a trained network, use the machine that was calibrated for it"
         )
+    assert isinstance(machine, SoftmaxMachine | Mix)
     if top is not None:
         check_whole("top", top, 1, MOST)
     return machine

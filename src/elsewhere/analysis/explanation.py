@@ -13,12 +13,15 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.checks import describe, give_warnings, training_note, warn_of_other_images
-from elsewhere.analysis.explaining import check_explained, explain, explain_run
+from elsewhere.analysis.explaining import Mosaic, check_explained, explain, explain_run
 from elsewhere.analysis.explanation_files import explanation_json, save_explanation
 from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.finals import judge_finals
+from elsewhere.analysis.mosaics_of_mixes import weightless_parts
 from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.machines.mixing import Mix
+from elsewhere.phrases import listed
 from elsewhere.sampling import draw
 from elsewhere.schedules import Schedule, cosine
 
@@ -71,7 +74,8 @@ def explain_images(
     how far the machine's explanation also holds for the network's image.
 
     Args:
-        machine: an IdealScore, LocalScore or EquivariantLocalScore; with a network, the one calibrated for it.
+        machine: as for `explain`, such as an EquivariantLocalScore or `best_machine(...)`; with a network, the one
+            calibrated for it.
         noise: standard normal (B, C, H, W).
         schedule: noise levels; None: `schedules.cosine(20)`.
         label: class of every image or (B,); None: all training images.
@@ -115,7 +119,7 @@ def explain_images(
         "machine": describe(machine),
         "network": None if network is None else describe(network),
         "data": known.data.name if known.data else "",
-        "data_images": len(known),
+        "data_images": len(mosaics[-1].store),
         "data_total": known.data.total if known.data else None,
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
@@ -128,5 +132,17 @@ def explain_images(
     }
     findings = [] if theirs is None else judge_finals(theirs)
     give_warnings(findings)
-    notes = (*findings, *([] if network is None else training_note(network, known.data)))
+    notes = (*findings, *_weightless(machine, mosaics[-1]))
+    notes += () if network is None else tuple(training_note(network, known.data))
     return Explanation(mosaics, theirs, settings, notes)
+
+
+def _weightless(machine: DenoiserLike, mosaic: Mosaic) -> list[str]:
+    """A sentence on the parts of a mix that no training image explains, or []."""
+    if not isinstance(machine, Mix) or not any(mosaic.weightless):
+        return []
+    parts = listed(weightless_parts(machine, mosaic.sigmas[0]))
+    return [
+        f"{mosaic.weightless[0]:.1%} of the last step's prediction comes from parts of the machine without weights on "
+        f"training images ({parts}): no training image explains this share."
+    ]

@@ -33,6 +33,7 @@ def explanation_json(found: ExplanationResult) -> str:
                 "credits": [{"image": n, "share": share} for n, share in listed],
                 "others": float(credit.sum()) - sum(share for _, share in listed),
                 "unexplained_by_top": float(mosaic.unexplained[i].mean()),
+                "without_weights": mosaic.weightless[i] if mosaic.weightless else 0.0,
                 "coherence_length": float(lengths[i]),
                 "plain_pixels": float(is_plain[i].double().mean()),
             }
@@ -43,6 +44,7 @@ def explanation_json(found: ExplanationResult) -> str:
             "window": mosaic.windows[0],
             "coherence_length": coherence_length(mosaic).tolist(),
             "unexplained_by_top": mosaic.unexplained.mean((1, 2)).tolist(),
+            "without_weights": mosaic.weightless[0] if mosaic.weightless else 0.0,
         }
         for mosaic in found.mosaics
     ]

@@ -62,6 +62,7 @@ class ExplanationResult:
             *("Pearson r", "R^2")[: len(self.agreement)],
             "patch side",
             "not in the top",
+            *["of it without weights"] * any(self.mosaic.weightless),
         )
         credits, lengths = self.mosaic.credits(), coherence_length(self.mosaic).tolist()
         rows: list[tuple[str, ...]] = []
@@ -78,6 +79,7 @@ class ExplanationResult:
                     *agreement,
                     f"{lengths[i]:.2f} pixels" if lengths[i] == lengths[i] else "undefined: plain",
                     f"{left_over:.1%}",
+                    *(f"{part:.1%}" for part in self.mosaic.weightless[i : i + 1] if any(self.mosaic.weightless)),
                 )
             )
         return header, rows

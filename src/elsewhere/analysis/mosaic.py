@@ -18,7 +18,8 @@ class MosaicResult:
     `Mosaic`, which can also be plotted and written to files.
 
     A pixel is a weighted mean of centre pixels of training windows: sum_j w_j v_j, with sum_j w_j = 1. A mosaic has the
-    `top` windows with the largest weights, in decreasing order. Identical windows that the engine has merged are one
+    `top` windows with the largest weights, in decreasing order. Of a mix, weights are multiplied by the shares of its
+    parts, and equal sources of several parts are one entry. Identical windows that the engine has merged are one
     entry with their total weight and their count; its position is that of the first of them in the order of training
     images, rows, columns. Identical windows that were not merged (few repeats, edges, LS, IS) are separate entries,
     whose weights are equal up to rounding.
@@ -40,6 +41,8 @@ class MosaicResult:
             relative error. Zero where every window was weighed in full precision.
         step: index of the step of a run, 0 for the first (noisiest) one and for a single call.
         compared: number of training images that each image was compared with: those of its class, where it has a label.
+        weightless: of a mix, the share of each image's x0 that comes from parts without weights on training images,
+            such as `Wiener`, 0 to 1; empty for 0. No source explains it.
     """
 
     image_ids: Tensor
@@ -57,6 +60,7 @@ class MosaicResult:
     error: Tensor
     step: int = 0
     compared: tuple[int, ...] = ()
+    weightless: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -64,15 +68,19 @@ class MosaicResult:
     def __repr__(self) -> str:
         batch, height, width, top = self.image_ids.shape
         unexplained = f"{float(self.unexplained.mean()):.1%} unexplained"
-        return f"{type(self).__name__}({batch} of {height}x{width} pixels, top {top}, {unexplained})"
+        without = f", {sum(self.weightless) / batch:.1%} of it without weights" if any(self.weightless) else ""
+        return f"{type(self).__name__}({batch} of {height}x{width} pixels, top {top}, {unexplained}{without})"
 
     @property
     def unexplained(self) -> Tensor:
-        """Total weight of the sources that are not among the top, 0 to 1, float64 (B, H, W)."""
+        """Total weight of what is not among the top, 0 to 1, float64 (B, H, W).
+
+        It is that of further sources, and that of the parts of a mix that have no weights (`weightless`).
+        """
         return (1 - self.weights.sum(-1)).clamp(min=0)
 
     def credits(self) -> Tensor:
-        """Contribution of each training image to each image, float64 (B, N); every row sums to 1.
+        """Contribution of each training image to each image, float64 (B, N); every row sums to 1, less `weightless`.
 
         It is the total weight of all windows of that training image, not only of the top ones, averaged over pixels.
         Identical windows have equal weights, so a duplicate of a training image gets as much as the original. Where the

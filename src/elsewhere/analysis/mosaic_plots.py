@@ -78,7 +78,10 @@ def mosaic_figure(
             count(len(set(mosaic.image_ids[image, ..., 0].flatten().tolist())), "training image"), fontsize=8
         )
         left_over = float(mosaic.unexplained[image].mean())
-        cells[-1].set_xlabel(f"{left_over:.0%} of weight not in top {mosaic.image_ids.shape[3]}", fontsize=8)
+        label = f"{left_over:.0%} of weight not in top {mosaic.image_ids.shape[3]}"
+        if any(mosaic.weightless):
+            label += f",\n{mosaic.weightless[image]:.0%} without weights"
+        cells[-1].set_xlabel(label, fontsize=8)
         _show_credited(figure, parts[line, columns], mosaic, image, "largest credits" if line == 0 else "")
         _show_patches(figure, parts[line, columns + 1], mosaic, image, at)
     return figure
@@ -186,9 +189,8 @@ def _show_patches(figure: Figure, part: object, mosaic: MosaicResult, index: int
     axes = figure.add_subplot(cells[(len(there) + 1) // ACROSS, (len(there) + 1) % ACROSS])
     axes.axis("off")
     left_over = _percent(float(mosaic.unexplained[at]))
-    axes.text(
-        0.5, 0.5, f"other\nwindows\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes
-    )
+    others = "other\nwindows,\nno weights" if any(mosaic.weightless) else "other\nwindows"
+    axes.text(0.5, 0.5, f"{others}\n{left_over}", ha="center", va="center", fontsize=7.5, transform=axes.transAxes)
 
 
 def _show_window(axes: Axes, window: Tensor, inside: Tensor, title: str, label: str) -> None:

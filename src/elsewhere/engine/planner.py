@@ -17,7 +17,7 @@ from elsewhere.engine.keys.places import Extent
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
-from elsewhere.engine.patch_attribution import PatchAttribution
+from elsewhere.engine.patch_tracing import of_masks, of_patches, of_shifted_patches
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.prior import pedestal_logs, shift_logs
@@ -129,6 +129,8 @@ class Planner:
         side = 2 * max(self.workspace.store.image_size) - 1 if layout.metric is None else layout.metric.side
         window = image.shape[0] * min(side, 2 * max(image.shape[1:])) ** 2
         values = image.shape[0] * (2 * layout.reach + 1) ** 2
+        if training and layout.response is not None and any(region.places is not None for region in layout.regions):
+            return 1  # weights of all pairs of pixels are held
         a_pixel = NUMBER * (window + MOST_PIECES * (values + 2 + top))
         return max(1, self.workspace.memory // 4 // (a_pixel * image[0].numel() + 8 * MOST_PIECES * training))
 
@@ -164,17 +166,18 @@ class Planner:
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
         for region in layout.regions:
             pixels = region.pixels(flat)
-            patches = self._patches(layout, region, pixels, x)
+            patches = self.patches(layout, region, pixels, x)
             assert patches is not None
             canvas.paste(patches, x.new_zeros(1, len(pixels), 1, len(patches.counts)))
         return canvas.total[0]
 
-    def _patches(self, layout: Layout, region: Region, pixels: Tensor, x: Tensor) -> Patches | None:
+    def patches(self, layout: Layout, region: Region, pixels: Tensor, x: Tensor) -> Patches | None:
+        """What the pixels of a region paste; None for themselves."""
         if layout.response is None:
             return None
         reach = layout.reach
         whole = Extent(reach, reach, reach, reach)
-        extent = whole if region.places is None or self._own_place(region, x) else region.places.extent
+        extent = whole if region.places is None or self.own_place(region, x) else region.places.extent
         offsets = extent.patch(reach)
         return Patches.around(pixels, offsets, layout.response, (x.shape[2], x.shape[3]), wraps=layout.wraps.x)
 
@@ -186,16 +189,15 @@ class Planner:
             top: number of the largest weights to keep for each query; None for all of them.
 
         Raises:
-            ValueError: all weights need more than the memory; patches that are pasted from other places.
+            ValueError: all weights need more than the memory, or those of patches pasted from other places.
         """
-        if layout.response is not None and layout.metric is not None and layout.metric.matrix is not None:
-            raise ValueError("the weights of masked patches are not known pixel by pixel: explain square patches")
         if layout.response is not None:
             yield self._trace_patches(layout, x, sigma, label, top)
             return
         for steps in self.plan(layout, x, sigma, label, traced=True):
             if top is None:
-                self._check_room(steps, len(x))
+                queries = [1 if step.pixels is None else len(step.pixels) for step in steps]
+                self._check_room(len(x) * sum(n * s.job.keys_met for n, s in zip(queries, steps, strict=True)))
             states = run([step.job for step in steps], self.device)
             passes = [
                 step.job.attribution(state, len(x), min(top or step.job.keys_met, step.job.keys_met))
@@ -210,34 +212,35 @@ class Planner:
                 yield Traced(step, state, found, one.counts(known) * (keys >= 0), one.locate(known, row, column))
 
     def _trace_patches(self, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None) -> Traced:
-        if not all(self._own_place(region, x) for region in layout.regions):
-            raise ValueError(
-                "the weights of patches that are pasted from other places are not known pixel by pixel: explain the "
-                "same machine with response=1"
-            )
-        assert layout.metric is not None
-        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
-        pixels = torch.cat([region.pixels(flat) for region in layout.regions])
-        store, image_logs = self.workspace.of_class(label), self._image_logs(layout, x, sigma, label)
-        job = SamePlaceJob(x, sigma, store, layout.metric, pixels, image_logs=image_logs)
-        step = Step(job, flat.flatten())
+        flat = torch.arange(x[0, 0].numel(), device=x.device)
+        store = self.workspace.of_class(label)
+        # Keys of an attribution are the training images, or each of their pixels.
+        places = 1
+        if layout.metric is not None and layout.metric.matrix is not None:
+            passes, met = of_masks, len(store)
+        elif all(self.own_place(region, x) for region in layout.regions):
+            passes, met = of_patches, len(store)
+        else:
+            places = store.pixels[0, 0].numel()
+            passes, met = of_shifted_patches, len(store) * places
         if top is None:
-            self._check_room([step], len(x))
-        patches = self._patches(layout, layout.regions[0], pixels, x)
-        assert patches is not None
-        (weighed,) = run([job], self.device)
-        kept = min(top or len(store), len(store))
-        (found,) = run([PatchAttribution(job, weighed, patches, self.coverage(layout, x), kept)], self.device)
+            self._check_room(len(x) * len(flat) * met)
+        kept = min(top or met, met)
+        job, found = passes(self, layout, x, sigma, label, kept)
         mean = self.average(layout, x, sigma, label)[0].double().flatten(2).transpose(1, 2).flatten(0, 1)
         state = SoftmaxState(mean.new_zeros(len(mean)), mean.new_ones(len(mean)), mean)
         keys = found.top.keys.view(len(x), -1, kept)
-        row, column = ((at[None, :, None]) for at in (flat.flatten() // x.shape[3], flat.flatten() % x.shape[3]))
-        known = keys.clamp(min=0)
-        return Traced(step, state, found, (keys >= 0).long(), job.locate(known, row, column))
+        known, there, width = keys.clamp(min=0), (keys >= 0).long(), store.image_size[1]
+        if places > 1:
+            located = known // places, known % places // width, known % width
+        else:
+            row, column = flat[None, :, None] // width, flat[None, :, None] % width
+            located = known, row.expand(keys.shape), column.expand(keys.shape)
+        return Traced(Step(job, flat), state, found, there, located)
 
-    def _check_room(self, steps: Sequence[Step], batch: int) -> None:
+    def _check_room(self, weights: int) -> None:
         # A log-weight and a position, sorted once.
-        needed = 32 * batch * sum((1 if s.pixels is None else len(s.pixels)) * s.job.keys_met for s in steps)
+        needed = 32 * weights
         if needed > self.workspace.memory:
             raise ValueError(
                 f"top=None keeps every weight, here {needed} bytes of {self.workspace.memory}: give a number, or fewer "
@@ -257,7 +260,7 @@ class Planner:
             traced: whether an attribution follows, which needs to know of equal windows.
         """
         metric = layout.metric
-        image_logs = self._image_logs(layout, x, sigma, label)
+        image_logs = self.image_logs(layout, x, sigma, label)
         if metric is None and layout.shifts:
             yield [Step(ShiftJob(x, sigma, self.workspace.of_class(label), image_logs), None)]
             return
@@ -271,8 +274,8 @@ class Planner:
             numbers = NumberJob(x, sigma, store, metric.matrix, layout.split, image_logs)
             yield [Step(numbers, pixels, by_number=True, canvas=None if layout.response is None else pixels)]
             return
-        shared = [region for region in layout.regions if not self._own_place(region, x)]
-        own = [region for region in layout.regions if self._own_place(region, x)]
+        shared = [region for region in layout.regions if not self.own_place(region, x)]
+        own = [region for region in layout.regions if self.own_place(region, x)]
         searched = [region for region in shared if self.searched(region, layout, label)]
         kind = self._sliding(layout, store, x, own=not shared, traced=traced)
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
@@ -288,25 +291,15 @@ class Planner:
             shared, own = searched, []
             if not shared:
                 return
-        margin = layout.margin
-        padded = wrap(x, margin)
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
-        for group in self._groups(shared, len(x), layout.reach):
-            steps = []
-            for region in group:
-                assert region.places is not None
-                inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
-                queries = region.places.extent.windows(padded, *inside)[1]
-                pixels = region.pixels(flat)
-                job = self._job(layout, queries, sigma, region, label, traced, image_logs, (x.shape[2], x.shape[3]))
-                steps.append(Step(job, pixels, self._patches(layout, region, pixels, x)))
-            yield steps
+        for group in self.groups(shared, len(x), layout.reach):
+            yield self.region_steps(group, layout, x, sigma, label, traced, image_logs)
         if own:
             yield [
                 Step(
                     SamePlaceJob(x, sigma, store, metric, pixels, layout.reach, image_logs),
                     pixels,
-                    self._patches(layout, own[0], pixels, x),
+                    self.patches(layout, own[0], pixels, x),
                 )
                 for pixels in _near_each_other(own, metric.radius, flat)
             ]
@@ -331,7 +324,33 @@ class Planner:
             return SlidingJob if sliding.serves(store, metric) else None
         return positions.kind_of(store, metric)
 
-    def _image_logs(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor | None:
+    def region_steps(
+        self,
+        regions: Sequence[Region],
+        layout: Layout,
+        x: Tensor,
+        sigma: float,
+        label: int | None,
+        traced: bool,
+        image_logs: Tensor | None,
+        *,
+        merge: bool = True,
+    ) -> list[Step]:
+        """A step for each region whose pixels meet windows of other places; `merge`: whether equal ones may be one."""
+        margin = layout.margin
+        padded = wrap(x, margin)
+        flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
+        steps = []
+        for region in regions:
+            assert region.places is not None
+            inside = (range(r.start + margin, r.stop + margin) for r in (region.rows, region.columns))
+            queries = region.places.extent.windows(padded, *inside)[1]
+            pixels, size = region.pixels(flat), (x.shape[2], x.shape[3])
+            job = self._job(layout, queries, sigma, region, label, traced, image_logs, size, merge)
+            steps.append(Step(job, pixels, self.patches(layout, region, pixels, x)))
+        return steps
+
+    def image_logs(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor | None:
         """Log-weights of whole training images, float64 (B, N); None where all are equal."""
         logs = self.workspace.weight_logs(label)
         found = None if logs is None else logs.expand(len(x), -1)
@@ -340,7 +359,8 @@ class Planner:
             found = pedestal if found is None else pedestal + found
         return found
 
-    def _own_place(self, region: Region, x: Tensor) -> bool:
+    def own_place(self, region: Region, x: Tensor) -> bool:
+        """Whether the pixels of a region meet the windows at their own places alone."""
         if region.places is None:
             return True
         return region.is_own_place and tuple(x.shape[2:]) == self.workspace.store.image_size
@@ -355,6 +375,7 @@ class Planner:
         traced: bool,
         image_logs: Tensor | None,
         size: tuple[int, int],
+        merge: bool,
     ) -> Average:
         """The job of query windows (B, rows, columns, C, h, w) against a region's keys."""
         assert region.places is not None
@@ -375,14 +396,14 @@ class Planner:
             label,
             layout.metric,
             reach=layout.reach,
-            merge=image_logs is None and not layout.has_prior,
+            merge=merge and image_logs is None and not layout.has_prior,
         )
         prior = _prior(
             image_logs, len(queries), grid[0] * grid[1], len(region.places), _place_logs(layout, region, size)
         )
         return DenseJob(_weighted(flat, keys), sigma, keys, tolerance, prior)
 
-    def _groups(self, regions: Sequence[Region], batch: int, reach: int) -> Iterator[list[Region]]:
+    def groups(self, regions: Sequence[Region], batch: int, reach: int) -> Iterator[list[Region]]:
         """Regions in groups whose queries and states need a quarter of the memory at most; large regions are cut."""
         group: list[Region] = []
         share = free = self.workspace.memory // 4

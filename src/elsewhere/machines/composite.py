@@ -27,8 +27,7 @@ class PatchComposite(WindowedMachine):
     data.
 
     With `masks`, every pixel has a patch of its own, of any shape ("flexible patches"): the pixels on which a network's
-    answer for it depends, for example, as `els.analysis.sensitivity_masks` finds them. Such a machine has no gradient
-    and no explanation.
+    answer for it depends, for example, as `els.analysis.sensitivity_masks` finds them. Such a machine has no gradient.
 
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
