@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere.engine import planner, sliding
+from elsewhere.engine import planner, positions, sliding
 from elsewhere.engine.kernels import loader
 from tests.engine.engine_toys import TOYS
 
@@ -21,14 +21,16 @@ def few_cells_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "SEARCH", TOYS)
 
 
-@pytest.fixture(params=["compiled", "as tensors"])
+@pytest.fixture(params=["compiled", "positions", "as tensors"])
 def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test with the compiled kernels, which take few images too here, and without."""
+    """Run a test with either of the compiled kernels, which take any number of images here, and without."""
     if request.param == "as tensors":
         monkeypatch.setattr(loader, "library", lambda: None)
     elif loader.library() is None:
         pytest.skip("the kernels were not compiled here")
     monkeypatch.setattr(sliding, "FEWEST_IMAGES", 1)
+    monkeypatch.setattr(positions, "MOST_IMAGES", 2**20 if request.param == "positions" else 0)
+    monkeypatch.setattr(positions, "SMALL_WINDOW", 0)
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.engine import SoftmaxState, run
+from elsewhere.engine import SoftmaxState, positions, run
 from elsewhere.engine.dense import DenseJob
 from elsewhere.engine.kernels import loader
+from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.sliding import SlidingJob
 from elsewhere.machines.base import SoftmaxMachine
 from tests import reference
@@ -319,6 +320,11 @@ def test_another_size_than_the_training_images(name: str) -> None:
     assert np.abs(fast[0].numpy() - slow).max() < 1e-5
 
 
+def waiting() -> int:
+    """States of a sliding-window job that wait to be merged, at most."""
+    return positions.MOST_RANGES if positions.MOST_IMAGES else MOST_PIECES
+
+
 @pytest.mark.parametrize("name", ["ELS", "bbELS", "torus"])
 @pytest.mark.parametrize("memory", [1, 40_000, 150_000])
 def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str, memory: int) -> None:
@@ -341,8 +347,8 @@ def test_a_canvas_asked_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch, n
         # A pixel costs 16 bytes for each number of its window, 3 x 3 in a corner, and of the 64 states that wait.
         assert max(asked) <= max(1, memory // 4 // (16 * (9 + 64 * 3)))
     else:
-        # Bands of whole rows, of which a pixel costs 8 bytes for each number of the 64 states that wait.
-        assert max(asked) <= max(13, memory // 4 // (8 * 64 * 3))
+        # Bands of whole rows, of which a pixel costs 8 bytes for each number of the states that wait.
+        assert max(asked) <= max(13, memory // 4 // (8 * waiting() * 3))
     assert sum(asked) == 11 * 13
 
 
@@ -370,7 +376,7 @@ def test_queries_cost_the_same_memory_on_any_canvas(monkeypatch: pytest.MonkeyPa
         assert most[64] == most[32]
         assert most[32] < 1.1 * most[16]
     else:
-        assert all(pixels <= machine.memory // 4 // (8 * 64 * 3) for pixels in most.values())
+        assert all(pixels <= machine.memory // 4 // (8 * waiting() * 3) for pixels in most.values())
 
 
 def test_a_roll_of_the_training_image_changes_nothing_on_the_torus() -> None:

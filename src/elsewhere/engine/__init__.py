@@ -4,7 +4,7 @@ from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, Places, Sources, WindowKeys
 from elsewhere.engine.layout import NO_WRAPS, Layout, Region, Wraps
 from elsewhere.engine.planner import ENGINES, Engine, Planner, Traced
-from elsewhere.engine.runner import run
+from elsewhere.engine.runner import run, watched
 from elsewhere.engine.search.build import build_index
 from elsewhere.engine.search.index import Index
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights, merge_all
@@ -36,4 +36,5 @@ __all__ = [
     "build_index",
     "merge_all",
     "run",
+    "watched",
 ]

@@ -9,11 +9,12 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from elsewhere.engine import sliding
+from elsewhere.engine import positions, sliding
 from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Pasting, Step
 from elsewhere.engine.keys.places import Extent
+from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.patch_attribution import PatchAttribution
@@ -26,6 +27,7 @@ from elsewhere.engine.search.index import Index
 from elsewhere.engine.search.job import SearchJob
 from elsewhere.engine.search.settings import SEARCH, SearchSettings
 from elsewhere.engine.shifts import ShiftJob
+from elsewhere.engine.sliding import SlidingJob
 from elsewhere.engine.sliding_plan import SlidingPlan
 from elsewhere.engine.state import Attribution, SoftmaxState
 from elsewhere.engine.workspace import Workspace, wrap
@@ -106,7 +108,7 @@ class Planner:
         store = self.workspace.of_class(label)
         height, width = region.places.extent.sides
         assert layout.metric is not None
-        slides = sliding.serves(self.workspace.store, layout.metric)
+        slides = positions.kind_of(self.workspace.store, layout.metric)
         numbers = store.channels * height * width if slides else 0
         return len(store) * len(region.places) >= SEARCH_PLACES + SEARCH_PLACES_A_NUMBER * numbers
 
@@ -272,17 +274,17 @@ class Planner:
         shared = [region for region in layout.regions if not self._own_place(region, x)]
         own = [region for region in layout.regions if self._own_place(region, x)]
         searched = [region for region in shared if self.searched(region, layout, label)]
-        slides = x.dtype == torch.float32 and sliding.serves(store, metric)
-        slides &= layout.response is None or layout.response.profile is not None
+        kind = self._sliding(layout, store, x, own=not shared, traced=traced)
         # Along the edges alone a shift brings few windows together, and sums over corners are long for a few pixels.
         few = store.channels * metric.side**2 <= SMALL_WINDOW
         small = bool(searched) and not traced and self.tolerance >= COARSE and few
         if small:
             shared, own = [*layout.regions], []
-        elif slides:
+        elif kind is not None:
             slid = [region for region in layout.regions if region not in searched]
             if slid:
-                yield from SlidingPlan(self.workspace, layout, x, sigma, label, traced, image_logs).steps(slid)
+                plan = SlidingPlan(self.workspace, layout, x, sigma, label, traced, image_logs, kind)
+                yield from plan.steps(slid)
             shared, own = searched, []
             if not shared:
                 return
@@ -308,6 +310,26 @@ class Planner:
                 )
                 for pixels in _near_each_other(own, metric.radius, flat)
             ]
+
+    def _sliding(
+        self, layout: Layout, store: PixelStore, x: Tensor, *, own: bool, traced: bool
+    ) -> type[SlidingJob] | None:
+        """The sliding-window kernel that answers; None where windows are products or are compared at their own place.
+
+        Args:
+            layout, x: what is asked for.
+            store: the training images of the class.
+            own: whether every pixel meets its own place alone.
+            traced: whether an attribution follows.
+        """
+        metric = layout.metric
+        assert metric is not None
+        if x.dtype != torch.float32 or (layout.response is not None and layout.response.profile is None):
+            return None
+        # Neither for an attribution nor for one shift alone is it worth while to sum shift by shift for few images.
+        if own or traced:
+            return SlidingJob if sliding.serves(store, metric) else None
+        return positions.kind_of(store, metric)
 
     def _image_logs(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor | None:
         """Log-weights of whole training images, float64 (B, N); None where all are equal."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
+from threading import Lock
 
 import torch
 
@@ -15,6 +18,36 @@ from elsewhere.engine.state import Merged, merge_all
 # their states wait to be merged.
 PIECE = 2**25
 MOST_PIECES = 64
+
+_REPORT: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
+
+
+@contextmanager
+def watched(report: Callable[[int], None]) -> Iterator[None]:
+    """Report how far the calls of machines in this context are, also within a long step.
+
+    A call D(x, sigma) of a machine weighs (pixels asked) times (keys each meets) pairs; pairs whose patches are pasted by
+    a second pass count twice, and an index that is searched reports nothing.
+
+    Args:
+        report: called with the number of pairs weighed since the last time, after every piece of work of about a tenth
+            of a second or more; by the threads that work, one at a time.
+
+    Example:
+        >>> import elsewhere as els
+        >>> from elsewhere.engine import watched
+        >>> machine = els.EquivariantLocalScore(els.load_images("pixel-faces", limit=1), window=7, borders="torus")
+        >>> done = []
+        >>> with watched(done.append):
+        ...     x0 = machine(els.make_noise(1, (3, 48, 48)), sigma=1.0)
+        >>> sum(done) == 48 * 48 * 32 * 32
+        True
+    """
+    token = _REPORT.set(report)
+    try:
+        yield
+    finally:
+        _REPORT.reset(token)
 
 
 def run(jobs: Sequence[Job[Merged]], device: torch.device | None = None) -> list[Merged]:
@@ -28,9 +61,15 @@ def run(jobs: Sequence[Job[Merged]], device: torch.device | None = None) -> list
     pieces = [[] if index in alone else cut(job) for index, job in enumerate(jobs)]
     work = [(job, *piece) for job, own in zip(jobs, pieces, strict=True) for piece in own]
 
+    report, reporting = _REPORT.get(), Lock()
+
     def done_by(piece: tuple[Job[Merged], int, int]) -> Merged:
         job, start, stop = piece
-        return job.run(start, stop)
+        result = job.run(start, stop)
+        if report is not None:
+            with reporting:
+                report(job.pairs * stop // len(job) - job.pairs * start // len(job))
+        return result
 
     # Merged when all are done: a thread more than there are cores would only get in their way.
     in_turn = device is not None and device.type != "cpu"

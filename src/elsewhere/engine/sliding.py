@@ -19,6 +19,7 @@ from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
 
 # Images of a piece of work: a multiple of those that a vector holds, which are 16 or fewer.
@@ -73,15 +74,19 @@ def axis_overlaps(ranges: Iterable[tuple[range, range]]) -> list[AxisOverlap]:
     return overlaps
 
 
-def serves(store: PixelStore, metric: Metric) -> bool:
-    """Whether the compiled kernel is there, and takes these images and this metric."""
+def able(store: PixelStore, metric: Metric) -> bool:
+    """Whether the compiled kernels are there, and take these images and this metric."""
     return (
-        len(store) >= FEWEST_IMAGES
-        and store.pixels.device.type == "cpu"
+        store.pixels.device.type == "cpu"
         and store.pixels.dtype in (torch.uint8, torch.float32)
         and metric.profile is not None
         and loader.library() is not None
     )
+
+
+def serves(store: PixelStore, metric: Metric) -> bool:
+    """Whether the compiled kernel takes these images and this metric, and they fill its vectors."""
+    return len(store) >= FEWEST_IMAGES and able(store, metric)
 
 
 class SlidingJob:
@@ -101,7 +106,12 @@ class SlidingJob:
         image_logs: added to the log-weights of each training image, (B, N); None for 0.
         shift_logs: the log-weight of a shift of x against the training images, in pixels down (axis 0) or right
             (axis 1): called with an axis and its shifts, int64; None for 0.
+
+    Attributes:
+        most_pieces: into how many ranges it is cut at most.
     """
+
+    most_pieces = MOST_PIECES
 
     def __init__(
         self,
@@ -146,10 +156,13 @@ class SlidingJob:
             self._overlap_logs = torch.where(of_rows, shift_logs(0, shifts), shift_logs(1, shifts)).contiguous()
         squares = _over_windows(x.double().square().sum(1), metric)
         self._squares = squares.flatten(1)[:, pixels]
-        longest = max(store.image_size)
+        self._choose_sums(sigma, metric)
+
+    def _choose_sums(self, sigma: float, metric: Metric) -> None:
+        """Which images need sums in double, and which are summed afresh."""
+        longest = max(self.store.image_size)
         limit = SLIDING_ROUNDING / max(1, longest / TAPERED_LENGTH) ** 1.5 if self.taper else SLIDING_ROUNDING
-        typical = store.spread * metric.total(x.shape[1]) ** 0.5
-        coarse = rounding_of(self._squares.amax(1).sqrt(), typical, self.precision) > limit
+        coarse = self._rounding(metric) > limit
         able = sigma >= FRESH_SIGMA and self.radius in FRESH_RADII
         self.fresh = (coarse | (self.radius == 1)) & able
         self.wide = coarse & ~self.fresh
@@ -158,6 +171,11 @@ class SlidingJob:
             far = torch.finfo(torch.float32).eps * self._farthest(doubtful) > SLIDING_ROUNDING
             self.wide |= far
             self.fresh &= ~far
+
+    def _rounding(self, metric: Metric) -> Tensor:
+        """Of log-weights that are products in float32, in nats, (B,)."""
+        typical = self.store.spread * metric.total(self.store.channels) ** 0.5
+        return rounding_of(self._squares.amax(1).sqrt(), typical, self.precision)
 
     def _farthest(self, chosen: Tensor) -> Tensor:
         """For some images the largest -log-weight that a pixel's best window among a few has, (B,)."""
@@ -239,6 +257,19 @@ class SlidingJob:
         """First training image of a range, and the one behind its last."""
         return start * LANES, min(stop * LANES, len(self.store))
 
+    def regions_of(self, start: int, stop: int) -> np.ndarray:
+        """The region pairs of a range, int32 (R, 4): see the struct `region_pair`."""
+        return self._regions
+
+    @property
+    def _ways(self) -> Sequence[tuple[str, bool, Tensor]]:
+        """Functions of the library, whether they sum afresh, and for which images they are called."""
+        return (
+            ("sliding_float", False, ~self.wide & ~self.fresh),
+            ("sliding_float", True, self.fresh),
+            ("sliding_double", False, self.wide),
+        )
+
     def run_kernel(
         self,
         start: int,
@@ -255,12 +286,8 @@ class SlidingJob:
         assert library is not None
         first, end = self.images_of(start, stop)
         down, across = self._repeats
-        ways = (
-            ("sliding_float", False, ~self.wide & ~self.fresh),
-            ("sliding_float", True, self.fresh),
-            ("sliding_double", False, self.wide),
-        )
-        for name, fresh, chosen in ways:
+        regions = self.regions_of(start, stop)
+        for name, fresh, chosen in self._ways:
             if only is not None:
                 chosen = chosen & only
             if not chosen.any():
@@ -303,8 +330,8 @@ class SlidingJob:
                 taper=self.taper,
                 precision=loader.address(precision, torch.float64, batch),
                 overlaps=loader.numbers(self._overlaps, "axis_overlap"),
-                regions=loader.numbers(self._regions, "region_pair"),
-                region_count=len(self._regions),
+                regions=loader.numbers(regions, "region_pair"),
+                region_count=len(regions),
                 top=top,
                 log_counts=counts,
                 image_logs=prior,

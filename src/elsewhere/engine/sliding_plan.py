@@ -13,7 +13,6 @@ from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.prior import shift_logs
-from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
 from elsewhere.engine.workspace import Workspace, wrap
 
@@ -26,6 +25,7 @@ class SlidingPlan:
         workspace: the training images.
         layout, x, sigma, label, traced: see `Planner.plan`.
         image_logs: see `SlidingJob`.
+        kind: which kernel.
     """
 
     workspace: Workspace
@@ -35,6 +35,7 @@ class SlidingPlan:
     label: int | None
     traced: bool
     image_logs: Tensor | None = None
+    kind: type[SlidingJob] = SlidingJob
 
     def steps(self, regions: Sequence[Region]) -> Iterator[list[Step]]:
         """In bands of rows."""
@@ -45,7 +46,7 @@ class SlidingPlan:
         workspace = self.workspace
         store = workspace.wrapped(self.layout.padding, self.label)
         batch, channels, height, width = x.shape
-        a_pixel = (channels + 2) * (8 * MOST_PIECES * batch + 64 * torch.get_num_threads())
+        a_pixel = (channels + 2) * (8 * self.kind.most_pieces * batch + 64 * torch.get_num_threads())
         share = workspace.memory // 4
         # Equal windows need not weigh the same where images or shifts have weights of their own.
         alike = self.image_logs is None and not self.layout.has_prior
@@ -70,7 +71,7 @@ class SlidingPlan:
             inside = (row + top + margin - low) * width + column + margin
             pairs = _region_pairs(parts, margin - low, margin)
             some = x[:, :, low:high]
-            job = SlidingJob(
+            job = self.kind(
                 some,
                 self.sigma,
                 store,
@@ -134,7 +135,7 @@ class SlidingPlan:
         ]
         row, column = (torch.arange(margin, margin + turn, device="cpu") for turn in period)
         inside = (row[:, None] * sides[1] + column).flatten()
-        return SlidingJob(
+        return self.kind(
             x,
             self.sigma,
             store,

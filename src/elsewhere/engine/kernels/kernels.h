@@ -54,6 +54,10 @@ typedef struct {
 int sliding_float(const sliding_task *t);
 int sliding_double(const sliding_task *t);
 
+/* positions.c: the same averages and pastings for few training images; no attribution, and no `afresh`. */
+int positions_float(const sliding_task *t);
+int positions_double(const sliding_task *t);
+
 /* scan.c: keys weighed one by one, all of them or those of the blocks of an index that matter. */
 
 /* Keys, and the queries that they are weighed against. */
