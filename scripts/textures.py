@@ -21,6 +21,8 @@ from elsewhere.pictures import Column, labelled_grid, picture_png
 
 CROPS = {"brick": 320, "gravel": 200, "chelsea": 300, "coffee": 400}
 """Name -> side in pixels of the central square that is used."""
+COLOURS = 256
+"""Of the picture, for a small file."""
 SINGLE_WINDOW = 11
 """Side of the windows of the single-scale machine: that of the picture that this one replaced."""
 
@@ -55,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images/textures.png"))
     parser.add_argument(
-        "--side", type=int, default=64, help="side of the photographs; textures are half as large again"
+        "--side", type=int, default=96, help="side of the photographs; textures are half as large again"
     )
     parser.add_argument("--names", nargs="+", choices=CROPS, default=list(CROPS))
     arguments = parser.parse_args()
@@ -72,7 +74,7 @@ def main() -> None:
         Column(title, subtitle, torch.cat([on_white(image, size) for image in images]), [""] * len(images))
         for (title, images), subtitle in zip(drawn.items(), subtitles, strict=True)
     ]
-    save_bytes(arguments.out, picture_png(labelled_grid(columns, 2 * size[0])))
+    save_bytes(arguments.out, picture_png(labelled_grid(columns, size[0]).quantize(COLOURS)))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ WORKING = {
         f"DATA --locality WINDOWS --size 9x9 {SHORT}",
     ],
     "inpaint": [
+        "PICTURE --data COLOUR --box 1,1,2x2 --window 3 --count 1 --steps 2 --rounds 1",
         "DATA:1 --box 1,1,2x2 --window 3 --count 1 --steps 2 --rounds 1",
         "PICTURE --extend 1 --window 3 --count 1 --steps 2",
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 from PIL import Image
 
 import elsewhere as els
-from tests.cli.typing_lines import assert_refused, names, run
+from elsewhere.textures.plan import plan_texture
+from elsewhere.textures.unfinished import fingerprint, load_unfinished
+from tests.cli.typing_lines import assert_refused, names, run, start
 
 SHORT = "--window 5 --steps 3 --finish 0"
 
@@ -73,3 +77,25 @@ def test_results_do_not_replace_the_image(photo: Path) -> None:
     assert result.exit_code == 2
     assert "is the folder of" in result.stderr
     assert photo.read_bytes() == before
+
+
+def test_ctrl_c_keeps_unfinished_work_and_the_same_command_goes_on(photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = f"texture {photo} --size 40x40 --window 5 --steps 1000 --finish 0 --scales 1 --out {out}"
+    child, _ = start(line)
+    assert child.stderr is not None
+    # The estimate is said just before the work begins.
+    said = child.stderr.readline()
+    assert "pairs of patches" in said
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert errors == "interrupted: unfinished work is kept: the same command goes on there\n"
+    assert names(out) == ["unfinished.npz"]
+    # A little of the rest, in this process.
+    state = np.load(out / "unfinished.npz")
+    assert state["place"][1] > 0
+    data, settings = els.data.load_picture(photo), els.TextureSettings(window=5, steps=1000, finish=0, scales=1)
+    plan = plan_texture(data.scaled(), (40, 40), settings, 10**9)
+    assert load_unfinished(out / "unfinished.npz", plan, 1, fingerprint(plan, 1, 0)) is not None

@@ -24,16 +24,17 @@ def test_the_estimate_counts_the_pairs_that_are_left() -> None:
 
 
 def test_the_rate_is_pairs_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that counts calls of the machine: each sample takes one second, whatever its size."""
+    """A clock that counts calls of the machine: the first sample takes one second, the others ten and two."""
     plan = plan_texture(toy(1, 30, 30), (200, 300), els.TextureSettings(window=5, scales=1), 2**26)
-    now = iter(range(100))
+    now = iter([0, 1, 1, 11, 11, 13])
     monkeypatch.setattr(cost, "perf_counter", lambda: next(now))
     asked: list[torch.Size] = []
     machine = plan.scales[0].machine
     monkeypatch.setattr(type(machine), "__call__", lambda self, x, sigma: asked.append(x.shape) or x)
     found = estimate_cost(plan, 1)
-    [shape] = asked
-    assert found.rate == (shape[2] - 4) * (shape[3] - 4) * 26 * 26
+    shape = asked[0]
+    assert asked == [shape] * 3
+    assert found.rate == (shape[2] - 4) * (shape[3] - 4) * 26 * 26 / 2
     assert shape[2] <= 200
     assert shape[3] <= 300
 
@@ -41,5 +42,5 @@ def test_the_rate_is_pairs_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_estimate_in_words() -> None:
     text = str(Cost(3 * 10**9, 5e7, 2**28))
     assert text == (
-        "3e+09 pairs of patches at 50 million a second: about 60 s, at most 256 MiB of memory beside Python's own"
+        "3e+09 pairs of patches at 50 million a second: about 60 s, and 256 MiB of memory beside Python's own"
     )
