@@ -26,8 +26,8 @@ _REPORT: ContextVar[Callable[[int], None] | None] = ContextVar("report", default
 def watched(report: Callable[[int], None]) -> Iterator[None]:
     """Report how far the calls of machines in this context are, also within a long step.
 
-    A call D(x, sigma) of a machine weighs (pixels asked) times (keys each meets) pairs; pairs whose patches are pasted by
-    a second pass count twice, and an index that is searched reports nothing.
+    A call D(x, sigma) of a machine weighs (pixels asked) times (keys each meets) pairs; pairs whose patches are pasted
+    by a second pass count twice, and an index that is searched reports nothing.
 
     Args:
         report: called with the number of pairs weighed since the last time, after every piece of work of about a tenth

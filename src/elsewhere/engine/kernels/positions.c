@@ -19,7 +19,7 @@
 
 /* Adjacent shifts along the rows that are weighed together: the sums of a position are loaded once for them. */
 #ifndef TOGETHER
-#define TOGETHER 2
+#define TOGETHER 4
 #endif
 /* Weights that are summed in float before the sums are moved to double: rounding then stays near 1e-7 of them. */
 #define FLOAT_TERMS 128
@@ -61,6 +61,15 @@ ACCESS(block, float)
 ACCESS(half, float)
 ACCESS(wide, double)
 
+/* GCC makes two conversions and a shuffle of each of these. */
+INLINE wide wide_from_floats(const float *from) {
+#if defined(__AVX512F__)
+    return (wide)_mm512_cvtps_pd((__m256)load_half(from));
+#else
+    return __builtin_convertvector(load_half(from), wide);
+#endif
+}
+
 /* As many numbers as whole blocks have, at least `count`. */
 INLINE int in_blocks(int count) { return (count + LANES - 1) / LANES * LANES; }
 
@@ -97,7 +106,7 @@ static int are_together(const axis_overlap *overlap, const axis_overlap *end) {
 
 #define REAL float
 #define NAME(x) x##_float
-#define WIDE_FROM(address) __builtin_convertvector(load_half(address), wide)
+#define WIDE_FROM(address) wide_from_floats(address)
 #include "positions.h"
 #undef REAL
 #undef NAME

@@ -122,7 +122,7 @@ int NAME(positions)(const sliding_task *t) {
     const size_t ring = NAME(ring_rows)(t, taper) * TOGETHER * stretch;
     const size_t reals[] = {channels * pixels + edge, channels * area + 2 * edge, area + 2 * edge, stretch, stretch, stretch,
                             ring, stretch};
-    const size_t floats[] = {channels * area + 2 * edge, plane + edge, (1 + channels) * plane + edge,
+    const size_t floats[] = {channels * area + 2 * edge, plane + edge, (1 + channels) * plane + 2 * edge,
                              TOGETHER * stretch, stretch, span * TOGETHER * stretch};
     enum { REALS = sizeof reals / sizeof *reals, SINGLES = sizeof floats / sizeof *floats };
     REAL *real[REALS];
@@ -145,7 +145,7 @@ int NAME(positions)(const sliding_task *t) {
     float *values = single[0] + edge;
     NAME(comparison) p = {.x = x, .keys = keys, .half_squares = half_squares, .values = values, .line = (int)line};
     p.products = real[3], p.parts = real[4], p.boxes = real[5], p.ring = real[6], p.zeros = real[7];
-    p.log_total = single[1], p.sums = single[2], p.logs = single[3], p.row_weights = single[4], p.filtered = single[5];
+    p.log_total = single[1], p.sums = single[2] + edge, p.logs = single[3], p.row_weights = single[4], p.filtered = single[5];
     p.columns = sums, p.slopes = sums + TOGETHER * stretch, p.anchor = sums + 2 * TOGETHER * stretch;
     p.stretch = (int)stretch;
     p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES), p.pasted = pasted;

@@ -113,19 +113,19 @@ INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, i
     const int span = 2 * t->reach + 1, blocks = in_blocks(count + 2 * t->reach) / LANES;
     *any_of_row = (uint8_t)any;
     if (!any) return;
-    for (int number = 0; number < blocks; number++) {
+    /* Two blocks at a time: neither waits for the other. There is room for one block more. */
+    for (int number = 0; number < blocks; number += 2) {
         const int at = FRONT + number * LANES;
         int matters = 0;
-        for (int i = at / LANES; i <= (at + LANES - 1 + 2 * t->reach) / LANES; i++) matters |= p->weighty[i];
-        block sum = {0};
-        for (int offset = 0; matters && offset < span; offset++)
+        for (int i = at / LANES; i <= (at + 2 * LANES - 1 + 2 * t->reach) / LANES; i++) matters |= p->weighty[i];
+        block sum = {0}, next = {0};
+        for (int offset = 0; matters && offset < span; offset++) {
             sum += load_block(p->row_weights + at + offset) * t->profile[offset];
-        store_block(into + number * LANES, sum);
-        holds[number] = (uint8_t)matters;
+            next += load_block(p->row_weights + at + LANES + offset) * t->profile[offset];
+        }
+        store_block(into + number * LANES, sum), store_block(into + (number + 1) * LANES, next);
+        holds[number] = holds[number + 1] = (uint8_t)matters;
     }
-    /* Who reads a block at any address reads parts of two. */
-    store_block(into + blocks * LANES, (block){0});
-    holds[blocks] = 0;
 }
 
 /* Paste row `out` of the training image, for windows in rows `rows->start` to `rows->stop` - 1. */
@@ -151,20 +151,22 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
         const int to = at_most(at_most(t->width, overlap[s].stop + reach) + overlap[s].shift, t->columns);
         for (int number = 0; number < 2; number++) {
             const columns_part part = part_of(t, number, from, to);
-            float *into = p->sums + (size_t)row * p->line + (part.from - part.back);
-            const float *values = p->values + (ptrdiff_t)out * t->width + (part.from - overlap[s].shift);
-            const int before = part.from - overlap[s].shift - overlap[s].start + reach;
-            for (int i = 0; i < part.to - part.from; i += LANES) {
+            if (part.from >= part.to) continue;
+            /* Blocks are those of `filtered`: lanes before and behind the part add nothing. */
+            const int before = part.from - overlap[s].shift - overlap[s].start + reach, after = before + part.to - part.from;
+            float *into = p->sums + (ptrdiff_t)row * p->line + (part.from - part.back - before);
+            const float *values = p->values + (ptrdiff_t)out * t->width + (part.from - overlap[s].shift - before);
+            for (int i = before / LANES * LANES; i < after; i += LANES) {
                 block weight = {0};
                 int any = 0;
                 for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
-                    const uint8_t *holds = from->holds + (before + i) / LANES;
-                    if (!(holds[0] | holds[1])) continue;
-                    weight += load_block(from->weights + before + i) * from->weight;
+                    if (!from->holds[i / LANES]) continue;
+                    weight += load_block(from->weights + i) * from->weight;
                     any = 1;
                 }
                 if (!any) continue;
-                for (int lane = part.to - part.from - i; lane < LANES; lane++) weight[lane] = 0;
+                for (int lane = 0; lane < before - i; lane++) weight[lane] = 0;
+                for (int lane = at_least(0, after - i); lane < LANES; lane++) weight[lane] = 0;
                 store_block(into + i, load_block(into + i) + weight);
                 for (int c = 0; c < channels; c++) {
                     float *sum = into + (c + 1) * plane + i;
