@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "elsewhere"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     # The package itself only holds the version and finds the public names when they are first used.
-    ("elsewhere", "files", "gradients", "layout", "limits", "notices", "optional", "phrases", "progress"),
+    ("elsewhere", "files", "gradients", "layout", "limits", "notices", "optional", "phrases", "progress", "workload"),
     ("stopping", "tensor_files", "wording"),
     ("checks",),
     ("schedules",),

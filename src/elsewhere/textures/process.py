@@ -16,10 +16,10 @@ from elsewhere.denoiser import check_images
 from elsewhere.inpainting import check_mask
 from elsewhere.limits import require_memory
 from elsewhere.machines.machine import DEFAULT_MEMORY
-from elsewhere.progress import track_work
 from elsewhere.sampling import generators
 from elsewhere.textures.plan import Scale, TexturePlan, TextureSettings, plan_filling, plan_texture
 from elsewhere.textures.pyramid import blend
+from elsewhere.workload import track_work
 
 FLAT = 1e6
 """Noise level at which the weights of all patches are equal, to float32: for the answer at time 1, where a = 0."""
