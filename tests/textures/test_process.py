@@ -214,6 +214,6 @@ def test_progress_within_steps_adds_up(monkeypatch: pytest.MonkeyPatch, tileable
     els.texture(toy(), (12, 15), settings, count=2, progress=True)
     assert sum(told) == pytest.approx(plan.work)
     assert min(told) >= -1e-6 * plan.work
-    # The engine reported all of it: nothing was left to add at the end of a step.
+    # One report at the end of each step, and at least one before it where the machine is called.
     steps = 2 * (len(settings.times) - 1)
-    assert sum(abs(work) < 1e-6 * plan.work for work in told) == steps
+    assert len(told) >= steps + (steps - 2)

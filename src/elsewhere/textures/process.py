@@ -313,7 +313,8 @@ def tracked(plan: TexturePlan, count: int, seed: int, start: TextureState, progr
     done = plan.work_before(start.scale, start.index)
 
     def inside(report: Advance) -> AbstractContextManager[None]:
-        # Every pair is weighed, and then pasted; the work of a plan is that for one image.
+        # Large images are weighed, then pasted; for small ones, done at once, the other half is added after the step.
+        # The work of a plan is that for one image.
         return watched(lambda pairs: report(pairs / (2 * count)))
 
     yield from track_work(steps, plan.work, "texture", progress, done, inside)
