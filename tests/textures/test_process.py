@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 import elsewhere as els
+from elsewhere import workload
 from elsewhere.textures.plan import plan_filling, plan_texture
 from elsewhere.textures.process import TextureState, mean_image, texture_process
 from elsewhere.textures.pyramid import enlarge, shrink
@@ -195,3 +198,22 @@ def test_bad_arguments_are_refused(changes: dict[str, Any], error: type[Exceptio
 def test_bad_masks_are_refused(mask: Tensor, settings: els.TextureSettings, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         els.fill(toy(), mask, settings)
+
+
+@pytest.mark.parametrize("tileable", [False, True])
+def test_progress_within_steps_adds_up(monkeypatch: pytest.MonkeyPatch, tileable: bool) -> None:
+    told: list[float] = []
+
+    @contextmanager
+    def meter(total: int, title: str, done: int) -> Iterator[Callable[[float], None]]:
+        yield told.append
+
+    monkeypatch.setattr(workload, "_lines", meter)
+    settings = els.TextureSettings(window=5, scales=2, steps=4, tileable=tileable)
+    plan = plan_texture(toy(), (12, 15), settings, MEMORY)
+    els.texture(toy(), (12, 15), settings, count=2, progress=True)
+    assert sum(told) == pytest.approx(plan.work)
+    assert min(told) >= -1e-6 * plan.work
+    # One report at the end of each step, and at least one before it where the machine is called.
+    steps = 2 * (len(settings.times) - 1)
+    assert len(told) >= steps + (steps - 2)

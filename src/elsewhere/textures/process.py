@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,13 +14,14 @@ from torch import Tensor
 from elsewhere.checks import MOST_IMAGES, check_fields, check_memory, check_seed, check_sides, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import check_images
+from elsewhere.engine import watched
 from elsewhere.inpainting import check_mask
 from elsewhere.limits import require_memory
 from elsewhere.machines.machine import DEFAULT_MEMORY
 from elsewhere.sampling import generators
 from elsewhere.textures.plan import Scale, TexturePlan, TextureSettings, plan_filling, plan_texture
 from elsewhere.textures.pyramid import blend
-from elsewhere.workload import track_work
+from elsewhere.workload import Advance, track_work
 
 FLAT = 1e6
 """Noise level at which the weights of all patches are equal, to float32: for the answer at time 1, where a = 0."""
@@ -159,7 +161,8 @@ def mean_image(scale: Scale, channels: int) -> Tensor:
     sides = [side if side < 2 * window else 2 * window - 1 for side in scale.size]
     if wraps:
         sides = [window, window]
-    small = scale.machine(torch.zeros(1, channels, *sides, device="cpu"), FLAT)
+    with watched(lambda pairs: None):  # not part of the work of a plan
+        small = scale.machine(torch.zeros(1, channels, *sides, device="cpu"), FLAT)
     for axis, (side, few) in enumerate(zip(scale.size, sides, strict=True), 2):
         if side != few:
             index = torch.arange(side, device="cpu")
@@ -307,7 +310,14 @@ def run_filling(
 def tracked(plan: TexturePlan, count: int, seed: int, start: TextureState, progress: bool) -> Iterator[TextureStep]:
     """`texture_process` with progress, for checked arguments."""
     steps = ((step.work, step) for step in texture_process(plan, count, seed, start))
-    yield from track_work(steps, plan.work, "texture", progress, plan.work_before(start.scale, start.index))
+    done = plan.work_before(start.scale, start.index)
+
+    def inside(report: Advance) -> AbstractContextManager[None]:
+        # Large images are weighed, then pasted; for small ones, done at once, the other half is added after the step.
+        # The work of a plan is that for one image.
+        return watched(lambda pairs: report(pairs / (2 * count)))
+
+    yield from track_work(steps, plan.work, "texture", progress, done, inside)
 
 
 def finished(plan: TexturePlan, state: TextureState, seed: int) -> Texture:
