@@ -93,3 +93,33 @@ def test_explain_draws_on_a_canvas_of_any_size(world: dict[str, Path], tmp_path:
     found = parquet.read_table(tmp_path / "mosaic.parquet").to_pydict()
     assert found["column"] == expected["column"].tolist()
     assert found["weight"] == expected["weight"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("explain {data} --machine wiener", "--machine wiener: its answer is no average of training images"),
+        ("explain {data} --machine network --network {net}", "--machine network: a trained network is no average"),
+        ("explain {data} --machine network:a", "--machine network:a: a trained network is no average"),
+        ("explain {data} --machine all", "--machine must be one name of is"),
+        ("compare {data} {net} --machines is,network", "--machines network: every machine is compared with NETWORK"),
+    ],
+)
+def test_names_that_a_command_cannot_take_are_refused_with_a_reason(
+    world: dict[str, Path], tmp_path: Path, line: str, message: str
+) -> None:
+    result = run(f"{line} --count 1 --steps 1 --out {tmp_path}/out", **world)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_calibrated_machine_is_explained(world: dict[str, Path], tmp_path: Path) -> None:
+    one = els.PatchSettings(5, taper=True, response=3)
+    family = els.FamilyCalibration((1.0,), (one,), (0.2,))
+    family.save(tmp_path / "best.json")
+    line = f"explain {{data}} --machine best --family {tmp_path}/best.json --count 1 --steps 2 --out {tmp_path}/out"
+    result = run(line, **world)
+    assert result.exit_code == 0, result.stderr
+    assert "of it without weights" in result.stdout
+    assert els.FamilyCalibration.load(tmp_path / "out/explanation.json") == family
