@@ -3,6 +3,7 @@
 from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys import Extent, ImageKeys, Keys, Metric, PixelStore, Places, Sources, WindowKeys
 from elsewhere.engine.layout import NO_WRAPS, Layout, Region, Wraps
+from elsewhere.engine.patch_tracing import trace_patches
 from elsewhere.engine.planner import ENGINES, Engine, Planner, Traced
 from elsewhere.engine.runner import run, watched
 from elsewhere.engine.search.build import build_index
@@ -36,5 +37,6 @@ __all__ = [
     "build_index",
     "merge_all",
     "run",
+    "trace_patches",
     "watched",
 ]

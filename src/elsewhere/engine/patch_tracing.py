@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,16 +11,49 @@ from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.jobs import Average, Step
 from elsewhere.engine.layout import Layout
 from elsewhere.engine.patch_attribution import MaskAttribution, PatchAttribution
+from elsewhere.engine.planner import Planner, Traced
 from elsewhere.engine.runner import run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.shifted_attribution import ShiftedAttribution
-from elsewhere.engine.state import Attribution
-
-if TYPE_CHECKING:
-    from elsewhere.engine.planner import Planner
+from elsewhere.engine.state import Attribution, SoftmaxState
 
 
-def of_masks(
+def trace_patches(
+    planner: Planner, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None
+) -> Traced:
+    """Where the weights of pasted patches went; see `Planner.trace`.
+
+    Raises:
+        ValueError: all weights need more than the memory, or those of patches of this shape are not known.
+    """
+    flat = torch.arange(x[0, 0].numel(), device=x.device)
+    store = planner.workspace.of_class(label)
+    # Keys of an attribution are the training images, or each of their pixels.
+    places = 1
+    if layout.metric is not None and layout.metric.matrix is not None:
+        passes, met = _of_masks, len(store)
+    elif all(planner.own_place(region, x) for region in layout.regions):
+        passes, met = _of_patches, len(store)
+    else:
+        places = store.pixels[0, 0].numel()
+        passes, met = _of_shifted_patches, len(store) * places
+    if top is None:
+        planner.check_room(len(x) * len(flat) * met)
+    kept = min(top or met, met)
+    job, found = passes(planner, layout, x, sigma, label, kept)
+    mean = planner.average(layout, x, sigma, label)[0].double().flatten(2).transpose(1, 2).flatten(0, 1)
+    state = SoftmaxState(mean.new_zeros(len(mean)), mean.new_ones(len(mean)), mean)
+    keys = found.top.keys.view(len(x), -1, kept)
+    known, there, width = keys.clamp(min=0), (keys >= 0).long(), store.image_size[1]
+    if places > 1:
+        located = known // places, known % places // width, known % width
+    else:
+        row, column = flat[None, :, None] // width, flat[None, :, None] % width
+        located = known, row.expand(keys.shape), column.expand(keys.shape)
+    return Traced(Step(job, flat), state, found, there, located)
+
+
+def _of_masks(
     planner: Planner, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int
 ) -> tuple[Average, Attribution]:
     """Where the weights of masked patches went, and their average."""
@@ -34,7 +66,7 @@ def of_masks(
     return step.job, found
 
 
-def of_patches(
+def _of_patches(
     planner: Planner, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int
 ) -> tuple[Average, Attribution]:
     """Where the weights of patches of their own places went, and their average."""
@@ -50,7 +82,7 @@ def of_patches(
     return job, found
 
 
-def of_shifted_patches(
+def _of_shifted_patches(
     planner: Planner, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int
 ) -> tuple[Average, Attribution]:
     """Where the weights of patches from other places went, and their average, for one image."""

@@ -17,7 +17,6 @@ from elsewhere.engine.keys.places import Extent
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
-from elsewhere.engine.patch_tracing import of_masks, of_patches, of_shifted_patches
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
 from elsewhere.engine.prior import pedestal_logs, shift_logs
@@ -182,22 +181,19 @@ class Planner:
         return Patches.around(pixels, offsets, layout.response, (x.shape[2], x.shape[3]), wraps=layout.wraps.x)
 
     def trace(self, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None) -> Iterator[Traced]:
-        """Where the weights of every query went.
+        """Where the weights of every query went, where single pixels are averaged; `trace_patches` is for patches.
 
         Args:
             layout, x, sigma, label: as in `average`.
             top: number of the largest weights to keep for each query; None for all of them.
 
         Raises:
-            ValueError: all weights need more than the memory, or those of patches pasted from other places.
+            ValueError: all weights need more than the memory.
         """
-        if layout.response is not None:
-            yield self._trace_patches(layout, x, sigma, label, top)
-            return
         for steps in self.plan(layout, x, sigma, label, traced=True):
             if top is None:
                 queries = [1 if step.pixels is None else len(step.pixels) for step in steps]
-                self._check_room(len(x) * sum(n * s.job.keys_met for n, s in zip(queries, steps, strict=True)))
+                self.check_room(len(x) * sum(n * s.job.keys_met for n, s in zip(queries, steps, strict=True)))
             states = run([step.job for step in steps], self.device)
             passes = [
                 step.job.attribution(state, len(x), min(top or step.job.keys_met, step.job.keys_met))
@@ -211,34 +207,12 @@ class Planner:
                 row, column = (at[None, :, None] for at in (pixels // x.shape[3], pixels % x.shape[3]))
                 yield Traced(step, state, found, one.counts(known) * (keys >= 0), one.locate(known, row, column))
 
-    def _trace_patches(self, layout: Layout, x: Tensor, sigma: float, label: int | None, top: int | None) -> Traced:
-        flat = torch.arange(x[0, 0].numel(), device=x.device)
-        store = self.workspace.of_class(label)
-        # Keys of an attribution are the training images, or each of their pixels.
-        places = 1
-        if layout.metric is not None and layout.metric.matrix is not None:
-            passes, met = of_masks, len(store)
-        elif all(self.own_place(region, x) for region in layout.regions):
-            passes, met = of_patches, len(store)
-        else:
-            places = store.pixels[0, 0].numel()
-            passes, met = of_shifted_patches, len(store) * places
-        if top is None:
-            self._check_room(len(x) * len(flat) * met)
-        kept = min(top or met, met)
-        job, found = passes(self, layout, x, sigma, label, kept)
-        mean = self.average(layout, x, sigma, label)[0].double().flatten(2).transpose(1, 2).flatten(0, 1)
-        state = SoftmaxState(mean.new_zeros(len(mean)), mean.new_ones(len(mean)), mean)
-        keys = found.top.keys.view(len(x), -1, kept)
-        known, there, width = keys.clamp(min=0), (keys >= 0).long(), store.image_size[1]
-        if places > 1:
-            located = known // places, known % places // width, known % width
-        else:
-            row, column = flat[None, :, None] // width, flat[None, :, None] % width
-            located = known, row.expand(keys.shape), column.expand(keys.shape)
-        return Traced(Step(job, flat), state, found, there, located)
+    def check_room(self, weights: int) -> None:
+        """Refuse to keep so many weights if they need more than the memory.
 
-    def _check_room(self, weights: int) -> None:
+        Raises:
+            ValueError: they do.
+        """
         # A log-weight and a position, sorted once.
         needed = 32 * weights
         if needed > self.workspace.memory:

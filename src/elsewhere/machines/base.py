@@ -16,7 +16,18 @@ from torch import Tensor
 
 from elsewhere.checks import check_choice, check_number, check_whole, checked
 from elsewhere.denoiser import Label
-from elsewhere.engine import ENGINES, Engine, Layout, Metric, PixelStore, Planner, Traced, Workspace, Wraps
+from elsewhere.engine import (
+    ENGINES,
+    Engine,
+    Layout,
+    Metric,
+    PixelStore,
+    Planner,
+    Traced,
+    Workspace,
+    Wraps,
+    trace_patches,
+)
 from elsewhere.gradients import check_constant
 from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
@@ -263,7 +274,9 @@ class SoftmaxMachine(Machine):
             training = planner.workspace.chosen(chosen)
             at_once = planner.images_at_once(layout, centred[0], top or 0, len(training))
             for some in torch.split(index, at_once):
-                for part in planner.trace(layout, centred[some], level, chosen, top):
+                request = (layout, centred[some], level, chosen, top)
+                parts = planner.trace(*request) if layout.response is None else [trace_patches(planner, *request)]
+                for part in parts:
                     yield TracedImages(some, self._side(layout), layout.wraps, training, part)
 
     def _side(self, layout: Layout) -> int:
