@@ -142,7 +142,8 @@ def test_all_weights_together_give_the_prediction(name: str, channels: int) -> N
     rebuilt = (centres * mosaic.weights[..., None]).sum(3).permute(0, 3, 1, 2)
     # Weights in float32 sum to one within 1e-6.
     assert torch.allclose(rebuilt, machine(x, sigma, label).double(), atol=1e-5)
-    assert torch.allclose(mosaic.x0, machine(x, sigma, label), atol=1e-6)
+    # The attribution of few images reads windows by another kernel than the call: each is within 1e-5 of float64.
+    assert torch.allclose(mosaic.x0, machine(x, sigma, label), atol=1e-5)
     assert torch.allclose(mosaic.credits().sum(1), torch.ones(3).double(), atol=1e-5)
     assert data.labels is not None
     for i, c in enumerate(label.tolist()):

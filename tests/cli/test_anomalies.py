@@ -50,7 +50,9 @@ def test_rates_agreement_and_pictures(network: Path, tmp_path: Path) -> None:
     result = run(f"{QUICK} --out {tmp_path}")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.startswith("warning: 3 of the network's 3 images are far outside -1..1")
-    assert {"drawn", "grid.png", "rates.png", "results.json"} == {path.name for path in tmp_path.iterdir()}
+    assert {"drawn", "grid.png", "rates.png", "report.html", "results.json"} == {
+        path.name for path in tmp_path.iterdir()
+    }
     for words in ("wrong number of horns", "only network", "training images", "claim", str(tmp_path / "rates.png")):
         assert words in result.stdout
     content = json.loads((tmp_path / "results.json").read_text())

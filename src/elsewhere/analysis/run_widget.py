@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from elsewhere.analysis.explaining import explain_run
 from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_widget import widget
 from elsewhere.checks import check_whole, checked
-from elsewhere.denoiser import DenoiserLike, Label
+from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.sampling import Run
 
 
@@ -31,6 +29,6 @@ def run_widget(machine: DenoiserLike, run: Run, index: int = 0, label: Label = N
     """
     index = check_whole("index", index, 0, len(run.images) - 1)
     one = replace(run, images=run.images[index, None], states=[x[index, None] for x in run.states], predictions=[])
-    if label is not None and not isinstance(label, int):
-        label = torch.as_tensor(label).reshape(-1)[[index if torch.as_tensor(label).numel() > 1 else 0]]
-    return widget(list(explain_run(machine, one, TOP, label)), 0, TOP)
+    _, labels = check_request({"machine": machine}, run.images, label, "run")
+    mine = None if labels is None else labels[index, None]
+    return widget(list(explain_run(machine, one, TOP, mine)), 0, TOP)
