@@ -299,7 +299,7 @@ def draw_noise(count: int, shape: tuple[int, int, int], seed: int, kept: int = 0
 
 
 def choose_labels(
-    request: str | None, count: int, data: ImageSet, network: DenoiserLike | None = None
+    request: str | None, count: int, data: ImageSet, network: DenoiserLike | None = None, option: str = "--label"
 ) -> Tensor | None:
     """One class for each of `count` images.
 
@@ -308,6 +308,7 @@ def choose_labels(
         count: how many.
         data: the training images, with their classes.
         network: the network that draws them, if there is one.
+        option: what errors call the request.
 
     Returns:
         int64 (count,), or None.
@@ -318,10 +319,10 @@ def choose_labels(
     if request is None or request == "none":
         return None
     if data.labels is None:
-        raise ValueError(f"--label {request} was given but {data.name} has no classes: leave it out")
+        raise ValueError(f"{option} {request} was given but {data.name} has no classes: leave it out")
     classes = getattr(network, "num_classes", None)
     if classes == 0:
-        raise ValueError(f"--label {request} was given but the network has no classes: leave it out")
+        raise ValueError(f"{option} {request} was given but the network has no classes: leave it out")
     present = sorted(set(data.labels.tolist()))
     if classes is not None:
         present = [label for label in present if label < classes]
@@ -332,7 +333,7 @@ def choose_labels(
         number = int(request)
     if number is None or number not in present:
         known = ", ".join(data.classes) or f"0 to {(classes or data.num_classes) - 1}"
-        raise ValueError(f"--label {request!r} is no class of {data.name}: choose from {known}, cycle or none")
+        raise ValueError(f"{option} {request!r} is no class of {data.name}: choose from {known}, cycle or none")
     return torch.full((count,), number, dtype=torch.int64, device="cpu")
 
 
@@ -358,7 +359,7 @@ def guide(
         return denoiser
     if labels is None:
         raise ValueError(f"--guidance {scale:g} needs --label: the class to move towards")
-    away = None if negative is None else choose_labels(negative, len(labels), data, denoiser)
+    away = None if negative is None else choose_labels(negative, len(labels), data, denoiser, "--negative")
     if away is None and scale != 1 and not denoiser.has_null_class:
         raise ValueError(
             f"--guidance {scale:g}: the network has no answer for all classes together, give --negative, a class to "

@@ -17,6 +17,9 @@ from elsewhere.progress import track
 from elsewhere.sampling import Run, Step, generators, standard_normal
 from elsewhere.schedules import Schedule, cosine
 
+LARGEST = 4.0
+"""Largest absolute value of a pixel: what networks draw may lie a little beyond 1, and bytes reach 255."""
+
 
 @checked
 def inpaint(
@@ -69,6 +72,9 @@ def inpaint(
     """
     schedule = cosine() if schedule is None else schedule
     held, _ = check_request({"denoiser": denoiser}, images, label, "images")
+    highest = float(held.detach().abs().max())
+    if highest > LARGEST:
+        raise ValueError(f"images must be in about [-1, 1], got values up to {highest:.4g}: scale them")
     missing = check_mask(mask, held)
     rounds = check_whole("rounds", rounds, 1)
     check_seed(seed)

@@ -88,7 +88,7 @@ def inpaint(
         ),
     ] = None,
     schedule: Annotated[
-        Literal["cosine", "linear", "leading", "karras"] | None,
+        Literal["cosine", "linear", "leading", "trailing", "karras"] | None,
         typer.Option(help="With training images, the noise levels.", show_default="cosine"),
     ] = None,
     compare: Annotated[

@@ -27,7 +27,7 @@ class TrainSettings:
         steps: optimiser steps; the learning rate falls to zero over them.
         batch: images a step.
         learning_rate: peak of the warm-up and cosine decay, for AdamW.
-        warmup: steps over which the learning rate rises.
+        warmup: steps over which the learning rate rises; a tenth of all steps if that is less.
         ema: decay of the averaged weights, which are the ones kept; see `ramped_average`.
         label_dropout: share of the images whose class is hidden, so that the network also works without one.
         precision: "no" (float32), "bf16" or "fp16" (graphics cards only) arithmetic, weights always float32.
@@ -77,7 +77,8 @@ class TrainSettings:
             TypeError, ValueError: not a step of this training, 0 to `steps`.
         """
         check_whole("step", step, 0, self.steps)
-        warmup = min(self.warmup, self.steps)
+        # A short training is not all warm-up.
+        warmup = min(self.warmup, max(1, self.steps // 10))
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(1, self.steps - warmup)

@@ -179,7 +179,10 @@ export function mosaicView(message) {
     light(null);
   };
   marks.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") keep(false);
+    if (event.key === "Escape") {
+      if (lit !== null) light(null);
+      else keep(false);
+    }
     if (event.key === "Enter") keep(!kept);
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!step) return;

@@ -21,14 +21,12 @@ export function paint(canvas, image, scale = 1) {
   return canvas;
 }
 
-/** Mark finger tips, [row, column] each, on a painted hand. */
+/** Mark finger tips, [row, column] each, by a dot above them on a painted hand. */
 export function markTips(canvas, tips) {
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#d55e00";
   for (const [row, column] of tips) {
-    pen.fillRect(column, row, 1, 1);
-    pen.fillRect(column - 1, row - 1, 1, 1);
-    pen.fillRect(column + 1, row - 1, 1, 1);
+    pen.fillRect(column, Math.max(0, row - 1), 1, 1);
   }
 }
 

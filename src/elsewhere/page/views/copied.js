@@ -11,7 +11,7 @@ const MOST = 16;
 const EXAMPLES = [["altered", "a training image and changed copies"], ["remembered", "drawn by IS"], ["drawn", "drawn by ELS"]];
 const WORDS = {
   copy: "copy of a training image", "near copy": "near copy: a training image with small changes", mosaic: "mosaic: no copy, but nearly every pixel comes from a training patch",
-  novel: "no copy; traced, and not a mosaic", "no copy": "no copy; its pixels were not traced",
+  novel: "no copy, and not a mosaic of training patches either", "no copy": "no copy; whether it is a mosaic was not tested",
 };
 
 /** Was it copied? The audit of dropped pictures or examples. */
@@ -19,7 +19,7 @@ export function copiedView(studio) {
   const defaults = { subject: studio.about.subjects[0], example: "altered" };
   const fits = { subject: (value) => studio.about.subjects.includes(value), example: oneOf(EXAMPLES.map(([example]) => example)) };
   const live = !studio.source.recorded, audit = new Latest(studio.source);
-  let state = { ...defaults }, own = null, about = null, asked = "";
+  let state = { ...defaults }, own = null, dropped = [], about = null, asked = "";
   const controls = make("div.bar"), said = make("p.copied-said", { "aria-live": "polite" }), list = make("ol.copied-list"), scale = make("div.copied-scale");
   const file = make("input", { type: "file", multiple: true, accept: "image/*", onchange: () => take([...file.files]) });
   const drop = make("label.copied-drop", {
@@ -46,6 +46,7 @@ export function copiedView(studio) {
         found.push(bytes);
       }
       own = found;
+      dropped = files;
       await run();
       if (left) said.textContent += ` ${left} more ${left === 1 ? "picture was" : "pictures were"} left out: ${MOST} at a time.`;
     } catch (error) {
@@ -59,9 +60,12 @@ export function copiedView(studio) {
 
   function change(changes) {
     Object.assign(state, changes);
-    own = null;
     studio.set(changes);
-    run();
+    own = null;
+    // Dropped pictures are compared with the other set too.
+    if (changes.subject && dropped.length) return take(dropped);
+    dropped = [];
+    return run();
   }
 
   async function run() {
@@ -71,6 +75,7 @@ export function copiedView(studio) {
     const key = JSON.stringify(state);
     asked = "";
     try {
+      await load();
       if (await audit.ask("copied", { subject: state.subject, ...(own ? { pictures: own } : { example: state.example }) }, (message) => {
         if (message.pictures) {
           const pictures = decode(message.pictures);
@@ -113,7 +118,7 @@ function numberLine({ distances, near, null: among }) {
   const x = (value) => left + (value / most) * (width - left - right);
   const plot = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Distance scale: pictures at ${distances.map((one) => one.toFixed(3)).join(", ")}; training images have at least ${among[0].toFixed(3)} to one another; near copies lie below ${near.toFixed(3)}` });
   for (const value of among) plot.append(svg("line", { x1: x(value), x2: x(value), y1: 62, y2: 84, class: "copied-among" }));
-  plot.append(svg("line", { x1: left, x2: width - right, y1: 84, y2: 84, class: "curves-grid" }), svg("line", { x1: x(near), x2: x(near), y1: 16, y2: 90, class: "curves-at" }), svg("text", { x: x(near) + 5, y: 24 }, "near copies lie below"));
+  plot.append(svg("line", { x1: left, x2: width - right, y1: 84, y2: 84, class: "curves-grid" }), svg("line", { x1: x(near), x2: x(near), y1: 16, y2: 90, class: "curves-at" }), svg("text", { x: x(near) + 5, y: 24 }, "near copies: left of here"));
   distances.forEach((value, i) => plot.append(svg("circle", { cx: x(value), cy: 52 - 9 * (i % 3), r: 5, class: "copied-dot" }), svg("text", { x: x(value) + 7, y: 55 - 9 * (i % 3) }, String(i + 1))));
   plot.append(svg("text", { x: left, y: 102 }, "0: identical"), svg("text", { x: width - right, y: 102, "text-anchor": "end" }, `distance ${most.toFixed(2)}`));
   return make("figure.curves", {}, make("figcaption.soft", {}, "Dots: the pictures. Lines: distances of training images to their nearest neighbour among the training images."), plot);

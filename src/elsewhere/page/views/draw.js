@@ -34,7 +34,7 @@ export function drawView(studio) {
   };
   const drawing = new Latest(studio.source), explaining = new Latest(studio.source);
   // `drawn` and `explained` are the questions that frames and panel answer, as text; `player` and `waiting` are timers.
-  let state = { ...defaults }, about = null, frames = {}, sigmas = [], drawn = "", explained = "", player = 0, waiting = 0;
+  let state = { ...defaults }, about = null, frames = {}, sigmas = [], drawn = "", explained = "", player = 0, waiting = 0, instead = "";
 
   const controls = make("div.bar"), rows = make("div.draw-rows"), problem = make("p.draw-problem", { role: "alert" });
   const slider = make("input.draw-scrub", { type: "range", min: "0", max: "19", value: "0", "aria-label": "Step of the denoising", oninput: () => scrub(Number(slider.value)) });
@@ -45,6 +45,7 @@ export function drawView(studio) {
   const plot = make("div.draw-plot"), measures = make("div.draw-measures", { hidden: true }), windows = make("details.panel", {}, make("summary", {}, "Windows at each noise level"));
   const editor = make("div.draw-editor");
   windows.append(editor);
+  const undo = make("button", { type: "button", hidden: true, onclick: () => change({ strokes: [] }) }, "Undo repainting");
   const panel = make("div.draw-explain");
   const takeaway = make("div.bar.draw-takeaway");
   const lines = make("pre.draw-lines", { tabIndex: 0, hidden: true, "aria-label": "Python lines that reproduce this" });
@@ -72,6 +73,8 @@ export function drawView(studio) {
   function change(changes, redraw = true) {
     Object.assign(state, changes);
     studio.set(changes);
+    undo.hidden = !live() || !state.strokes.length;
+    if (about && !lines.hidden) lines.textContent = pythonLines(question(), about);
     if (redraw) run();
   }
 
@@ -191,7 +194,7 @@ export function drawView(studio) {
         await explaining.ask("explain", asked, (message) => {
           const view = mosaicView(message.mosaic);
           panel.mosaic = view;
-          panel.replaceChildren(make("p.soft", {}, `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Point at the picture or tap it.`), view.node);
+          panel.replaceChildren(make("p.soft", {}, make("b", {}, instead), `${titleOf(state.explain)}, seed ${asked.seed}, step ${asked.step + 1}: each pixel is a weighted mean of the centres of training patches. Point at the picture or tap it.`), view.node);
           if (kept) view.select(...kept);
         });
       } catch (error) {
@@ -204,15 +207,16 @@ export function drawView(studio) {
   function choose(machine, index) {
     change({ seed: index, explain: about.explained.includes(machine) ? machine : "els" }, false);
     for (const cell of rows.querySelectorAll("button.draw-pick")) cell.setAttribute("aria-pressed", String(cell.dataset.machine === state.explain && Number(cell.dataset.index) === index));
+    explained = "";
     show_step();
     panel.scrollIntoView({ block: "nearest", behavior: lessMotion() ? "auto" : "smooth" });
-    if (!about.explained.includes(machine)) studio.say("A trained network has no patches of its own: ELS, which draws nearly the same, is explained instead.");
+    instead = about.explained.includes(machine) ? "" : `${titleOf(machine)} has no list of sources. This is the formula's picture from the same noise instead. `;
   }
 
   function layoutRows() {
-    const [, height, width] = about.shape;
+    const [, height, width] = about.shape, focused = document.activeElement?.matches?.("canvas.draw-noise") ? document.activeElement.dataset.index : null;
     rows.style.setProperty("--seeds", state.seeds.length);
-    const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, studio.source.recorded ? "the same for every row" : "Drag over it to repaint a part.")),
+    const head = make("div.draw-row.draw-head", {}, make("div.draw-name", {}, make("b", {}, "Noise"), make("small.soft", {}, studio.source.recorded ? "the same for every row" : "Drag over it to repaint a part, in all columns.")),
       ...state.seeds.map((seed, index) => noiseCell(seed, index, width, height)));
     rows.replaceChildren(head, ...order().map((name) => make("div.draw-row", {},
       make("div.draw-name", { title: HELP[name] || "" }, make("b", {}, titleOf(name)), make("small.draw-agreement.number", { "data-machine": name })),
@@ -224,6 +228,7 @@ export function drawView(studio) {
           "aria-pressed": String(state.explain === name && state.seed === index), onclick: () => choose(name, index) }, cell, make("small.draw-r.number", { "data-machine": name, "data-index": String(index) }));
       }))));
     paintNoise();
+    rows.querySelector(`canvas.draw-noise[data-index="${focused}"]`)?.focus();
   }
 
   function noiseCell(seed, index, width, height) {
@@ -306,7 +311,7 @@ export function drawView(studio) {
         else change({ machines: about.drawers.filter((one) => now.includes(one)) });
       } }), titleOf(name))));
     controls.replaceChildren(...[labelled("Images", subjectSelect(studio, state.subject, select)), about.class_count ? labelled("Class", label) : null, live() ? labelled("Seeds", seeds) : null, live() ? dice : null,
-      live() && state.strokes.length ? make("button", { type: "button", onclick: () => change({ strokes: [] }) }, "Undo repainting") : null, live() ? who : null].filter(Boolean));
+      undo, live() ? who : null].filter(Boolean));
     shown.replaceChildren(chooser("Show", "draw-shown", [["x0", "the guess"], ["x", "the noisy picture"]], state.shown, (value) => {
       change({ shown: value }, false);
       show_step();
@@ -344,6 +349,7 @@ export function drawView(studio) {
 
   async function show(next) {
     state = next;
+    undo.hidden = !live() || !state.strokes.length;
     await load();
     if (state.label !== null && state.label >= about.class_count) state.label = about.class_count ? 0 : null;
     layoutControls();

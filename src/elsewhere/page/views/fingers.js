@@ -124,8 +124,8 @@ export function fingersView(studio) {
         } }, `Finger ${i + 1}: hand ${hands[i].id} (${percent(hands[i].weight)})`));
         const different = new Set(hands.map((hand) => hand.id)).size, side = mosaic.window;
         origins.replaceChildren(
-          make("h3", {}, `Where the ${words(found.count)} are from`),
-          make("p", {}, `${different === 1 ? "All tips are from one training hand" : `The tips of these ${words(found.count)} are from ${different} different training hands`}. Each was chosen by what fits into a window of ${side} × ${side} pixels around it; no window saw all fingers, and every one of these training hands has five.`),
+          make("h3", {}, `Where the ${words(found.count)} of the chosen hand (seed ${found.seed}) are from`),
+          make("p", {}, `${different === 1 ? "All tips are from one training hand" : `The tips of these ${words(found.count)} are from ${different} different training hands`}. Each was chosen by what fits into a window of ${side} × ${side} pixels around it; in the last step no window saw all fingers, and every one of these training hands has five.`),
           make("div.bar", { role: "group", "aria-label": "Fingers" }, ...buttons), view.node);
         buttons[0]?.click();
       });

@@ -6,6 +6,8 @@ import { paint } from "../paint.js";
 import { Latest } from "../source.js";
 
 const SIDE = 64, RADIUS = 8, STEPS_A_FRAME = 24, FULL = 8000, MOST_DISCS = 60, MOST_SEED = 10000;
+/** How many times closer the local machine must be for the page to say that it healed better. */
+const PLAIN = 1.3;
 const KINDS = [["spots", "spots"], ["stripes", "stripes"], ["labyrinth", "labyrinth"], ["holes", "holes"]];
 
 /** Morphogenesis: reaction-diffusion in the page beside machines that grow and heal the same pattern. */
@@ -33,7 +35,7 @@ export function patternsView(studio) {
   const choice = make("span");
   const node = make("section.patterns", {},
     make("h2", {}, "How does a leopard get its spots?"),
-    make("p", {}, "In Turing’s answer every place follows the same local rule, and noise decides where the spots are. The local machine does the same: each pixel is a mean of windows from one example. The machine that only remembers whole pictures makes no new pattern, and cannot heal one."),
+    make("p", {}, "In Turing’s answer every place follows the same local rule, and noise decides where the spots are. The local machine does the same: each pixel is a mean of windows from one example. The machine that only remembers whole pictures makes no new pattern, and what it fills in often does not meet the rest."),
     make("div.bar", {}, choice, play, pause, live ? labelled("Seed", seed) : null, cut, healing),
     make("div.patterns-panels", {}, ...Object.values(panels).map((one) => one.node)), said,
     make("p.soft", {}, live ? "Drag over a picture to wound all three; with the keyboard, move the ring with the arrow keys and press space. Then press Heal." : "Press “Cut a wound”, then “Heal”: this page has recorded answers for one wound. Run elsewhere studio to cut your own."));
@@ -179,9 +181,9 @@ export function patternsView(studio) {
         return mark();
       }
       const factor = misfits.is / misfits.els;
-      said.textContent = factor > 1.05
+      said.textContent = factor > PLAIN
         ? `Both filled the same wounded picture. The local machine found windows that fit: around the wound they are ${decimal(factor, 1)} times closer to the example than those of the machine that remembers, whose pieces of known pictures do not meet the rest.`
-        : `Both machines filled the wound: their windows around it are about equally close to the example (${decimal(misfits.els, 2)} and ${decimal(misfits.is, 2)}).`;
+        : `Both machines filled the wound: here their windows around it are about equally close to the example (${decimal(misfits.els, 2)} and ${decimal(misfits.is, 2)}). Try a larger wound, or stripes.`;
     } catch (error) {
       said.textContent = error.message;
     }
@@ -216,7 +218,10 @@ export function patternsView(studio) {
     if (drawn === key()) {
       animate();
       if (JSON.stringify(asked) !== shown) wound(asked);
-    } else if ((await grow()) && asked.length) wound(asked);
+    } else if ((await grow()) && asked.length) {
+      wound(asked);
+      said.textContent = "Wounded, as the address says: press Heal.";
+    }
   }, hide() {
     cancelAnimationFrame(frame);
     answer.cancel();

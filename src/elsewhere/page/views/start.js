@@ -36,7 +36,7 @@ export function startView(studio) {
     make("div.panel.start-toy", {},
       make("div.start-row", {}, make("h3", {}, "1. Two training pictures"), live ? make("p.soft", {}, "Click a cell, or move with the arrow keys and press space, to change it.") : null, live ? presets : null, make("div.start-pair", {}, ...editors.map((editor) => editor.node))),
       make("div.start-row", {}, make("h3", {}, "2. Remove noise, in ten steps"), make("div.bar", {}, go, other, slider, stepText),
-        make("div.start-results", {}, figure("x", "Noise", "where both begin"), figure("is", "Remembers", "sees the whole picture"), figure("els", "Creates", "sees windows of 3 × 3"), figure("share", "Whose pixels?", "blue: from A, orange: from B; dark where the pixel is black"))),
+        make("div.start-results", {}, figure("x", "Noise", "where both begin"), figure("is", "Remembers", "sees the whole picture"), figure("els", "Creates", "sees windows of 3 × 3"), figure("share", "Whose pixels?", "blue: from A, orange: from B, green: a mix; dark where the pixel is black"))),
       said),
     make("p", {}, make("a", { href: "#tour" }, "Take the tour: eight short steps"), " · ", make("a", { href: "#draw" }, "Draw real pictures"), " · ", make("a", { href: "#fingers" }, "Why hands have six fingers"), " · ", make("a", { href: "#patterns" }, "How a leopard gets its spots")));
 
