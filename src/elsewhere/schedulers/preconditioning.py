@@ -78,8 +78,10 @@ class TableTimes:
         first, last = float(self.times[0]), float(self.times[-1] if self.noise is None else self.noise)
         # Schedulers hold their times in float32, so that the ends may be off by its rounding.
         slack = 1e-6 * max(abs(first), abs(last))
-        if (given < first - slack).any() or (given > last + slack).any():
-            wrong = given[(given < first - slack) | (given > last + slack)][0]
+        # NaN is in no range.
+        outside = ~((given >= first - slack) & (given <= last + slack))
+        if outside.any():
+            wrong = given[outside][0]
             raise ValueError(f"timestep {wrong:g} has no noise level: expected {first:g} to {last:g}")
         levels = np.exp(np.interp(given, self.times, self.log_sigmas))
         if self.noise is not None:
@@ -106,8 +108,9 @@ class FlowTimes:
 
     def level(self, time: Tensor) -> Tensor:
         share = time.double() / self.count
-        if bool((share <= 0).any()) or bool((share > 1 + 1e-6).any()):
-            wrong = float(time[(share <= 0) | (share > 1 + 1e-6)][0])
+        outside = ~((share > 0) & (share <= 1 + 1e-6))
+        if bool(outside.any()):
+            wrong = float(time[outside][0])
             raise ValueError(f"timestep {wrong:g} has no noise level: expected above 0, at most {self.count:g}")
         return share / (1 - share).clamp_min(0)
 
@@ -124,8 +127,9 @@ class LogTimes:
 
     def level(self, time: Tensor) -> Tensor:
         # ln(1e-8) / 4 to ln(1e8) / 4, the noise levels of this library: the timesteps of other conventions are beyond.
-        if bool((time.abs() > 4.61).any()):
-            wrong = float(time[time.abs() > 4.61][0])
+        outside = ~(time.abs() <= 4.61)
+        if bool(outside.any()):
+            wrong = float(time[outside][0])
             raise ValueError(f"timestep {wrong:g} has no noise level: expected ln(sigma) / 4, between -4.6 and 4.6")
         return (4 * time.double()).exp()
 
