@@ -138,8 +138,8 @@ def test_other_pixel_pipelines_take_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
 def test_read_back_as_a_network_it_is_the_machine(name: str) -> None:
     scheduler, machine = getattr(diffusers, name)(), els.LocalScore(data(classes=3), 3)
-    network = DiffusersNetwork(as_unet(machine, scheduler), scheduler, null_class=3)
-    assert (network.channels, network.size, network.num_classes) == (1, (8, 8), 3)
+    network = DiffusersNetwork(as_unet(machine, scheduler), scheduler)
+    assert (network.channels, network.size, network.num_classes, network.null_class) == (1, (8, 8), 3, 3)
     x, sigma = els.make_noise(3, (1, 8, 8)), torch.tensor([0.1, 1.0, 10.0])
     for label in (None, 2, torch.tensor([0, 1, 2])):
         assert torch.allclose(network(x, sigma, label), machine(x, sigma, label), atol=1e-4)

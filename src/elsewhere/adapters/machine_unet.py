@@ -68,6 +68,11 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # Says where the UNet is and of which dtype: pipelines ask that of the parameters.
         self.place = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
 
+    @property
+    def null_class(self) -> int | None:
+        """The class number that means "no class"; None where there are no classes."""
+        return self.config.num_class_embeds - 1 if self.config.num_class_embeds else None
+
     def forward(
         self,
         sample: Tensor,

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import seen
+
 Scale = Literal["vp", "flow", "edm"]
 Prediction = Literal["epsilon", "v", "sample", "flow"]
 
@@ -136,14 +138,20 @@ class LogTimes:
 
 @dataclass(frozen=True)
 class FunctionTimes:
-    """A function of the level; the way back is not known."""
+    """A function of the level; the way back is not known. What is no finite time for each level is refused."""
 
     function: Callable[[Tensor], Tensor]
     least: float = 0.0
     greatest: float = math.inf
 
     def time(self, sigma: Tensor) -> Tensor:
-        return self.function(sigma.clamp(self.least, self.greatest))
+        times = self.function(sigma.clamp(self.least, self.greatest))
+        if not isinstance(times, Tensor) or times.shape != sigma.shape or not bool(times.isfinite().all()):
+            raise ValueError(
+                f"the function of noise levels to times returned {seen(times)} for {len(sigma)} levels: expected a "
+                "tensor of as many finite numbers"
+            )
+        return times
 
     def level(self, time: Tensor) -> Tensor:
         raise ValueError("the noise level of a timestep is not known here")
