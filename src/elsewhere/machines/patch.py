@@ -37,8 +37,8 @@ INSIDE: Keys = "inside"
 MOST_PEDESTAL = 1e3
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
 LEAST_SHIFT_WIDTH, MOST_SHIFT_WIDTH = 0.1, 1e4
-# In half sides of a patch. A corner counts exp(-1 / fold^2): times a softmax weight of 1e-7 it leaves the range of float32
-# with less, and what is pasted there is wrong. With more, all pixels count alike.
+# In half sides of a patch. A corner counts exp(-1 / fold^2). With less, that times a softmax weight of 1e-7 leaves the
+# range of float32, and what is pasted there is wrong. With more, all pixels count alike.
 LEAST_FOLD, MOST_FOLD = 0.12, 10.0
 
 
