@@ -256,7 +256,7 @@ def fill(
     other images, see `inpaint`.
 
     Args:
-        image: as for `texture`; what it holds where the mask is true plays no part.
+        image: as for `texture`; what it holds where the mask is true plays no part, but must be in [-1, 1] as well.
         mask: bool (H, W), true where the image is to be drawn.
         settings, count, seed, memory, progress: see `texture`; a filling is not tileable.
         rounds: how often each step of the coarsest scale is made, 1 or more: see `inpaint`. The other scales follow it.
