@@ -295,3 +295,22 @@ def test_show_is_a_picture_below_the_cell_of_a_notebook(run: Run, monkeypatch: p
     monkeypatch.setattr("IPython.display.display", shown_there.append)
     run.show()
     assert isinstance(shown_there[0], Image.Image)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "jpg", "gif"])
+def test_pictures_too_large_for_their_format_are_refused(suffix: str, tmp_path: Path) -> None:
+    long = torch.zeros(1, 1, 1, 70_000)
+    with pytest.raises(ValueError, match=r"has at most \d+ pixels a side, this picture of all images has 700"):
+        Run(long, (1.0, 0.0), [long, long]).save(tmp_path / f"long.{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 4, 4), (2, 1, 0, 4), (2, 0, 4, 4)])
+def test_a_run_of_no_images_says_so(shape: tuple[int, ...], tmp_path: Path) -> None:
+    run = Run(torch.zeros(shape), (1.0, 0.0))
+    assert run._repr_html_() is None
+    for call in (run.grid, run.pil, run.numpy, lambda: run.save(tmp_path / "a.png"), lambda: run.save(tmp_path / "b")):
+        with pytest.raises(
+            ValueError, match=r"images must be \(B, C, H, W\)|one picture holds 1 to 4096 images, got 0"
+        ):
+            call()

@@ -67,3 +67,8 @@ def test_karras_has_its_ends_and_even_roots() -> None:
 def test_bad_settings_say_what_is_wrong(make, error, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=message):
         make()
+
+
+def test_karras_takes_the_least_and_the_greatest_level() -> None:
+    levels = schedules.karras(3, *schedules.SIGMAS).sigmas
+    assert (levels[0], levels[2]) == pytest.approx(schedules.SIGMAS[::-1], rel=1e-12)

@@ -22,7 +22,7 @@ from torch import Tensor
 from elsewhere.checks import check_path, check_room, check_whole, checked
 from elsewhere.files import save_bytes
 from elsewhere.phrases import count, listed
-from elsewhere.pictures import data_uri, drawable, enlargement, grid, picture_png, shrunk
+from elsewhere.pictures import check_format, data_uri, drawable, enlargement, grid, picture_png, shrunk
 from elsewhere.pixel_values import save_arrays
 from elsewhere.progress import in_notebook
 
@@ -172,8 +172,9 @@ class Pictures(ABC):
             check_whole("columns", columns, 1)
         suffix = where.suffix.lower()
         if suffix in SUFFIXES:
-            buffer = BytesIO()
-            self.grid(columns).save(buffer, format=SUFFIXES[suffix])
+            picture, buffer = self.grid(columns), BytesIO()
+            check_format(picture, SUFFIXES[suffix])
+            picture.save(buffer, format=SUFFIXES[suffix])
             save_bytes(where, buffer.getvalue())
         elif suffix == ".npz":
             save_arrays(where, self._arrays())

@@ -14,6 +14,7 @@ from torch import Tensor
 from elsewhere import __version__
 from elsewhere.data import ImageSet, load_images, load_picture, to_unit
 from elsewhere.files import json_text, save_bytes, write_text
+from elsewhere.limits import LARGEST_SIDE
 from elsewhere.phrases import count, listed
 from elsewhere.pictures import Column, image_png, labelled_grid, picture_png
 
@@ -137,6 +138,8 @@ def _extended(image: Tensor, text: str) -> Edit:
     rows, columns = (height + 2 * first, width + 2 * first) if second is None else (first, second)
     if rows < height or columns < width or (rows, columns) == (height, width):
         raise ValueError(f"--extend {text.strip()} does not make the image of {height}x{width} pixels larger")
+    if max(rows, columns) > LARGEST_SIDE:
+        raise ValueError(f"--extend {text.strip()} makes {rows}x{columns} pixels: sides are at most {LARGEST_SIDE}")
     top, left = (rows - height) // 2, (columns - width) // 2
     canvas = image.new_zeros(1, image.shape[1], rows, columns)
     canvas[:, :, top : top + height, left : left + width] = image

@@ -43,7 +43,7 @@ def inpaint(
 
     Args:
         denoiser: anything callable as D(x, sigma, label=None).
-        images: (B, C, H, W) in [-1, 1]; what they hold where the mask is true plays no part.
+        images: (B, C, H, W) in [-1, 1]; what they hold where the mask is true plays no part, but must be finite.
         mask: bool (H, W) or (B, 1, H, W), true where the image is to be drawn.
         schedule: noise levels; `schedules.cosine(20)` when None.
         label: class of every image or (B,), None for none.

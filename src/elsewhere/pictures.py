@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SIDE = 128
 """Approximate side in pixels of an image in a grid; smaller images are enlarged by an integer factor."""
 
+LONGEST_SIDES = {"WEBP": 16_383, "JPEG": 65_500, "GIF": 65_535}
+"""Largest sides in pixels that the writers of picture formats take."""
+
 COLOURS = 64
 """Size of the palette of films."""
 
@@ -164,6 +167,21 @@ def figure_png(figure: Any, dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
+def check_format(picture: Image.Image, kind: str) -> None:
+    """Refuse a picture that is too large for a format.
+
+    Raises:
+        ValueError: a side beyond `LONGEST_SIDES`.
+    """
+    longest = LONGEST_SIDES.get(kind)
+    if longest is not None and max(picture.size) > longest:
+        width, height = picture.size
+        raise ValueError(
+            f"a {kind} has at most {longest} pixels a side, this picture of all images has {width}x{height}: choose "
+            f"fewer images, other columns, or .png"
+        )
+
+
 def picture_png(picture: Image.Image) -> bytes:
     """A picture as the bytes of a PNG."""
     buffer = BytesIO()
@@ -208,10 +226,11 @@ def film_gif(frames: Sequence[Image.Image], milliseconds: int = 90, last: int = 
         last: duration of the last frame.
 
     Raises:
-        ValueError: no frames.
+        ValueError: no frames, or frames too large for a GIF.
     """
     if not frames:
         raise ValueError("frames is empty: give one or more")
+    check_format(frames[0], "GIF")
     # A common palette: separate palettes flicker and take more space.
     width, height = frames[0].size
     several = Image.new("RGB", (3 * width, height))

@@ -72,15 +72,23 @@ class Run(Pictures):
         return f"Run(images of shape {tuple(self.images.shape)}{levels}{sampler}{kept})"
 
     def _repr_html_(self) -> str | None:
-        if self.images.ndim != 4:
+        if not self._are_images:
             return None
         steps = [count(len(self.sigmas) - 1, "step"), f"sigma from {self.sigmas[0]:.3g}"] if self.sigmas else []
         return self._card("Run", [count(len(self.images), "image"), *steps])
 
+    @property
+    def _are_images(self) -> bool:
+        return self.images.ndim == 4 and 0 not in self.images.shape[1:]
+
     def _number(self) -> int:
-        return len(self.images)
+        return len(self.images) if self.images.ndim else 0
 
     def _floats(self, number: int) -> Tensor:
+        if not self._are_images:
+            raise ValueError(
+                f"images must be (B, C, H, W) with C, H and W of 1 or more, got {tuple(self.images.shape)}"
+            )
         return self.images[:number].detach().to("cpu", torch.float32)
 
     def _arrays(self) -> dict[str, np.ndarray]:

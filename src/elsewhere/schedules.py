@@ -166,6 +166,8 @@ def karras(steps: int = 20, sigma_min: float = 0.002, sigma_max: float = 80.0, r
     check_number("rho", rho, 1e-3, 1e3)
     ramp = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+    # Rounding must not lead beyond the ends.
+    levels = np.clip(levels, sigma_min, sigma_max)
     return Schedule((*levels.tolist(), 0.0), f"karras({count})")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -136,8 +138,8 @@ def test_other_pixel_pipelines_take_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
 def test_read_back_as_a_network_it_is_the_machine(name: str) -> None:
     scheduler, machine = getattr(diffusers, name)(), els.LocalScore(data(classes=3), 3)
-    network = DiffusersNetwork(as_unet(machine, scheduler), scheduler, null_class=3)
-    assert (network.channels, network.size, network.num_classes) == (1, (8, 8), 3)
+    network = DiffusersNetwork(as_unet(machine, scheduler), scheduler)
+    assert (network.channels, network.size, network.num_classes, network.null_class) == (1, (8, 8), 3, 3)
     x, sigma = els.make_noise(3, (1, 8, 8)), torch.tensor([0.1, 1.0, 10.0])
     for label in (None, 2, torch.tensor([0, 1, 2])):
         assert torch.allclose(network(x, sigma, label), machine(x, sigma, label), atol=1e-4)
@@ -238,6 +240,36 @@ def test_images_of_another_hash_are_refused_and_given_ones_taken(tmp_path: Path)
         MachineUNet.from_pretrained(folder, data=data().scaled())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"timestep": None}, "timestep must be a number or a tensor of numbers, got None"),
+        ({"timestep": "400"}, "timestep must be a number"),
+        ({"timestep": float("nan")}, "timestep nan has no noise level"),
+        ({"timestep": torch.tensor([400, 401])}, "timestep must be one number or one for each of 3 images, got 2"),
+        ({"timestep": torch.tensor([])}, "one for each of 3 images, got 0"),
+        ({"timestep": 1j}, "timestep must be real"),
+        ({"class_labels": torch.tensor([0, 1])}, "class_labels must be one number or one for each of 3 images, got 2"),
+        ({"class_labels": torch.tensor([0.4, 1.9, 1.0])}, "class_labels must be integers, got torch.float32"),
+        ({"class_labels": "one"}, "class_labels must be a number"),
+        ({"sample": np.zeros((3, 1, 8, 8), np.float32)}, "sample must be"),
+    ],
+    ids=range(10),
+)
+def test_bad_arguments_are_named(given: dict[str, Any], message: str) -> None:
+    unet = as_unet(els.IdealScore(data(classes=2)), diffusers.DDIMScheduler())
+    call = {"sample": torch.zeros(3, 1, 8, 8), "timestep": 400, "class_labels": None, **given}
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        unet(**call)
+
+
+@pytest.mark.parametrize("kind", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_timestep_that_is_not_a_number_is_named(kind: str) -> None:
+    unet = as_unet(els.IdealScore(data()), getattr(diffusers, kind)())
+    with pytest.raises(ValueError, match="timestep nan has no noise level"):
+        unet(torch.zeros(1, 1, 8, 8), float("nan"))
+
+
 def test_a_pipeline_is_saved_and_read_with_its_machine(tmp_path: Path) -> None:
     scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing")
     machine = els.LocalScore(els.load_images("fashion-mini", limit=15), 3)
@@ -273,6 +305,8 @@ def test_a_pipeline_with_another_noise_is_refused_when_it_is_read(tmp_path: Path
         {"scheduler": {"_class_name": "LCMScheduler"}},
         {"scheduler": {"_class_name": "DDIMScheduler", "beta_schedule": "none"}},
         {"scheduler": None},
+        # Made before it is checked, it would take all memory.
+        {"scheduler": {"_class_name": "DDIMScheduler", "num_train_timesteps": 10**9}},
     ],
     ids=str,
 )

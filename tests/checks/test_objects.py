@@ -21,6 +21,7 @@ def test_a_device_must_be_there():
 def test_paths_are_such_as_files_can_have():
     assert check_path("out", "a/b") == Path("a/b")
     assert check_path("out", "/") == Path("/")
+    assert check_path("out", ".") == Path()
     for path, error in (
         ("", ValueError),
         ("a\0b", ValueError),

@@ -60,6 +60,7 @@ def test_the_formula(images: torch.Tensor, case: els.PatchSettings, sigma: float
         (els.PatchSettings(3, keys="inside", response=3), 0.3),
         (els.PatchSettings(5, keys="inside", response=5, fold=0.2), 0.6),
         (els.PatchSettings(5, keys="wrap", response=5, fold=0.5), 3.0),
+        (els.PatchSettings(3, keys="inside", response=3, fold=0.12), 2.0),
         (els.PatchSettings(5, True, keys="aware", response=3, fold=1.0), 0.2),
     ],
 )
@@ -79,7 +80,7 @@ def test_the_formula_with_gaussian_overlaps_and_windows_inside(
     [
         ({"window": 5, "keys": "inside", "response": 3}, "response must be the window (5)"),
         ({"window": 5, "fold": 0.2}, "response=1"),
-        ({"window": 5, "response": 3, "fold": 0.01}, "fold must be"),
+        ({"window": 5, "response": 3, "fold": 0.11}, "fold must be"),
         ({"window": 5, "keys": "outside"}, "keys must be one of"),
     ],
 )

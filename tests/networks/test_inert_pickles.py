@@ -92,6 +92,7 @@ def test_attacks_end_in_an_error_that_names_the_file(name: str, tmp_path: Path) 
     with pytest.raises(ValueError, match=r"file is no file of a network that can be read") as caught:
         read_inert(write(tmp_path / "file", ATTACKS[name]))
     assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith(": ")
     assert before == (
         dict(vars(collections.OrderedDict)),
         inert_pickles.CALLED.copy(),

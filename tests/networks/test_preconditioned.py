@@ -161,3 +161,15 @@ def test_what_does_not_go_together_is_named(settings: dict[str, Any], error: typ
 def test_a_function_is_no_module() -> None:
     with pytest.raises(TypeError, match="module must be"):
         wrap(lambda x, t: x, "flow")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [lambda s: None, lambda s: 3.0, lambda s: s[:1].expand(5), lambda s: s * float("nan"), lambda s: s.numpy()],
+    ids=["nothing", "number", "shape", "NaN", "array"],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_function_that_returns_no_times_is_named(time: Any, whole: bool) -> None:
+    network = wrap(Gaussian("epsilon"), "epsilon", time=time, whole_times=whole)
+    with pytest.raises(ValueError, match=r"to times returned .* for 2 levels: expected a tensor of as many finite"):
+        network(els.make_noise(2, (1, 4, 4)), 1.0)

@@ -172,6 +172,7 @@ GOOD: dict[str, Any] = {"image": toy(), "size": (12, 15), "settings": SMALL}
         ({"image": torch.zeros(1, 2, 13, 14)}, ValueError, "image must have 1 or 3 channels"),
         ({"image": toy() * 9}, ValueError, "image must be in [-1, 1]"),
         ({"image": torch.zeros(13, 14)}, ValueError, "image must be (B, C, H, W)"),
+        ({"image": toy().requires_grad_()}, ValueError, "image requires gradients, but a texture is not"),
         ({"image": "photo.png"}, TypeError, "image must be"),
         ({"size": (4, 15)}, ValueError, "window must be at most 4 pixels"),
         ({"size": (9, 15)}, ValueError, "scales must be at most 1"),

@@ -13,14 +13,14 @@ from diffusers.utils import outputs
 from torch import Tensor
 
 from elsewhere.adapters.recipe import machine_from, recipe_of
-from elsewhere.checks import check_path, check_sides, check_type, check_whole
+from elsewhere.checks import check_path, check_sides, check_type, check_whole, seen
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import DenoiserLike, ask
 from elsewhere.files import json_object
 from elsewhere.limits import MOST_CLASSES
 from elsewhere.machines.machine import Machine
 from elsewhere.networks.diffusers_folder import LONGEST_CONFIG
-from elsewhere.schedulers import READ, SCHEDULERS, preconditioning_of
+from elsewhere.schedulers import READ, SCHEDULERS, check_settings, preconditioning_of
 from elsewhere.schedules import SIGMAS
 from elsewhere.tensor_files import one_line
 
@@ -68,6 +68,11 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # Says where the UNet is and of which dtype: pipelines ask that of the parameters.
         self.place = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
 
+    @property
+    def null_class(self) -> int | None:
+        """The class number that means "no class"; None where there are no classes."""
+        return self.config.num_class_embeds - 1 if self.config.num_class_embeds else None
+
     def forward(
         self,
         sample: Tensor,
@@ -84,9 +89,12 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return_dict: False returns a tuple.
 
         Raises:
-            ValueError: a timestep that the scheduler cannot have; labels of a denoiser without classes.
+            TypeError: not tensors or numbers of these kinds.
+            ValueError: a timestep that the scheduler cannot have; labels of a denoiser without classes; neither one
+                timestep or label nor one for each image.
         """
-        times = torch.as_tensor(timestep, device=sample.device).double().flatten().expand(len(sample))
+        check_type("sample", sample, Tensor)
+        times = _one_each("timestep", timestep, len(sample)).to(sample.device).double()
         # Pure noise has no finite level. The greatest one differs from it by less than float32 resolves.
         levels = self.preconditioning.times.level(times).clamp(max=SIGMAS[1])
         found = self.preconditioning(levels[:, None, None, None])
@@ -109,7 +117,10 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         rows = self.config.num_class_embeds
         if not rows:
             raise ValueError("class_labels were given but the machine has no classes: leave them out")
-        numbers = [int(label) for label in torch.as_tensor(labels).flatten().expand(count).tolist()]
+        given = _one_each("class_labels", labels, count)
+        if given.is_floating_point() or given.dtype == torch.bool:
+            raise TypeError(f"class_labels must be integers, got {given.dtype}")
+        numbers = given.tolist()
         for number in numbers:
             if not 0 <= number < rows:
                 raise ValueError(f"class_labels must be in 0..{rows - 1}, the last of which means none, got {number}")
@@ -184,6 +195,24 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if torch_dtype is not None:
             unet.to(torch_dtype)
         return unet
+
+
+def _one_each(name: str, numbers: object, count: int) -> Tensor:
+    """One number, or one for each image, as (count,).
+
+    Raises:
+        TypeError: no real numbers.
+        ValueError: another number of them.
+    """
+    try:
+        given = torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a number or a tensor of numbers, got {seen(numbers)}") from error
+    if given.is_complex():
+        raise TypeError(f"{name} must be real, got {given.dtype}")
+    if given.numel() not in (1, count):
+        raise ValueError(f"{name} must be one number or one for each of {count} images, got {given.numel()}")
+    return given.flatten().expand(count)
 
 
 def _check_pipeline(folder: Path, scheduler: Any) -> None:
@@ -274,8 +303,12 @@ def _scheduler(settings: dict[str, Any]) -> Any:
     name = settings.get("_class_name")
     if name not in SCHEDULERS:
         raise ValueError(f"the scheduler {str(name)[:60]} is not understood")
+    kind = getattr(diffusers, name)
+    check_settings(settings, kind)
+    # Settings of samplers say nothing here, and a huge solver_order would take all memory.
+    read = {key: value for key, value in settings.items() if key in READ or key == "sigma_data"}
     try:
-        return getattr(diffusers, name).from_config(dict(settings))
+        return kind.from_config(read)
     # A constructor of diffusers fails in any way on values that it does not expect.
     except Exception as error:
         raise ValueError(f"the settings of {name}: {one_line(error)}") from error

@@ -46,7 +46,7 @@ def check_path(name: str, path: object, kind: str = "a path") -> Path:
     text = os.fspath(path)
     if not text or "\0" in text:
         raise ValueError(f"{name} must be {kind}, got {seen_text(text) if text else 'an empty string'}")
-    if max(len(os.fsencode(part)) for part in Path(text).parts) > LONGEST_NAME:
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(text).parts):
         raise OSError(errno.ENAMETOOLONG, f"{name} has a file name of more than {LONGEST_NAME} bytes", seen_text(text))
     return Path(text)
 

@@ -36,7 +36,7 @@ def texture(
     fold: Annotated[
         float,
         typer.Option(
-            min=0.1,
+            min=0.12,
             max=10.0,
             help="Width of the weights with which overlapping patches are averaged, in half sides of a patch: the "
             "narrower, the sharper. Published: 0.2, with --finish 0 and --scales 4.",

@@ -37,8 +37,9 @@ INSIDE: Keys = "inside"
 MOST_PEDESTAL = 1e3
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
 LEAST_SHIFT_WIDTH, MOST_SHIFT_WIDTH = 0.1, 1e4
-# In half sides of a patch. With less, single pixels in float32 are all that is pasted; with more, all count alike.
-LEAST_FOLD, MOST_FOLD = 0.1, 10.0
+# In half sides of a patch. A corner counts exp(-1 / fold^2). With less, that times a softmax weight of 1e-7 leaves the
+# range of float32, and what is pasted there is wrong. With more, all pixels count alike.
+LEAST_FOLD, MOST_FOLD = 0.12, 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class PatchSettings:
         temperature: by which log-weights are divided, 0.001 to 1000.
         shift_width: standard deviation in pixels of a normal prior over the shift between a pixel and the window that
             it meets, along either axis, 0.1 to 10000: pixels then know roughly where they are. None for no such prior.
-        fold: rho, 0.1 to 10: pixels of a pasted patch count exp(-(u^2 + v^2) / (2 rho^2)) where patches overlap, u and
+        fold: rho, 0.12 to 10: pixels of a pasted patch count exp(-(u^2 + v^2) / (2 rho^2)) where patches overlap, u and
             v running from -1 to 1 over the patch. None where all of its pixels count alike.
 
     Raises:

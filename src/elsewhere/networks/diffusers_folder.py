@@ -40,7 +40,8 @@ class DiffusersNetwork(PreconditionedNetwork):
     Beyond the noise levels of the scheduler it does as `PreconditionedNetwork`. x0hat is never clipped, whatever the
     scheduler's `clip_sample` and `thresholding` say.
 
-    A UNet with class embeddings needs a label at every call, unless `null_class` is given.
+    A UNet with class embeddings needs a label at every call, unless `null_class` is given. That of `els.as_unet` says
+    itself which number it is.
 
     Args:
         unet: a diffusers.UNet2DModel; set to evaluation, without gradients.
@@ -68,6 +69,7 @@ class DiffusersNetwork(PreconditionedNetwork):
         self._whole_timesteps = unet.config.get("time_embedding_type") == "learned"
         side = unet.config.get("sample_size")
         rows = _classes(unet)
+        null_class = getattr(unet, "null_class", None) if null_class is None else null_class
         if null_class is not None:
             check_whole("null_class", null_class, 0)
             if not rows:

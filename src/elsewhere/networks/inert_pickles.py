@@ -212,7 +212,9 @@ def read_inert(path: Path) -> Any:
             raise
         # A pickle that is damaged, or made to do harm, makes its reader fail in any way.
         except Exception as error:
-            raise ValueError(f"{path} is no file of a network that can be read: {one_line(error)}") from error
+            # The reader of pickles says nothing where a file ends too early.
+            reason = one_line(error) or "it ends too early"
+            raise ValueError(f"{path} is no file of a network that can be read: {reason}") from error
 
 
 def _read_zip(file: Any) -> Any:

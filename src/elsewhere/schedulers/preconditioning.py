@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elsewhere.checks import seen
+
 Scale = Literal["vp", "flow", "edm"]
 Prediction = Literal["epsilon", "v", "sample", "flow"]
 
@@ -78,8 +80,10 @@ class TableTimes:
         first, last = float(self.times[0]), float(self.times[-1] if self.noise is None else self.noise)
         # Schedulers hold their times in float32, so that the ends may be off by its rounding.
         slack = 1e-6 * max(abs(first), abs(last))
-        if (given < first - slack).any() or (given > last + slack).any():
-            wrong = given[(given < first - slack) | (given > last + slack)][0]
+        # NaN is in no range.
+        outside = ~((given >= first - slack) & (given <= last + slack))
+        if outside.any():
+            wrong = given[outside][0]
             raise ValueError(f"timestep {wrong:g} has no noise level: expected {first:g} to {last:g}")
         levels = np.exp(np.interp(given, self.times, self.log_sigmas))
         if self.noise is not None:
@@ -106,8 +110,9 @@ class FlowTimes:
 
     def level(self, time: Tensor) -> Tensor:
         share = time.double() / self.count
-        if bool((share <= 0).any()) or bool((share > 1 + 1e-6).any()):
-            wrong = float(time[(share <= 0) | (share > 1 + 1e-6)][0])
+        outside = ~((share > 0) & (share <= 1 + 1e-6))
+        if bool(outside.any()):
+            wrong = float(time[outside][0])
             raise ValueError(f"timestep {wrong:g} has no noise level: expected above 0, at most {self.count:g}")
         return share / (1 - share).clamp_min(0)
 
@@ -124,22 +129,29 @@ class LogTimes:
 
     def level(self, time: Tensor) -> Tensor:
         # ln(1e-8) / 4 to ln(1e8) / 4, the noise levels of this library: the timesteps of other conventions are beyond.
-        if bool((time.abs() > 4.61).any()):
-            wrong = float(time[time.abs() > 4.61][0])
+        outside = ~(time.abs() <= 4.61)
+        if bool(outside.any()):
+            wrong = float(time[outside][0])
             raise ValueError(f"timestep {wrong:g} has no noise level: expected ln(sigma) / 4, between -4.6 and 4.6")
         return (4 * time.double()).exp()
 
 
 @dataclass(frozen=True)
 class FunctionTimes:
-    """A function of the level; the way back is not known."""
+    """A function of the level; the way back is not known. What is no finite time for each level is refused."""
 
     function: Callable[[Tensor], Tensor]
     least: float = 0.0
     greatest: float = math.inf
 
     def time(self, sigma: Tensor) -> Tensor:
-        return self.function(sigma.clamp(self.least, self.greatest))
+        times = self.function(sigma.clamp(self.least, self.greatest))
+        if not isinstance(times, Tensor) or times.shape != sigma.shape or not bool(times.isfinite().all()):
+            raise ValueError(
+                f"the function of noise levels to times returned {seen(times)} for {len(sigma)} levels: expected a "
+                "tensor of as many finite numbers"
+            )
+        return times
 
     def level(self, time: Tensor) -> Tensor:
         raise ValueError("the noise level of a timestep is not known here")

@@ -34,8 +34,8 @@ class TextureSettings:
         steps: steps at each scale, at times 1, ..., 2/steps, 1/steps; 2 to 1000.
         finish: further steps at each scale after these, at times that halve: at little noise patches that overlap
             come to agree, which makes the texture sharper. 0 to 20.
-        fold: width of the Gaussian weights with which overlapping patches are averaged, in half sides of a patch, 0.1
-            to 10; the narrower, the sharper.
+        fold: width of the Gaussian weights with which overlapping patches are averaged, in half sides of a patch,
+            0.12 to 10; the narrower, the sharper.
         tileable: whether the texture goes on at its opposite edge. Its patches wrap round the edges then.
 
     Raises:

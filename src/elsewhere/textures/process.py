@@ -211,7 +211,7 @@ def texture(
     Args:
         image: an ImageSet of one image, or floats in [-1, 1], (C, H, W) or (1, C, H, W).
         size: height and width of the textures in pixels.
-        settings: see `TextureSettings`; the published ones when None.
+        settings: see `TextureSettings`; its defaults when None.
         count: number of textures.
         seed: of all noise; texture i is the same whatever the number of textures beside it.
         memory: bytes that the engine may use beside the images, 64 MiB or more.
@@ -256,7 +256,7 @@ def fill(
     other images, see `inpaint`.
 
     Args:
-        image: as for `texture`; what it holds where the mask is true plays no part.
+        image: as for `texture`; what it holds where the mask is true plays no part, but must be in [-1, 1] as well.
         mask: bool (H, W), true where the image is to be drawn.
         settings, count, seed, memory, progress: see `texture`; a filling is not tileable.
         rounds: how often each step of the coarsest scale is made, 1 or more: see `inpaint`. The other scales follow it.
@@ -337,6 +337,8 @@ def one_image(image: Source) -> Tensor:
     else:
         batch = image[None] if image.ndim == 3 else image
         pixels = check_images(batch, "image").float().cpu()
+        if pixels.requires_grad:
+            raise ValueError("image requires gradients, but a texture is not differentiable: pass image.detach()")
     if len(pixels) != 1:
         raise ValueError(f"image must be one image, got {len(pixels)}: give one of them")
     if pixels.shape[1] not in (1, 3):
