@@ -99,7 +99,7 @@ def test_calibrate_the_whole_family_then_compare_with_it(world: dict[str, Path],
     [
         ("calibrate {data} {net} --machine best --taper", "--machine best tries windows"),
         ("calibrate {data} {net} --heldout 2", "go with --machine best"),
-        ("compare {data} {net} --machines is --family best.json", "--family goes with --machines best"),
+        ("compare {data} {net} --machines is --family best.json", "--family goes with the machine best"),
         ("compare {data} {net} --machines best", "--machine best"),
     ],
 )

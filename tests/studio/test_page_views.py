@@ -95,7 +95,7 @@ def test_a_wound_after_healing_is_shown_and_the_address_cuts_it_again(page, addr
         return pixels.filter((value, i) => i % 4 === 3 && value > 0).length;
     }"""
     page.goto(f"{address}#patterns?wound=[[10,10,4]]")
-    page.locator(".patterns-said", has_text="All three").wait_for()
+    page.locator(".patterns-said", has_text="Wounded, as the address says").wait_for()
     marks = page.locator(".patterns-marks").nth(1)
     page.wait_for_timeout(200)
     assert marks.evaluate(marked) == 49 * 16

@@ -66,7 +66,7 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         self.preconditioning = preconditioning_of(_scheduler(scheduler))
         # Says where the UNet is and of which dtype: pipelines ask that of the parameters.
-        self.place = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.place = torch.nn.Parameter(torch.zeros((), device="cpu", dtype=torch.float32), requires_grad=False)
 
     @property
     def null_class(self) -> int | None:
@@ -109,7 +109,7 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x0 = torch.empty_like(x)
         pairs = list(zip(levels.tolist(), given, strict=True))
         for level, label in dict.fromkeys(pairs):
-            index = torch.tensor([pair == (level, label) for pair in pairs], device=x.device)
+            index = torch.tensor([pair == (level, label) for pair in pairs], device=x.device, dtype=torch.bool)
             x0[index] = ask(self.denoiser, x[index], level, None if label < 0 else label).to(x0)
         return x0
 
@@ -205,7 +205,7 @@ def _one_each(name: str, numbers: object, count: int) -> Tensor:
         ValueError: another number of them.
     """
     try:
-        given = torch.as_tensor(numbers)
+        given = torch.as_tensor(numbers, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a number or a tensor of numbers, got {seen(numbers)}") from error
     if given.is_complex():

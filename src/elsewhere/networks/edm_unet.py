@@ -34,12 +34,16 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.resample, self.fused, self.inner, self.outer = resample, fused, inner, outer
-        self.weight = nn.Parameter(torch.zeros(outer, inner, side, side)) if side else None
-        self.bias = nn.Parameter(torch.zeros(outer)) if side else None
+        self.weight = (
+            nn.Parameter(torch.zeros(outer, inner, side, side, device="cpu", dtype=torch.float32)) if side else None
+        )
+        self.bias = nn.Parameter(torch.zeros(outer, device="cpu", dtype=torch.float32)) if side else None
         # Its values are in the file.
         shape = (1, 1, filter_length, filter_length)
         self.resample_filter: Tensor | None
-        self.register_buffer("resample_filter", torch.zeros(shape) if resample else None)
+        self.register_buffer(
+            "resample_filter", torch.zeros(shape, device="cpu", dtype=torch.float32) if resample else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
@@ -164,7 +168,7 @@ class EDMUNet(nn.Module):
         song, length = family == "song", embedding * width
         self.map_noise = nn.Module()
         if fourier:
-            self.map_noise.register_buffer("freqs", torch.zeros(self.noise // 2))
+            self.map_noise.register_buffer("freqs", torch.zeros(self.noise // 2, device="cpu", dtype=torch.float32))
         self.map_layer0 = nn.Linear(self.noise, length)
         self.map_layer1 = nn.Linear(length, length)
         self.map_label = nn.Linear(num_classes, self.noise if song else length, bias=song) if num_classes else None

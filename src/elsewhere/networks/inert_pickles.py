@@ -240,7 +240,11 @@ def _read_zip(file: Any) -> Any:
                 raise ValueError(f"it has a storage of the kind {kind[:40]}")
             if key not in read:
                 data = bytearray(archive.read(f"{home}data/{key}"))
-                read[key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+                read[key] = (
+                    torch.frombuffer(data, dtype=torch.uint8)
+                    if data
+                    else torch.empty(0, dtype=torch.uint8, device="cpu")
+                )
             found = read[key].view(DTYPES[kind])
             if found.numel() != count:
                 raise ValueError("it has a storage of another length than it says")

@@ -76,7 +76,8 @@ export async function start(source) {
       say("");
     }
     const names = refused.slice(0, 3).map((one) => one.slice(0, 20)).join(", ");
-    notice.textContent = refused.includes("subject") && String(address.state.subject).startsWith("own-") ? "Your own pictures were forgotten when their page was closed: choose them again." : refused.length ? `This view cannot use what the address says of ${names}: the usual is shown instead.` : "";
+    const forgotten = refused.includes("subject") && String(address.state.subject).startsWith("own-") ? " Your own pictures were forgotten when their page was closed: choose them again." : "";
+    notice.textContent = refused.length ? `This view cannot use what the address says of ${names}: the usual is shown instead.${forgotten}` : "";
     for (const tab of tabs.children) tab.toggleAttribute("aria-current", tab.id === `tab-${name}`);
     document.title = `${title} – Elsewhere studio`;
     Promise.resolve(view.show(current.state)).catch(fail);

@@ -89,12 +89,12 @@ def sampling_levels(scheduler: Any, steps: int) -> tuple[list[float], float]:
     made = copy.deepcopy(scheduler)
     try:
         made.set_timesteps(steps)
-        times = torch.as_tensor(made.timesteps).double().flatten()
+        times = torch.as_tensor(made.timesteps, device="cpu").double().flatten()
         levels = preconditioning.times.level(times).tolist()
         last = 0.0
         if hasattr(made, "sigmas"):
             # Some schedulers round their timesteps, and all keep the levels from which they make their steps.
-            sigmas = torch.as_tensor(made.sigmas).double().flatten()
+            sigmas = torch.as_tensor(made.sigmas, device="cpu").double().flatten()
             ratios = sigmas / (1 - sigmas) if preconditioning.scale == "flow" else sigmas
             levels, last = ratios[:-1].tolist(), float(ratios[-1])
         elif settings.get("set_alpha_to_one") is False:

@@ -88,7 +88,9 @@ def _rate(scale: Scale, channels: int) -> float:
         # The canvas is wide, as the kernels run along rows.
         columns = min(width, window - 1 + max(wanted, 8))
         rows = min(height, window - 1 + max(1, wanted // max(1, columns - window + 1)))
-        x = torch.randn(1, channels, rows, columns, generator=torch.Generator().manual_seed(0), device="cpu")
+        x = torch.randn(
+            1, channels, rows, columns, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32
+        )
         seconds = _seconds(scale, x)
         if seconds >= SAMPLE_SECONDS or (rows, columns) == (height, width):
             break

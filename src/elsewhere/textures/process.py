@@ -162,7 +162,7 @@ def mean_image(scale: Scale, channels: int) -> Tensor:
     if wraps:
         sides = [window, window]
     with watched(lambda pairs: None):  # not part of the work of a plan
-        small = scale.machine(torch.zeros(1, channels, *sides, device="cpu"), FLAT)
+        small = scale.machine(torch.zeros(1, channels, *sides, device="cpu", dtype=torch.float32), FLAT)
     for axis, (side, few) in enumerate(zip(scale.size, sides, strict=True), 2):
         if side != few:
             index = torch.arange(side, device="cpu")
