@@ -40,6 +40,7 @@ class PublishedNetwork(WrappedNetwork):
 
     @property
     def padding(self) -> Padding:
+        """Padding of the convolutions: "circular" if any has it, else "zeros"."""
         modes = {layer.padding_mode for layer in self.module.modules() if isinstance(layer, nn.Conv2d)}
         return "circular" if "circular" in modes else "zeros"
 
