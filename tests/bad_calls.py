@@ -166,6 +166,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ImageSet": {"images": lambda v: v["data"].images, "labels": lambda v: v["data"].labels},
     "ImageSet.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "Run.save": {"path": lambda v: v["folder"] / "saved.npz"},
+    "Texture.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "Schedule": {"sigmas": lambda v: (2.0, 1.0, 0.0)},
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},

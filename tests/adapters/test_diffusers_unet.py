@@ -183,7 +183,7 @@ def test_any_denoiser_can_be_a_unet_but_only_machines_are_saved(tmp_path: Path) 
         return 0.5 * x
 
     scheduler = diffusers.DDPMScheduler(prediction_type="sample")
-    with pytest.raises(ValueError, match="does not say its size: give size="):
+    with pytest.raises(ValueError, match="does not say its size and channels: give size and channels"):
         as_unet(half, scheduler)
     unet = as_unet(half, scheduler, size=(4, 6), channels=3)
     assert (unet.config.sample_size, unet.config.in_channels) == ((4, 6), 3)

@@ -205,3 +205,10 @@ def test_a_loop_goes_through_sets_of_one_image() -> None:
 def test_a_bad_index_is_refused(index: Any, error: type[Exception], part: str) -> None:
     with refused(error, part):
         toy_set()[index]
+
+
+def test_a_part_of_a_set_has_all_classes_of_the_set() -> None:
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    data = ImageSet(images, torch.tensor([0, 0, 1, 1]), classes=("bars", "discs"))
+    assert data[:2].num_classes == data.num_classes == 2
+    assert ImageSet(images, torch.tensor([0, 0, 1, 4])).num_classes == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,3 +219,11 @@ def test_progress_within_steps_adds_up(monkeypatch: pytest.MonkeyPatch, tileable
     # One report at the end of each step, and at least one before it where the machine is called.
     steps = 2 * (len(settings.times) - 1)
     assert len(told) >= steps + (steps - 2)
+
+
+def test_a_texture_shows_and_saves_itself(tmp_path: Path) -> None:
+    drawn = els.textures.Texture(torch.linspace(-1, 1, 2 * 3 * 4 * 5).view(2, 3, 4, 5), (), els.TextureSettings(), 0)
+    assert "<img" in str(drawn._repr_html_())
+    drawn.save(tmp_path / "two.png")
+    assert [picture.size for picture in drawn.pil()] == [(5, 4)] * 2
+    assert drawn.numpy().shape == (2, 4, 5, 3)

@@ -262,12 +262,16 @@ def make_unet(
     """`as_unet` with a scheduler that is understood."""
     if size is None:
         # A machine that draws any size has that of its training images.
-        size = getattr(denoiser, "size", None) or getattr(denoiser, "image_size", None)
+        shape: Any = getattr(getattr(denoiser, "data", None), "shape", (0,))
+        size = getattr(denoiser, "size", None) or getattr(denoiser, "image_size", None) or shape[1:] or None
     channels = getattr(denoiser, "channels", None) if channels is None else channels
     classes = getattr(denoiser, "num_classes", 0) or 0 if num_classes is None else num_classes
-    for name, value in (("size", size), ("channels", channels)):
-        if value is None:
-            raise ValueError(f"the denoiser does not say its {name}: give {name}=")
+    missing = [name for name, value in (("size", size), ("channels", channels)) if not value]
+    if missing:
+        wanted = ", such as " + " and ".join(
+            {"size": "size=(32, 32)", "channels": "channels=3"}[name] for name in missing
+        )
+        raise ValueError(f"the denoiser does not say its {' and '.join(missing)}: give {' and '.join(missing)}{wanted}")
     height, width = check_sides("size", tuple(size))  # type: ignore[arg-type]
     channels = check_whole("channels", channels, 1)
     classes = check_whole("num_classes", classes, 0, limit=MOST_CLASSES)

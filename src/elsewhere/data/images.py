@@ -199,8 +199,8 @@ class ImageSet(Pictures):
 
     @property
     def num_classes(self) -> int:
-        """Highest label + 1; 0 when the set has no labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        """Number of classes, with or without images here: of names, or highest label + 1; 0 without labels."""
+        return 0 if self.labels is None else max(len(self.classes), int(self.labels.max()) + 1)
 
     @checked
     def scaled(self, dtype: torch.dtype = torch.float32) -> Tensor:

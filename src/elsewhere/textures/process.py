@@ -14,10 +14,13 @@ from torch import Tensor
 from elsewhere.checks import MOST_IMAGES, check_fields, check_memory, check_seed, check_sides, check_whole, checked
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import check_images
+from elsewhere.display import Pictures
 from elsewhere.engine import watched
 from elsewhere.inpainting import check_mask
 from elsewhere.limits import require_memory
 from elsewhere.machines.machine import DEFAULT_MEMORY
+from elsewhere.phrases import count
+from elsewhere.pixel_values import RANGE_KEY
 from elsewhere.sampling import generators
 from elsewhere.textures.plan import Scale, TexturePlan, TextureSettings, plan_filling, plan_texture
 from elsewhere.textures.pyramid import blend
@@ -33,8 +36,10 @@ Source = ImageSet | Tensor | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Texture:
+class Texture(Pictures):
     """What was drawn.
+
+    Notebooks show its images; `grid`, `show`, `save`, `pil` and `numpy` are explained at `display.Pictures`.
 
     Attributes:
         images: (B, C, H, W), about [-1, 1].
@@ -54,6 +59,19 @@ class Texture:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{image.shape[2]}x{image.shape[3]}" for image in self.pyramid)
         return f"Texture(images of shape {tuple(self.images.shape)}, scales {sizes}, seed={self.seed})"
+
+    def _repr_html_(self) -> str | None:
+        sides = "x".join(str(side) for side in self.images.shape[2:])
+        return self._card("Texture", [count(len(self.images), "image"), f"{sides} pixels", f"seed {self.seed}"])
+
+    def _number(self) -> int:
+        return len(self.images)
+
+    def _floats(self, number: int) -> Tensor:
+        return self.images[:number].detach().to("cpu", torch.float32)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"images": self._floats(len(self.images)).clamp(-1, 1).numpy(), RANGE_KEY: np.array([-1.0, 1.0])}
 
 
 @dataclass(frozen=True, eq=False)
