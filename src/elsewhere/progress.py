@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from html import escape
 from importlib import import_module
 from time import monotonic
@@ -43,18 +44,35 @@ def track(items: Iterable[Item], total: int, title: str, show: bool, done: int =
         yield from items
     elif in_notebook():
         yield from _in_notebook(items, total, title, done)
-    elif sys.stderr is not None and sys.stderr.isatty():
-        yield from _in_terminal(items, total, title, done)
+    elif in_terminal():
+        with terminal_bar(total, title, done) as advance:
+            for item in items:
+                yield item
+                advance(1)
     else:
         yield from _in_log(items, total, title, done)
 
 
-def _in_terminal(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
+def in_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def terminal_bar(total: int, title: str, done: int, counted: bool = True) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal, gone at the end, and a function that moves it on.
+
+    Args:
+        total, title, done: see `track`.
+        counted: whether items are counted; else the share of the work is shown, and its speed over ten minutes, because
+            parts of the work differ.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -63,16 +81,15 @@ def _in_terminal(items: Iterable[Item], total: int, title: str, done: int) -> It
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn() if counted else TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    period = 30 if counted else 600
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=period) as bar:
         task = bar.add_task(title, total=total, completed=done)
-        for item in items:
-            yield item
-            bar.advance(task)
+        yield lambda work: bar.advance(task, work)
 
 
 def _in_notebook(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:

@@ -8,10 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from elsewhere.phrases import duration
+from elsewhere.progress import in_terminal, terminal_bar
 
 Item = TypeVar("Item")
 Advance = Callable[[float], None]
@@ -46,9 +44,9 @@ def track_work(
         for _, item in items:
             yield item
         return
-    meter = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
     iterator = iter(items)
-    with meter(total, title, done) as advance:
+    meter = terminal_bar(total, title, done, counted=False) if in_terminal() else _lines(total, title, done)
+    with meter as advance:
         while True:
             parts = _Parts(advance)
             with nullcontext() if inside is None else inside(parts):
@@ -70,21 +68,6 @@ class _Parts:
     def __call__(self, work: float) -> None:
         self.reported += work
         self.advance(work)
-
-
-@contextmanager
-def _bar(total: int, title: str, done: int) -> Iterator[Advance]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as bar:
-        task = bar.add_task(title, total=total, completed=done)
-        yield lambda work: bar.advance(task, work)
 
 
 @contextmanager

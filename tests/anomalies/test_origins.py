@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elsewhere as els
-from elsewhere.anomalies.origins import draw_with_origins, find_origins
+from elsewhere.anomalies.origins import find_origins, origins_of_run
 from elsewhere.data.hands import draw_hands
 from tests.data.toys import few
 
@@ -55,7 +55,8 @@ def test_a_training_hand_is_its_own_origin() -> None:
     # One level of little noise: what is drawn is the training hand whose noisy copy it begins with.
     schedule = els.schedules.Schedule((0.1, 0.0))
     noise = (data.scaled()[4:5] + 0.01 * els.make_noise(1, data.shape)) / 0.1
-    image, found = draw_with_origins(machine, noise, schedule)
+    run = els.sample(machine, noise, schedule, keep=True)
+    image, found = run.images[0], origins_of_run(machine, run)
     assert image.shape == data.shape
     assert len(found.tips) == 5
     assert found.image_ids.tolist() == [4] * 5

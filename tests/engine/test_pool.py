@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from threading import Thread
 
 import pytest
 
@@ -15,6 +16,24 @@ def test_no_thread_of_the_pool_is_left_to_be_started_by_who_asks_it() -> None:
     threads = pool._pool()
     assert len(threads._threads) == threads._max_workers
     assert pool._pool() is threads
+
+
+def test_ctrl_c_while_the_pool_starts_waits_until_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The process may end right after Ctrl-C, and an executor that starts threads then prints a traceback.
+    class Interrupted(Thread):
+        presses = 1
+
+        def join(self, timeout: float | None = None) -> None:
+            if Interrupted.presses:
+                Interrupted.presses = 0
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    pool._POOL.clear()
+    monkeypatch.setattr(pool, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool._pool()
+    assert len(pool._POOL) == 1
 
 
 def test_the_engine_leaves_torch_its_threads() -> None:

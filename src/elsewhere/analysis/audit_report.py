@@ -35,6 +35,7 @@ def render_audit(found: AuditResult) -> str:
     order = most_serious(found)
     numbers = found.rows()
     rows = [_row(found, index, numbers[index]) for index in order[:MOST_ROWS]]
+    mosaics = _mosaics(found, order[:MOST_IN_REPORT])
     return (
         environment()
         .get_template("audit.html.j2")
@@ -48,9 +49,9 @@ def render_audit(found: AuditResult) -> str:
             left_out=max(0, len(order) - MOST_ROWS),
             histogram=data_uri(distances_png(found)),
             settings=_settings(found),
-            mosaics=_mosaics(found, order[:MOST_IN_REPORT]),
+            mosaics=mosaics,
             near=min(CARLINI_COUNT, len(found.training)),
-            **view_parts(),
+            **view_parts(mosaics is not None),
             version=found.settings["version"],
             date=datetime.now(UTC).date().isoformat(),
         )

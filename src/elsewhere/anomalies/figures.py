@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch import Tensor
 
 from elsewhere.analysis.figures import COLOURS, head_figure
 from elsewhere.anomalies.laboratory import drawn
-from elsewhere.anomalies.origins import Origins, draw_with_origins
+from elsewhere.anomalies.origins import Origins, origins_of_run
 from elsewhere.anomalies.points import NETWORK, Point
-from elsewhere.anomalies.report import extras, render_anomalies
+from elsewhere.anomalies.report import draw_extras, render_anomalies
 from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.statistics import rate
 from elsewhere.data import to_unit
 from elsewhere.files import save_bytes, write_text
-from elsewhere.machines import EquivariantLocalScore
 from elsewhere.machines.table import MACHINES, WINDOWED_REPORTS
 from elsewhere.pictures import Column, labelled_grid, new_figure, picture_png, save_figure, show_image
-from elsewhere.sampling import make_noise
-from elsewhere.schedules import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,17 +53,14 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
     if any(point.shrink is not None for point in result.points):
         files.insert(0, out / "rates.png")
         save_figure(files[0], rates_figure(result))
-    found = extras(result)
-    if found and result.subject.limb == "fingers":
-        point, index = found[0]
-        data, seed = point.denoiser.data, result.settings["seed"]  # type: ignore[attr-defined]
-        schedule = Schedule(tuple(result.settings["sigmas"]))
-        noise = make_noise(index + 1, data.shape, seed)[index:]
-        image, origins = draw_with_origins(cast(EquivariantLocalScore, point.denoiser), noise, schedule)
+    extras = draw_extras(result)
+    if extras and result.subject.limb == "fingers":
+        first = extras[0]
         files.append(out / "origins.png")
-        title = f"{point.name}, seed {index}: {result.counts[point.name][index]} fingers"
-        save_figure(files[-1], origins_figure(image, origins, title))
-    page = render_anomalies(result, {path.name: path.read_bytes() for path in files})
+        save_figure(
+            files[-1], origins_figure(first.run.images[0], origins_of_run(first.machine, first.run), first.title)
+        )
+    page = render_anomalies(result, {path.name: path.read_bytes() for path in files}, extras)
     files.append(out / "report.html")
     write_text(files[-1], page)
     return files

@@ -10,8 +10,7 @@ from torch import Tensor
 from elsewhere.analysis.explaining import explain
 from elsewhere.anomalies.counting import finger_tips
 from elsewhere.machines import EquivariantLocalScore
-from elsewhere.sampling import sample
-from elsewhere.schedules import Schedule
+from elsewhere.sampling import Run
 
 SOURCES = 256
 """Windows per pixel whose weights are summed by training image; at the last step fewer have a noticeable weight."""
@@ -38,27 +37,19 @@ class Origins:
     window: int
 
 
-def draw_with_origins(
-    machine: EquivariantLocalScore, noise: Tensor, schedule: Schedule, label: int | None = None
-) -> tuple[Tensor, Origins]:
-    """Draw one hand and find the sources of its finger tips at the last step.
+def origins_of_run(machine: EquivariantLocalScore, run: Run, label: int | None = None) -> Origins:
+    """The sources of the finger tips of a drawn hand at the last step.
 
     Args:
-        machine: made from an ImageSet.
-        noise: standard normal, (1, C, H, W).
-        schedule: noise levels.
-        label: class, passed to the machine.
-
-    Returns:
-        The image (C, H, W) and the sources of its tips.
+        machine: what drew it, made from an ImageSet.
+        run: of one hand, with its states.
+        label: class that it was drawn with.
 
     Raises:
         ValueError: the machine was made from an array.
     """
-    run = sample(machine, noise, schedule, label, keep=True)
-    image = run.images[0]
-    tips = torch.from_numpy(finger_tips(image))
-    return image, find_origins(machine, run.states[-2][0], run.sigmas[-2], tips, label)
+    tips = torch.from_numpy(finger_tips(run.images[0]))
+    return find_origins(machine, run.states[-2][0], run.sigmas[-2], tips, label)
 
 
 def find_origins(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from elsewhere import __version__
@@ -10,11 +11,10 @@ from elsewhere.analysis.explaining import explain
 from elsewhere.analysis.mosaic_message import mosaic_message
 from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TOP, entries_text, view_parts
 from elsewhere.analysis.report import environment
-from elsewhere.anomalies.points import Point
 from elsewhere.anomalies.result import Anomalies
 from elsewhere.machines import EquivariantLocalScore
 from elsewhere.pictures import data_uri
-from elsewhere.sampling import make_noise, sample
+from elsewhere.sampling import Run, make_noise, sample
 from elsewhere.schedules import Schedule
 
 CAPTIONS = {
@@ -25,14 +25,34 @@ CAPTIONS = {
 """What each figure shows."""
 
 
-def render_anomalies(result: Anomalies, figures: Mapping[str, bytes]) -> str:
+@dataclass(frozen=True)
+class Extra:
+    """An image with too many limbs that the equivariant local machine drew.
+
+    Attributes:
+        machine: what drew it.
+        title: name of the point, seed and number of limbs.
+        run: the same image drawn again, with its states.
+    """
+
+    machine: EquivariantLocalScore
+    title: str
+    run: Run
+
+
+def render_anomalies(result: Anomalies, figures: Mapping[str, bytes], extras: Sequence[Extra]) -> str:
     """The report as HTML text.
 
     Args:
         result: the measurement.
         figures: names of CAPTIONS -> PNG.
+        extras: images that are explained.
     """
-    explained = _explained(result)
+    explained = [
+        (extra.title, mosaic_message(explain(extra.machine, extra.run.states[-2], extra.run.sigmas[-2], TOP), 0, TOP))
+        for extra in extras
+        if extra.run.images[0, 0].numel() <= LARGEST_IN_REPORT
+    ]
     return (
         environment()
         .get_template("anomalies.html.j2")
@@ -48,29 +68,16 @@ def render_anomalies(result: Anomalies, figures: Mapping[str, bytes]) -> str:
     )
 
 
-def extras(result: Anomalies) -> list[tuple[Point, int]]:
-    """Points and seeds of the first images with too many limbs that the equivariant local machine drew."""
-    found: list[tuple[Point, int]] = []
+def draw_extras(result: Anomalies) -> list[Extra]:
+    """The first images with too many limbs that the equivariant local machine drew, drawn again."""
+    found: list[Extra] = []
+    schedule, normal = Schedule(tuple(result.settings["sigmas"])), result.subject.normal
     for point in result.points:
-        if isinstance(point.denoiser, EquivariantLocalScore) and point.denoiser.data is not None:
-            wrong = (result.counts[point.name] > result.subject.normal).nonzero()[0].tolist()
-            found += [(point, seed) for seed in wrong[: MOST_IN_REPORT - len(found)]]
-    return found
-
-
-def _explained(result: Anomalies) -> list[tuple[str, dict[str, object]]]:
-    """Titles and messages for the explanation view: the images are drawn again, to the state before the last step."""
-    entries = []
-    schedule = Schedule(tuple(result.settings["sigmas"]))
-    for point, seed in extras(result):
-        machine = point.denoiser
-        assert isinstance(machine, EquivariantLocalScore)
-        _, channels, height, width = machine.store.pixels.shape
-        if height * width > LARGEST_IN_REPORT:
+        machine, counts = point.denoiser, result.counts[point.name]
+        if not isinstance(machine, EquivariantLocalScore) or machine.data is None:
             continue
-        noise = make_noise(seed + 1, (channels, height, width), result.settings["seed"])[seed:]
-        run = sample(machine, noise, schedule, keep=True)
-        mosaic = explain(machine, run.states[-2], run.sigmas[-2], TOP)
-        title = f"{point.name}, seed {seed}: {result.counts[point.name][seed]} {result.subject.limb}"
-        entries.append((title, mosaic_message(mosaic, 0, TOP)))
-    return entries
+        for seed in (counts > normal).nonzero()[0].tolist()[: MOST_IN_REPORT - len(found)]:
+            noise = make_noise(seed + 1, machine.data.shape, result.settings["seed"])[seed:]
+            title = f"{point.name}, seed {seed}: {counts[seed]} {result.subject.limb}"
+            found.append(Extra(machine, title, sample(machine, noise, schedule, keep=True)))
+    return found

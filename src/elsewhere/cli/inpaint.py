@@ -138,8 +138,7 @@ def inpaint(
             about: dict[str, Any] = {"data": None}
         else:
             [name_of] = split_contenders(machine or DEFAULT, "--machine")
-            calibrated = None if name_of == NETWORK else network
-            training, net = reading.load_maybe_pair(source, calibrated, any_data=True, device=engine.device)
+            training, net = reading.load_for(name_of, source, network, engine.device)
             pixels, name = editing.load_subject(image, training, longest=longest, size=reading.size, gray=reading.gray)
             edit = editing.choose_edit(pixels, mask, box, extend, keep)
             training, equal = editing.without(training, pixels)

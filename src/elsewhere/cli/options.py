@@ -208,6 +208,15 @@ class Images:
         """As `load_pair`, without a network where none was named."""
         return (self.load(source), None) if network is None else self.load_pair(source, network, any_data, device)
 
+    def load_for(
+        self, machine: str, source: str, network: str | None, device: str | None
+    ) -> "tuple[ImageSet, Denoiser | None]":
+        """What a machine draws from, and the network to which it is calibrated: none where the network itself draws.
+
+        Images that the network was not trained on are warned of.
+        """
+        return self.load_maybe_pair(source, None if machine == NETWORK else network, any_data=True, device=device)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImagesAndCanvas:

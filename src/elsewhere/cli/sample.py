@@ -93,9 +93,7 @@ def sample(
         levels = drawing.levels.make()
         [name] = split_contenders(machine, "--machine")
         read, canvas = reading.split()
-        # What draws needs no training images; a machine should have those of the network.
-        calibrated = None if name == NETWORK else network
-        images, net = read.load_maybe_pair(data, calibrated, any_data=True, device=engine.device)
+        images, net = read.load_for(name, data, network, engine.device)
         chosen = choose_contenders(
             [name], images, network, net, **windows.options(), any_data=True, **engine.settings()
         )

@@ -41,10 +41,15 @@ _POOL: list[ThreadPoolExecutor] = []
 def _pool() -> ThreadPoolExecutor:
     if not _POOL:
         # Ctrl-C while an executor starts a thread leaves one that it does not know of, for which the process then waits
-        # for ever at its end. Only the main thread is interrupted, so another one starts them all.
+        # for ever at its end. Only the main thread is interrupted, so another one starts them all, and is waited for
+        # after Ctrl-C as well: an executor refuses to start threads once the process ends.
         starter = Thread(target=_start_pool, args=(max(1, torch.get_num_threads()),))
-        starter.start()
-        starter.join()
+        try:
+            starter.start()
+            starter.join()
+        finally:
+            if starter.is_alive():
+                starter.join()
     return _POOL[0]
 
 

@@ -59,7 +59,7 @@ export function mosaicView(message) {
   };
 
   function light(id) {
-    lit = lit === id || id === null ? null : id;
+    lit = lit === id ? null : id;
     pressed();
     showing.replaceChildren(...(lit === null
       ? [kept ? "This pixel is kept: click it again, or press Escape, to choose another." : "Click a pixel to keep it; then click one of its sources to see all that came from there."]

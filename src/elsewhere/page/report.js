@@ -20,11 +20,11 @@ export function showMosaics(place, entries, heading = "") {
 export function render({ model, el }) {
   const show = () => {
     const steps = model.get("steps"), stage = make("div"), told = make("output.number");
-    let chosen = null;
+    let view = null;
     const step = (at) => {
-      const view = mosaicView(steps[at].mosaic);
-      if (chosen) view.select(...chosen());
-      chosen = () => view.chosen;
+      const chosen = view?.chosen;
+      view = mosaicView(steps[at].mosaic);
+      if (chosen) view.select(...chosen);
       told.textContent = steps[at].title;
       stage.replaceChildren(view.node);
     };
