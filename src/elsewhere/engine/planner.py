@@ -135,16 +135,30 @@ class Planner:
 
     def average(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> tuple[Tensor, Tensor]:
         """Posterior mean of centred images (B, C, H, W), and its estimated error (B, H, W)."""
-        out, error = x.new_empty(x.shape), x.new_zeros(x[:, 0].shape)
-        canvas = None if layout.response is None else Canvas(x)
+        if layout.response is None:
+            found = self.states(layout, x, sigma, label)
+            assert found.error is not None
+            return found.mean().squeeze(-1).to(x.dtype), found.error[:, 0].to(x.dtype)
+        canvas = Canvas(x)
         for steps in self.plan(layout, x, sigma, label):
-            states = run([step.job for step in steps], self.device)
-            if canvas is not None:
-                self._paste(layout, steps, states, canvas)
-                continue
-            for step, state in zip(steps, states, strict=True):
-                step.write(state, out, error)
-        return (out if canvas is None else canvas.image()), error
+            self._paste(layout, steps, run([step.job for step in steps], self.device), canvas)
+        return canvas.image(), x.new_zeros(x[:, 0].shape)
+
+    def states(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> SoftmaxState:
+        """What is seen of the average of every number of centred images, (B, C, H, W) with one value each.
+
+        Those of two sets of training images merge into that of both together, if their stores have the same centre.
+        Where patches are pasted there is none.
+        """
+        empty = x.new_zeros(x.shape, dtype=torch.float64)
+        found = SoftmaxState(empty, empty.clone(), empty.new_zeros(*x.shape, 1), empty.clone())
+        for steps in self.plan(layout, x, sigma, label):
+            for step, state in zip(steps, run([step.job for step in steps], self.device), strict=True):
+                step.spread(state, found)
+        if layout.pedestal:
+            # Weights of images came without the largest of them, which differs from one set of images to the next.
+            found.peak.add_(self.pedestal(layout, x, sigma, label).amax(1)[:, None, None, None])
+        return found
 
     def _paste(self, layout: Layout, steps: Sequence[Step], states: Sequence[SoftmaxState], canvas: Canvas) -> None:
         """Paste what some steps found: patches that they averaged, or those of a second pass."""
@@ -329,9 +343,15 @@ class Planner:
         logs = self.workspace.weight_logs(label)
         found = None if logs is None else logs.expand(len(x), -1)
         if layout.pedestal:
-            pedestal = pedestal_logs(x, self.workspace.of_class(label), sigma, layout.pedestal)
+            pedestal = self.pedestal(layout, x, sigma, label)
+            # The largest becomes 0, so that sums in float32 lose no digits that matter.
+            pedestal = pedestal - pedestal.detach().amax(1, keepdim=True)
             found = pedestal if found is None else pedestal + found
         return found
+
+    def pedestal(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> Tensor:
+        """Log-weights of training images by their distance as a whole, float64 (B, N): see `pedestal_logs`."""
+        return pedestal_logs(x, self.workspace.of_class(label), sigma, layout.pedestal)
 
     def own_place(self, region: Region, x: Tensor) -> bool:
         """Whether the pixels of a region meet the windows at their own places alone."""

@@ -33,8 +33,7 @@ def pedestal_logs(x: Tensor, store: PixelStore, sigma: float, pedestal: float) -
         # Without |x|^2, which all share.
         parts.append(flat @ images.T - images.square().sum(1) / 2)
     closeness = torch.cat(parts, 1)
-    # The largest becomes 0, so that sums in float32 lose no digits that matter.
-    return (closeness - closeness.detach().amax(1, keepdim=True)) * (pedestal / sigma**2)
+    return closeness * (pedestal / sigma**2)
 
 
 def shift_logs(shifts: Tensor, width: float, period: int | None) -> Tensor:
