@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from elsewhere.analysis import explain_run as explain_run
     from elsewhere.best import best_machine as best_machine
     from elsewhere.best import shipped_family as shipped_family
+    from elsewhere.cluster import Distributed as Distributed
+    from elsewhere.cluster import distributed as distributed
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
@@ -82,6 +84,7 @@ _HOMES = {
         "explain_run",
     ),
     "best": ("best_machine", "shipped_family"),
+    "cluster": ("Distributed", "distributed"),
     "data": ("ImageSet", "load_images"),
     "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),

@@ -65,3 +65,13 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def gibibytes(size: int) -> str:
+    """Bytes in GiB.
+
+    Example:
+        >>> gibibytes(3 * 2**29)
+        '1.5 GiB'
+    """
+    return f"{size / 2**30:.3g} GiB"

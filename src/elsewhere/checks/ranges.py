@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_LEVELS = 10_001
 """Noise levels of the longest schedule, 10,000 steps and the final 0."""
 
+MIN_MEMORY = 2**26
+"""Fewest bytes that a machine works in."""
+
 MOST_IMAGES = 2**20
 """Most images of one call of `make_noise`: the seeds of image generators are 2^20 apart."""
 
@@ -131,8 +134,8 @@ def check_memory(memory: object) -> int:
         TypeError, ValueError: it is none.
     """
     check_type("memory", memory, int)
-    if cast(int, memory) < 2**26:
-        raise ValueError(f"memory must be at least {2**26} bytes (64 MiB), got {memory}")
+    if cast(int, memory) < MIN_MEMORY:
+        raise ValueError(f"memory must be at least {MIN_MEMORY} bytes (64 MiB), got {memory}")
     there = total_memory()
     if there is not None and cast(int, memory) > there:
         raise ValueError(f"memory must be at most {there} bytes, which is what this machine has, got {memory}")

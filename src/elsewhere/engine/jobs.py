@@ -118,19 +118,21 @@ class Step:
 
     def spread(self, state: SoftmaxState, images: SoftmaxState) -> None:
         """Write a state into that of whole images, (B, C, H, W) with one value each: see `Planner.states`."""
-        batch, channels = images.peak.shape[:2]
-        weighted = images.weighted.squeeze(-1)
+        weighted, (batch, channels) = images.weighted.squeeze(-1), images.peak.shape[:2]
         if self.pixels is None:
-            shape, here = (batch, 1, 1, 1), slice(None)
             weighted[:] = state.weighted.view(weighted.shape)
+        elif self.by_number:
+            weighted.flatten(2)[:, :, self.pixels] = state.weighted.view(batch, channels, -1)
         else:
-            shape, here = (batch, channels if self.by_number else 1, len(self.pixels)), self.pixels
-            values = state.weighted.view(shape) if self.by_number else state.weighted.view(batch, -1, channels).mT
-            weighted.flatten(2)[:, :, here] = values
+            weighted.flatten(2)[:, :, self.pixels] = state.weighted.view(batch, -1, channels).mT
         for name in ("peak", "total", "error"):
-            found, into = getattr(state, name), getattr(images, name)
-            if found is not None:
-                (into if self.pixels is None else into.flatten(2))[:, :, here] = found.view(shape).to(into.dtype)
+            found, into = getattr(state, name), getattr(images, name).flatten(2)
+            if found is None:
+                continue
+            if self.pixels is None:
+                into[:] = found[:, None, None]
+            else:
+                into[:, :, self.pixels] = found.view(batch, channels if self.by_number else 1, -1).to(into.dtype)
 
     def paste(self, state: SoftmaxState, canvas: Canvas) -> None:
         """Paste the means of a state, which are patches."""

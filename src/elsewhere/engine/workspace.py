@@ -58,6 +58,12 @@ class Workspace:
         store = replace(self.store, pixels=self.store.pixels.to(device))
         return Workspace(store, self.labels, self.memory, self.folder, weights)
 
+    def part(self, start: int, stop: int, memory: int) -> Workspace:
+        """Some of the training images, with the same centre and memory of their own, without what is kept of them."""
+        labels, weights = (None if each is None else each[start:stop] for each in (self.labels, self.weights))
+        store = replace(self.store, pixels=self.store.pixels[start:stop])
+        return Workspace(store, labels, memory, self.folder, weights)
+
     def chosen(self, label: int | None) -> Tensor:
         """Positions of the training images of a class, all for None, int64."""
         if label is None:

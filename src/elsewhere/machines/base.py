@@ -23,6 +23,7 @@ from elsewhere.engine import (
     Metric,
     PixelStore,
     Planner,
+    SoftmaxState,
     Traced,
     Workspace,
     Wraps,
@@ -124,6 +125,8 @@ class SoftmaxMachine(Machine):
 
     last_error: Tensor
     taper = False
+    splits = True
+    """Whether the states of parts of the training images merge: see `states`."""
 
     @checked
     def __init__(
@@ -223,6 +226,71 @@ class SoftmaxMachine(Machine):
         self.last_error = error
         # Rounding may take a mean out of the range of what it is a mean of: then nothing could read the image again.
         return Estimate((out + self.store.offset).clamp_(*self._range), error)
+
+    def states(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> SoftmaxState:
+        """What the training images say of each number of some images, in a form that merges.
+
+        The states of a machine's parts (see `part`), merged, are its own: their mean is x0hat.
+
+        Args:
+            x, sigma, label: see `predict`.
+
+        Returns:
+            Peaks and totals float64 (B, C, H, W), weighted sums (B, C, H, W, 1), of pixels in [-1, 1]; nothing was seen
+            (a total of 0) where this machine has no image of the class.
+
+        Raises:
+            ValueError: patches are pasted, whose states do not merge.
+        """
+        self.check_splits()
+        centred = self._centred(x.detach())
+        empty = centred.new_zeros(x.shape, dtype=torch.float64)
+        found = SoftmaxState(empty - torch.inf, empty, empty.new_zeros(*x.shape, 1), empty.clone())
+        for index, layout, level, chosen in self._groups(centred, sigma.detach(), label):
+            if not len(self.workspace.chosen(chosen)):
+                continue
+            for some in torch.split(index, self._planner.images_at_once(layout, centred[0])):
+                state = self._planner.states(layout, centred[some], level, chosen)
+                found.peak[some], found.total[some] = state.peak, state.total
+                found.weighted[some] = state.weighted + state.total[..., None] * self.store.offset
+                assert found.error is not None
+                assert state.error is not None
+                found.error[some] = state.error
+        return found
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest pixel of the training images, in [-1, 1]: answers are within."""
+        return self._range
+
+    def check_splits(self) -> None:
+        """Refuse a machine whose states do not merge: see `states`.
+
+        Raises:
+            ValueError: it is one.
+        """
+        if not self.splits:
+            raise ValueError(f"{self!r} is no single softmax average of pixels: the states of its parts do not merge")
+        if any(layout.response is not None for layout in self._layouts()):
+            raise ValueError(f"{self!r} pastes patches: the states of its parts do not merge")
+
+    def part(self, start: int, stop: int, memory: int | None = None) -> Self:
+        """The same machine of the training images from `start` to `stop` alone.
+
+        Args:
+            start, stop: positions of images.
+            memory: bytes that it may use; None for those of this machine.
+
+        Raises:
+            ValueError: no images.
+        """
+        if not 0 <= start < stop <= len(self):
+            raise ValueError(f"a part must be of images between 0 and {len(self)}, got {start} to {stop}")
+        other = copy.copy(self)
+        other.data = None if self.data is None else self.data[start:stop]
+        other._workspace = self.workspace.part(start, stop, self.memory if memory is None else memory)
+        other._planner = replace(self._planner, workspace=other._workspace)
+        return other
 
     def with_engine(self, engine: Engine) -> Self:
         """The same machine with another engine; data and caches are shared.

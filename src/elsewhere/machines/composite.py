@@ -48,6 +48,8 @@ class PatchComposite(WindowedMachine):
         torch.Size([2, 1, 28, 28])
     """
 
+    splits = False
+
     @checked
     def __init__(
         self, data: Data, window: Window | None = None, *, masks: Masks | None = None, **settings: Any

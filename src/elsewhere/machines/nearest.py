@@ -41,6 +41,8 @@ class Nearest(IdealScore):
         torch.Size([2, 1, 28, 28])
     """
 
+    splits = False
+
     @checked
     def __init__(self, data: Data, scaled: bool = False, **settings: Any) -> None:
         self.scaled = scaled

@@ -67,6 +67,8 @@ class PCALocality(SoftmaxMachine):
         torch.Size([2, 1, 28, 28])
     """
 
+    splits = False
+
     @checked
     def __init__(
         self,

@@ -51,6 +51,8 @@ class SmoothedIdeal(IdealScore):
         torch.Size([2, 1, 28, 28])
     """
 
+    splits = False
+
     @checked
     def __init__(self, data: Data, noise: float = 0.1, copies: int = 8, seed: int = 0, **settings: Any) -> None:
         self.noise = check_number("noise", noise, 0, LARGEST_NOISE)
