@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.best import choose_family
+from elsewhere.cluster import distributed
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.factory import NETWORK_OF, check_same_images, check_shape, choose_borders, choose_machines
+from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.family import FamilyCalibration
 from elsewhere.machines.table import ALL, BEST, BEST_REPORT, CHOICES, NAMES, NETWORK, NETWORK_PREFIX, TABLE
@@ -117,6 +119,8 @@ def choose_contenders(
     taper: bool = False,
     family: Path | None = None,
     any_data: bool = False,
+    shards: int | None = None,
+    cluster: str | None = None,
     **settings: Any,
 ) -> Contenders:
     """Denoisers under their names in reports: machines ("ELS"), the calibrated one ("Best"), networks.
@@ -131,6 +135,7 @@ def choose_contenders(
         window, locality, taper: see `choose_window`.
         family: for "best": see `choose_family`.
         any_data: see `load_yardstick`.
+        shards, cluster: see `distributed`, for all machines; networks are not split. None: nothing is.
         settings: as for the classes of machines.
 
     Raises:
@@ -161,9 +166,9 @@ def choose_contenders(
     chosen = choose_family(calibrated, family) if BEST in names else None
     for name in names:
         if name in TABLE:
-            found[TABLE[name].report_name] = machines[TABLE[name].report_name]
+            found[TABLE[name].report_name] = _split(name, machines[TABLE[name].report_name], shards, cluster)
         elif name == BEST and chosen is not None:
-            found[BEST_REPORT] = chosen.machine(data, **settings)
+            found[BEST_REPORT] = _split(name, chosen.machine(data, **settings), shards, cluster)
         elif name == NETWORK:
             found[NETWORK] = _own_network(network, net, data, device)
         else:
@@ -173,6 +178,20 @@ def choose_contenders(
         best = str(family) if family is not None else f"calibrated for {calibrated}"
         source = f"{BEST} {best}" + (f"; the others {source}" if of_table else "")
     return Contenders(found, source, chosen)
+
+
+def _split(name: str, machine: Denoiser, shards: int | None, cluster: str | None) -> Denoiser:
+    """The machine split among processes, where that was asked for."""
+    if shards is None:
+        if cluster is not None:
+            raise ValueError(f"--cluster {cluster} needs --shards, the number of processes: for example --shards 2")
+        return machine
+    if not isinstance(machine, SoftmaxMachine):
+        raise ValueError(f"--shards goes with a single softmax average, {name} is none: leave out {name} or --shards")  # noqa: TRY004
+    try:
+        return distributed(machine, shards, cluster=cluster)
+    except ValueError as error:
+        raise ValueError(f"--shards {shards}: {error}") from error
 
 
 def _own_network(network: str | None, net: DenoiserLike | None, data: ImageSet, device: str) -> Denoiser:

@@ -19,6 +19,7 @@ from elsewhere.cli.options import (
     Machines,
     Network,
     NetworkBorders,
+    Processes,
     Sampler,
     Windows,
 )
@@ -49,6 +50,7 @@ def compare(
     drawing: Drawing = Drawing(count=32),
     sampler: Sampler = "euler",
     engine: Engine = Engine(),
+    processes: Processes = Processes(),
     any_data: AnyData = False,
     reading: Images = Images(),
     out: Annotated[
@@ -75,7 +77,14 @@ def compare(
         names = split_contenders(machines, refused=REFUSED)
         images, net = reading.load_pair(data, network, any_data, engine.device)
         chosen = choose_contenders(
-            names, images, network, net, **windows.options(), any_data=any_data, **engine.settings()
+            names,
+            images,
+            network,
+            net,
+            **windows.options(),
+            any_data=any_data,
+            **processes.options(),
+            **engine.settings(),
         )
         result = els.compare(
             chosen.denoisers,

@@ -306,6 +306,35 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Processes:
+    """Among which processes the training images are split."""
+
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Split the training images of is, esm, ls or els into so many parts, which are asked one after the "
+            "other, or with --cluster each in a process of its own.",
+            show_default="not split",
+        ),
+    ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="With --shards: processes of Ray, on the cluster that this computer belongs to or on this computer "
+            "alone (auto), or on the cluster at an address. Needs the extra 'cluster'.",
+            show_default="none",
+        ),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `choose_contenders`."""
+        return {"shards": self.shards, "cluster": self.cluster}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Engine:
     """How machines compute."""
 

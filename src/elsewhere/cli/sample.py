@@ -18,6 +18,7 @@ from elsewhere.cli.options import (
     Engine,
     ImagesAndCanvas,
     OtherNetwork,
+    Processes,
     Sampler,
     Windows,
 )
@@ -68,6 +69,7 @@ def sample(
     sampler: Sampler = "euler",
     guiding: Guiding = Guiding(),
     engine: Engine = Engine(),
+    processes: Processes = Processes(),
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
@@ -95,7 +97,7 @@ def sample(
         read, canvas = reading.split()
         images, net = read.load_for(name, data, network, engine.device)
         chosen = choose_contenders(
-            [name], images, network, net, **windows.options(), any_data=True, **engine.settings()
+            [name], images, network, net, **windows.options(), any_data=True, **processes.options(), **engine.settings()
         )
         [denoiser] = chosen.denoisers.values()
         factory.check_canvas(denoiser, canvas)

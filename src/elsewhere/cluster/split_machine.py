@@ -15,7 +15,7 @@ from elsewhere.cluster.workers import HereWorkers, RayWorkers, Workers
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser
 from elsewhere.engine import SoftmaxState
-from elsewhere.machines.base import Prepared, SoftmaxMachine
+from elsewhere.machines.base import Prepared, SoftmaxMachine, Window
 from elsewhere.phrases import count
 
 MOST_SHARDS = 10_000
@@ -68,6 +68,11 @@ class Distributed(Denoiser):
         """Numbers of the processes that hold the shards now, on the computers where they run; none where this process
         answers."""
         return self._open().processes
+
+    @property
+    def window(self) -> Window | None:
+        """The window of the machine; None where it has none."""
+        return getattr(self.machine, "window", None)
 
     def close(self) -> None:
         """End the processes; the machine answers no more. Closing twice does no harm."""

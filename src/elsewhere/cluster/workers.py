@@ -119,6 +119,8 @@ class RayWorkers:
     """
 
     def __init__(self, parts: Sequence[SoftmaxMachine], address: str) -> None:
+        # Read when Ray is imported: its processes otherwise write to standard error, each line for its developers.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         self._ray: Any = require("ray", extra="cluster", purpose="a machine on several processes")
         self._owns = not self._ray.is_initialized()
         if self._owns:
@@ -139,13 +141,12 @@ class RayWorkers:
                 f"{gibibytes(there)}: give the machine less memory, or the cluster more computers"
             )
         kind = self._ray.remote(max_restarts=-1, max_task_retries=RETRIES)(_Worker)
-        share = cpus / len(parts)
-        # Whole processors where each process has one or more: Ray takes no other numbers above 1.
-        share = float(int(share)) if share >= 1 else share
+        threads = max(1, int(cpus) // len(parts))
         # Held for as long as processes may have to be started again with them.
         self._parts = [self._ray.put(part) for part in parts]
         self._actors = [
-            kind.options(num_cpus=share, memory=size).remote(part, max(1, int(share)))
+            # Memory decides where they run: machines that answer in turn would keep processors for nothing.
+            kind.options(num_cpus=0, memory=size, scheduling_strategy="SPREAD").remote(part, threads)
             for part, size in zip(self._parts, needed, strict=True)
         ]
         waiting = [actor.ready.remote() for actor in self._actors]
