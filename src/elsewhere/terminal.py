@@ -277,6 +277,17 @@ def check_file(path: Path, suffix: str, option: str = "--out") -> None:
     stopping.raise_from_now_on()
 
 
+def check_folder(path: Path, option: str) -> None:
+    """Check that files can be written into a folder, which need not be there.
+
+    Raises:
+        FileExistsError: it is a file.
+        OSError: no file can be made there.
+    """
+    _check(path, "a folder", option)
+    stopping.raise_from_now_on()
+
+
 def check_outside(folder: Path, source: str, option: str = "--out") -> None:
     """Check that pictures written into a folder are not read as images of a source the next time.
 

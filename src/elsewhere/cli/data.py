@@ -9,7 +9,9 @@ import typer
 from elsewhere.cli.groups import Words
 from elsewhere.cli.options import Count, Images, MaybeSeed
 from elsewhere.cli.printing import print_rows
-from elsewhere.terminal import check_file, check_outside, parse_value_range
+from elsewhere.terminal import check_file, check_folder, check_outside, parse_value_range
+
+STORE = ".store"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +52,11 @@ def data(
     out: Annotated[Path | None, typer.Option(help="Write a contact sheet, a PNG.", show_default=False)] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Write the images as they were read, an .npz for the other commands.", show_default=False),
+        typer.Option(
+            help="Write the images as they were read, for the other commands: an .npz, or a folder .store, from which "
+            "sets larger than memory are read as they are needed.",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[Count, Words("Images on the contact sheet.")] = 64,
     seed: Annotated[MaybeSeed, Words("Seed that picks the images of the sheet.", default="the first ones")] = None,
@@ -64,10 +70,14 @@ def data(
       elsewhere data fashion-mini --out clothes.png
       elsewhere data photos --size 32 --save photos.npz
       elsewhere data hands:4000 --save hands.npz
+      elsewhere data large.npz --save large.store
     """
-    for path, suffix, option in ((out, ".png", "--out"), (save, ".npz", "--save")):
-        if path is not None:
-            check_file(path, suffix, option)
+    if out is not None:
+        check_file(out, ".png")
+    if save is not None and save.suffix.lower() == STORE:
+        check_folder(save, "--save")
+    elif save is not None:
+        check_file(save, ".npz", "--save")
     from elsewhere import results
 
     if source is None:
@@ -95,7 +105,7 @@ def data(
     if out is not None:
         results.save_contact_sheet(out, images, count, seed)
     if save is not None:
-        if waiting := results.describe_saving(images):
+        if save.suffix.lower() != STORE and (waiting := results.describe_saving(images)):
             typer.echo(f"note: {waiting}", err=True)
         images.save(save)
     print_rows(("", ""), results.facts(images))

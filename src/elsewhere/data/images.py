@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_dense, check_type, check_whole, checked, seen
+from elsewhere.checks import check_dense, check_path, check_type, check_whole, checked, seen
 from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
+from elsewhere.data.store import SUFFIX, save_store
 from elsewhere.display import Pictures
 from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
@@ -20,6 +22,9 @@ from elsewhere.phrases import count, part_of
 from elsewhere.pixel_values import RANGE_KEY
 from elsewhere.pixel_values import to_uint8 as to_uint8
 from elsewhere.pixel_values import to_unit as to_unit
+
+# Bytes that are hashed at a time.
+HASHED = 2**24
 
 CONVERT = "load_images(array) takes bool, uint8 and floats in all usual layouts"
 
@@ -143,6 +148,16 @@ class ImageSet(Pictures):
     def __iter__(self) -> Iterator[ImageSet]:
         return (self[number] for number in range(len(self)))
 
+    def save(self, path: str | Path, columns: int | None = None) -> None:
+        """Write the images: see `Pictures.save`. A path that ends in .store is a folder from which `load_images` maps
+        the images into memory instead of reading them: for sets that are larger than memory.
+        """
+        where = check_path("path", path)
+        if where.suffix.lower() != SUFFIX:
+            super().save(where, columns)
+            return
+        save_store(self, where)
+
     @property
     def device(self) -> torch.device:
         """Where the images are."""
@@ -231,7 +246,10 @@ class ImageSet(Pictures):
     def fingerprint(self) -> str:
         """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.cpu().numpy().tobytes())
+        # Image by image in some number: a copy of all would need the memory of the set once more.
+        each = max(1, HASHED // self.images[0].numel())
+        for start in range(0, len(self), each):
+            digest.update(self.images[start : start + each].cpu().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).cpu().numpy().tobytes())
         return digest.hexdigest()

@@ -28,6 +28,7 @@ from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import BEYOND, Request, make_request
+from elsewhere.data.store import is_store, load_store
 from elsewhere.layout import plain
 from elsewhere.limits import LARGEST_SIDE
 
@@ -160,7 +161,7 @@ def picture_folder(source: str) -> Path | None:
     path = Path(source)
     if source in EMBEDDED or is_hands(source) or source.startswith(PREFIX) or not _exists(path) or not path.is_dir():
         return None
-    other = is_saved(path) or is_celeba(path) or find_cifar_folder(path) or find_idx_folder(path)
+    other = is_store(path) or is_saved(path) or is_celeba(path) or find_cifar_folder(path) or find_idx_folder(path)
     return None if other else path
 
 
@@ -220,6 +221,8 @@ def _embedded(name: str, request: Request) -> ImageSet:
 
 
 def _load_folder(path: Path, request: Request) -> ImageSet:
+    if is_store(path):
+        return load_store(path, request)
     if is_saved(path):
         return load_saved(path, request)
     if is_celeba(path):

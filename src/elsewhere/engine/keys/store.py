@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+# Pixels that are counted at a time: torch makes eight bytes of each.
+COUNTED = 2**24
+
 
 @dataclass(frozen=True)
 class PixelStore:
@@ -34,7 +37,9 @@ class PixelStore:
         """A store of uint8 0..255 or of floats, centred on its mean pixel."""
         if pixels.dtype == torch.uint8:
             # A whole number, so that padding with it is exact in uint8.
-            levels = torch.bincount(pixels.flatten(), minlength=256).double()
+            levels = torch.zeros(256, dtype=torch.float64, device=pixels.device)
+            for some in torch.split(pixels.flatten(), COUNTED):
+                levels += torch.bincount(some, minlength=256)
             value = torch.arange(256, device=pixels.device)
             centre = round(float((levels * value).sum() / levels.sum()))
             spread = float(((levels * (value - centre) ** 2).sum() / levels.sum()).sqrt()) / 127.5
