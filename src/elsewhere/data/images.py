@@ -14,7 +14,7 @@ from torch import Tensor
 from elsewhere.checks import check_dense, check_path, check_type, check_whole, checked, seen
 from elsewhere.data.pixels import DARKEST
 from elsewhere.data.request import BEYOND
-from elsewhere.data.store import SUFFIX, save_store
+from elsewhere.data.store import SUFFIX, Stored, write_store
 from elsewhere.display import Pictures
 from elsewhere.layout import plain
 from elsewhere.limits import MOST_CLASSES
@@ -156,7 +156,7 @@ class ImageSet(Pictures):
         if where.suffix.lower() != SUFFIX:
             super().save(where, columns)
             return
-        save_store(self, where)
+        write_store(where, Stored(self.images, self.labels, self.name, self.classes, self.fingerprint()))
 
     @property
     def device(self) -> torch.device:

@@ -28,7 +28,7 @@ from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import BEYOND, Request, make_request
-from elsewhere.data.store import is_store, load_store
+from elsewhere.data.store import DAMAGED, is_store, read_store
 from elsewhere.layout import plain
 from elsewhere.limits import LARGEST_SIDE
 
@@ -222,7 +222,7 @@ def _embedded(name: str, request: Request) -> ImageSet:
 
 def _load_folder(path: Path, request: Request) -> ImageSet:
     if is_store(path):
-        return load_store(path, request)
+        return _load_store(path, request)
     if is_saved(path):
         return load_saved(path, request)
     if is_celeba(path):
@@ -232,6 +232,14 @@ def _load_folder(path: Path, request: Request) -> ImageSet:
         return load_cifar_folder(batches, request)
     files = find_idx_folder(path)
     return load_folder(path, request) if files is None else load_idx_folder(files, request)
+
+
+def _load_store(path: Path, request: Request) -> ImageSet:
+    stored = read_store(path, request)
+    data = ImageSet(stored.images, stored.labels, stored.name, stored.classes)
+    if data.fingerprint() != stored.fingerprint:
+        raise ValueError(f"{path} {DAMAGED}")
+    return data.take(request.count(len(data), str(path)))
 
 
 def _load_file(path: Path, request: Request) -> ImageSet:

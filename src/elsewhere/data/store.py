@@ -9,34 +9,51 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elsewhere.data.request import Request
 from elsewhere.data.streams import naming
 from elsewhere.files import atomic_path, json_object, json_text, write_text
 
-if TYPE_CHECKING:
-    from elsewhere.data.images import ImageSet
-
 SUFFIX = ".store"
 CARD, IMAGES, LABELS = "set.json", "images.npy", "labels.npy"
 FORMAT = "elsewhere image store 1"
+AGAIN = "make the store again with --save"
+DAMAGED = f"is damaged, or saving it was interrupted: {AGAIN}"
 # Bytes that are copied at a time.
 BLOCK = 2**26
 
 
-def save_store(data: ImageSet, folder: Path) -> None:
-    """Write a set of images as a store; each file is written completely or not at all, `set.json` last.
+class Stored(NamedTuple):
+    """What a store holds.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,), or None.
+        name, classes: see `ImageSet`.
+        fingerprint: see `ImageSet.fingerprint`.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    name: str
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+def write_store(folder: Path, stored: Stored) -> None:
+    """Write a store; each file is written completely or not at all, `set.json` last.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = data.images.cpu().numpy()
+    images = stored.images.cpu().numpy()
     with atomic_path(folder / IMAGES) as path:
         target = np.lib.format.open_memmap(path, "w+", np.uint8, images.shape)
         each = max(1, BLOCK // images[0].nbytes)
@@ -45,17 +62,17 @@ def save_store(data: ImageSet, folder: Path) -> None:
         target.flush()
         del target
     labels = folder / LABELS
-    if data.labels is None:
+    if stored.labels is None:
         labels.unlink(missing_ok=True)
     else:
         with atomic_path(labels) as path:
-            np.save(path, data.labels.cpu().numpy(), allow_pickle=False)
+            np.save(path, stored.labels.cpu().numpy(), allow_pickle=False)
     content = {
         "format": FORMAT,
-        "name": data.name,
-        "classes": list(data.classes),
+        "name": stored.name,
+        "classes": list(stored.classes),
         "shape": list(images.shape),
-        "fingerprint": data.fingerprint(),
+        "fingerprint": stored.fingerprint,
     }
     write_text(folder / CARD, json_text(content) + "\n")
 
@@ -65,15 +82,13 @@ def is_store(folder: Path) -> bool:
     return folder.suffix.lower() == SUFFIX or ((folder / CARD).is_file() and (folder / IMAGES).is_file())
 
 
-def load_store(folder: Path, request: Request) -> ImageSet:
-    """The images of a store, mapped into memory; every byte is read once and compared with the fingerprint.
+def read_store(folder: Path, request: Request) -> Stored:
+    """What a store holds, mapped into memory; whether its bytes are those of the fingerprint is for the caller to see.
 
     Raises:
         FileNotFoundError: a file of the store is missing.
         ValueError: a damaged store, or a request that would change its images.
     """
-    from elsewhere.data.images import ImageSet
-
     request.refuse_split(str(folder))
     if request.size is not None or request.gray is not None or request.value_range is not None:
         raise ValueError(
@@ -82,15 +97,14 @@ def load_store(folder: Path, request: Request) -> ImageSet:
         )
     for name in (CARD, IMAGES):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing: make the store again with --save")
+            raise FileNotFoundError(f"{folder / name} is missing: {AGAIN}")
     card = _card(folder)
     images = _mapped(folder / IMAGES, np.dtype(np.uint8), 4)
     labels = _mapped(folder / LABELS, np.dtype(np.int64), 1) if (folder / LABELS).is_file() else None
+    if list(images.shape) != card["shape"]:
+        raise ValueError(f"{folder} {DAMAGED}")
     known = None if labels is None else torch.from_numpy(labels)
-    found = ImageSet(torch.from_numpy(images), known, card["name"], tuple(card["classes"]))
-    if list(images.shape) != card["shape"] or found.fingerprint() != card["fingerprint"]:
-        raise ValueError(f"{folder} is damaged, or saving it was interrupted: make it again with --save")
-    return found.take(request.count(len(found), str(folder)))
+    return Stored(torch.from_numpy(images), known, card["name"], tuple(card["classes"]), card["fingerprint"])
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -105,9 +119,9 @@ def _card(folder: Path) -> dict[str, Any]:
             and all(isinstance(name, str) for name in card["classes"])
         )
     except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / CARD} cannot be read as {form}: make the store again with --save") from error
+        raise ValueError(f"{folder / CARD} cannot be read as {form}: {AGAIN}") from error
     if not ok:
-        raise ValueError(f"{folder / CARD} is not {form}: make the store again with --save")
+        raise ValueError(f"{folder / CARD} is not {form}: {AGAIN}")
     return card
 
 
