@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import elsewhere as els
 from elsewhere.data.store import CARD, IMAGES, LABELS
@@ -110,3 +113,73 @@ def test_the_card_says_what_is_in_it(data: els.ImageSet, tmp_path: Path) -> None
     card = json.loads((tmp_path / "a.store" / CARD).read_text())
     assert card["shape"] == [30, 3, 6, 5]
     assert card["fingerprint"] == data.fingerprint()
+
+
+def write_pictures(folder: Path) -> None:
+    """Two classes of files; the first ones are gray, so that colour is found out in the midst."""
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        shape = (9, 7) if number < 5 else (9, 7, 3)
+        path = folder / ("a" if number < 6 else "b") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"size": 5}, {"gray": True}, {"limit": 4}, {"labels": False}], ids=str)
+def test_pictures_are_decoded_into_a_store(tmp_path: Path, options: dict[str, Any]) -> None:
+    write_pictures(tmp_path / "pictures")
+    expected = els.load_images(tmp_path / "pictures", **options)
+    for _ in range(2):  # the second replaces the first
+        found = els.load_images(tmp_path / "pictures", store=tmp_path / "a.store", **options)
+        for each in (found, els.load_images(tmp_path / "a.store")):
+            assert torch.equal(each.images, expected.images)
+            assert each.fingerprint() == expected.fingerprint()
+            assert each.classes == expected.classes
+        assert found.left_out == expected.left_out
+    files = {IMAGES, CARD} | ({LABELS} if expected.labels is not None else set())
+    assert {path.name for path in (tmp_path / "a.store").iterdir()} == files
+
+
+def test_arrays_get_into_a_store(data: els.ImageSet, tmp_path: Path) -> None:
+    found = els.load_images(data.images.numpy(), store=tmp_path / "a.store")
+    assert torch.equal(found.images, data.images)
+
+
+def test_a_failure_leaves_the_store_as_it_was(data: els.ImageSet, tmp_path: Path) -> None:
+    data.save(tmp_path / "a.store")
+    write_pictures(tmp_path / "pictures")
+    (tmp_path / "pictures/b/11.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"11\.png"):
+        els.load_images(tmp_path / "pictures", store=tmp_path / "a.store")
+    assert {path.name for path in (tmp_path / "a.store").iterdir()} == {IMAGES, CARD, LABELS}
+    assert torch.equal(els.load_images(tmp_path / "a.store").images, data.images)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    (tmp_path / "a.store").mkdir()
+    (tmp_path / "a.store/.images-abc.npy").write_bytes(b"half")
+    with pytest.raises(FileNotFoundError, match=r"set\.json is missing"):
+        els.load_images(tmp_path / "a.store")
+    els.load_images(tmp_path / "pictures", store=tmp_path / "a.store")
+    assert not (tmp_path / "a.store/.images-abc.npy").exists()
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_pictures(tmp_path / "pictures")
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left") as error:
+        els.load_images(tmp_path / "pictures", store=tmp_path / "a.store")
+    assert error.value.filename == str(tmp_path / "a.store")
+    assert not list((tmp_path / "a.store").iterdir())
+
+
+def test_bad_names_of_stores(data: els.ImageSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be a folder NAME\.store"):
+        els.load_images("hands", 2, store=tmp_path / "a.npz")
+    data.save(tmp_path / "a.store")
+    with pytest.raises(ValueError, match="is the source itself"):
+        els.load_images(tmp_path / "a.store", store=tmp_path / "a.store")

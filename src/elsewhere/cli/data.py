@@ -100,12 +100,13 @@ def data(
         split=part.split,
         resample=part.resample,
         value_range=parse_value_range(part.value_range),
+        store=save if save is not None and save.suffix.lower() == STORE else None,
     )
     # Files first: whoever reads the output may stop reading.
     if out is not None:
         results.save_contact_sheet(out, images, count, seed)
-    if save is not None:
-        if save.suffix.lower() != STORE and (waiting := results.describe_saving(images)):
+    if save is not None and save.suffix.lower() != STORE:
+        if waiting := results.describe_saving(images):
             typer.echo(f"note: {waiting}", err=True)
         images.save(save)
     print_rows(("", ""), results.facts(images))

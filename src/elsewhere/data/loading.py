@@ -28,7 +28,7 @@ from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import BEYOND, Request, make_request
-from elsewhere.data.store import DAMAGED, is_store, read_store
+from elsewhere.data.store import DAMAGED, SUFFIX, Stored, StoreWriter, is_store, read_store
 from elsewhere.layout import plain
 from elsewhere.limits import LARGEST_SIDE
 
@@ -60,6 +60,7 @@ def load_images(
     value_range: tuple[float, float] | None = None,
     progress: bool = False,
     resample: Literal["lanczos", "bilinear"] = "lanczos",
+    store: str | Path | None = None,
 ) -> ImageSet:
     """Images of one size, with labels where the source has them.
 
@@ -84,6 +85,9 @@ def load_images(
         progress: show a bar with the time left while files are decoded and images are resized.
         resample: the filter that changes the size, "lanczos" or "bilinear"; both average over the pixels that become
             one. Most published runs resized with "bilinear" (torchvision), EDM's archives with "lanczos".
+        store: a folder NAME.store, where images are written while they are decoded, and from where they are then mapped
+            into memory. Files of images, zips of EDM and Hugging Face datasets may so be larger than memory; arrays are
+            read whole first. A store that is there already is replaced when the new one is complete.
 
     Returns:
         Images uint8 (N, C, H, W), labels if the source has them, and the names of the classes if it has them.
@@ -104,7 +108,26 @@ def load_images(
         (1, 28, 28)
     """
     request = make_request(limit, size, fit, gray, split, labels, value_range, progress, resample)
-    data = _read(source, request)
+    if store is not None:
+        return _through_store(source, request, check_path("store", store))
+    return _loaded(source, request)
+
+
+def _through_store(source: object, request: Request, folder: Path) -> ImageSet:
+    """As `_loaded`, with the images in a store."""
+    if folder.suffix.lower() != SUFFIX:
+        raise ValueError(f"store must be a folder NAME{SUFFIX}, got {str(folder)!r}")
+    if isinstance(source, str | os.PathLike) and _exists(Path(source)) and folder.resolve() == Path(source).resolve():
+        raise ValueError(f"store {folder} is the source itself: give another name")
+    with StoreWriter(folder).open() as writer:
+        data = _loaded(source, replace(request, room=writer.room))
+        writer.finish(Stored(data.images, data.labels, data.name, data.classes, data.fingerprint()))
+    images = read_store(folder, Request()).images
+    return replace(data, images=images)
+
+
+def _loaded(source: object, request: Request) -> ImageSet:
+    data, labels = _read(source, request), request.labels
     left_out = {kind: number for kind, number in request.left_out.items() if number}
     if not labels:
         data = replace(data, labels=None, classes=())

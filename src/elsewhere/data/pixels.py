@@ -17,7 +17,6 @@ from PIL import Image, ImageFile, ImageOps
 
 from elsewhere.data.request import Request
 from elsewhere.data.streams import REMEDY, naming
-from elsewhere.limits import require_memory
 from elsewhere.progress import track
 
 Bytes = NDArray[np.uint8]
@@ -179,11 +178,9 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
         if store is None:
             height, width = request.size or (picture.height, picture.width)
             gray = picture.mode == "L" if request.gray is None else request.gray
-            needed = count * (1 if gray else 3) * height * width
-            require_memory(needed, f"{count} images of {height}x{width} pixels", REMEDY)
+            shape, what = (count, 1 if gray else 3, height, width), f"{count} images of {height}x{width} pixels"
+            store, first = request.place_for(shape, what, REMEDY), name
         planes = _planes(picture, request)
-        if store is None:
-            store, first = np.empty((count, *planes.shape), np.uint8), name
         if planes.shape[1:] != store.shape[2:]:
             sizes = "x".join(map(str, planes.shape[1:])), "x".join(map(str, store.shape[2:]))
             raise ValueError(
@@ -192,8 +189,9 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, request: Requ
             )
         if len(planes) > store.shape[1]:
             what = f"{count} images of {store.shape[2]}x{store.shape[3]} pixels in colour"
-            require_memory(4 * store.nbytes, what, REMEDY)
-            store = np.repeat(store, 3, axis=1)
+            gray_ones, store = store, request.place_for((count, 3, *store.shape[2:]), what, REMEDY, copies=2)
+            store[:] = gray_ones
+            del gray_ones
         store[index] = planes  # gray spreads over three channels
     assert store is not None
     check_brightness(brightest, request.value_range, first if count == 1 else f"{first} and {count - 1} more")

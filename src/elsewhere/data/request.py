@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elsewhere.checks import seen_text
-from elsewhere.limits import LARGEST_SIDE
+from elsewhere.limits import LARGEST_SIDE, require_memory
 
 BEYOND = "images beyond limit"
 """The kind of `ImageSet.left_out` that the caller asked for."""
@@ -34,6 +38,7 @@ class Request:
         labels: whether labels are read.
         value_range: the values of black and white in the source, or None to derive them from its dtype and values.
         progress: whether to show a bar with the time left.
+        room: makes the arrays that decoded images are written to; None: in memory.
         left_out: what the readers did not take, a number for each kind. A request serves one call, in which every
             reader adds to this counter.
     """
@@ -47,6 +52,7 @@ class Request:
     value_range: tuple[float, float] | None = None
     progress: bool = False
     resample: str = "lanczos"
+    room: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = field(default=None, compare=False)
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
 
     def count(self, available: int, name: str) -> int:
@@ -66,6 +72,18 @@ class Request:
         if self.limit < available:
             self.left_out[BEYOND] += available - self.limit
         return self.limit
+
+    def place_for(self, shape: tuple[int, ...], what: str, remedy: str, copies: int = 1) -> NDArray[np.uint8]:
+        """An array for decoded images: in memory, if there is enough for so many of them, or where `room` makes it.
+
+        Raises:
+            MemoryError: more than the machine has.
+            OSError: more than the disk has room for.
+        """
+        if self.room is not None:
+            return self.room(shape)
+        require_memory(copies * math.prod(shape), what, remedy)
+        return np.empty(shape, np.uint8)
 
     def refuse_split(self, name: str) -> None:
         """For a source that has no splits: it is all training images.

@@ -8,8 +8,13 @@ when memory is wanted elsewhere.
 from __future__ import annotations
 
 import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -19,8 +24,12 @@ from torch import Tensor
 from elsewhere.data.request import Request
 from elsewhere.data.streams import naming
 from elsewhere.files import atomic_path, json_object, json_text, write_text
+from elsewhere.files import naming as naming_file
 
 SUFFIX = ".store"
+UNFINISHED = ".images-{}.npy"
+# More bytes than the header of an array has.
+HEADER = 2**12
 CARD, IMAGES, LABELS = "set.json", "images.npy", "labels.npy"
 FORMAT = "elsewhere image store 1"
 AGAIN = "make the store again with --save"
@@ -61,6 +70,11 @@ def write_store(folder: Path, stored: Stored) -> None:
             target[start : start + each] = images[start : start + each]
         target.flush()
         del target
+    _write_beside(folder, stored)
+
+
+def _write_beside(folder: Path, stored: Stored) -> None:
+    """All of a store but its images."""
     labels = folder / LABELS
     if stored.labels is None:
         labels.unlink(missing_ok=True)
@@ -71,10 +85,71 @@ def write_store(folder: Path, stored: Stored) -> None:
         "format": FORMAT,
         "name": stored.name,
         "classes": list(stored.classes),
-        "shape": list(images.shape),
+        "shape": list(stored.images.shape),
         "fingerprint": stored.fingerprint,
     }
     write_text(folder / CARD, json_text(content) + "\n")
+
+
+class StoreWriter:
+    """Makes a store of images that are decoded right into it, so that they need not fit in memory.
+
+    Args:
+        folder: the store, made if it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.array: NDArray[np.uint8] | None = None
+        self.path: Path | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """A block in which images are decoded; what it leaves unfinished is removed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Left by a process that was killed.
+        for path in self.folder.glob(UNFINISHED.format("*")):
+            path.unlink(missing_ok=True)
+        try:
+            yield self
+        finally:
+            self._drop()
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """A new array for the images, in place of the one before, which is gone when nobody reads it any more.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        self._drop()
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=UNFINISHED.split("{", 1)[0], suffix=".npy")
+        self.path = Path(name)
+        with naming_file(self.folder), os.fdopen(handle, "wb") as file:
+            # Reserved, because a mapped file that grows on a full disk ends the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, HEADER + math.prod(shape))
+        self.array = np.lib.format.open_memmap(self.path, "w+", np.uint8, shape)
+        return self.array
+
+    def finish(self, stored: Stored) -> None:
+        """Write the store: its images are those that were decoded into it, or else are copied.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if self.array is None or self.path is None or stored.images.data_ptr() != self.array.ctypes.data:
+            write_store(self.folder, stored)
+            return
+        cast(np.memmap[Any, Any], self.array).flush()
+        self.path.chmod(0o644)
+        self.path.replace(self.folder / IMAGES)
+        self.path = None
+        _write_beside(self.folder, stored)
+
+    def _drop(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        self.array = self.path = None
 
 
 def is_store(folder: Path) -> bool:
