@@ -443,6 +443,8 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*Score|train", "data", "image set", "images"),
     (".*Score", "data", "two channels", "any number of channels"),
     ("ImageSet", "classes", "empty list|list of str", "no names, or two for two classes"),
+    ("ImageSet", "captions", "list of str", "two captions for two images"),
+    ("ImageSet.rows", "index", "range|minus one", "numbers, or the last one, as in a list"),
     ("inpaint", "mask", "bool tensor", "nothing is missing"),
     ("karras", "sigma_min|sigma_max|rho", "half", "a noise level"),
     ("GrayScott.growth_rate", ".*", "minus one|zero|half|1e300|negative", "a wave number"),
