@@ -18,7 +18,8 @@ from elsewhere.data.store import CARD, IMAGES, LABELS
 @pytest.fixture
 def data() -> els.ImageSet:
     pixels = torch.randint(0, 256, (30, 3, 6, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return els.ImageSet(pixels, torch.arange(30) % 3, "things", ("one", "two", "three"))
+    words = tuple(f"thing {number}" for number in range(30))
+    return els.ImageSet(pixels, torch.arange(30) % 3, "things", ("one", "two", "three"), captions=words)
 
 
 def test_what_was_saved_is_read(data: els.ImageSet, tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_what_was_saved_is_read(data: els.ImageSet, tmp_path: Path) -> None:
         found = els.load_images(tmp_path / name)
         assert torch.equal(found.images, given.images)
         assert (found.labels is None) == (given.labels is None)
-        assert (found.name, found.classes) == (given.name, given.classes)
+        assert (found.name, found.classes, found.captions) == (given.name, given.classes, given.captions)
         assert found.fingerprint() == given.fingerprint()
     assert els.load_images(tmp_path / "a.store", labels=False).labels is None
 
@@ -65,6 +66,10 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
@@ -76,6 +81,8 @@ def flip(path: Path) -> None:
         (lambda store: (store / CARD).write_text("{"), ValueError, "cannot be read as a store of images"),
         (lambda store: (store / CARD).write_text("[]"), ValueError, "cannot be read as a store of images"),
         (lambda store: (store / CARD).write_text('{"format": 1}'), ValueError, "store of images"),
+        (lambda store: edit(store / CARD, captions=["one"]), ValueError, "captions must be 30"),
+        (lambda store: edit(store / CARD, captions=[1] * 30), ValueError, "is not a store of images"),
         (lambda store: np.save(store / IMAGES, np.zeros((2, 3))), ValueError, "must hold uint8 with 4 axes"),
         (lambda store: (store / IMAGES).write_bytes(b"no array"), ValueError, "cannot be read as an array"),
         (lambda store: np.save(store / IMAGES, np.array([{}]), allow_pickle=True), ValueError, "cannot be read"),

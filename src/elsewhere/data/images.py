@@ -163,7 +163,11 @@ class ImageSet(Pictures):
         if where.suffix.lower() != SUFFIX:
             super().save(where, columns)
             return
-        write_store(where, Stored(self.images, self.labels, self.name, self.classes, self.fingerprint()))
+        write_store(where, self.stored())
+
+    def stored(self) -> Stored:
+        """What a store of this set holds."""
+        return Stored(self.images, self.labels, self.name, self.classes, self.fingerprint(), self.captions)
 
     @property
     def device(self) -> torch.device:

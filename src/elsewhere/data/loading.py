@@ -28,7 +28,7 @@ from elsewhere.data.idx import find_idx_folder, load_idx, load_idx_folder
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import BEYOND, Request, make_request
-from elsewhere.data.store import DAMAGED, SUFFIX, Stored, StoreWriter, is_store, read_store
+from elsewhere.data.store import DAMAGED, SUFFIX, StoreWriter, is_store, read_store
 from elsewhere.layout import plain
 from elsewhere.limits import LARGEST_SIDE
 
@@ -133,7 +133,7 @@ def _through_store(source: object, request: Request, folder: Path) -> ImageSet:
         raise ValueError(f"store {folder} is the source itself: give another name")
     with StoreWriter(folder).open() as writer:
         data = _loaded(source, replace(request, room=writer.room))
-        writer.finish(Stored(data.images, data.labels, data.name, data.classes, data.fingerprint()))
+        writer.finish(data.stored())
     images = read_store(folder, Request()).images
     return replace(data, images=images)
 
@@ -271,7 +271,7 @@ def _load_folder(path: Path, request: Request) -> ImageSet:
 
 def _load_store(path: Path, request: Request) -> ImageSet:
     stored = read_store(path, request)
-    data = ImageSet(stored.images, stored.labels, stored.name, stored.classes)
+    data = ImageSet(stored.images, stored.labels, stored.name, stored.classes, captions=stored.captions)
     if data.fingerprint() != stored.fingerprint:
         raise ValueError(f"{path} {DAMAGED}")
     return data.take(request.count(len(data), str(path)))

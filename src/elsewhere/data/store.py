@@ -44,7 +44,7 @@ class Stored(NamedTuple):
     Attributes:
         images: uint8 (N, C, H, W).
         labels: int64 (N,), or None.
-        name, classes: see `ImageSet`.
+        name, classes, captions: see `ImageSet`.
         fingerprint: see `ImageSet.fingerprint`.
     """
 
@@ -53,6 +53,7 @@ class Stored(NamedTuple):
     name: str
     classes: tuple[str, ...]
     fingerprint: str
+    captions: tuple[str, ...] | None
 
 
 def write_store(folder: Path, stored: Stored) -> None:
@@ -85,6 +86,7 @@ def _write_beside(folder: Path, stored: Stored) -> None:
         "format": FORMAT,
         "name": stored.name,
         "classes": list(stored.classes),
+        "captions": None if stored.captions is None else list(stored.captions),
         "shape": list(stored.images.shape),
         "fingerprint": stored.fingerprint,
     }
@@ -179,7 +181,8 @@ def read_store(folder: Path, request: Request) -> Stored:
     if list(images.shape) != card["shape"]:
         raise ValueError(f"{folder} {DAMAGED}")
     known = None if labels is None else torch.from_numpy(labels)
-    return Stored(torch.from_numpy(images), known, card["name"], tuple(card["classes"]), card["fingerprint"])
+    captions = None if card["captions"] is None else tuple(card["captions"])
+    return Stored(torch.from_numpy(images), known, card["name"], tuple(card["classes"]), card["fingerprint"], captions)
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -191,7 +194,7 @@ def _card(folder: Path) -> dict[str, Any]:
             and isinstance(card["name"], str)
             and isinstance(card["fingerprint"], str)
             and isinstance(card["classes"], list)
-            and all(isinstance(name, str) for name in card["classes"])
+            and all(isinstance(name, str) for name in [*card["classes"], *(card["captions"] or [])])
         )
     except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder / CARD} cannot be read as {form}: {AGAIN}") from error
