@@ -153,8 +153,15 @@ class TransitionResult:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows of a printable table."""
-        header = ("denoiser", "training images", "copies", "95 % interval", "Yoon et al.", "median distance")
-        rows = []
+        header: tuple[str, ...] = (
+            "denoiser",
+            "training images",
+            "copies",
+            "95 % interval",
+            "Yoon et al.",
+            "median distance",
+        )
+        rows: list[tuple[str, ...]] = []
         for name in self.names:
             for point in self.of(name):
                 low, high = point.interval

@@ -103,8 +103,8 @@ def transition(
         images: how many images each denoiser draws for each number.
         schedule: noise levels; None: `schedules.cosine(20)`.
         seed: of the choice of training images and of the noise.
-        cache: folder in which finished points are kept, from which a repeated call goes on; None: nowhere. Points
-            belong to the name of a denoiser, so give another folder for other settings of the same name.
+        cache: folder in which finished points are kept, from which a repeated call goes on; None: nowhere. A point
+            belongs to the name of a denoiser, and to what its maker has as `settings`, if anything.
         about: further settings to store in the result.
         progress: show a bar with the time left.
 
@@ -150,14 +150,14 @@ def transition(
         "torch": torch.__version__,
     }
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")
-    cells = [_Cell(name, number, {**settings, **dict(about or {})}, store) for number in wanted for name in makers]
+    cells = [_Cell(name, number, settings, maker, store) for number in wanted for name, maker in makers.items()]
     noise = make_noise(images, data.shape, seed)
 
     def work() -> Iterator[None]:
         for cell in cells:
             if cell.point is None:
                 chosen = data.rows(order[: cell.count].sort().values)
-                yield from cell.measure(makers[cell.name], chosen, noise, schedule, seed)
+                yield from cell.measure(chosen, noise, schedule, seed)
 
     each = -(-images // CHUNK) + 1
     total = each * len(cells)
@@ -172,20 +172,21 @@ def transition(
 class _Cell:
     """One denoiser at one number of training images, and the file of its finished point."""
 
-    def __init__(self, name: str, count: int, settings: Mapping[str, Any], store: Path | None) -> None:
-        self.name, self.count = name, count
-        known = {key: value for key, value in settings.items() if key not in ("torch", "version", "command")}
-        self.key = json.dumps({**known, "name": name, "count": count}, sort_keys=True, default=str)
+    def __init__(self, name: str, count: int, settings: Mapping[str, Any], maker: Maker, store: Path | None) -> None:
+        self.name, self.count, self.maker = name, count, maker
+        known = {key: value for key, value in settings.items() if key != "torch"}
+        own = getattr(maker, "settings", None)
+        self.key = json.dumps({**known, "name": name, "count": count, "own": own}, sort_keys=True, default=str)
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:12]
         self.path = None if store is None else store / f"{digest}.json"
         self.point: TransitionPoint | None = None
         if self.path is not None and self.path.exists():
             self.point = self._read(self.path)
 
-    def measure(self, maker: Maker, training: ImageSet, noise: Tensor, schedule: Schedule, seed: int) -> Iterator[None]:
+    def measure(self, training: ImageSet, noise: Tensor, schedule: Schedule, seed: int) -> Iterator[None]:
         """Draw, audit, and keep the point; yields after every piece of work."""
         start = perf_counter()
-        denoiser = maker(training)
+        denoiser = self.maker(training)
         drawn = []
         for some in torch.split(noise, CHUNK):
             run = draw(denoiser, some, schedule, None, keep=False, progress=False, name=self.name)
