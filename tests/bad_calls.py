@@ -127,8 +127,8 @@ def values() -> dict[str, Any]:
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
-            data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, shares, mosaic, calibrated, comparison, found,
-            family,
+            data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
+            family, shares,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
             network, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),

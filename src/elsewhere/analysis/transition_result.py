@@ -147,7 +147,8 @@ class TransitionResult:
         for name in self.names:
             found, half = self.of(name), self.half(name)
             first, last = found[0], found[-1]
-            ends = f"{first.share:.0%} copies from {first.count} images, {last.share:.0%} from {last.count}"
+            ends = f"{first.share:.0%} copies from {first.count} images"
+            ends += f", {last.share:.0%} from {last.count}" if last is not first else ""
             said.append(f"{name}: {ends}" + ("" if half is None else f", half near {half:,.0f}"))
         return "; ".join(said)
 

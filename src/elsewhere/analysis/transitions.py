@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.auditing import audit
+from elsewhere.analysis.checks import describe
 from elsewhere.analysis.transition_files import save_transition
 from elsewhere.analysis.transition_result import (
     TransitionPoint,
@@ -29,7 +30,6 @@ from elsewhere.checks import check_path, check_seed, check_whole, checked
 from elsewhere.data import ImageSet, to_uint8
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.files import json_text, write_text
-from elsewhere.phrases import count as count_of
 from elsewhere.progress import track
 from elsewhere.sampling import draw, make_noise
 from elsewhere.schedules import Schedule, cosine
@@ -82,6 +82,7 @@ def transition(
     makers: Mapping[str, Maker],
     counts: Sequence[int] | None = None,
     *,
+    networks: Mapping[str, DenoiserLike] | None = None,
     images: int = 64,
     schedule: Schedule | None = None,
     seed: int = 0,
@@ -100,6 +101,8 @@ def transition(
         makers: name in reports -> function from the chosen training images to D(x, sigma, label=None), such as
             {"IS": els.IdealScore}. For a network it is a function that trains.
         counts: numbers of training images, 3 or more each; None: 10, 30, 100, 300, ... up to all.
+        networks: name -> network that was trained on all of `data`, or on these for a time: each is one point, at their
+            number.
         images: how many images each denoiser draws for each number.
         schedule: noise levels; None: `schedules.cosine(20)`.
         seed: of the choice of training images and of the noise.
@@ -124,8 +127,11 @@ def transition(
         >>> [point.share for point in found.of("IS")]
         [1.0, 1.0]
     """
-    if not makers:
+    trained = dict(networks or {})
+    if not makers and not trained:
         raise ValueError('makers is empty: give one or more, such as {"IS": IdealScore}')
+    if twice := sorted(set(makers) & set(trained)):
+        raise ValueError(f"networks and makers must have different names, got {twice[0]!r} in both")
     wanted = default_counts(len(data)) if counts is None else tuple(sorted(set(counts)))
     if not wanted:
         raise ValueError("counts is empty: give numbers of training images, or None")
@@ -151,6 +157,7 @@ def transition(
     }
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")
     cells = [_Cell(name, number, settings, maker, store) for number in wanted for name, maker in makers.items()]
+    cells += [_Cell(name, len(data), settings, _Ready(network), store) for name, network in trained.items()]
     noise = make_noise(images, data.shape, seed)
 
     def work() -> Iterator[None]:
@@ -165,8 +172,21 @@ def transition(
     for _ in track(work(), total, "transition", progress, done=done):
         pass
     points = {(cell.name, cell.count): cell.point for cell in cells if cell.point is not None}
-    ordered = tuple(points[name, number] for name in makers for number in wanted)
-    return Transition(ordered, {**settings, **({"about": dict(about)} if about else {})})
+    ordered = [points[name, number] for name in makers for number in wanted]
+    ordered += [points[name, len(data)] for name in trained]
+    return Transition(tuple(ordered), {**settings, **({"about": dict(about)} if about else {})})
+
+
+class _Ready:
+    """The maker of a network that is trained already."""
+
+    def __init__(self, network: DenoiserLike) -> None:
+        self.network = network
+        # Of a network that was trained further, the settings are others.
+        self.settings = [describe(network), getattr(getattr(network, "spec", None), "training", None)]
+
+    def __call__(self, data: ImageSet) -> DenoiserLike:
+        return self.network
 
 
 class _Cell:
@@ -219,9 +239,3 @@ class _Cell:
             return read_point(content["point"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a finished point of this transition ({error}): delete it") from error
-
-
-def describe(result: TransitionResult) -> str:
-    """How much was drawn, in words."""
-    drawn = sum(len(point.verdicts) for point in result.points)
-    return f"{count_of(drawn, 'image')} drawn by {count_of(len(result.names), 'denoiser')}"
