@@ -52,7 +52,8 @@ class WeightEntropy:
 
 def entropy_of(shares: Tensor) -> Tensor:
     """Entropy in nats of weights (..., N) that sum to one up to rounding, (...,)."""
-    return torch.special.entr(shares / shares.sum(-1, keepdim=True).clamp(min=1e-300)).sum(-1)
+    nats: Tensor = torch.special.entr(shares / shares.sum(-1, keepdim=True).clamp(min=1e-300)).sum(-1)
+    return nats
 
 
 def _relative(nats: Tensor, count: Tensor) -> Tensor:

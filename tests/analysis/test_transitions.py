@@ -128,6 +128,17 @@ def test_finished_points_are_not_measured_again(tmp_path: Path) -> None:
         els.transition(DATA, {"A": maker}, (5,), **settings)
 
 
+def test_a_trained_network_is_one_point_at_the_number_of_all_images(tmp_path: Path) -> None:
+    networks = {"net": copier(DATA)}
+    found = els.transition(DATA, {"gray": grayer}, (5,), networks=networks, images=3, schedule=LEVELS)
+    assert [(one.name, one.count, one.share) for one in found.points] == [("gray", 5, 0), ("net", 80, 1)]
+    assert found.half("net") is None
+    found.save(tmp_path)
+    assert els.transition(DATA, {}, (5,), networks=networks, images=3, schedule=LEVELS).names == ("net",)
+    with pytest.raises(ValueError, match="different names, got 'net'"):
+        els.transition(DATA, {"net": grayer}, (5,), networks=networks)
+
+
 @pytest.mark.parametrize(
     ("counts", "part"), [((2, 10), "counts must be 3 to 80"), ((81,), "got 81"), ((), "counts is empty")]
 )

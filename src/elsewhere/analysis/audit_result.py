@@ -237,7 +237,7 @@ class AuditResult:
                 p, at = self.provenance, place[i]
                 row["consistent"], row["sources"] = float(p.consistent[at]), float(p.sources[at])
                 # The number of sources is the exponential of the entropy of the credits.
-                row["entropy_of_images"] = math.log(row["sources"]) / math.log(len(self.training))
+                row["entropy_of_images"] = math.log(float(p.sources[at])) / math.log(len(self.training))
                 row["main_source"], row["main_credit"] = int(p.images[at, 0]), float(p.credits[at, 0])
             found.append(row)
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,49 @@ def named_makers(
     unknown = [name for name in names if name not in TABLE]
     if unknown:
         raise ValueError(f"machines must be of {', '.join(TABLE)}, got {unknown[0]!r}: others are not made from images")
-    found: dict[str, Maker] = {
-        TABLE[name].report_name: _machine(TABLE[name].report_name, names, options) for name in names
-    }
+    titles = [TABLE[name].report_name for name in names]
+    found: dict[str, Maker] = {title: MachineMaker(title, tuple(names), options) for title in titles}
     if training is not None:
         if folder is None:
             raise ValueError("training needs a folder")
-        found[f"{TRAINED} {training.kind}"] = _network(training, folder)
+        found[f"{TRAINED} {training.kind}"] = NetworkMaker(training, folder)
     return found
 
 
-def _machine(title: str, names: Sequence[str], options: dict[str, Any]) -> Maker:
-    def make(data: ImageSet) -> DenoiserLike:
-        # All together: options such as a window belong to some of them.
-        return choose_contenders(names, data, **options).denoisers[title]
+@dataclass(frozen=True)
+class MachineMaker:
+    """Makes a machine of the table.
 
-    return make
+    Attributes:
+        title: its name in reports.
+        names: the machines that options are for, all together: a window belongs to some of them.
+        options: arguments of `choose_contenders`.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def __call__(self, data: ImageSet) -> DenoiserLike:
+        return choose_contenders(self.names, data, **self.options).denoisers[self.title]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What its points depend on: windows, and not how the engine computes."""
+        return {name: str(self.options.get(name)) for name in ("window", "taper", "locality", "borders")}
 
 
-def _network(training: TrainSettings, folder: Path) -> Maker:
-    def make(data: ImageSet) -> DenoiserLike:
-        return train(data, folder / f"{training.kind}-{len(data)}", training)
+@dataclass(frozen=True)
+class NetworkMaker:
+    """Trains a network, or goes on with it, in a folder of its own for each number of images."""
 
-    return make
+    training: TrainSettings
+    folder: Path
+
+    def __call__(self, data: ImageSet) -> DenoiserLike:
+        return train(data, self.folder / f"{self.training.kind}-{len(data)}", self.training)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its points depend on."""
+        return asdict(self.training)

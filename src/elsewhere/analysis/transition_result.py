@@ -147,14 +147,22 @@ class TransitionResult:
         for name in self.names:
             found, half = self.of(name), self.half(name)
             first, last = found[0], found[-1]
-            ends = f"{first.share:.0%} copies from {first.count} images, {last.share:.0%} from {last.count}"
+            ends = f"{first.share:.0%} copies from {first.count} images"
+            ends += f", {last.share:.0%} from {last.count}" if last is not first else ""
             said.append(f"{name}: {ends}" + ("" if half is None else f", half near {half:,.0f}"))
         return "; ".join(said)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows of a printable table."""
-        header = ("denoiser", "training images", "copies", "95 % interval", "Yoon et al.", "median distance")
-        rows = []
+        header: tuple[str, ...] = (
+            "denoiser",
+            "training images",
+            "copies",
+            "95 % interval",
+            "Yoon et al.",
+            "median distance",
+        )
+        rows: list[tuple[str, ...]] = []
         for name in self.names:
             for point in self.of(name):
                 low, high = point.interval

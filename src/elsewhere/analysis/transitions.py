@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.analysis.auditing import audit
+from elsewhere.analysis.checks import describe
 from elsewhere.analysis.transition_files import save_transition
 from elsewhere.analysis.transition_result import (
     TransitionPoint,
@@ -29,7 +30,6 @@ from elsewhere.checks import check_path, check_seed, check_whole, checked
 from elsewhere.data import ImageSet, to_uint8
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.files import json_text, write_text
-from elsewhere.phrases import count as count_of
 from elsewhere.progress import track
 from elsewhere.sampling import draw, make_noise
 from elsewhere.schedules import Schedule, cosine
@@ -82,6 +82,7 @@ def transition(
     makers: Mapping[str, Maker],
     counts: Sequence[int] | None = None,
     *,
+    networks: Mapping[str, DenoiserLike] | None = None,
     images: int = 64,
     schedule: Schedule | None = None,
     seed: int = 0,
@@ -100,11 +101,13 @@ def transition(
         makers: name in reports -> function from the chosen training images to D(x, sigma, label=None), such as
             {"IS": els.IdealScore}. For a network it is a function that trains.
         counts: numbers of training images, 3 or more each; None: 10, 30, 100, 300, ... up to all.
+        networks: name -> network that was trained on all of `data`, or on these for a time: each is one point, at their
+            number.
         images: how many images each denoiser draws for each number.
         schedule: noise levels; None: `schedules.cosine(20)`.
         seed: of the choice of training images and of the noise.
-        cache: folder in which finished points are kept, from which a repeated call goes on; None: nowhere. Points
-            belong to the name of a denoiser, so give another folder for other settings of the same name.
+        cache: folder in which finished points are kept, from which a repeated call goes on; None: nowhere. A point
+            belongs to the name of a denoiser, and to what its maker has as `settings`, if anything.
         about: further settings to store in the result.
         progress: show a bar with the time left.
 
@@ -124,8 +127,11 @@ def transition(
         >>> [point.share for point in found.of("IS")]
         [1.0, 1.0]
     """
-    if not makers:
+    trained = dict(networks or {})
+    if not makers and not trained:
         raise ValueError('makers is empty: give one or more, such as {"IS": IdealScore}')
+    if twice := sorted(set(makers) & set(trained)):
+        raise ValueError(f"networks and makers must have different names, got {twice[0]!r} in both")
     wanted = default_counts(len(data)) if counts is None else tuple(sorted(set(counts)))
     if not wanted:
         raise ValueError("counts is empty: give numbers of training images, or None")
@@ -150,14 +156,15 @@ def transition(
         "torch": torch.__version__,
     }
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")
-    cells = [_Cell(name, number, {**settings, **dict(about or {})}, store) for number in wanted for name in makers]
+    cells = [_Cell(name, number, settings, maker, store) for number in wanted for name, maker in makers.items()]
+    cells += [_Cell(name, len(data), settings, _Ready(network), store) for name, network in trained.items()]
     noise = make_noise(images, data.shape, seed)
 
     def work() -> Iterator[None]:
         for cell in cells:
             if cell.point is None:
                 chosen = data.rows(order[: cell.count].sort().values)
-                yield from cell.measure(makers[cell.name], chosen, noise, schedule, seed)
+                yield from cell.measure(chosen, noise, schedule, seed)
 
     each = -(-images // CHUNK) + 1
     total = each * len(cells)
@@ -165,27 +172,41 @@ def transition(
     for _ in track(work(), total, "transition", progress, done=done):
         pass
     points = {(cell.name, cell.count): cell.point for cell in cells if cell.point is not None}
-    ordered = tuple(points[name, number] for name in makers for number in wanted)
-    return Transition(ordered, {**settings, **({"about": dict(about)} if about else {})})
+    ordered = [points[name, number] for name in makers for number in wanted]
+    ordered += [points[name, len(data)] for name in trained]
+    return Transition(tuple(ordered), {**settings, **({"about": dict(about)} if about else {})})
+
+
+class _Ready:
+    """The maker of a network that is trained already."""
+
+    def __init__(self, network: DenoiserLike) -> None:
+        self.network = network
+        # Of a network that was trained further, the settings are others.
+        self.settings = [describe(network), getattr(getattr(network, "spec", None), "training", None)]
+
+    def __call__(self, data: ImageSet) -> DenoiserLike:
+        return self.network
 
 
 class _Cell:
     """One denoiser at one number of training images, and the file of its finished point."""
 
-    def __init__(self, name: str, count: int, settings: Mapping[str, Any], store: Path | None) -> None:
-        self.name, self.count = name, count
-        known = {key: value for key, value in settings.items() if key not in ("torch", "version", "command")}
-        self.key = json.dumps({**known, "name": name, "count": count}, sort_keys=True, default=str)
+    def __init__(self, name: str, count: int, settings: Mapping[str, Any], maker: Maker, store: Path | None) -> None:
+        self.name, self.count, self.maker = name, count, maker
+        known = {key: value for key, value in settings.items() if key != "torch"}
+        own = getattr(maker, "settings", None)
+        self.key = json.dumps({**known, "name": name, "count": count, "own": own}, sort_keys=True, default=str)
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:12]
         self.path = None if store is None else store / f"{digest}.json"
         self.point: TransitionPoint | None = None
         if self.path is not None and self.path.exists():
             self.point = self._read(self.path)
 
-    def measure(self, maker: Maker, training: ImageSet, noise: Tensor, schedule: Schedule, seed: int) -> Iterator[None]:
+    def measure(self, training: ImageSet, noise: Tensor, schedule: Schedule, seed: int) -> Iterator[None]:
         """Draw, audit, and keep the point; yields after every piece of work."""
         start = perf_counter()
-        denoiser = maker(training)
+        denoiser = self.maker(training)
         drawn = []
         for some in torch.split(noise, CHUNK):
             run = draw(denoiser, some, schedule, None, keep=False, progress=False, name=self.name)
@@ -218,9 +239,3 @@ class _Cell:
             return read_point(content["point"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a finished point of this transition ({error}): delete it") from error
-
-
-def describe(result: TransitionResult) -> str:
-    """How much was drawn, in words."""
-    drawn = sum(len(point.verdicts) for point in result.points)
-    return f"{count_of(drawn, 'image')} drawn by {count_of(len(result.names), 'denoiser')}"

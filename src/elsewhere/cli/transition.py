@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import Count, Data, Engine, Images, Levels, Machines, Seed, Windows
+from elsewhere.cli.options import (
+    KINDS_OF_NETWORK,
+    AnyData,
+    Count,
+    Data,
+    Engine,
+    Images,
+    Levels,
+    Machines,
+    Seed,
+    Windows,
+)
 from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.terminal import parse_counts, results_in
 
@@ -23,6 +34,16 @@ def transition(
             show_default="10,30,100,300,... and all",
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Networks that were trained on all of these images, with commas between them, such as checkpoints of "
+            f"one training: {KINDS_OF_NETWORK}.",
+            show_default="none",
+        ),
+    ] = None,
+    any_data: AnyData = False,
     train: Annotated[
         Literal["no", "resnet", "unet"],
         typer.Option(help="Also train a network from each number of images; needs the extra `train`."),
@@ -54,13 +75,14 @@ def transition(
       elsewhere transition fashion-mini --out transition
       elsewhere transition emoji --counts 10,100,1000 --count 32
       elsewhere transition fashion-mini --machines is,els --train resnet --train-steps 3000
+      elsewhere transition fashion-mini --network fashion-unet,fashion-resnet
     """
     kept = f"finished points are kept in {out}; the same command goes on from them"
     with results_in(out, kept, "points/*.json", sources=[data]):
         import elsewhere as els
         from elsewhere import factory
         from elsewhere.analysis.transition_makers import named_makers
-        from elsewhere.contenders import split_contenders
+        from elsewhere.contenders import load_yardstick, split_contenders
         from elsewhere.networks import TrainSettings
 
         schedule, numbers = levels.make(), parse_counts(counts, "--counts")
@@ -73,10 +95,12 @@ def transition(
                 kind=train, options=factory.network_options(train, width, blocks, "zeros"), steps=train_steps
             )
         makers = named_makers(names, training=how, folder=out / "networks", **options, **engine.settings())
+        sources = [] if network is None else [name.strip() for name in network.split(",")]
         found = els.transition(
             images,
             makers,
             numbers,
+            networks={name: load_yardstick(name, images, any_data, engine.device or "cpu") for name in sources},
             images=count,
             schedule=schedule,
             seed=seed,

@@ -68,7 +68,8 @@ class TiledAttribution:
         # Weights below `least` are zero, also where their logs are -inf.
         surprise = (counts - logs).clamp_(max=-2 * least(logs.dtype))
         sums = torch.linalg.vecdot(weights, surprise).double() + log_total * weights.sum(1).double()
-        return sums / log_total.exp()
+        nats: Tensor = sums / log_total.exp()
+        return nats
 
     def counts(self, keys: Tensor) -> Tensor:
         return self.sources.counts(keys)
