@@ -23,7 +23,7 @@ from elsewhere.checks import (
     check_whole,
     checked,
 )
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_request
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_noise, check_request
 from elsewhere.display import SIDE, Film, Pictures
 from elsewhere.notices import warn_deprecated
 from elsewhere.phrases import count
@@ -226,7 +226,8 @@ def sample(
 
     Args:
         denoiser: anything callable as D(x, sigma, label=None).
-        noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise.
+        noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise. Noise that is multiplied by
+            sigma already (standard deviation above 3) is warned of.
         schedule: `schedules.cosine(20)` when None.
         label: class of every image or (B,), None for none.
         sampler: "euler" (DDIM), "heun" (EDM; calls the denoiser twice a step), "dpmpp-2m" (DPM-Solver++(2M)), or
@@ -253,7 +254,7 @@ def sample(
     schedule = cosine() if schedule is None else schedule
     check_choice("sampler", sampler, NAMES)
     check_seed(seed)
-    x, _ = check_request({"denoiser": denoiser}, noise, label)
+    x, _ = check_noise({"denoiser": denoiser}, noise, label, schedule.sigmas[0])
     return draw(denoiser, x, schedule, label, keep=keep, progress=progress, sampler=sampler, seed=seed)
 
 

@@ -21,6 +21,7 @@ from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
+from elsewhere.guidance import Guided
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
@@ -104,7 +105,8 @@ def explain(
             EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
-            as unexplained: see `Mosaic.weightless`.
+            as unexplained: see `Mosaic.weightless`. Not a guided machine, whose answer moves away from an average: the
+            two averages that it subtracts can be explained, `guided.denoiser` with a label and without.
         x: noisy images (B, C, H, W).
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -238,6 +240,11 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
         TypeError, ValueError: see `explain`.
     """
     if not has_weights(machine):
+        if isinstance(machine, Guided):
+            raise TypeError(
+                "machine is guided, and a difference of averages has no weights of training images: explain "
+                f"guided.denoiser, here {machine.denoiser!r}, with label= and without it"
+            )
         who = "a Mix of parts without weights" if isinstance(machine, Mix) else type(machine).__name__
         raise TypeError(
             f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, or a mix "

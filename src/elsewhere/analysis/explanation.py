@@ -19,7 +19,7 @@ from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.mosaics_of_mixes import weightless_parts
 from elsewhere.checks import checked
-from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
 from elsewhere.sampling import draw
@@ -101,7 +101,7 @@ def explain_images(
     known = check_explained(machine, top)
     schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
-    x, labels = check_request(denoisers, noise, label)
+    x, labels = check_noise(denoisers, noise, label, schedule.sigmas[0])
     if network is not None:
         warn_of_other_images(network, known.data)
     theirs = (
