@@ -198,8 +198,22 @@ def reverse_process(
     Raises:
         TypeError, ValueError: arguments of another kind; answers that are not finite images of the shape of x.
     """
+    yield from _steps(denoiser, x, schedule, label, name, sampler, seed, 0)
+
+
+def _steps(
+    denoiser: DenoiserLike,
+    x: Tensor,
+    schedule: Schedule,
+    label: Label,
+    name: str,
+    sampler: SamplerName,
+    seed: int,
+    first: int,
+) -> Iterator[Step]:
+    """`reverse_process` of images whose noise begins at number `first` of the seed."""
     check_choice("sampler", sampler, NAMES)
-    draws = generators(len(x), seed) if sampler == "ancestral" else []
+    draws = generators(first + len(x), seed)[first:] if sampler == "ancestral" else []
     for draw in draws:
         # `make_noise` of the same seed has drawn the first noise: go on behind it.
         standard_normal(x, [draw])
@@ -269,12 +283,18 @@ def draw(
     name: str = "denoiser",
     sampler: SamplerName = "euler",
     seed: int = 0,
+    first: int = 0,
 ) -> Run:
-    """`sample` for checked arguments; `name` is what errors call the denoiser."""
-    first = schedule.sigmas[0]
-    x = check_images(noise * first, f"noise times the first noise level, {first:g},")
+    """`sample` for checked arguments.
+
+    Args:
+        name: what errors call the denoiser.
+        first: number of the first image among those of the seed, for a part of a batch.
+    """
+    level = schedule.sigmas[0]
+    x = check_images(noise * level, f"noise times the first noise level, {level:g},")
     states, predictions = [x] if keep else [], []
-    steps = reverse_process(denoiser, x, schedule, label, name, sampler=sampler, seed=seed)
+    steps = _steps(denoiser, x, schedule, label, name, sampler, seed, first)
     for step in track(steps, schedule.steps, "sampling" if name == "denoiser" else name, progress):
         x = step.next_x
         if keep:

@@ -29,10 +29,12 @@ def as_unet(
 
     The scheduler must be given, because nothing in a call says what it means: a UNet sees a tensor and a timestep, and
     the scheduler alone knows the noise level of that timestep, how the tensor is scaled, and what the answer stands
-    for. There is no default: the betas of DDPMScheduler() are those of DDIMScheduler() and EulerDiscreteScheduler(), not
-    of HeunDiscreteScheduler(), and a loop with other betas draws wrong images without an error. It can be replaced later by any scheduler with the same noise and prediction, as `from_config` makes them:
-    DDPM, DDIM, Euler, Heun, DPM-Solver++ and UniPC share the betas of one scheduler; EDM's two, and those for flow
-    matching, are families of their own. A timestep that the given scheduler cannot have is refused.
+    for. There is no default: the betas of DDPMScheduler() are those of DDIMScheduler() and EulerDiscreteScheduler(),
+    not of HeunDiscreteScheduler(), and a loop with other betas draws wrong images without an error.
+
+    It can be replaced later by any scheduler with the same noise and prediction, as `from_config` makes them: DDPM,
+    DDIM, Euler, Heun, DPM-Solver++ and UniPC share the betas of one scheduler; EDM's two, and those for flow matching,
+    are families of their own. A timestep that the given scheduler cannot have is refused.
 
     The answers are those of a network that predicts x0hat = D(x, sigma) exactly: `DiffusersNetwork(as_unet(D, s), s)`
     is D. Schedulers that round their timesteps (DPM-Solver++ and UniPC with Karras sigmas or flow sigmas) ask at the
