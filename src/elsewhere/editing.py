@@ -14,6 +14,7 @@ from torch import Tensor
 from elsewhere import __version__
 from elsewhere.data import ImageSet, load_images, load_picture, to_unit
 from elsewhere.files import json_text, save_bytes, write_text
+from elsewhere.kept_edits import NAME
 from elsewhere.limits import LARGEST_SIDE
 from elsewhere.phrases import count, listed
 from elsewhere.pictures import Column, image_png, labelled_grid, picture_png
@@ -219,18 +220,21 @@ def without(data: ImageSet, image: Tensor) -> tuple[ImageSet, int]:
 
 
 def edit_picture(edit: Edit, drawn: Mapping[str, Tensor]) -> bytes:
-    """A PNG with a row for each method: the image, what is held, and the variants with their errors."""
+    """A PNG with a row for each method: the original, what is held of it, and the variants with their errors.
+
+    In the rows behind the first one, which would repeat them, original and held part are left white.
+    """
     names = list(drawn)
-    rows = len(names)
-    columns = []
-    if edit.original:
-        columns.append(Column("image", "", edit.image.expand(rows, -1, -1, -1), names))
-    columns.append(Column("held", "", edit.held().expand(rows, -1, -1, -1), [""] * rows if edit.original else names))
+    blank = [torch.full_like(edit.image, BLANK)] * (len(names) - 1)
+    given = [("original", "", edit.image)] * edit.original + [("held", "white is drawn", edit.held())]
+    columns = [
+        Column(title, subtitle, torch.cat([image, *blank]), [""] * len(names)) for title, subtitle, image in given
+    ]
     for number in range(len(drawn[names[0]])):
         images = torch.stack([drawn[name][number] for name in names])
-        captions = [f"error {error:.2f}" for error in edit.errors(images)] if edit.original else [""] * rows
-        columns.append(Column(f"variant {number + 1}", "", images, captions))
-    return picture_png(labelled_grid(columns, WIDTH))
+        captions = [f"rms error {error:.2f}" for error in edit.errors(images)] if edit.original else [""] * len(names)
+        columns.append(Column(f"variant {number + 1}", f"noise {number + 1}", images, captions))
+    return picture_png(labelled_grid(columns, WIDTH, rows=[f"by {name}" for name in names]))
 
 
 def save_edit(folder: Path, edit: Edit, drawn: Mapping[str, Tensor], about: Mapping[str, Any]) -> list[Path]:
@@ -262,6 +266,7 @@ def save_edit(folder: Path, edit: Edit, drawn: Mapping[str, Tensor], about: Mapp
     }
     paths.append(folder / "inpaint.json")
     write_text(paths[-1], json_text(settings) + "\n")
+    (folder / NAME).unlink(missing_ok=True)
     return paths
 
 
