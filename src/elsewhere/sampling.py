@@ -153,6 +153,9 @@ class Run(Pictures):
     def widget(self, machine: DenoiserLike, index: int = 0, label: Label = None) -> Any:
         """The explanation view with a slider over the steps, for notebooks that show widgets.
 
+        A step is explained when the slider asks for it, which needs the running kernel; the notebook stores the step
+        that is shown, and no other.
+
         Args:
             machine: what drew this run, or another average over training windows; see `explain`.
             index: image of the batch.
@@ -166,8 +169,8 @@ class Run(Pictures):
             >>> import elsewhere as els
             >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
             >>> run = els.sample(machine, els.make_noise(1, (1, 28, 28)), els.schedules.cosine(2), keep=True)
-            >>> len(run.widget(machine).steps)
-            2
+            >>> run.widget(machine).titles
+            ['step 1, sigma 80.2', 'step 2, sigma 0.988']
         """
         import elsewhere
 

@@ -67,9 +67,10 @@ class Mosaic(MosaicResult):
             ImportError: anywidget is not installed (extra `notebook`).
             TypeError, ValueError: no such image.
         """
-        from elsewhere.analysis.mosaic_widget import widget
+        from elsewhere.analysis.mosaic_widget import step_title, widget
 
-        return widget([self], check_whole("index", index, 0, len(self.x) - 1), TOP)
+        index = check_whole("index", index, 0, len(self.x) - 1)
+        return widget([step_title(self.step, self.sigmas[index])], lambda _: self, index, TOP)
 
     @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
@@ -224,13 +225,23 @@ def explain_run(
         >>> [mosaic.step for mosaic in els.explain_run(machine, run)]
         [0, 1, 2]
     """
+    known = check_run(machine, run, top, label)
+    steps = list(zip(run.states, run.sigmas[:-1], strict=False))
+    watched = enumerate(track(steps, len(steps), "explaining", progress))
+    return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
+
+
+def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) -> SoftmaxMachine | Mix:
+    """The machine, if `explain_run` can take it with the run.
+
+    Raises:
+        TypeError, ValueError: see `explain_run`.
+    """
     known = check_explained(machine, top)
     if not run.states:
         raise ValueError("run has no states: draw it with sample(..., keep=True)")
-    steps = list(zip(run.states, run.sigmas[:-1], strict=False))
-    check_request({"machine": known}, steps[0][0], label, "run")
-    watched = enumerate(track(steps, len(steps), "explaining", progress))
-    return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
+    check_request({"machine": known}, run.states[0], label, "run")
+    return known
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix:
