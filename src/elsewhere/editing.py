@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from elsewhere import __version__
 from elsewhere.data import ImageSet, load_images, load_picture, to_unit
@@ -59,7 +60,14 @@ class Edit:
         return [float(one.square().mean().sqrt()) for one in differences]
 
 
-def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str | None, keep: bool = False) -> Edit:
+def choose_edit(
+    image: Tensor,
+    mask: Path | None,
+    box: str | None,
+    extend: str | None,
+    keep: bool = False,
+    before: Callable[[], Size] | None = None,
+) -> Edit:
     """What is drawn anew: the white part of a mask, a rectangle, all but these, or what an extension adds.
 
     Args:
@@ -68,6 +76,7 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
         box: TOP,LEFT,HEIGHTxWIDTH, counted from 0.
         extend: pixels on every side, or HEIGHTxWIDTH of the whole with the image in its middle.
         keep: mask or box mark what is kept instead.
+        before: the size of the image before it was resized, if it was: see `read_mask`.
 
     Raises:
         FileNotFoundError, ValueError: no such mask, or not exactly one of the three; a mask of another size; nothing is
@@ -83,7 +92,7 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
             raise ValueError("--keep goes with --mask or --box: an extension keeps the whole image")
         return _extended(image, extend)
     size = (image.shape[2], image.shape[3])
-    marked = read_mask(mask, size) if mask is not None else parse_box(str(box), size)
+    marked = read_mask(mask, size, before) if mask is not None else parse_box(str(box), size)
     missing = ~marked if keep else marked
     if not bool(missing.any()):
         raise ValueError(f"{given[0]} leaves nothing to draw: mark a part of the image{' to be left out' * keep}")
@@ -94,8 +103,13 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
     return Edit(image, missing)
 
 
-def read_mask(path: Path, size: Size) -> Tensor:
+def read_mask(path: Path, size: Size, before: Callable[[], Size] | None = None) -> Tensor:
     """The white pixels of an image file, bool (H, W); gray counts as the nearer of black and white.
+
+    Args:
+        path: the file.
+        size: of the image that is edited.
+        before: its size before it was resized, if it was: a mask of that size is resized too.
 
     Raises:
         FileNotFoundError, ValueError: no such image, or one of another size.
@@ -104,10 +118,14 @@ def read_mask(path: Path, size: Size) -> Tensor:
         pixels = load_picture(path, gray=True).images[0, 0]
     except FileNotFoundError:
         raise FileNotFoundError(f"--mask {path}: no such file") from None
-    if tuple(pixels.shape) != size:
+    found = (pixels.shape[0], pixels.shape[1])
+    if found != size and before is not None and found == before():
+        pixels = interpolate(pixels[None, None].float(), size, mode="area")[0, 0]
+    elif found != size:
+        resized = "" if before is None else f" after resizing, {before()[0]}x{before()[1]} before"
         raise ValueError(
-            f"--mask {path} is {pixels.shape[0]}x{pixels.shape[1]} pixels, the image is {size[0]}x{size[1]}: "
-            "give a mask of the same size"
+            f"--mask {path} is {found[0]}x{found[1]} pixels (height x width), the image is {size[0]}x{size[1]}{resized}: "
+            f"give a mask of {size[0]}x{size[1]} pixels"
         )
     return pixels >= HALF
 

@@ -151,3 +151,15 @@ def test_the_time_is_said_and_a_stopped_run_goes_on(
     assert names(tmp_path / "parts") == names(tmp_path / "whole")
     for name in ("inpaint.png", "variant-1.png", "variant-2.png"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_mask_goes_with_the_photograph_that_is_shrunk(photo: Path, tmp_path: Path) -> None:
+    mask = np.zeros((20, 22), np.uint8)
+    mask[6:12, 8:16] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    line = f"inpaint {photo} --mask {tmp_path}/mask.png --longest 18 --window 3 {SHORT}"
+    assert run(f"{line} --out {tmp_path}/out").exit_code == 0
+    assert json.loads((tmp_path / "out/inpaint.json").read_text())["size"] == [16, 18]
+    Image.fromarray(mask[:9]).save(tmp_path / "mask.png")
+    result = run(f"{line} --out {tmp_path}/other")
+    assert "is 9x22 pixels (height x width), the image is 16x18 after resizing, 20x22 before" in result.stderr

@@ -40,7 +40,7 @@ def inpaint(
         ),
     ],
     mask: Annotated[
-        Path | None, typer.Option(help="An image of the same size, white where IMAGE is drawn anew.")
+        Path | None, typer.Option(help="An image of the size of IMAGE, white where it is drawn anew.")
     ] = None,
     box: Annotated[
         str | None, typer.Option(metavar="TOP,LEFT,HEIGHTxWIDTH", help="Instead of --mask, a rectangle, from 0.")
@@ -133,6 +133,12 @@ def inpaint(
         from elsewhere.contenders import split_contenders
 
         source = data or editing.set_of(image)
+
+        def original() -> tuple[int, int]:
+            shape = editing.load_subject(image, None)[0].shape
+            return (shape[2], shape[3])
+
+        before = None if longest is None and reading.size is None else original
         if source is None:
             editing.refuse_without_data(
                 {
@@ -143,14 +149,14 @@ def inpaint(
                 }
             )  # fmt: skip
             pixels, name = editing.load_subject(image, None, longest=longest, gray=reading.gray)
-            edit = editing.choose_edit(pixels, mask, box, extend, keep)
+            edit = editing.choose_edit(pixels, mask, box, extend, keep, before)
             drawn = _from_itself(edit, windows.window, steps, count, rounds, seed, engine.budget.bytes())
             about: dict[str, Any] = {"data": None}
         else:
             [name_of] = split_contenders(machine or DEFAULT, "--machine")
             training, net = reading.load_for(name_of, source, network, engine.device)
             pixels, name = editing.load_subject(image, training, longest=longest, size=reading.size, gray=reading.gray)
-            edit = editing.choose_edit(pixels, mask, box, extend, keep)
+            edit = editing.choose_edit(pixels, mask, box, extend, keep, before)
             training, equal = editing.without(training, pixels)
             if equal:
                 typer.echo(f"note: {equal} of the training images equal IMAGE and are left out", err=True)
