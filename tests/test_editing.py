@@ -76,10 +76,12 @@ def test_a_mask_of_the_original_size_is_resized_with_the_image(tmp_path: Path) -
     pixels[2:6, 4:9] = 255
     path = save(tmp_path / "m.png", pixels)
     expected = torch.zeros(4, 5, dtype=torch.bool)
-    # The last column is half covered, and gray is white.
+    # The last column is half covered.
     expected[1:3, 2:5] = True
     assert torch.equal(read_mask(path, (4, 5), lambda: (8, 10)), expected)
-    assert torch.equal(read_mask(save(tmp_path / "small.png", 255.0 * expected.numpy()), (4, 5), lambda: (8, 10)), expected)
+    assert torch.equal(
+        read_mask(save(tmp_path / "small.png", 255.0 * expected.numpy()), (4, 5), lambda: (8, 10)), expected
+    )
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def test_a_notebook_is_known_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> N
         assert progress.in_notebook() is answer
 
 
-def test_a_title_may_change_while_it_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_title_may_change_while_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = iter(range(0, 10_000, 40))
     monkeypatch.setattr("elsewhere.progress.monotonic", lambda: float(next(clock)))
     loss = [3.0]

@@ -109,7 +109,8 @@ def read_mask(path: Path, size: Size, before: Callable[[], Size] | None = None) 
     Args:
         path: the file.
         size: of the image that is edited.
-        before: its size before it was resized, if it was: a mask of that size is resized too.
+        before: its size before it was resized, if it was: a mask of that size is resized too, and pixels that are white
+            by half or more are white.
 
     Raises:
         FileNotFoundError, ValueError: no such image, or one of another size.
@@ -119,15 +120,16 @@ def read_mask(path: Path, size: Size, before: Callable[[], Size] | None = None) 
     except FileNotFoundError:
         raise FileNotFoundError(f"--mask {path}: no such file") from None
     found = (pixels.shape[0], pixels.shape[1])
-    if found != size and before is not None and found == before():
-        pixels = interpolate(pixels[None, None].float(), size, mode="area")[0, 0]
-    elif found != size:
-        resized = "" if before is None else f" after resizing, {before()[0]}x{before()[1]} before"
-        raise ValueError(
-            f"--mask {path} is {found[0]}x{found[1]} pixels (height x width), the image is {size[0]}x{size[1]}{resized}: "
-            f"give a mask of {size[0]}x{size[1]} pixels"
-        )
-    return pixels >= HALF
+    white = pixels >= HALF
+    if found == size:
+        return white
+    if before is not None and found == before():
+        return interpolate(white[None, None].float(), size, mode="area")[0, 0] >= 0.5
+    resized = "" if before is None else f" after resizing, {before()[0]}x{before()[1]} before"
+    raise ValueError(
+        f"--mask {path} is {found[0]}x{found[1]} pixels (height x width), the image is {size[0]}x{size[1]}{resized}: "
+        f"give a mask of {size[0]}x{size[1]} pixels"
+    )
 
 
 def parse_box(text: str, size: Size) -> Tensor:

@@ -155,7 +155,8 @@ def test_the_slider_asks_for_a_step_and_shows_the_answer(browser):
     # A notebook's model: Python answers where changes are saved.
     page.evaluate(
         """async ([answers, titles]) => {
-          const bytes = (at) => new DataView(Uint8Array.from(atob(answers[at]), (letter) => letter.charCodeAt(0)).buffer);
+          const array = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+          const bytes = (at) => new DataView(array(atob(answers[at])).buffer);
           const values = { titles, at: 2, step: bytes(2) }, heard = [];
           const model = {
             get: (name) => values[name], set: (name, value) => { values[name] = value; },

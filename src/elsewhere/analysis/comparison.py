@@ -133,7 +133,7 @@ def compare(
     windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
     settings = _settings(machines, network, x, schedule, training, about) | {"sampler": sampler}
-    findings = [*judge_finals(target), *_undefined(metrics)]
+    findings = [*judge_finals(target, network), *_undefined(metrics)]
     give_warnings(findings)
     notes = (*findings, *on_others)
     explained, mosaic = _explain(machines, metrics, last, schedule, labels)
