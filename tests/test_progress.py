@@ -137,4 +137,4 @@ def test_a_title_may_change_while_it_is_shown(
     for step in track(range(3), 3, lambda: f"training, loss {loss[0]:g}", True):
         loss[0] = step
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["training, loss 3", "training, loss 0"]
+    assert [line.partition(":")[0] for line in lines] == ["training, loss 3", "training, loss 1"]
