@@ -101,7 +101,7 @@ def main() -> int:
                 f"{level:8} {'ok' if good else 'WRONG'}: {len(found)} answers, off from tensor code by at most: {off}"
             )
     print(
-        subprocess.run([sys.executable, "-I", "-m", "elsewhere", "--version"], capture_output=True, text=True).stdout,
+        subprocess.run([sys.executable, "-I", "-m", "elsewhere", "--kernels"], capture_output=True, text=True).stdout,
         end="",
     )
     return int(failed)

@@ -71,12 +71,27 @@ def test_what_cannot_be_drawn_is_refused(box: str | None, extend: str | None, ke
         choose_edit(IMAGE, None, box, extend, keep)
 
 
+def test_a_mask_of_the_original_size_is_resized_with_the_image(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 10))
+    pixels[2:6, 4:9] = 255
+    path = save(tmp_path / "m.png", pixels)
+    expected = torch.zeros(4, 5, dtype=torch.bool)
+    # The last column is half covered.
+    expected[1:3, 2:5] = True
+    assert torch.equal(read_mask(path, (4, 5), lambda: (8, 10)), expected)
+    assert torch.equal(
+        read_mask(save(tmp_path / "small.png", 255.0 * expected.numpy()), (4, 5), lambda: (8, 10)), expected
+    )
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_mask(tmp_path / "m.png", (8, 10))
     path = save(tmp_path / "m.png", np.zeros((8, 9)))
-    with pytest.raises(ValueError, match=re.escape("is 8x9 pixels, the image is 8x10")):
+    with pytest.raises(ValueError, match=re.escape("is 8x9 pixels (height x width), the image is 8x10: give a mask")):
         read_mask(path, (8, 10))
+    with pytest.raises(ValueError, match=re.escape("the image is 4x5 after resizing, 8x10 before: give a mask of 4x5")):
+        read_mask(path, (4, 5), lambda: (8, 10))
     path = save(tmp_path / "m.png", np.zeros((8, 10)))
     with pytest.raises(ValueError, match="--mask leaves nothing to draw"):
         choose_edit(IMAGE, path, None, None)

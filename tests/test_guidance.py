@@ -126,3 +126,21 @@ def test_labels_of_another_batch_are_refused(data: els.ImageSet) -> None:
         guided(x(), 1.0)
     with pytest.raises(ValueError, match="leave label out"):
         guided(x(2), 1.0, 1)
+
+
+def test_on_another_device_it_is_the_same_guidance(data: els.ImageSet) -> None:
+    machine = els.LocalScore(data, 5)
+    there = els.guided(machine, 2.0, 1, 3).to("cpu")
+    assert there.denoiser is not machine
+    assert torch.equal(there(x(), 1.0), els.guided(machine, 2.0, 1, 3)(x(), 1.0))
+    # A function stays where it is.
+    assert float(els.guided(lambda x, sigma, label=None: 0 * x, 1, 0).to("cpu")(x(), 1.0).abs().max()) == 0
+    with pytest.raises(ValueError, match="cuda:63"):
+        els.guided(machine, 2.0, 1).to("cuda:63")
+
+
+def test_its_denoiser_is_explained_in_its_place(data: els.ImageSet) -> None:
+    guided = els.guided(els.LocalScore(data, 5), 2.0, 1)
+    with pytest.raises(TypeError, match=r"explain guided\.denoiser, here LocalScore"):
+        els.explain(guided, x(1), 1.0)
+    assert els.explain(guided.denoiser, x(1), 1.0, label=1).x0.shape == (1, 1, 28, 28)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("adapters", "best", "contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis", "textures"),
-    ("demo", "editing", "results", "studio"),
+    ("demo", "editing", "kept_edits", "results", "studio"),
     ("terminal",),
     ("cli",),
     ("__main__",),

@@ -126,3 +126,15 @@ def test_a_notebook_is_known_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     for shell, answer in ((None, False), (SimpleNamespace(), False), (SimpleNamespace(kernel=object()), True)):
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
         assert progress.in_notebook() is answer
+
+
+def test_a_title_may_change_while_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 40))
+    monkeypatch.setattr("elsewhere.progress.monotonic", lambda: float(next(clock)))
+    loss = [3.0]
+    for step in track(range(3), 3, lambda: f"training, loss {loss[0]:g}", True):
+        loss[0] = step
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["training, loss 3", "training, loss 1"]

@@ -234,3 +234,15 @@ def test_a_user_makes_an_operator_with_a_pseudo_inverse() -> None:
     y = measured(double)
     found = els.restore(machine("ELS"), y, double, SIGMA)
     assert torch.allclose(found, els.restore(machine("ELS"), y / 2, lambda x: x, SIGMA / 2), atol=1e-12)
+
+
+def test_windows_that_read_pixels_twice_are_refused_for_a_pseudo_inverse() -> None:
+    images = torch.randint(0, 256, (6, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    data = els.ImageSet(images, name="toys")
+    machine = els.EquivariantLocalScore(data, 7, borders="torus")
+    y = data.scaled()[:1] + 2 * els.make_noise(1, data.shape)
+    with pytest.raises(ValueError, match=r"windows of 7 pixels a side, which wrap round images of 5x5 and read pixels"):
+        els.restore(machine, y, lambda x: x, 2.0, inverse="pseudo")
+    for one, inverse in ((machine, "none"), (machine.with_window(5), "pseudo")):
+        found = els.restore(one, y, lambda x: x, 2.0, inverse=inverse)
+        assert torch.allclose(found, one(y, 2.0), atol=1e-5)

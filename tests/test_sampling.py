@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -171,3 +172,18 @@ def test_bad_noise_is_refused(count: int, seed: int) -> None:
 def test_no_iterations_are_refused() -> None:
     with pytest.raises(ValueError, match="max_iters must be 1"):
         els.fixed_point(Blend(), torch.zeros(1, 1, 4, 4), max_iters=0)
+
+
+def test_noise_that_is_scaled_already_is_warned_of() -> None:
+    noise, schedule = els.make_noise(2, (1, 8, 8)), els.schedules.karras(3)
+    with pytest.warns(
+        UserWarning, match=r"noise has standard deviation \d+(\.\d)?, expected 1: .* level, 80;"
+    ) as found:
+        els.sample(Blend(), schedule.sigmas[0] * noise, schedule)
+    assert found[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        els.sample(Blend(), noise, schedule)
+        els.sample(Blend(), 2 * noise, schedule)
+        # Of few numbers no deviation is judged.
+        els.sample(Blend(), 80 * noise[:1, :, :1, :3], schedule)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_dense, check_type, checked, remedy_for, seen, seen_text
 from elsewhere.layout import plain
+from elsewhere.notices import warn
 from elsewhere.phrases import count
 from elsewhere.schedules import check_level
 
@@ -23,6 +24,11 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST = 1e10
 """Largest absolute value of a pixel: 100 standard deviations of noise at the largest noise level. Sums of the squares
 of larger ones leave the range of float32."""
+LARGEST_DEVIATION = 3.0
+"""Standard deviation of noise beyond which it is scaled already: of `ENOUGH` standard normal numbers it is larger once
+in 10^21 draws."""
+ENOUGH = 16
+"""Numbers of which a standard deviation is judged."""
 
 
 @runtime_checkable
@@ -184,6 +190,30 @@ def check_request(
             largest = torch.iinfo(torch.int64).max if classes is None else classes
             labels = check_label(label, len(checked_images), largest, name)
     return checked_images, labels
+
+
+def check_noise(
+    denoisers: Mapping[str, DenoiserLike], noise: object, label: Label, first: float
+) -> tuple[Tensor, Tensor | None]:
+    """Standard normal noise and labels for a run of every denoiser; warns of noise that is scaled already.
+
+    Args:
+        denoisers, label: see `check_request`.
+        noise: standard normal (B, C, H, W).
+        first: the first noise level, by which the run multiplies the noise.
+
+    Raises:
+        TypeError, ValueError: see `check_request`.
+    """
+    images, labels = check_request(denoisers, noise, label)
+    if images.numel() >= ENOUGH:
+        deviation = float(images.detach().double().std())
+        if deviation > LARGEST_DEVIATION:
+            warn(
+                f"noise has standard deviation {deviation:.3g}, expected 1: the run itself multiplies it by the first "
+                f"noise level, {first:.4g}; give standard normal noise, as from make_noise"
+            )
+    return images, labels
 
 
 def _check_shape(name: str, denoiser: DenoiserLike, images: Tensor, argument: str) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from elsewhere import __version__
 from elsewhere.data import ImageSet, load_images, load_picture, to_unit
 from elsewhere.files import json_text, save_bytes, write_text
+from elsewhere.kept_edits import NAME
 from elsewhere.limits import LARGEST_SIDE
 from elsewhere.phrases import count, listed
 from elsewhere.pictures import Column, image_png, labelled_grid, picture_png
@@ -58,7 +60,14 @@ class Edit:
         return [float(one.square().mean().sqrt()) for one in differences]
 
 
-def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str | None, keep: bool = False) -> Edit:
+def choose_edit(
+    image: Tensor,
+    mask: Path | None,
+    box: str | None,
+    extend: str | None,
+    keep: bool = False,
+    before: Callable[[], Size] | None = None,
+) -> Edit:
     """What is drawn anew: the white part of a mask, a rectangle, all but these, or what an extension adds.
 
     Args:
@@ -67,6 +76,7 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
         box: TOP,LEFT,HEIGHTxWIDTH, counted from 0.
         extend: pixels on every side, or HEIGHTxWIDTH of the whole with the image in its middle.
         keep: mask or box mark what is kept instead.
+        before: the size of the image before it was resized, if it was: see `read_mask`.
 
     Raises:
         FileNotFoundError, ValueError: no such mask, or not exactly one of the three; a mask of another size; nothing is
@@ -82,7 +92,7 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
             raise ValueError("--keep goes with --mask or --box: an extension keeps the whole image")
         return _extended(image, extend)
     size = (image.shape[2], image.shape[3])
-    marked = read_mask(mask, size) if mask is not None else parse_box(str(box), size)
+    marked = read_mask(mask, size, before) if mask is not None else parse_box(str(box), size)
     missing = ~marked if keep else marked
     if not bool(missing.any()):
         raise ValueError(f"{given[0]} leaves nothing to draw: mark a part of the image{' to be left out' * keep}")
@@ -93,8 +103,14 @@ def choose_edit(image: Tensor, mask: Path | None, box: str | None, extend: str |
     return Edit(image, missing)
 
 
-def read_mask(path: Path, size: Size) -> Tensor:
+def read_mask(path: Path, size: Size, before: Callable[[], Size] | None = None) -> Tensor:
     """The white pixels of an image file, bool (H, W); gray counts as the nearer of black and white.
+
+    Args:
+        path: the file.
+        size: of the image that is edited.
+        before: its size before it was resized, if it was: a mask of that size is resized too, and pixels that are white
+            by half or more are white.
 
     Raises:
         FileNotFoundError, ValueError: no such image, or one of another size.
@@ -103,12 +119,17 @@ def read_mask(path: Path, size: Size) -> Tensor:
         pixels = load_picture(path, gray=True).images[0, 0]
     except FileNotFoundError:
         raise FileNotFoundError(f"--mask {path}: no such file") from None
-    if tuple(pixels.shape) != size:
-        raise ValueError(
-            f"--mask {path} is {pixels.shape[0]}x{pixels.shape[1]} pixels, the image is {size[0]}x{size[1]}: "
-            "give a mask of the same size"
-        )
-    return pixels >= HALF
+    found = (pixels.shape[0], pixels.shape[1])
+    white = pixels >= HALF
+    if found == size:
+        return white
+    if before is not None and found == before():
+        return interpolate(white[None, None].float(), size, mode="area")[0, 0] >= 0.5
+    resized = "" if before is None else f" after resizing, {before()[0]}x{before()[1]} before"
+    raise ValueError(
+        f"--mask {path} is {found[0]}x{found[1]} pixels (height x width), the image is {size[0]}x{size[1]}{resized}: "
+        f"give a mask of {size[0]}x{size[1]} pixels"
+    )
 
 
 def parse_box(text: str, size: Size) -> Tensor:
@@ -218,18 +239,21 @@ def without(data: ImageSet, image: Tensor) -> tuple[ImageSet, int]:
 
 
 def edit_picture(edit: Edit, drawn: Mapping[str, Tensor]) -> bytes:
-    """A PNG with a row for each method: the image, what is held, and the variants with their errors."""
+    """A PNG with a row for each method: the original, what is held of it, and the variants with their errors.
+
+    In the rows behind the first one, which would repeat them, original and held part are left white.
+    """
     names = list(drawn)
-    rows = len(names)
-    columns = []
-    if edit.original:
-        columns.append(Column("image", "", edit.image.expand(rows, -1, -1, -1), names))
-    columns.append(Column("held", "", edit.held().expand(rows, -1, -1, -1), [""] * rows if edit.original else names))
+    blank = [torch.full_like(edit.image, BLANK)] * (len(names) - 1)
+    given = [("original", "", edit.image)] * edit.original + [("held", "white is drawn", edit.held())]
+    columns = [
+        Column(title, subtitle, torch.cat([image, *blank]), [""] * len(names)) for title, subtitle, image in given
+    ]
     for number in range(len(drawn[names[0]])):
         images = torch.stack([drawn[name][number] for name in names])
-        captions = [f"error {error:.2f}" for error in edit.errors(images)] if edit.original else [""] * rows
-        columns.append(Column(f"variant {number + 1}", "", images, captions))
-    return picture_png(labelled_grid(columns, WIDTH))
+        captions = [f"rms error {error:.2f}" for error in edit.errors(images)] if edit.original else [""] * len(names)
+        columns.append(Column(f"variant {number + 1}", f"noise {number + 1}", images, captions))
+    return picture_png(labelled_grid(columns, WIDTH, rows=[f"by {name}" for name in names]))
 
 
 def save_edit(folder: Path, edit: Edit, drawn: Mapping[str, Tensor], about: Mapping[str, Any]) -> list[Path]:
@@ -261,6 +285,7 @@ def save_edit(folder: Path, edit: Edit, drawn: Mapping[str, Tensor], about: Mapp
     }
     paths.append(folder / "inpaint.json")
     write_text(paths[-1], json_text(settings) + "\n")
+    (folder / NAME).unlink(missing_ok=True)
     return paths
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from elsewhere.checks import check_number, checked
+from elsewhere.checks import check_device, check_number, checked
 from elsewhere.denoiser import Denoiser, DenoiserLike, Label, ask, check_fixed_label
 from elsewhere.phrases import count
 
@@ -35,6 +36,18 @@ class Guided(Denoiser):
         negative = "" if self.negative is None else f", negative={_shown(self.negative)}"
         inner = repr(self.denoiser) if isinstance(self.denoiser, Denoiser) else type(self.denoiser).__name__
         return f"Guided({inner}, scale={self.scale:g}, label={_shown(self.label)}{negative})"
+
+    @checked
+    def to(self, device: str | torch.device) -> Guided:
+        """The same guidance of the denoiser on another device; one without a `to` stays where it is.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here, or one that the denoiser cannot use.
+        """
+        check_device("device", device)
+        moved: Any = self.denoiser.to(device) if hasattr(self.denoiser, "to") else self.denoiser
+        return Guided(moved, self.scale, self.label, self.negative)
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         # A number where it does: denoisers of users need not take a level for each image.

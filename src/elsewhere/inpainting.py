@@ -101,6 +101,7 @@ def inpainting_process(
     *,
     seed: int,
     rounds: int,
+    start: tuple[int, Tensor] | None = None,
 ) -> Iterator[Step]:
     """The steps of `inpaint`, one at a time, for checked arguments.
 
@@ -108,6 +109,8 @@ def inpainting_process(
         denoiser, schedule, label, seed, rounds: see `inpaint`.
         held: the images, (B, C, H, W).
         missing: what is drawn anew, bool, as `check_mask` returns it.
+        start: number of steps that were made, fewer than all, and the state behind them: the steps after these, to the
+            bit those of the whole process.
     """
     # What is missing may hold anything: it must not reach the denoiser in any way.
     held = torch.where(missing, torch.zeros_like(held), held)
@@ -117,8 +120,16 @@ def inpainting_process(
         return standard_normal(held, draws)
 
     x = schedule.sigmas[0] * noise()
+    done = 0
+    if start is not None:
+        done, x = start
+        # What these steps drew: each round its noise, and all but the first what undoes a step.
+        for _ in range(done * (2 * rounds - 1)):
+            noise()
     before = x
     for index, (sigma, after) in enumerate(pairwise(schedule.sigmas)):
+        if index < done:
+            continue
         # The last step leads to sigma = 0: undone, it would be a step from another noise level.
         for again in range(rounds if after > 0 else 1):
             if again:

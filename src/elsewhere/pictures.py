@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -260,10 +261,16 @@ class Column:
     captions: Sequence[str]
 
 
-def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) -> Image.Image:
+def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12, rows: Sequence[str] = ()) -> Image.Image:
     """Columns of captioned images, each image enlarged by an integer factor to about `width` pixels.
 
     Titles and captions wider than their column are shortened.
+
+    Args:
+        columns: from left to right.
+        width: of an image.
+        gap: white pixels between images and around them.
+        rows: names of the rows, written to the left of them; none where it is empty.
     """
     high, wide = columns[0].images.shape[-2:]
     scale = enlargement(high, wide, width)
@@ -271,8 +278,9 @@ def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) ->
     image_w, cell_w, cell_h = wide * scale, max(wide * scale, width // 2), high * scale
     title, text = font(max(11, min(cell_w, width) // 7), bold=True), font(max(9, min(cell_w, width) // 9))
     line = round(text.size * 1.5)
-    header, rows = 3 * line + gap // 2, len(columns[0].images)
-    size = (gap + len(columns) * (cell_w + gap), header + rows * (cell_h + line + gap) + gap // 2)
+    header, count = 3 * line + gap // 2, len(columns[0].images)
+    margin = gap + max((math.ceil(title.getlength(name)) + gap for name in rows), default=0)
+    size = (margin + len(columns) * (cell_w + gap), header + count * (cell_h + line + gap) + gap // 2)
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
 
@@ -281,8 +289,10 @@ def labelled_grid(columns: Sequence[Column], width: int = 128, gap: int = 12) ->
         shown = shorten(line[:300], lambda some: draw.textlength(some, typeface) <= cell_w + gap - 2)
         draw.text(place, shown, colour, typeface, anchor="ms")
 
+    for i, name in enumerate(rows):
+        draw.text((gap, header + i * (cell_h + line + gap) + cell_h / 2), name, "#111111", title, anchor="lm")
     for j, column in enumerate(columns):
-        left = gap + j * (cell_w + gap)
+        left = margin + j * (cell_w + gap)
         middle = left + cell_w // 2
         write((middle, 1.2 * line), column.title, "#111111", title)
         write((middle, 2.3 * line), column.subtitle, "#666666", text)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from elsewhere.phrases import duration
 
 Item = TypeVar("Item")
+Title = str | Callable[[], str]
 
 BETWEEN_UPDATES = 0.25
 """Seconds between two updates of a bar in a notebook: each is a message to the browser."""
@@ -27,7 +28,7 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def track(items: Iterable[Item], total: int, title: str, show: bool, done: int = 0) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int, title: Title, show: bool, done: int = 0) -> Iterator[Item]:
     """Yield the items, and say how far they are if `show` is true.
 
     A terminal has a bar with count and time left, and so has a notebook; it is gone at the end. Elsewhere, as in the
@@ -36,7 +37,7 @@ def track(items: Iterable[Item], total: int, title: str, show: bool, done: int =
     Args:
         items: what to yield.
         total: number of items, including those that are done.
-        title: text before the bar.
+        title: text before the bar, or a function that says it anew at every update.
         show: whether to show anything.
         done: number of items finished before.
     """
@@ -59,7 +60,7 @@ def in_terminal() -> bool:
 
 
 @contextmanager
-def terminal_bar(total: int, title: str, done: int, counted: bool = True) -> Iterator[Callable[[float], None]]:
+def terminal_bar(total: int, title: Title, done: int, counted: bool = True) -> Iterator[Callable[[float], None]]:
     """A bar on a terminal, gone at the end, and a function that moves it on.
 
     Args:
@@ -88,11 +89,11 @@ def terminal_bar(total: int, title: str, done: int, counted: bool = True) -> Ite
     )
     period = 30 if counted else 600
     with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=period) as bar:
-        task = bar.add_task(title, total=total, completed=done)
-        yield lambda work: bar.advance(task, work)
+        task = bar.add_task(_text(title), total=total, completed=done)
+        yield lambda work: bar.update(task, advance=work, description=_text(title))
 
 
-def _in_notebook(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
+def _in_notebook(items: Iterable[Item], total: int, title: Title, done: int) -> Iterator[Item]:
     """A bar in markup, which needs no widgets."""
     shown = import_module("IPython.display")  # not typed
     started, handle, due = monotonic(), None, 0.0
@@ -102,7 +103,7 @@ def _in_notebook(items: Iterable[Item], total: int, title: str, done: int) -> It
             # Work that ends at once shows no bar.
             if now - started >= BETWEEN_UPDATES and now >= due:
                 due = now + BETWEEN_UPDATES
-                text = escape(describe(title, finished, total, done, now - started))
+                text = escape(describe(_text(title), finished, total, done, now - started))
                 bar = shown.HTML(f'<progress value="{finished}" max="{total}" style="width:12em"></progress> {text}')
                 if handle is None:
                     handle = shown.display(bar, display_id=True)
@@ -114,16 +115,20 @@ def _in_notebook(items: Iterable[Item], total: int, title: str, done: int) -> It
             handle.update(shown.HTML(""))
 
 
-def _in_log(items: Iterable[Item], total: int, title: str, done: int) -> Iterator[Item]:
+def _in_log(items: Iterable[Item], total: int, title: Title, done: int) -> Iterator[Item]:
     started, pause = monotonic(), FIRST_LINE
     due = started + pause
     for finished, item in enumerate(items, done):
         now = monotonic()
         if now >= due and sys.stderr is not None:
-            print(describe(title, finished, total, done, now - started), file=sys.stderr, flush=True)
+            print(describe(_text(title), finished, total, done, now - started), file=sys.stderr, flush=True)
             pause = min(2 * pause, LAST_LINES)
             due = now + pause
         yield item
+
+
+def _text(title: Title) -> str:
+    return title if isinstance(title, str) else title()
 
 
 def describe(title: str, finished: int, total: int, done: int, seconds: float) -> str:

@@ -83,7 +83,8 @@ def restore(
     Raises:
         TypeError: another machine, an operator that returns no images.
         ValueError: a tapered machine, measurements of another shape, an operator that is not linear, a level out of
-            range, windows without a place that has the same noise, too little memory for a matrix.
+            range, windows without a place that has the same noise, windows that wrap so far that they read pixels twice
+            (with the pseudo-inverse), too little memory for a matrix.
 
     Example:
         >>> import elsewhere as els
@@ -293,6 +294,11 @@ def _groups(
             if channels > 1:
                 offsets = torch.arange(channels, device="cpu")[:, None] * (shape[1] * shape[2])
                 queries, keys = ((part[:, None] + offsets).flatten(1) for part in (queries, keys))
+            if _repeats(queries):
+                raise ValueError(
+                    f"machine has windows of {layout.metric.side} pixels a side, which wrap round images of {shape[1]}x"
+                    f"{shape[2]} and read pixels twice: use a smaller window, borders='aware', or inverse='none'"
+                )
             kinds = _Kinds(covariance, same)
             of_keys, of_queries = kinds.of(keys), kinds.of(queries)
             for kind in sorted(set(of_queries.tolist())):
@@ -328,6 +334,12 @@ def _alike(region: Region, layout: Layout, shape: tuple[int, ...]) -> Iterator[t
     pixels, queries = _windows([*region.rows], [*region.columns], extent, (height, width))
     places, keys = _windows(rows, columns, extent, (height, width))
     yield pixels, queries, places, keys
+
+
+def _repeats(windows: Tensor) -> bool:
+    """Whether any window (P, w) reads a position twice. The machine counts its pixel twice, the covariance once."""
+    ordered = windows.sort(dim=1).values
+    return bool((ordered[:, 1:] == ordered[:, :-1]).any())
 
 
 def _windows(rows: list[int], columns: list[int], extent: Extent, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def save_run(
     """
     window = getattr(denoiser, "window", None)
     images = run.images.float().cpu()
-    findings = judge_finals(images)
+    findings = judge_finals(images, denoiser)
     for sentence in findings:
         warn(sentence)
     settings = {

@@ -23,7 +23,7 @@ from elsewhere.checks import (
     check_whole,
     checked,
 )
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_request
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_images, check_noise, check_request
 from elsewhere.display import SIDE, Film, Pictures
 from elsewhere.entropy import WeightEntropy
 from elsewhere.notices import warn_deprecated
@@ -156,6 +156,9 @@ class Run(Pictures):
     def widget(self, machine: DenoiserLike, index: int = 0, label: Label = None) -> Any:
         """The explanation view with a slider over the steps, for notebooks that show widgets.
 
+        A step is explained when the slider asks for it, which needs the running kernel; the notebook stores the step
+        that is shown, and no other.
+
         Args:
             machine: what drew this run, or another average over training windows; see `explain`.
             index: image of the batch.
@@ -169,8 +172,8 @@ class Run(Pictures):
             >>> import elsewhere as els
             >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=20))
             >>> run = els.sample(machine, els.make_noise(1, (1, 28, 28)), els.schedules.cosine(2), keep=True)
-            >>> len(run.widget(machine).steps)
-            2
+            >>> run.widget(machine).titles
+            ['step 1, sigma 80.2', 'step 2, sigma 0.988']
         """
         import elsewhere
 
@@ -201,8 +204,22 @@ def reverse_process(
     Raises:
         TypeError, ValueError: arguments of another kind; answers that are not finite images of the shape of x.
     """
+    yield from _steps(denoiser, x, schedule, label, name, sampler, seed, 0)
+
+
+def _steps(
+    denoiser: DenoiserLike,
+    x: Tensor,
+    schedule: Schedule,
+    label: Label,
+    name: str,
+    sampler: SamplerName,
+    seed: int,
+    first: int,
+) -> Iterator[Step]:
+    """`reverse_process` of images whose noise begins at number `first` of the seed."""
     check_choice("sampler", sampler, NAMES)
-    draws = generators(len(x), seed) if sampler == "ancestral" else []
+    draws = generators(first + len(x), seed)[first:] if sampler == "ancestral" else []
     for draw in draws:
         # `make_noise` of the same seed has drawn the first noise: go on behind it.
         standard_normal(x, [draw])
@@ -230,7 +247,8 @@ def sample(
 
     Args:
         denoiser: anything callable as D(x, sigma, label=None).
-        noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise.
+        noise: standard normal (B, C, H, W); the run starts at schedule.sigmas[0] * noise. Noise that is multiplied by
+            sigma already (standard deviation above 3) is warned of.
         schedule: `schedules.cosine(20)` when None.
         label: class of every image or (B,), None for none.
         sampler: "euler" (DDIM), "heun" (EDM; calls the denoiser twice a step), "dpmpp-2m" (DPM-Solver++(2M)), or
@@ -265,7 +283,7 @@ def sample(
             f"entropy needs a machine that is a softmax average, such as LocalScore, got {type(denoiser).__name__}: "
             "leave entropy out"
         )
-    x, _ = check_request({"denoiser": denoiser}, noise, label)
+    x, _ = check_noise({"denoiser": denoiser}, noise, label, schedule.sigmas[0])
     return draw(denoiser, x, schedule, label, keep=keep, entropy=entropy, progress=progress, sampler=sampler, seed=seed)
 
 
@@ -281,13 +299,19 @@ def draw(
     sampler: SamplerName = "euler",
     seed: int = 0,
     entropy: bool = False,
+    first: int = 0,
 ) -> Run:
-    """`sample` for checked arguments; `name` is what errors call the denoiser."""
-    first = schedule.sigmas[0]
-    x = check_images(noise * first, f"noise times the first noise level, {first:g},")
+    """`sample` for checked arguments.
+
+    Args:
+        name: what errors call the denoiser.
+        first: number of the first image among those of the seed, for a part of a batch.
+    """
+    level = schedule.sigmas[0]
+    x = check_images(noise * level, f"noise times the first noise level, {level:g},")
     states, predictions = [x] if keep else [], []
     found: list[WeightEntropy] = []
-    steps = reverse_process(denoiser, x, schedule, label, name, sampler=sampler, seed=seed)
+    steps = _steps(denoiser, x, schedule, label, name, sampler, seed, first)
     for step in track(steps, schedule.steps, "sampling" if name == "denoiser" else name, progress):
         if entropy:
             known: Any = denoiser

@@ -321,3 +321,18 @@ def test_damaged_settings_are_named(tmp_path: Path, change: dict[str, Any]) -> N
 def test_a_folder_without_settings_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
         MachineUNet.from_pretrained(tmp_path)
+
+
+def test_a_saved_machine_is_loaded_as_a_machine_and_not_as_a_network(tmp_path: Path) -> None:
+    scheduler = diffusers.DDIMScheduler()
+    machine = els.EquivariantLocalScore(data(), window=3)
+    diffusers.DDIMPipeline(as_unet(machine, scheduler), scheduler).save_pretrained(tmp_path)
+    x = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for folder in (tmp_path, tmp_path / "unet"):
+        loaded = els.adapters.load_machine(folder, data())
+        assert repr(loaded) == repr(machine)
+        assert torch.equal(loaded(x, 1.0), machine(x, 1.0))
+        with pytest.raises(ValueError, match=r"is no trained network: read it with els\.adapters\.load_machine\("):
+            els.load_network(folder)
+    with pytest.raises(FileNotFoundError, match="names the images 'toys', which cannot be loaded"):
+        els.adapters.load_machine(tmp_path)

@@ -54,6 +54,10 @@ def test_the_judgement_counts_the_pictures():
     assert "prediction_type" in sentence
     assert judge_finals(images[1:2])[0].startswith("The network's image is")
     assert judge_finals(images[[1, 1]])[0].startswith("The network's images are")
+    guided = els.guided(flat, 3, 0)
+    (sentence,) = judge_finals(images, guided)
+    assert sentence.startswith(f"1 of 3 guided images is {FAR}")
+    assert sentence.endswith("guidance of scale 3 does that, choose a smaller one")
 
 
 def test_a_comparison_with_a_network_that_diverged_names_nobody_closer(tmp_path):

@@ -1,7 +1,11 @@
 """The explanation page is self-contained and complete; the widget shows the same message."""
 
+import base64
+import gzip
 import json
 import re
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -65,8 +69,8 @@ def test_the_widget_has_the_message_and_the_view(folder):
     pytest.importorskip("anywidget")
     mosaic = folder[1].mosaic
     shown = mosaic.widget(2)
-    [step] = shown.steps
-    assert step["mosaic"] == mosaic_message(mosaic, 2)
+    assert shown.titles == ["step 2, sigma 0.988"]
+    assert unzipped(shown) == {"at": 0, "mosaic": mosaic_message(mosaic, 2)}
     assert "export default { render: elsewhere.render }" in str(shown._esm)
     with pytest.raises(ValueError, match="index"):
         mosaic.widget(99)
@@ -103,14 +107,72 @@ def test_of_a_copy_the_nearest_training_image_fits_everywhere():
     assert entry["mosaic"]["candidates"] == 30 * 28 * 28
 
 
-def test_the_widget_of_a_run_has_every_step():
+def unzipped(shown):
+    return json.loads(gzip.decompress(shown.step))
+
+
+def test_the_widget_of_a_run_explains_the_step_that_is_asked_for(monkeypatch):
     pytest.importorskip("anywidget")
     data = els.load_images("fashion-mini", limit=20)
     machine = els.EquivariantLocalScore(data, 5)
     run = els.sample(machine, els.make_noise(2, data.shape), schedules.cosine(3), label=[0, 1], keep=True)
-    steps = run.widget(machine, 1, [0, 1]).steps
-    assert [step["title"].partition(",")[0] for step in steps] == ["step 1", "step 2", "step 3"]
-    last = els.explain(machine, run.states[-2][1:], run.sigmas[-2], top=12, label=1)
-    assert steps[2]["mosaic"] == mosaic_message(last)
+    asked = []
+    run_widget = sys.modules["elsewhere.analysis.run_widget"]
+    explained = run_widget.explain
+    monkeypatch.setattr(run_widget, "explain", lambda *args: (asked.append(args[2]), explained(*args))[1])
+    shown = run.widget(machine, 1, [0, 1])
+    assert [title.partition(",")[0] for title in shown.titles] == ["step 1", "step 2", "step 3"]
+    for step in (2, 0, 2):
+        shown.at = step
+        expected = els.explain(machine, run.states[step][1:], run.sigmas[step], top=12, label=1)
+        assert unzipped(shown) == {"at": step, "mosaic": mosaic_message(replace(expected, step=step))}
+    # A page that asks for a step that is not there gets none.
+    shown.at = 99
+    assert unzipped(shown)["at"] == 2
+    # The second one was explained by nobody, the last one once.
+    assert asked == [run.sigmas[2], run.sigmas[0]]
+    # What a notebook stores besides the script is one step.
+    assert len(shown.step) < 1.1 * len(gzip.compress(json.dumps(unzipped(shown)).encode()))
     with pytest.raises(ValueError, match="keep=True"):
         els.sample(machine, els.make_noise(1, data.shape), schedules.cosine(2)).widget(machine)
+
+
+def test_the_slider_asks_for_a_step_and_shows_the_answer(browser):
+    pytest.importorskip("anywidget")
+    data = els.load_images("fashion-mini", limit=20)
+    machine = els.EquivariantLocalScore(data, 5)
+    run = els.sample(machine, els.make_noise(1, data.shape), schedules.cosine(3), keep=True)
+    shown = run.widget(machine)
+    answers = {}
+    for step in (2, 0):
+        shown.at = step
+        answers[str(step)] = base64.b64encode(shown.step).decode()
+    page = browser.new_page()
+    told = []
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.set_content("<div id='place'></div>")
+    page.add_script_tag(content=str(shown._esm).replace("export default { render: elsewhere.render };", ""))
+    # A notebook's model: Python answers where changes are saved.
+    page.evaluate(
+        """async ([answers, titles]) => {
+          const array = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+          const bytes = (at) => new DataView(array(atob(answers[at])).buffer);
+          const values = { titles, at: 2, step: bytes(2) }, heard = [];
+          const model = {
+            get: (name) => values[name], set: (name, value) => { values[name] = value; },
+            on: (event, call) => heard.push(call),
+            save_changes: () => { values.step = bytes(values.at); heard.forEach((call) => call()); },
+          };
+          await elsewhere.render({ model, el: document.getElementById("place") });
+        }""",
+        [answers, list(shown.titles)],
+    )
+    told_of = page.locator("output")
+    assert told_of.inner_text() == shown.titles[2]
+    before = page.locator(".mosaic-told").inner_text()
+    page.get_by_role("slider").fill("0")
+    page.wait_for_function("title => document.querySelector('output').textContent === title", arg=shown.titles[0])
+    assert page.locator(".mosaic-told").inner_text() != before
+    assert page.locator("span.soft").inner_text() == ""
+    page.close()
+    assert not told, told

@@ -189,6 +189,19 @@ def test_finished_measurements_are_used_again(tmp_path):
     assert len(made) == 4
 
 
+def test_network_and_methods_draw_with_the_sampler_asked_for(tmp_path):
+    result = run(contenders(), cache=tmp_path, sampler="ancestral", seed=2)
+    noise = make_noise(6, SHAPE, 2)
+    ours, theirs = (
+        sample(denoiser, noise, SCHEDULE, sampler="ancestral", seed=2).images for denoiser in (Blur(3), NETWORK)
+    )
+    np.testing.assert_allclose(result.sections[0].row("blur 3").metrics["mse"], mse(ours, theirs).numpy(), atol=1e-12)
+    assert result.settings["sampler"] == "ancestral"
+    # What was measured with one sampler is not taken for another.
+    euler = run(contenders(), cache=tmp_path, seed=2)
+    assert euler.sections[0].row("blur 3").metrics != result.sections[0].row("blur 3").metrics
+
+
 def test_failures_are_tried_again_and_damaged_files_replaced(tmp_path):
     assert run([Contender("blur", broken, "3")], cache=tmp_path).sections[0].row("blur").why
     healed = run([Contender("blur", lambda: Blur(3), "3")], cache=tmp_path)

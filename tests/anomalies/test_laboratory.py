@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 import elsewhere as els
 from elsewhere.anomalies import Anomalies, Point, measure, two_windows
 from elsewhere.anomalies.laboratory import CHUNK, drawn
+from elsewhere.anomalies.report import draw_extras
+from elsewhere.data import to_uint8
 from tests.anomalies.lab_toys import SCHEDULE, SUBJECT, Scripted, scripted, toy_data
 
 pytest.importorskip("scipy")
@@ -250,3 +253,29 @@ def test_tables_in_words(tmp_path: Path) -> None:
     assert together[1][0][0] == "ELS 3"
     assert {row[-1] for row in verdicts[1]} == {"confirmed"}
     assert len(run(tmp_path / "alone", points()[:1]).tables()) == 1
+
+
+def test_pictures_of_a_random_sampler_are_those_of_one_batch_and_are_not_mixed_with_others(tmp_path: Path) -> None:
+    data = toy_data()
+    machine = els.IdealScore(data)
+    seeds = CHUNK + 2
+    point = Point("IS", "IS", machine, seeds)
+    measure(SUBJECT, [point], data, tmp_path, schedule=SCHEDULE, seed=3, sampler="ancestral")
+    noise = els.make_noise(seeds, data.shape, 3)
+    expected = els.sample(machine, noise, SCHEDULE, SUBJECT.label, sampler="ancestral", seed=3).images
+    assert torch.equal(drawn(tmp_path, "IS"), to_uint8(expected))
+    with pytest.raises(ValueError, match="was drawn with other settings"):
+        measure(SUBJECT, [point], data, tmp_path, schedule=SCHEDULE, seed=3)
+
+
+def test_an_explained_picture_is_the_one_that_was_counted(tmp_path: Path) -> None:
+    # Of a class, by a random sampler, and not the first of its chunk.
+    data = toy_data()
+    machine = els.EquivariantLocalScore(data, 3)
+    point = Point("ELS 3", "ELS", machine, 4, 3, float("inf"))
+    subject = replace(SUBJECT, count=lambda images: np.arange(len(images)), normal=2)
+    result = measure(subject, [point], data, tmp_path, schedule=SCHEDULE, seed=3, sampler="ancestral")
+    (extra,) = draw_extras(result)
+    assert extra.title.startswith("ELS 3, seed 3: 3 ")
+    assert torch.equal(to_uint8(extra.run.images), drawn(tmp_path, "ELS 3")[3:])
+    assert torch.allclose(extra.mosaic().x0, extra.run.images, atol=1e-5)

@@ -51,3 +51,27 @@ def test_a_machine_without_weights_is_drawn_and_not_explained(world: dict[str, P
     result = run(f"explain {{data}} --machine wiener --count 1 --steps 2 --out {tmp_path}", **world)
     assert result.exit_code == 2
     assert "wiener" in result.stderr
+
+
+@pytest.mark.parametrize("away", ["", "--negative 2"])
+def test_machines_and_network_are_guided_alike(world: dict[str, Path], tmp_path: Path, away: str) -> None:
+    line = "compare {data} {net} --machines ls --window 3 --label 1 --guidance 2.5 --count 2 --steps 3 --seed 4"
+    result = run(f"{line} {away} --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    settings = json.loads((tmp_path / "results.json").read_text())
+    data = els.load_images(world["data"])
+    noise, schedule = els.make_noise(2, data.shape, 4), els.schedules.cosine(3)
+    one, other = (
+        els.sample(els.guided(denoiser, 2.5, 1, 2 if away else None), noise, schedule).images
+        for denoiser in (els.LocalScore(data, 3), els.load_network(world["net"]))
+    )
+    mse = (one - other).square().mean((1, 2, 3)).tolist()
+    assert [row["mse"] for row in settings["table"] if row["name"] == "LS"] == pytest.approx(mse, rel=1e-5)
+    assert "scale=2.5, label=1" in settings["settings"]["machines"]["LS"]
+    assert "scale=2.5, label=1" in settings["settings"]["network"]
+
+
+def test_guidance_without_a_class_is_refused(world: dict[str, Path], tmp_path: Path) -> None:
+    result = run(f"compare {{data}} {{net}} --machines is --label none --guidance 2 --out {tmp_path}", **world)
+    assert result.exit_code == 2
+    assert "--guidance 2 needs --label" in result.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import elsewhere as els
 from tests.cli.typing_lines import names, run
@@ -123,3 +124,20 @@ def test_the_calibrated_machine_is_explained(world: dict[str, Path], tmp_path: P
     assert result.exit_code == 0, result.stderr
     assert "of it without weights" in result.stdout
     assert els.FamilyCalibration.load(tmp_path / "out/explanation.json") == family
+
+
+def test_the_run_of_the_sampler_asked_for_is_explained(world: dict[str, Path], tmp_path: Path) -> None:
+    line = "explain {data} --machine ls --window 3 --sampler heun --count 1 --steps 3 --seed 5 --label none"
+    result = run(f"{line} --json --out {tmp_path}", **world)
+    assert result.exit_code == 0, result.stderr
+    data = els.load_images(world["data"])
+    machine, noise = els.LocalScore(data, 3), els.make_noise(1, data.shape, 5)
+    drawn = els.sample(machine, noise, els.schedules.cosine(3), sampler="heun", keep=True)
+    mosaic = els.explain(machine, drawn.states[-2], drawn.sigmas[-2], 8)
+    # The last step of every sampler ends at the prediction, so what is explained is the image.
+    assert torch.allclose(mosaic.x0, drawn.images, atol=1e-6)
+    found = json.loads((tmp_path / "explanation.json").read_text())
+    assert found["settings"]["sampler"] == "heun"
+    rows = json.loads((tmp_path / "mosaic.json").read_text())["rows"]
+    weights = [row[-2] for row in rows if row[2:6] == [0, 0, 0, 0]]
+    assert weights == pytest.approx([float(mosaic.weights[0, 0, 0, 0])], rel=1e-5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +114,7 @@ def test_there_is_no_comparison_where_sizes_differ(world: dict[str, Path], photo
         ("{one} --box 0,0,8x8", "--box leaves nothing of the image"),
         ("{one} --box 0,0,2x2 --window 7", "fewer than 16 windows of 7x7 pixels have nothing missing"),
         ("{colour}:0 --data {plain} --box 0,0,2x2", "is in colour"),
+        ("{one} --box 0,0,2x2 --restart", "--restart must come with --data"),
         ("{data}:0 --box 0,0,2x2 --machine ls --window 3 --extend 1", "got --box and --extend"),
         ("{data}:0 --extend 1 --machine ls --window 3", "draws 8x8 pixels only"),
     ],
@@ -123,3 +126,40 @@ def test_bad_lines_are_refused(world: dict[str, Path], tmp_path: Path, line: str
     assert names(tmp_path) == []
     if "note:" not in result.stderr:
         assert_refused(result, tmp_path)
+
+
+def test_the_time_is_said_and_a_stopped_run_goes_on(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"inpaint {{data}}:4 --box 2,2,3x4 --window 3 {SHORT.replace('--steps 2', '--steps 4')} --out"
+    whole = run(f"{line} {tmp_path / 'whole'}", **world)
+    # Three steps twice and the last once.
+    assert "note: 7 calls each of ELS and IS: about " in whole.stderr
+
+    def stop(items: Iterator[Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
+        yield next(items)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("elsewhere.kept_edits.track", stop)
+        stopped = run(f"{line} {tmp_path / 'parts'}", **world)
+    assert stopped.exit_code == 130
+    assert "unfinished work is kept: the same command goes on there" in stopped.stderr
+    assert names(tmp_path / "parts") == ["unfinished.npz"]
+    again = run(f"{line} {tmp_path / 'parts'}", **world)
+    assert "note: 14% were drawn before (--restart begins again)" in again.stderr
+    assert names(tmp_path / "parts") == names(tmp_path / "whole")
+    for name in ("inpaint.png", "variant-1.png", "variant-2.png"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_mask_goes_with_the_photograph_that_is_shrunk(photo: Path, tmp_path: Path) -> None:
+    mask = np.zeros((20, 22), np.uint8)
+    mask[6:12, 8:16] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    line = f"inpaint {photo} --mask {tmp_path}/mask.png --longest 18 --window 3 {SHORT}"
+    assert run(f"{line} --out {tmp_path}/out").exit_code == 0
+    assert json.loads((tmp_path / "out/inpaint.json").read_text())["size"] == [16, 18]
+    Image.fromarray(mask[:9]).save(tmp_path / "mask.png")
+    result = run(f"{line} --out {tmp_path}/other")
+    assert "is 9x22 pixels (height x width), the image is 16x18 after resizing, 20x22 before" in result.stderr

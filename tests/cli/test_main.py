@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import elsewhere as els
 from tests.cli.typing_lines import COMMANDS, assert_refused, names, read, run, start
 
 
@@ -79,10 +80,22 @@ def test_every_command_and_option_is_explained() -> None:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 
-def test_version() -> None:
-    result = run("--version")
+@pytest.mark.parametrize("line", ["--version", "--help", "inpaint --help"])
+def test_version_and_help_answer_without_importing_torch(line: str) -> None:
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        "from elsewhere.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(("elsewhere ", "Usage: "))
+    assert done.stdout.endswith("False\n")
+
+
+def test_kernels_say_which_are_used() -> None:
+    result = run("--kernels")
     assert result.exit_code == 0
-    assert result.stdout.startswith("elsewhere ")
+    assert result.stdout.startswith(f"elsewhere {els.__version__}, ")
+    assert "kernels" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,10 @@ def test_files_of_a_run(tmp_path: Path, count: int, tileable: bool) -> None:
         np.testing.assert_array_equal(np.asarray(picture), expected.numpy())
     with Image.open(tmp_path / "beside.png") as picture:
         shown = (24, 30) if tileable else (12, 15)
-        # A frame of 2 pixels, the image of 13 x 14, and gaps of 8.
-        assert picture.size == (14 + count * (8 + shown[1]) + 4, max(13, shown[0]) + 4)
+        # The image of 13 x 14 and gaps of 8, enlarged to a height of about 384, and a frame of 2 pixels.
+        height, width = max(13, shown[0]), 14 + count * (8 + shown[1])
+        scale = round(384 / height)
+        assert picture.size == (scale * width + 4, scale * height + 4)
     settings = json.loads((tmp_path / "texture.json").read_text())
     assert settings["command"] == "typed"
     assert settings["settings"]["window"] == 5

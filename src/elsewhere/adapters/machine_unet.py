@@ -19,7 +19,7 @@ from elsewhere.denoiser import DenoiserLike, ask
 from elsewhere.files import json_object
 from elsewhere.limits import MOST_CLASSES
 from elsewhere.machines.machine import Machine
-from elsewhere.networks.diffusers_folder import LONGEST_CONFIG
+from elsewhere.networks.diffusers_folder import LONGEST_CONFIG, MACHINE
 from elsewhere.schedulers import READ, SCHEDULERS, check_settings, preconditioning_of
 from elsewhere.schedules import SIGMAS
 from elsewhere.tensor_files import one_line
@@ -179,8 +179,8 @@ class MachineUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"{path} has more than {LONGEST_CONFIG:,} bytes")
         try:
             content = json_object(path.read_text(encoding="utf-8"))
-            if content.get("_class_name") != cls.__name__:
-                raise ValueError(f"it holds a {content.get('_class_name')}, expected a {cls.__name__}")
+            if content.get("_class_name") != MACHINE:
+                raise ValueError(f"it holds a {content.get('_class_name')}, expected a {MACHINE}")
             about, recipe = content["data"], content["machine"]
             scheduler = _scheduler(content["scheduler"])
             _check_pipeline(folder, scheduler)

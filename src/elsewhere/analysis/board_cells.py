@@ -22,6 +22,7 @@ from elsewhere.checks import check_type
 from elsewhere.denoiser import DenoiserLike, ask, check_request
 from elsewhere.files import entry, json_object, json_text, write_text
 from elsewhere.pictures import data_uri, image_png
+from elsewhere.samplers import SamplerName
 from elsewhere.sampling import reverse_process
 from elsewhere.schedules import Schedule
 from elsewhere.wording import one_line
@@ -71,6 +72,7 @@ class Question:
         noise: from which images are drawn, (B, C, H, W); None without a network.
         finals: the network's images (B, C, H, W); None without a network.
         labels: class of every image, int64 (B,), or None.
+        sampler, seed: of the drawing; see `sample`.
     """
 
     sigmas: tuple[float, ...]
@@ -80,6 +82,8 @@ class Question:
     noise: Tensor | None = None
     finals: Tensor | None = None
     labels: Tensor | None = None
+    sampler: SamplerName = "euler"
+    seed: int = 0
 
     @property
     def calls(self) -> int:
@@ -87,12 +91,20 @@ class Question:
         return len(self.sigmas) * (1 if self.noise is None else 2)
 
 
-def ask_network(network: DenoiserLike, noise: Tensor, schedule: Schedule, labels: Tensor | None) -> Question:
+def ask_network(
+    network: DenoiserLike,
+    noise: Tensor,
+    schedule: Schedule,
+    labels: Tensor | None,
+    sampler: SamplerName = "euler",
+    seed: int = 0,
+) -> Question:
     """The network's own path, its answers there, and its images."""
     _, labels = check_request({"network": network}, noise, labels)
-    steps = list(reverse_process(network, noise * schedule.sigmas[0], schedule, labels, "network"))
+    x = noise * schedule.sigmas[0]
+    steps = list(reverse_process(network, x, schedule, labels, "network", sampler=sampler, seed=seed))
     states, answers = [step.x for step in steps], [step.x0 for step in steps]
-    return Question(schedule.sigmas[:-1], states, answers, schedule, noise, steps[-1].next_x, labels)
+    return Question(schedule.sigmas[:-1], states, answers, schedule, noise, steps[-1].next_x, labels, sampler, seed)
 
 
 def ask_held_out(images: Tensor, noise: Tensor, schedule: Schedule) -> Question:
@@ -139,7 +151,11 @@ def _attempt(row: BoardRow, contender: Contender, question: Question) -> Generat
         check_request({contender.name: denoiser}, images, question.labels)
         if asked is not None and question.finals is not None:
             x = asked * question.schedule.sigmas[0]
-            for step in reverse_process(denoiser, x, question.schedule, question.labels, contender.name):
+            steps = reverse_process(
+                denoiser, x, question.schedule, question.labels, contender.name, sampler=question.sampler,
+                seed=question.seed,
+            )  # fmt: skip
+            for step in steps:
                 x = step.next_x
                 yield
             images = x

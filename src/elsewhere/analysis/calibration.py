@@ -19,7 +19,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.metrics import cosine_similarity, mse
 from elsewhere.analysis.score_cache import ScoreCache
 from elsewhere.checks import check_choice, checked
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
+from elsewhere.denoiser import DenoiserLike, Label, ask, check_noise
 from elsewhere.gradients import check_constant
 from elsewhere.machines.locality import LocalitySchedule, check_window
 from elsewhere.pictures import save_figure
@@ -104,7 +104,7 @@ def calibrate(
     check_choice("criterion", criterion, CRITERIA)
     schedule = cosine() if schedule is None else schedule
     check_constant(noise, "noise", "calibrate")
-    images, labels = check_request({"machine": machine, "network": network}, noise, label)
+    images, labels = check_noise({"machine": machine, "network": network}, noise, label, schedule.sigmas[0])
     sides = _check_windows(windows, max(images.shape[2:]))
     warn_of_other_images(network, getattr(machine, "data", None))
     run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")

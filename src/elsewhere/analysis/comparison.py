@@ -24,7 +24,7 @@ from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TO
 from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import check_choice, check_seed, checked
-from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.gradients import check_constant
 from elsewhere.machines import EquivariantLocalScore, LocalScore
 from elsewhere.machines.locality import LocalitySchedule
@@ -113,7 +113,7 @@ def compare(
     check_seed(seed)
     check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
-    x, labels = check_request(denoisers, noise, label)
+    x, labels = check_noise(denoisers, noise, label, schedule.sigmas[0])
     data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
     data = {name: images for name, images in data.items() if images is not None}
     if data:
@@ -133,7 +133,7 @@ def compare(
     windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
     settings = _settings(machines, network, x, schedule, training, about) | {"sampler": sampler}
-    findings = [*judge_finals(target), *_undefined(metrics)]
+    findings = [*judge_finals(target, network), *_undefined(metrics)]
     give_warnings(findings)
     notes = (*findings, *on_others)
     explained, mosaic = _explain(machines, metrics, last, schedule, labels)

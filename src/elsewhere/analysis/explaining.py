@@ -21,6 +21,7 @@ from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
+from elsewhere.guidance import Guided
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
@@ -66,9 +67,10 @@ class Mosaic(MosaicResult):
             ImportError: anywidget is not installed (extra `notebook`).
             TypeError, ValueError: no such image.
         """
-        from elsewhere.analysis.mosaic_widget import widget
+        from elsewhere.analysis.mosaic_widget import step_title, widget
 
-        return widget([self], check_whole("index", index, 0, len(self.x) - 1), TOP)
+        index = check_whole("index", index, 0, len(self.x) - 1)
+        return widget([step_title(self.step, self.sigmas[index])], lambda _: self, index, TOP)
 
     @checked
     def plot(self, index: int | None = None, pixel: tuple[int, int] | None = None) -> Figure:
@@ -104,7 +106,8 @@ def explain(
             EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
-            as unexplained: see `Mosaic.weightless`.
+            as unexplained: see `Mosaic.weightless`. Not a guided machine, whose answer moves away from an average: the
+            two averages that it subtracts can be explained, `guided.denoiser` with a label and without.
         x: noisy images (B, C, H, W).
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -229,13 +232,23 @@ def explain_run(
         >>> [mosaic.step for mosaic in els.explain_run(machine, run)]
         [0, 1, 2]
     """
+    known = check_run(machine, run, top, label)
+    steps = list(zip(run.states, run.sigmas[:-1], strict=False))
+    watched = enumerate(track(steps, len(steps), "explaining", progress))
+    return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
+
+
+def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) -> SoftmaxMachine | Mix:
+    """The machine, if `explain_run` can take it with the run.
+
+    Raises:
+        TypeError, ValueError: see `explain_run`.
+    """
     known = check_explained(machine, top)
     if not run.states:
         raise ValueError("run has no states: draw it with sample(..., keep=True)")
-    steps = list(zip(run.states, run.sigmas[:-1], strict=False))
-    check_request({"machine": known}, steps[0][0], label, "run")
-    watched = enumerate(track(steps, len(steps), "explaining", progress))
-    return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
+    check_request({"machine": known}, run.states[0], label, "run")
+    return known
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix:
@@ -245,6 +258,11 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
         TypeError, ValueError: see `explain`.
     """
     if not has_weights(machine):
+        if isinstance(machine, Guided):
+            raise TypeError(
+                "machine is guided, and a difference of averages has no weights of training images: explain "
+                f"guided.denoiser, here {machine.denoiser!r}, with label= and without it"
+            )
         who = "a Mix of parts without weights" if isinstance(machine, Mix) else type(machine).__name__
         raise TypeError(
             f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, or a mix "

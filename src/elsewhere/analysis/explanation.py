@@ -18,10 +18,12 @@ from elsewhere.analysis.explanation_files import explanation_json, save_explanat
 from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.mosaics_of_mixes import weightless_parts
-from elsewhere.checks import checked
-from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.checks import check_choice, check_seed, checked
+from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
+from elsewhere.samplers import NAMES as SAMPLERS
+from elsewhere.samplers import SamplerName
 from elsewhere.sampling import draw
 from elsewhere.schedules import Schedule, cosine
 
@@ -67,6 +69,8 @@ def explain_images(
     every_step: bool = False,
     about: Mapping[str, Any] | None = None,
     progress: bool = False,
+    sampler: SamplerName = "euler",
+    seed: int = 0,
 ) -> Explanation:
     """Draw images with a machine and find the training patches that they were made of.
 
@@ -84,6 +88,8 @@ def explain_images(
         every_step: explain every step, not only the last one; this takes two to three times as long as drawing.
         about: further settings to store in the result, such as the seed of the noise or the command line.
         progress: show progress bars with the time left.
+        sampler, seed: see `sample`; machine and network draw with the same one. Whatever it is, the image is the
+            machine's prediction at the last step, which is what is explained.
 
     Returns:
         An Explanation; `.save(folder)` writes the numbers and the pictures.
@@ -99,17 +105,16 @@ def explain_images(
         2
     """
     known = check_explained(machine, top)
+    check_choice("sampler", sampler, SAMPLERS)
+    check_seed(seed)
     schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
-    x, labels = check_request(denoisers, noise, label)
+    x, labels = check_noise(denoisers, noise, label, schedule.sigmas[0])
     if network is not None:
         warn_of_other_images(network, known.data)
-    theirs = (
-        None
-        if network is None
-        else draw(network, x, schedule, labels, keep=False, progress=progress, name="network").images
-    )
-    run = draw(machine, x, schedule, labels, keep=True, progress=progress, name="machine")
+    how: dict[str, Any] = {"progress": progress, "sampler": sampler, "seed": seed}
+    theirs = None if network is None else draw(network, x, schedule, labels, keep=False, name="network", **how).images
+    run = draw(machine, x, schedule, labels, keep=True, name="machine", **how)
     if every_step:
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))
     else:
@@ -123,6 +128,7 @@ def explain_images(
         "data_total": known.data.total if known.data else None,
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
+        "sampler": sampler,
         "seeds": len(x),
         "labels": None if labels is None else labels.tolist(),
         "top": top,

@@ -19,7 +19,7 @@ from elsewhere.analysis.metrics import pearson_r
 from elsewhere.analysis.score_cache import ScoreCache
 from elsewhere.checks import check_choice, check_whole, checked
 from elsewhere.data import ImageSet
-from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.files import json_text
 from elsewhere.gradients import check_constant
 from elsewhere.machines.family import FamilyCalibration
@@ -107,7 +107,7 @@ def calibrate_family(
     order = _check_keys(keys)
     pasted = sorted({1, *(check_window(side, "responses") for side in responses)})
     patch = PatchScore(data, PatchSettings(3, keys="same place"), engine="exact", memory=memory)
-    images, labels = check_request({"machine": patch, "network": network}, noise, label)
+    images, labels = check_noise({"machine": patch, "network": network}, noise, label, schedule.sigmas[0])
     held = _check_heldout(heldout, len(images))
     warn_of_other_images(network, data)
     run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from elsewhere.guidance import Guided
 from elsewhere.phrases import count
 
 FAR = 0.1
@@ -25,11 +26,12 @@ def far_outside(images: Tensor) -> Tensor:
     return beyond.square().mean((1, 2, 3)).sqrt() > FAR
 
 
-def judge_finals(images: Tensor) -> list[str]:
+def judge_finals(images: Tensor, denoiser: object = None) -> list[str]:
     """A warning if final images of a network are far outside [-1, 1]: a list of one sentence, or an empty list.
 
     Args:
         images: final images of a reverse process, (B, C, H, W).
+        denoiser: what drew them; guided ones leave [-1, 1] for a reason of their own.
 
     Example:
         >>> import torch
@@ -37,14 +39,16 @@ def judge_finals(images: Tensor) -> list[str]:
         []
     """
     far = far_outside(images)
-    return [] if not far.any() else [_sentence(int(far.sum()), images)]
+    return [] if not far.any() else [_sentence(int(far.sum()), images, denoiser)]
 
 
-def _sentence(far: int, images: Tensor) -> str:
-    values = images.detach().double()
-    if far == len(images):
-        which = "The network's image is" if far == 1 else "The network's images are"
-    else:
-        which = f"{far} of the network's {count(len(images), 'image')} {'is' if far == 1 else 'are'}"
+def _sentence(far: int, images: Tensor, denoiser: object) -> str:
+    values, verb = images.detach().double(), "is" if far == 1 else "are"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
-    return f"{which} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"
+    which, why = f"{far} of the network's {count(len(images), 'image')}", QUESTION
+    if far == len(images):
+        which = "The network's image" if far == 1 else "The network's images"
+    if isinstance(denoiser, Guided):
+        which = f"{far} of {count(len(images), 'guided image')}"
+        why = f"guidance of scale {denoiser.scale:g} does that, choose a smaller one"
+    return f"{which} {verb} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {why}"

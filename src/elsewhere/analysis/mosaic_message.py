@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.analysis.mosaic import MosaicResult
-from elsewhere.page.wire import pack
+from elsewhere.page.wire import pack, pack_whole
 
 TOP = 12
 """Sources of a pixel that are sent: about 47 kB for a picture of 28 x 28."""
@@ -44,11 +44,11 @@ def mosaic_message(
     unknown = torch.full(ids.shape[:2], torch.nan, dtype=torch.float64, device="cpu")
     numbers = torch.arange(training, device=ids.device) if numbers is None else numbers.to(ids.device)
     return {
-        "ids": pack(torch.where(ids >= 0, numbers[ids], ids), "int32"),
-        "rows": pack(positions[..., 0], "int32"),
-        "columns": pack(positions[..., 1], "int32"),
+        "ids": pack_whole(torch.where(ids >= 0, numbers[ids], ids)),
+        "rows": pack_whole(positions[..., 0]),
+        "columns": pack_whole(positions[..., 1]),
         "weights": pack(mosaic.weights[index, ..., :top], "float32"),
-        "counts": pack(mosaic.counts[index, ..., :top], "int32"),
+        "counts": pack_whole(mosaic.counts[index, ..., :top]),
         "x0": pack(mosaic.x0[index], "float32"),
         "window": mosaic.windows[index],
         "candidates": mosaic.compared[index] * (1 if _in_place(mosaic, index) else height * width),

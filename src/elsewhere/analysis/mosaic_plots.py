@@ -218,7 +218,7 @@ def _show_patches(figure: Figure, part: object, mosaic: MosaicResult, index: int
         source, place = mosaic.image_ids[(*at, rank)][None], mosaic.positions[(*at, rank)][:, None]
         found, inside = read_windows(mosaic.store.pixels, window, source, *place, wraps=wraps.training)
         axes = figure.add_subplot(cells[j // ACROSS, j % ACROSS])
-        text = f"#{int(source)}" + (f" and {count - 1}" if (count := int(mosaic.counts[(*at, rank)])) > 1 else "")
+        text = f"#{int(source)}" + (f" and {count - 1} equal" if (count := int(mosaic.counts[(*at, rank)])) > 1 else "")
         _show_window(axes, mosaic.store.floats(found), inside, _percent(float(mosaic.weights[(*at, rank)])), text)
     axes = figure.add_subplot(cells[(len(there) + 1) // ACROSS, (len(there) + 1) % ACROSS])
     axes.axis("off")

@@ -25,10 +25,12 @@ from elsewhere.analysis.board_cells import (
 from elsewhere.analysis.board_files import board_json, save_board
 from elsewhere.analysis.board_result import BoardResult, BoardRow, BoardSection
 from elsewhere.analysis.checks import describe
-from elsewhere.checks import check_seed, check_type, check_whole, checked
+from elsewhere.checks import check_choice, check_seed, check_type, check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_images, check_request
 from elsewhere.optional import require
 from elsewhere.progress import track
+from elsewhere.samplers import NAMES as SAMPLERS
+from elsewhere.samplers import SamplerName
 from elsewhere.sampling import make_noise
 from elsewhere.schedules import Schedule, cosine
 
@@ -97,6 +99,7 @@ def board(
     cache: str | Path | None = None,
     about: Mapping[str, str] | None = None,
     progress: bool = False,
+    sampler: SamplerName = "euler",
 ) -> Board:
     """Measure every method on every subject.
 
@@ -114,6 +117,7 @@ def board(
             of a file has a hash of everything that its numbers depend on, so that changed settings are measured anew.
         about: further settings to store in the result, such as the command line.
         progress: show a bar with the time left.
+        sampler: see `sample`, with `seed` for the noise that "ancestral" adds; network and methods draw with the same.
 
     Returns:
         A Board; `.save(folder)` writes the numbers and a page.
@@ -138,10 +142,11 @@ def board(
         raise ValueError(f"subjects must have different names, got {', '.join(names)}")
     check_whole("seeds", seeds, 1)
     check_seed(seed)
+    check_choice("sampler", sampler, SAMPLERS)
     require("scipy.stats", extra="board", purpose="the board")
     schedule = cosine() if schedule is None else schedule
     store = CellStore(None if cache is None else Path(cache))
-    works = [_Work(subject, seeds, seed, schedule, store) for subject in subjects]
+    works = [_Work(subject, seeds, seed, schedule, store, sampler) for subject in subjects]
     total = sum(work.total for work in works)
     done = total - sum(work.left for work in works)
     for _ in track((tick for work in works for tick in work.run()), total, "board", progress, done=done):
@@ -151,6 +156,7 @@ def board(
         "seed": seed,
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
+        "sampler": sampler,
         "version": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -162,8 +168,11 @@ def board(
 class _Work:
     """The measurements of one subject: those that are kept, and those that are left."""
 
-    def __init__(self, subject: BoardSubject, seeds: int, seed: int, schedule: Schedule, store: CellStore) -> None:
+    def __init__(
+        self, subject: BoardSubject, seeds: int, seed: int, schedule: Schedule, store: CellStore, sampler: SamplerName
+    ) -> None:
         self.subject, self.schedule, self.store = subject, schedule, store
+        self.sampler, self.seed = sampler, seed
         if subject.held_out is None:
             assert subject.network is not None
             assert subject.shape is not None
@@ -182,6 +191,8 @@ class _Work:
             "noise": hashlib.sha256(self.noise.numpy().tobytes()).hexdigest(),
             "labels": None if self.labels is None else self.labels.tolist(),
             "version": __version__,
+            # Cells of earlier versions, which had no choice, are those of euler.
+            **({} if sampler == "euler" or subject.network is None else {"sampler": sampler, "seed": seed}),
         }
         self.rows = {c.name: store.read(self._key(c)) for c in subject.contenders}
         steps = schedule.steps
@@ -216,7 +227,7 @@ class _Work:
             question = ask_held_out(self.subject.held_out.float(), self.noise, self.schedule)
             self._target = BoardRow("held-out images", kind="images")
         else:
-            question = ask_network(network, self.noise, self.schedule, self.labels)
+            question = ask_network(network, self.noise, self.schedule, self.labels, self.sampler, self.seed)
             assert question.finals is not None
             self._target = BoardRow("network", "trained", "network", pictures=pictures_of(question.finals))
         self.store.write(self._target_key, self._target)

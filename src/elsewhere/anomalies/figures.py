@@ -57,9 +57,8 @@ def save_pictures(out: str | Path, result: Anomalies) -> list[Path]:
     if extras and result.subject.limb == "fingers":
         first = extras[0]
         files.append(out / "origins.png")
-        save_figure(
-            files[-1], origins_figure(first.run.images[0], origins_of_run(first.machine, first.run), first.title)
-        )
+        origins = origins_of_run(first.machine, first.run, first.label)
+        save_figure(files[-1], origins_figure(first.run.images[0], origins, first.title))
     page = render_anomalies(result, {path.name: path.read_bytes() for path in files}, extras)
     files.append(out / "report.html")
     write_text(files[-1], page)

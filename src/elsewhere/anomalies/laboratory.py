@@ -18,7 +18,7 @@ from elsewhere.analysis.finals import far_outside
 from elsewhere.anomalies.points import NETWORK, Point
 from elsewhere.anomalies.result import Anomalies
 from elsewhere.anomalies.subjects import Subject
-from elsewhere.checks import check_seed, checked
+from elsewhere.checks import check_choice, check_seed, checked
 from elsewhere.data import ImageSet, to_uint8, to_unit
 from elsewhere.denoiser import check_request
 from elsewhere.files import atomic_path, write_text
@@ -27,6 +27,8 @@ from elsewhere.machines.mixing import Mix
 from elsewhere.machines.patch import PatchScore
 from elsewhere.optional import require
 from elsewhere.progress import track
+from elsewhere.samplers import NAMES as SAMPLERS
+from elsewhere.samplers import SamplerName
 from elsewhere.sampling import draw, make_noise
 from elsewhere.schedules import Schedule
 
@@ -48,6 +50,7 @@ def measure(
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
     progress: bool = False,
+    sampler: SamplerName = "euler",
 ) -> Anomalies:
     """Draw with every point from the same noise and count limbs.
 
@@ -64,6 +67,7 @@ def measure(
         seed: seed of the noise; image i of every point is drawn from the same noise.
         about: further settings to store in the result.
         progress: show a progress bar with the time left.
+        sampler: see `sample`, with `seed` for the noise that "ancestral" adds.
 
     Returns:
         An Anomalies.
@@ -78,6 +82,7 @@ def measure(
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"points must be one or more with different names, got {', '.join(names) or 'none'}")
     check_seed(seed)
+    check_choice("sampler", sampler, SAMPLERS)
     check_request({point.name: point.denoiser for point in points}, to_unit(data.images[:1]), None, "data")
     require("scipy.stats", extra="anomalies", purpose="testing rates")  # before the long computation
     out = Path(out)
@@ -89,6 +94,7 @@ def measure(
         "schedule": schedule.name,
         "sigmas": list(schedule.sigmas),
         "seed": seed,
+        "sampler": sampler,
         **dict(about or {}),
         "version": __version__,
         "torch": torch.__version__,
@@ -109,7 +115,8 @@ def measure(
             while len(store.images) < point.count:
                 first = len(store.images)
                 last = min(first + CHUNK, point.count)
-                images = _draw(point, make_noise(last, data.shape, seed)[first:], schedule, subject.label)
+                noise = make_noise(last, data.shape, seed)[first:]
+                images = _draw(point, noise, schedule, subject.label, sampler, seed, first)
                 store.add(to_uint8(images), far_outside(images).cpu())
                 outside[point.name] = int(store.outside.sum())
                 new = subject.count(to_unit(store.images[first:]))
@@ -142,10 +149,16 @@ def drawn(out: str | Path, name: str) -> Tensor:
     return _read(_path(Path(out), name))[0]
 
 
-def _draw(point: Point, noise: Tensor, schedule: Schedule, label: int | None) -> Tensor:
+def _draw(
+    point: Point, noise: Tensor, schedule: Schedule, label: int | None, sampler: SamplerName, seed: int, first: int
+) -> Tensor:
     # Networks without classes and denoisers of users take no label.
     known = label if getattr(point.denoiser, "num_classes", 0) else None
-    return draw(point.denoiser, noise, schedule, known, keep=False, progress=False, name=point.name).images
+    run = draw(
+        point.denoiser, noise, schedule, known, keep=False, progress=False, name=point.name, sampler=sampler, seed=seed,
+        first=first,
+    )  # fmt: skip
+    return run.images
 
 
 class _Drawn:
@@ -154,6 +167,9 @@ class _Drawn:
     def __init__(self, out: Path, point: Point, settings: Mapping[str, Any]) -> None:
         self.path = _path(out, point.name)
         kept = {name: settings[name] for name in ("data", "label", "sigmas", "seed")}
+        # Earlier versions drew with euler and did not say so: their pictures are taken.
+        if settings["sampler"] != "euler":
+            kept["sampler"] = settings["sampler"]
         data: Any = getattr(point.denoiser, "data", None)
         spec: Any = getattr(point.denoiser, "spec", None)
         self.settings = json.dumps(

@@ -22,6 +22,7 @@ from elsewhere.cli.options import (
     Machines,
     MaybeCount,
     OtherNetwork,
+    Sampler,
     Seed,
 )
 from elsewhere.cli.printing import command_line, print_rows
@@ -64,6 +65,7 @@ def anomalies(
     els_count: Annotated[MaybeCount, Words("Pictures of the points of els.", default="as --count")] = None,
     seed: Seed = 0,
     levels: Levels = Levels(),
+    sampler: Sampler = "euler",
     budget: Budget = Budget(),
     any_data: AnyData = False,
     out: Annotated[
@@ -113,6 +115,7 @@ def anomalies(
             seed=seed,
             about={"command": command_line(), **plan.about(names, counted, network, tried.family)},
             progress=True,
+            sampler=sampler,
         )
         give_warnings(result.notes)
         for header, rows in result.tables():

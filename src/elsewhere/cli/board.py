@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import EVERY_MACHINE, YARDSTICK, AnyData, Engine, Levels, Machines, Seed
+from elsewhere.cli.options import EVERY_MACHINE, YARDSTICK, AnyData, Engine, Levels, Machines, Sampler, Seed
 from elsewhere.cli.printing import command_line, print_rows
 from elsewhere.machines.table import ALL, BEST
 from elsewhere.terminal import results_in
@@ -32,6 +32,7 @@ def board(
     ] = 16,
     seed: Seed = 0,
     levels: Levels = Levels(),
+    sampler: Sampler = "euler",
     engine: Engine = Engine(),
     any_data: AnyData = False,
     out: Annotated[
@@ -67,6 +68,7 @@ def board(
             cache=out / "cells",
             about={"command": command_line()},
             progress=True,
+            sampler=sampler,
         )
         found.save(out)
         for title, header, rows in results.board_rows(found):

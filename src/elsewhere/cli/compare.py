@@ -15,6 +15,7 @@ from elsewhere.cli.options import (
     Data,
     Drawing,
     Engine,
+    Guiding,
     Images,
     Machines,
     Network,
@@ -49,6 +50,7 @@ def compare(
     windows: NetworkWindows = NetworkWindows(),
     drawing: Drawing = Drawing(count=32),
     sampler: Sampler = "euler",
+    guiding: Guiding = Guiding(),
     engine: Engine = Engine(),
     processes: Processes = Processes(),
     any_data: AnyData = False,
@@ -60,17 +62,19 @@ def compare(
     """Measure how well machines and a network agree.
 
     All of them draw from the same noises; then images are compared one by one. The network must have been trained on
-    exactly the images that the machines read.
+    exactly the images that the machines read. --guidance guides the machines and the network alike.
 
     \b
     Examples:
       elsewhere compare fashion-mini fashion-resnet --count 32 --out agreement
       elsewhere compare fashion-mini fashion-unet --machines best,els,is
       elsewhere compare fashion-mini fashion-unet --machines network:fashion-resnet --count 64
+      elsewhere compare fashion-mini fashion-resnet --label trouser --guidance 3 --sampler heun --steps 10
       elsewhere compare photos runs/photos --size 32 --locality windows/locality.json
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
+        from elsewhere import factory
         from elsewhere.contenders import choose_contenders, split_contenders
 
         levels = drawing.levels.make()
@@ -86,12 +90,18 @@ def compare(
             **processes.options(),
             **engine.settings(),
         )
+        labels = drawing.labels(images, net)
+        guided = {
+            name: factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
+            for name, denoiser in {**chosen.denoisers, NETWORK: net}.items()
+        }
+        target = guided.pop(NETWORK)
         result = els.compare(
-            chosen.denoisers,
-            net,
+            guided,
+            target,
             drawing.noise(images.shape),
             schedule=levels,
-            label=drawing.labels(images, net),
+            label=labels if target is net else None,
             about={"network": network, "command": command_line(), "seed": str(drawing.seed), **chosen.about()},
             progress=True,
             sampler=sampler,

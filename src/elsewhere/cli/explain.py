@@ -17,6 +17,7 @@ from elsewhere.cli.options import (
     Engine,
     ImagesAndCanvas,
     OtherNetwork,
+    Sampler,
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_rows
@@ -72,6 +73,7 @@ def explain(
     ] = None,
     windows: Windows = Windows(),
     drawing: Drawing = Drawing(count=4),
+    sampler: Sampler = "euler",
     explaining: Explaining = Explaining(),
     engine: Engine = Engine(),
     any_data: AnyData = False,
@@ -122,6 +124,8 @@ def explain(
             every_step=explaining.every_step,
             about={"command": command_line(), "seed": str(drawing.seed), **found.about()},
             progress=True,
+            sampler=sampler,
+            seed=drawing.seed,
         )
         files = result.save(out, pixel=pixel, parquet=explaining.parquet, json=explaining.json)
         print_rows(*result.table())

@@ -40,7 +40,7 @@ def inpaint(
         ),
     ],
     mask: Annotated[
-        Path | None, typer.Option(help="An image of the same size, white where IMAGE is drawn anew.")
+        Path | None, typer.Option(help="An image of the size of IMAGE, white where it is drawn anew.")
     ] = None,
     box: Annotated[
         str | None, typer.Option(metavar="TOP,LEFT,HEIGHTxWIDTH", help="Instead of --mask, a rectangle, from 0.")
@@ -102,6 +102,13 @@ def inpaint(
         int | None,
         typer.Option(min=3, max=20_000, help="Shrink IMAGE first, to this longer side.", show_default="as it is"),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="With training images: begin again, though unfinished work of the same command is in the folder.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for inpaint.png, every variant and inpaint.json.")] = Path(
         "elsewhere-inpaint"
     ),
@@ -109,7 +116,8 @@ def inpaint(
     """Draw a part of an image anew, the rest held: replace, keep or extend.
 
     With training images a machine or a network draws, next to the ideal machine (IS). Without them a photograph or
-    texture is completed from its own patches.
+    texture is completed from its own patches. The time is estimated first. With training images, the same command goes
+    on where Ctrl-C stopped it.
 
     \b
     Examples:
@@ -119,34 +127,42 @@ def inpaint(
       elsewhere inpaint face.png --mask eyes.png --keep --data pixel-faces --machine ls
     """
     check_replaces_nothing(out, Path(image))
-    with results_in(out, sources=[data] if data else []):
+    kept = "unfinished work is kept: the same command goes on there"
+    with results_in(out, kept, "unfinished.npz", sources=[data] if data else []):
         from elsewhere import editing
         from elsewhere.contenders import split_contenders
 
         source = data or editing.set_of(image)
+
+        def original() -> tuple[int, int]:
+            shape = editing.load_subject(image, None)[0].shape
+            return (shape[2], shape[3])
+
+        before = None if longest is None and reading.size is None else original
         if source is None:
             editing.refuse_without_data(
                 {
                     "--machine": machine, "--network": network, "--locality": windows.locality,
                     "--taper": windows.taper or None, "--borders": windows.borders, "--label": label,
-                    "--schedule": schedule, "--size": reading.size, "--limit": reading.limit,
+                    "--schedule": schedule, "--restart": restart or None, "--size": reading.size,
+                    "--limit": reading.limit,
                 }
             )  # fmt: skip
             pixels, name = editing.load_subject(image, None, longest=longest, gray=reading.gray)
-            edit = editing.choose_edit(pixels, mask, box, extend, keep)
+            edit = editing.choose_edit(pixels, mask, box, extend, keep, before)
             drawn = _from_itself(edit, windows.window, steps, count, rounds, seed, engine.budget.bytes())
             about: dict[str, Any] = {"data": None}
         else:
             [name_of] = split_contenders(machine or DEFAULT, "--machine")
             training, net = reading.load_for(name_of, source, network, engine.device)
             pixels, name = editing.load_subject(image, training, longest=longest, size=reading.size, gray=reading.gray)
-            edit = editing.choose_edit(pixels, mask, box, extend, keep)
+            edit = editing.choose_edit(pixels, mask, box, extend, keep, before)
             training, equal = editing.without(training, pixels)
             if equal:
                 typer.echo(f"note: {equal} of the training images equal IMAGE and are left out", err=True)
             drawn, about = _from_data(
                 edit, training, name_of, network, net, windows, label, count, rounds, seed,
-                (schedule or "cosine", steps or STEPS), compare, engine,
+                (schedule or "cosine", steps or STEPS), compare, engine, out, restart,
             )  # fmt: skip
         about = {"command": command_line(), "image": name, "seed": seed, "rounds": rounds, **about}
         print_rows(*editing.edit_rows(edit, drawn))
@@ -183,10 +199,13 @@ def _from_data(
     levels: tuple[str, int],
     compare: bool,
     engine: Engine,
+    out: Path,
+    restart: bool,
 ) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     import elsewhere as els
     from elsewhere import factory
     from elsewhere.contenders import choose_contenders
+    from elsewhere.kept_edits import EditRun, describe_cost, draw_kept
 
     found = choose_contenders(
         [machine], training, network, net, **windows.options(), any_data=True, **engine.settings()
@@ -202,11 +221,15 @@ def _from_data(
             typer.echo("note: no comparison to IS, which draws images of the training images' size only", err=True)
     images = edit.image.expand(count, -1, -1, -1).contiguous()
     schedule = els.schedules.named(levels[0], levels[1])
-    drawn = {
-        name: els.inpaint(one, images, edit.missing, schedule, labels, seed=seed, rounds=rounds, progress=True).images
-        for name, one in chosen.items()
-    }
-    return drawn, {
+    run = EditRun(chosen, images, edit.missing, schedule, labels, seed, rounds)
+
+    def begin(done: int) -> None:
+        if done:
+            share = done / (run.calls * len(chosen))
+            typer.echo(f"note: {share:.0%} were drawn before (--restart begins again)", err=True)
+        typer.echo(f"note: {describe_cost(run, done)}", err=True)
+
+    return draw_kept(out, run, restart=restart, begin=begin, progress=True), {
         "data": {"name": training.name, "images": len(training), "fingerprint": training.fingerprint()},
         "denoisers": {name: repr(one) for name, one in chosen.items()},
         **found.about(),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from elsewhere import __version__
 from elsewhere.cli.anomalies import anomalies
 from elsewhere.cli.audit import audit
 from elsewhere.cli.board import board
@@ -36,10 +37,16 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from elsewhere import __version__
+        typer.echo(f"elsewhere {__version__}")
+        raise typer.Exit
+
+
+def _kernels(wanted: bool) -> None:
+    """Apart from the version: which kernels the processor can run is known to torch, which takes seconds to import."""
+    if wanted:
         from elsewhere.engine.kernels.loader import describe
 
-        typer.echo(f"elsewhere {__version__} ({describe()})")
+        typer.echo(f"elsewhere {__version__}, {describe()}")
         raise typer.Exit
 
 
@@ -47,6 +54,12 @@ def _version(wanted: bool) -> None:
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    kernels: Annotated[
+        bool,
+        typer.Option(
+            "--kernels", callback=_kernels, is_eager=True, help="Print which compiled kernels are used, and stop."
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", hidden=True, help="Show tracebacks; so does ELSEWHERE_DEBUG=1.")

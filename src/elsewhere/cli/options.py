@@ -277,6 +277,28 @@ class Drawing:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Guiding:
+    """Towards which class, and away from what."""
+
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Classifier-free guidance towards --label: 0 draws without it, 1 with it, more moves away from what "
+            "all classes share.",
+            show_default="none",
+        ),
+    ] = None
+    negative: Annotated[
+        str | None,
+        typer.Option(
+            help="With --guidance: a class to move away from, its number or name.", show_default="all classes together"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Windows:
     """Through which windows machines look, and what they do at the borders."""
 

@@ -1,6 +1,5 @@
 """`elsewhere sample`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from elsewhere.cli.options import (
     Drawer,
     Drawing,
     Engine,
+    Guiding,
     ImagesAndCanvas,
     OtherNetwork,
     Processes,
@@ -25,28 +25,6 @@ from elsewhere.cli.options import (
 from elsewhere.cli.printing import command_line
 from elsewhere.machines.table import DEFAULT, NETWORK
 from elsewhere.terminal import results_in
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Guiding:
-    """Towards which class, and away from what."""
-
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1000,
-            help="Classifier-free guidance towards --label: 0 draws without it, 1 with it, more moves away from what "
-            "all classes share.",
-            show_default="none",
-        ),
-    ] = None
-    negative: Annotated[
-        str | None,
-        typer.Option(
-            help="With --guidance: a class to move away from, its number or name.", show_default="all classes together"
-        ),
-    ] = None
 
 
 def sample(

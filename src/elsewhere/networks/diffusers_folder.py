@@ -19,6 +19,8 @@ from elsewhere.tensor_files import one_line
 
 LONGEST_CONFIG = 2**22
 """Bytes of a file of settings: 4 MiB, room for trained_betas of 100,000 steps."""
+MACHINE = "MachineUNet"
+"""The class of `adapters.machine_unet`, which is on a higher floor, in config.json."""
 ENCODERS = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")
 
 
@@ -179,6 +181,11 @@ def read_diffusers(
                 "class-conditional one that works on pixels, a UNet2DModel and a scheduler"
             )
     config = _config(home / "config.json", "a UNet2DModel")
+    if config.get("_class_name") == MACHINE:
+        raise ValueError(
+            f"{home} holds a machine that as_unet made, which is no trained network: read it with "
+            f"els.adapters.load_machine({str(folder)!r})"
+        )
     if config.get("_class_name") != "UNet2DModel":
         raise ValueError(f"{home} holds a {config.get('_class_name')}: expected a UNet2DModel, which works on pixels")
     place = _scheduler_file(folder, home)

@@ -104,7 +104,7 @@ def train(
         module, optimizer = accelerator.prepare(run.module, run.optimizer)
         module.train()
         losses: list[Tensor] = []
-        for step in track(range(start, settings.steps), settings.steps, "training", progress, done=start):
+        for step in track(range(start, settings.steps), settings.steps, log.title, progress, done=start):
             batch = draw_batch(data, settings, step)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step)
@@ -196,6 +196,10 @@ class _LossLog:
         # No file before there is a line: a run that fails at its first step leaves nothing.
         if path.exists():
             write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def title(self) -> str:
+        """What the progress bar says: the last mean loss, where there is one."""
+        return f"training, loss {self.lines[-1]['loss']:.3g}" if self.lines else "training"
 
     def add(self, step: int, loss: float, rate: float) -> None:
         if not math.isfinite(loss):

@@ -15,7 +15,7 @@ export function decode(packed) {
   return { shape: packed.shape, values };
 }
 
-const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array, float32: Float32Array };
 
 /** Half-precision numbers as float32. */
 function halves(bytes) {

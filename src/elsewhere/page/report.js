@@ -16,22 +16,38 @@ export function showMosaics(place, entries, heading = "") {
   buttons[0]?.click();
 }
 
-/** Show explanations of the steps of a run in a notebook: what anywidget calls. */
+/** Milliseconds after which a step that was asked for is said to be late: explaining one takes seconds. */
+const LATE = 15000;
+
+/** Show explanations of the steps of a run in a notebook: what anywidget calls. Python sends the step that is asked for. */
 export function render({ model, el }) {
-  const show = () => {
-    const steps = model.get("steps"), stage = make("div"), told = make("output.number");
-    let view = null;
-    const step = (at) => {
-      const chosen = view?.chosen;
-      view = mosaicView(steps[at].mosaic);
-      if (chosen) view.select(...chosen);
-      told.textContent = steps[at].title;
-      stage.replaceChildren(view.node);
-    };
-    const slider = make("input", { type: "range", min: "0", max: String(steps.length - 1), value: String(steps.length - 1), "aria-label": "Step of the run", oninput: () => step(Number(slider.value)) });
-    el.replaceChildren(steps.length > 1 ? make("div.bar", {}, slider, told) : "", stage);
-    step(steps.length - 1);
+  const titles = model.get("titles"), stage = make("div"), told = make("output.number"), note = make("span.soft");
+  let view = null, late = null;
+  const slider = make("input", { type: "range", min: "0", max: String(titles.length - 1), value: String(model.get("at")), "aria-label": "Step of the run", oninput: () => {
+    note.textContent = `${titles[Number(slider.value)]}: explaining …`;
+    clearTimeout(late);
+    late = setTimeout(() => { note.textContent = "no answer yet: steps are explained by the running kernel of the notebook"; }, LATE);
+    model.set("at", Number(slider.value));
+    model.save_changes();
+  } });
+  const show = async () => {
+    const { at, mosaic } = await unzipped(model.get("step"));
+    // Answers that were overtaken are not shown.
+    if (at !== model.get("at")) return;
+    clearTimeout(late);
+    const chosen = view?.chosen;
+    view = mosaicView(mosaic);
+    if (chosen) view.select(...chosen);
+    told.textContent = titles[at];
+    note.textContent = "";
+    stage.replaceChildren(view.node);
   };
-  model.on("change:steps", show);
-  show();
+  el.replaceChildren(titles.length > 1 ? make("div.bar", {}, slider, told, note) : "", stage);
+  model.on("change:step", show);
+  return show();
+}
+
+/** The object in bytes that gzip compressed. */
+async function unzipped(bytes) {
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }

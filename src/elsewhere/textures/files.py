@@ -13,12 +13,16 @@ from torch import Tensor
 
 from elsewhere import __version__
 from elsewhere.files import atomic_path, json_text, save_bytes, write_text
-from elsewhere.pictures import grid, image_png
+from elsewhere.pictures import enlargement, grid, image_png
 from elsewhere.textures.plan import TexturePlan, describe_scales
 from elsewhere.textures.process import Texture, TextureState, finished, tracked
 from elsewhere.textures.unfinished import NAME, fingerprint, load_unfinished, save_unfinished
 
 FORMAT = "elsewhere.texture/1"
+BESIDE = 384
+"""Height of beside.png in pixels, about."""
+WIDEST = 4096
+"""Pixels up to which beside.png is enlarged."""
 SAVE_SECONDS = 30.0
 """Seconds between saves of unfinished work, at least: saving takes far less."""
 
@@ -87,7 +91,10 @@ def save_texture(
     shown = [one.repeat(1, 2, 2) if found.settings.tileable else one for one in found.images]
     paths.append(folder / "beside.png")
     with atomic_path(paths[-1]) as beside:
-        grid(side_by_side([image[0], *shown]), 1, 1).save(beside, format="PNG")
+        row = side_by_side([image[0], *shown])
+        # One image of many textures stays as small as it is.
+        scale = max(1, min(enlargement(row.shape[2], 1, BESIDE), WIDEST // row.shape[3]))
+        grid(row, 1, scale).save(beside, format="PNG")
     header = ("canvas", "training", "windows")
     settings = {
         "format": FORMAT,

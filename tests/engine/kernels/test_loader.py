@@ -187,7 +187,7 @@ def test_a_file_can_be_named(tmp_path: Path, fresh: pytest.MonkeyPatch) -> None:
 )
 def test_a_choice_that_cannot_be_used_is_an_error_of_one_line(named: str, message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "elsewhere", "--version"],
+        [sys.executable, "-m", "elsewhere", "--kernels"],
         env={**os.environ, build.VARIABLE: named},
         capture_output=True,
         text=True,

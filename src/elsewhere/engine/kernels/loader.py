@@ -165,6 +165,6 @@ def load(path: Path, level: str | None = None) -> tuple[Any | None, str]:
 
 
 def describe() -> str:
-    """What `elsewhere --version` says of the kernels."""
+    """What `elsewhere --kernels` says of the kernels."""
     level, found = chosen()
     return f"kernels: {level}" if found or os.environ.get(build.VARIABLE) else "no kernels: install with a C compiler"
