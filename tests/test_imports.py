@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("stopping", "tensor_files", "wording"),
     ("checks",),
     ("schedulers",),
-    ("pixel_values", "schedules"),
+    ("pixel_values", "schedules", "text"),
     ("page", "pictures"),
     ("denoiser", "display"),
     ("deepinv_denoiser", "guidance", "inpainting", "operators", "samplers", "sampling", "testing"),
