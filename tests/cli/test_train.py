@@ -44,7 +44,7 @@ def test_captions_are_learnt_from_the_command_line(world: dict[str, Path], tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--captions", "data has no captions"),
+        ("--captions", "data.npz has no captions"),
         ("--text-model here", "--text-model here goes with --captions"),
         ("--widths 4,8", "--widths 4,8 is for a UNet"),
         ("--network unet --widths 4;8", "--widths must be numbers with commas between them, as in 32,64,64, got '4;8'"),
