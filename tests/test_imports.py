@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks",),
     ("entropy",),
     ("schedulers",),
-    ("pixel_values", "schedules"),
+    ("pixel_values", "schedules", "text"),
     ("page", "pictures"),
     ("denoiser", "display"),
     ("deepinv_denoiser", "guidance", "inpainting", "operators", "samplers", "sampling", "testing"),

@@ -229,7 +229,9 @@ def choose_borders(machines: Sequence[str], asked: Borders | None, network: Deno
     return asked or borders_of(network)
 
 
-def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, padding: Padding) -> dict[str, Any]:
+def network_options(
+    kind: Literal["resnet", "unet"], width: int, blocks: int, padding: Padding, widths: str | None = None
+) -> dict[str, Any]:
     """Arguments of a network to train, as `TrainSettings.options` takes them.
 
     Args:
@@ -237,15 +239,23 @@ def network_options(kind: Literal["resnet", "unet"], width: int, blocks: int, pa
         width: feature maps in every layer.
         blocks: residual blocks; of a UNet, layers of each level.
         padding: of a resnet.
+        widths: feature maps of each level of a UNet, as in "32,64,64"; None: two levels of `width`.
 
     Raises:
-        ValueError: circular padding for a UNet.
+        ValueError: circular padding for a UNet, widths for a resnet, or widths that are no list of numbers.
     """
     if kind == "resnet":
+        if widths is not None:
+            raise ValueError(f"--widths {widths} is for a UNet: a resnet has one --width")
         return {"width": width, "blocks": blocks, "padding": padding}
     if padding != "zeros":
         raise ValueError(f"--padding {padding} is for a resnet: a UNet pads with zeros, leave it out")
-    return {"widths": [width, width], "layers": blocks}
+    if widths is None:
+        return {"widths": [width, width], "layers": blocks}
+    try:
+        return {"widths": [int(part) for part in widths.split(",")], "layers": blocks}
+    except ValueError:
+        raise ValueError(f"--widths must be numbers with commas between them, as in 32,64,64, got {widths!r}") from None
 
 
 def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:

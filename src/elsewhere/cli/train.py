@@ -21,6 +21,10 @@ class Architecture:
     ] = "resnet"
     width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer.")] = 64
     blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level.")] = 4
+    widths: Annotated[
+        str | None,
+        typer.Option(help="Feature maps of each level of a UNet, as in 32,64,64.", show_default="--width, --width"),
+    ] = None
     padding: Annotated[
         Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
     ] = "zeros"
@@ -41,22 +45,48 @@ class Optimiser:
     seed: Annotated[Seed, Words("Seed of weights, order and noise.")] = 0
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Captions:
+    """The words to learn."""
+
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Learn the captions of the images, in the place of their classes.")
+    ] = False
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="With --captions: the sentence encoder, a folder that sentence-transformers saved.",
+            show_default="all-MiniLM-L6-v2",
+        ),
+    ] = None
+
+    def chosen(self) -> str:
+        """The encoder, "" for none."""
+        from elsewhere.text import MODEL
+
+        if self.text_model is not None and not self.captions:
+            raise ValueError(f"--text-model {self.text_model} goes with --captions: give both or neither")
+        return (self.text_model or MODEL) if self.captions else ""
+
+
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, loss, samples, and at the end the network.")],
     architecture: Architecture = Architecture(),
     optimiser: Optimiser = Optimiser(),
+    words: Captions = Captions(),
     restart: Annotated[bool, typer.Option("--restart", help="Drop the checkpoint in --out and begin again.")] = False,
     reading: Images = Images(),
 ) -> None:
     """Train a network on exactly the images a machine reads.
 
     The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
-    for a UNet also `networks`.
+    for a UNet also `networks`, for captions `text`.
 
     \b
-    Example:
+    Examples:
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
+      elsewhere train emoji --captions --network unet --widths 32,48,64,64 --blocks 1 --out runs/emoji
     """
     kept = f"the last checkpoint in {out} is kept; the same command goes on from it"
     with results_in(out, kept, "checkpoint.safetensors", sources=[data]):
@@ -65,9 +95,11 @@ def train(
         from elsewhere.networks import train as run
 
         options = factory.network_options(
-            architecture.network, architecture.width, architecture.blocks, architecture.padding
+            architecture.network, architecture.width, architecture.blocks, architecture.padding, architecture.widths
         )
-        settings = TrainSettings(kind=architecture.network, options=options, **asdict(optimiser))
+        settings = TrainSettings(
+            kind=architecture.network, options=options, text_model=words.chosen(), **asdict(optimiser)
+        )
         run(reading.load(data), out, settings, command=command_line(), restart=restart, progress=True)
         for name in ("network.safetensors", "card.md", "loss.png", "samples.png"):
             typer.echo(out / name)

@@ -53,13 +53,18 @@ class NetworkDenoiser(Denoiser):
         sigma = sigma.to(device)
         check_constant(sigma, "sigma", self)
         at_once = max(1, PIXELS_AT_ONCE // x[0, 0].numel())
+        labels = None if label is None else label.to(device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
             return torch.cat(
                 [
-                    self._predict(x[some], sigma[some], None if label is None else label[some].to(device))
+                    self._part(some, len(x))._predict(x[some], sigma[some], None if labels is None else labels[some])
                     for some in (slice(start, start + at_once) for start in range(0, len(x), at_once))
                 ]
             )
+
+    def _part(self, piece: slice, batch: int) -> Self:
+        """The denoiser for a piece of a batch of so many images; one that is bound to images takes theirs."""
+        return self
 
     @abstractmethod
     def _predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:

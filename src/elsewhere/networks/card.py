@@ -26,6 +26,9 @@ def model_card(network: TrainedNetwork, lines: list[dict[str, float]]) -> str:
         "Loss, mean of the last twentieth": loss,
         "Seed": str(training["seed"]),
     }
+    if spec.text_model:
+        hidden = f"{training['text_dropout']:.0%} hidden"
+        rows["Words"] = f"captions, as {spec.text_width} numbers of the encoder {spec.text_model}; {hidden}"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     command = training["command"] or "elsewhere.networks.train(...)"
     return (

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elsewhere.checks import checked
+from elsewhere.networks.words import words_of
 
 Padding = Literal["zeros", "circular"]
 
@@ -56,15 +57,22 @@ class ResNet(nn.Module):
         blocks: residual blocks of two convolutions.
         num_classes: 0 for no class embedding; index `num_classes` then means "no class given".
         padding: "zeros" lets the network feel the borders, "circular" makes it exactly equivariant.
+        text_width: numbers of a sentence embedding; 0 for a network without words.
 
     Raises:
         TypeError: an argument of another kind.
-        ValueError: a size below 1, num_classes below 0, or an unknown padding.
+        ValueError: a size below 1, num_classes or text_width below 0, or an unknown padding.
     """
 
     @checked
     def __init__(
-        self, channels: int, width: int = 64, blocks: int = 4, num_classes: int = 0, padding: Padding = "zeros"
+        self,
+        channels: int,
+        width: int = 64,
+        blocks: int = 4,
+        num_classes: int = 0,
+        padding: Padding = "zeros",
+        text_width: int = 0,
     ) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("width", width), ("blocks", blocks)):
@@ -78,12 +86,16 @@ class ResNet(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, EMBEDDING, padding) for _ in range(blocks))
         self.leave = nn.Conv2d(width, channels, 3, padding=1, padding_mode=padding)
         nn.init.zeros_(self.leave.weight)
+        # Last: the weights that a seed gives a network without words stay what they were.
+        self.words = words_of(text_width, EMBEDDING)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), time (B,) in [0, 1], label int64 (B,) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, text: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), time (B,) in [0, 1], label int64 (B,), text as `WordEmbedding` -> (B, C, H, W)."""
         embedding = self.time(timestep_features(time, TIME_FEATURES).to(x.dtype))
         if self.label is not None:
             embedding = embedding + self.label(label)
+        if self.words is not None:
+            embedding = embedding + self.words(text, len(x))
         embedding = F.silu(embedding)
         hidden = self.enter(x)
         for block in self.blocks:

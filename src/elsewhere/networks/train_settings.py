@@ -30,6 +30,10 @@ class TrainSettings:
         warmup: steps over which the learning rate rises; a tenth of all steps if that is less.
         ema: decay of the averaged weights, which are the ones kept; see `ramped_average`.
         label_dropout: share of the images whose class is hidden, so that the network also works without one.
+        text_model: sentence encoder whose embeddings of the captions the network learns, as
+            `elsewhere.text.load_encoder` takes it: "all-MiniLM-L6-v2" or a folder; "" for none. A network with words
+            learns no classes.
+        text_dropout: share of the images whose caption is hidden, so that the network also works without words.
         precision: "no" (float32), "bf16" or "fp16" (graphics cards only) arithmetic, weights always float32.
         checkpoint_every, log_every, sample_every: steps between checkpoints, loss log lines and sample grids.
         seed: of weights, order, noise levels and noise.
@@ -47,6 +51,8 @@ class TrainSettings:
     warmup: int = 300
     ema: float = 0.999
     label_dropout: float = 0.15
+    text_model: str = ""
+    text_dropout: float = 0.1
     precision: str = "no"
     checkpoint_every: int = 500
     log_every: int = 50
@@ -68,6 +74,8 @@ class TrainSettings:
             raise ValueError(f"ema must be in [0, 1), got {self.ema}")
         if not 0 <= self.label_dropout <= 1:
             raise ValueError(f"label_dropout must be in [0, 1], got {self.label_dropout}")
+        if not 0 < self.text_dropout < 1:
+            raise ValueError(f"text_dropout must be between 0 and 1, got {self.text_dropout}")
         check_choice("precision", self.precision, PRECISIONS)
 
     def rate(self, step: int) -> float:
@@ -87,16 +95,18 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: noisy images, their time in [0, 1], labels, and the v to predict."""
+    """What one step learns from: noisy images, their time in [0, 1], labels, the v to predict, and embeddings
+    of captions, zero where they are hidden."""
 
     x_vp: Tensor
     time: Tensor
     label: Tensor | None
     target: Tensor
+    text: Tensor | None = None
 
 
-def draw_batch(data: ImageSet, settings: TrainSettings, step: int) -> Batch:
-    """The batch of a step, a function of (data, seed, step) alone."""
+def draw_batch(data: ImageSet, settings: TrainSettings, step: int, text: Tensor | None = None) -> Batch:
+    """The batch of a step, a function of (data, text, seed, step) alone; `text` (N, width) embeds the captions."""
     count, size = len(data), settings.batch
     positions = torch.arange(step * size, (step + 1) * size, device="cpu")
     index = torch.empty(size, dtype=torch.int64, device="cpu")
@@ -114,10 +124,13 @@ def draw_batch(data: ImageSet, settings: TrainSettings, step: int) -> Batch:
     time = time.clamp(1e-3, 1 - 1e-3)
     a, s = (f(time * (math.pi / 2))[:, None, None, None] for f in (torch.cos, torch.sin))
     label = None
-    if data.labels is not None:
+    if text is not None:
+        shown = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu") >= settings.text_dropout
+        text = text[index] * shown[:, None]
+    elif data.labels is not None:
         hidden = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu") < settings.label_dropout
         label = torch.where(hidden, data.num_classes, data.labels[index].to(torch.int64))
-    return Batch(a * clean + s * noise, time, label, a * noise - s * clean)
+    return Batch(a * clean + s * noise, time, label, a * noise - s * clean, text)
 
 
 def _generator(seed: int, index: int, stream: int) -> torch.Generator:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elsewhere.checks import check_fields, check_sides, check_whole, checked
+from elsewhere.checks import check_dense, check_fields, check_sides, check_whole, checked, seen
+from elsewhere.denoiser import FLOATS
 from elsewhere.files import json_object
-from elsewhere.layout import torch_defaults
+from elsewhere.layout import plain, torch_defaults
 from elsewhere.limits import MOST_CLASSES, require_memory
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
+from elsewhere.networks.words import MOST_NUMBERS
+from elsewhere.phrases import count
 from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_tensors
 
 DESCRIPTION = "elsewhere.network"
 DEPTHS = {"resnet": "blocks", "unet": "layers"}
 KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
-GIVEN_BY_DATA = ("channels", "size", "num_classes")
+FLOAT_ARRAYS = (np.float16, np.float32, np.float64)
+GIVEN_BY_DATA = ("channels", "size", "num_classes", "text_width")
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,12 @@ class NetworkSpec:
         data: name of the training set.
         fingerprint: `ImageSet.fingerprint()` of the training set.
         training: settings and progress of the training, for the record.
+        text_model: sentence encoder whose embeddings of the captions it was trained with; "" for none.
+        text_width: numbers of such an embedding; 0 for none.
 
     Raises:
-        TypeError, ValueError: fields of another type, sizes and numbers that no network has.
+        TypeError, ValueError: fields of another type, sizes and numbers that no network has; a text model without a
+            width, or a width without a model.
     """
 
     kind: str
@@ -53,12 +62,20 @@ class NetworkSpec:
     data: str = ""
     fingerprint: str = ""
     training: dict[str, Any] = field(default_factory=dict)
+    text_model: str = ""
+    text_width: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_whole("channels", self.channels, 1, 3)
         check_sides("size", self.size)
         check_whole("num_classes", self.num_classes, 0, limit=MOST_CLASSES)
+        check_whole("text_width", self.text_width, 0, limit=MOST_NUMBERS)
+        if bool(self.text_model) != bool(self.text_width):
+            raise ValueError(
+                f"text_model and text_width go together, got {self.text_model!r} and {self.text_width}: give the "
+                "encoder and the numbers of its embeddings, or neither"
+            )
 
     @checked
     def build(self, *, shapes_only: bool = False) -> nn.Module:
@@ -79,9 +96,10 @@ class NetworkSpec:
                 raise ValueError(f"a {self.kind} has no option {name!r}: expected {', '.join(known)}")
         try:
             with torch_defaults(), torch.device("meta" if shapes_only else "cpu"):
+                given = {"num_classes": self.num_classes, "text_width": self.text_width, **self.options}
                 if self.kind == "resnet":
-                    return ResNet(self.channels, num_classes=self.num_classes, **self.options)
-                return UNet(self.channels, self.size, num_classes=self.num_classes, **self.options)
+                    return ResNet(self.channels, **given)
+                return UNet(self.channels, self.size, **given)
         except TypeError as error:
             raise ValueError(f"bad options for a {self.kind}: {error}") from error
 
@@ -128,12 +146,15 @@ class TrainedNetwork(NetworkDenoiser):
     """A network F trained to predict v = a n - s x0 (Salimans & Ho 2022), read as D(x, sigma).
 
     With a = cos(pi t/2), s = sin(pi t/2), sigma = s/a:  D(x, sigma) = a x_vp - s F(x_vp, t),  x_vp = a x.
-    `label=None` asks a network with classes for all of them together.
+    `label=None` asks a network with classes for all of them together. A network that was trained with captions answers
+    as without words, until `with_text` binds it to a sentence embedding.
 
     Args:
-        module: F(x_vp, t, label); set to evaluation, without gradients.
+        module: F(x_vp, t, label), with words F(x_vp, t, label, text); set to evaluation, without gradients.
         spec: what it is.
     """
+
+    _text: Tensor | None = None
 
     @checked
     def __init__(self, module: nn.Module, spec: NetworkSpec) -> None:
@@ -147,7 +168,48 @@ class TrainedNetwork(NetworkDenoiser):
         self.size = spec.size if spec.kind == "unet" else None
 
     def __repr__(self) -> str:
-        return f"TrainedNetwork({self.spec.kind}, data={self.spec.data!r})"
+        words = "" if self._text is None else ", with text"
+        return f"TrainedNetwork({self.spec.kind}, data={self.spec.data!r}{words})"
+
+    @property
+    def text_model(self) -> str:
+        """Sentence encoder whose embeddings `with_text` takes; "" where the network takes no words."""
+        return self.spec.text_model
+
+    @checked
+    def with_text(self, embedding: Tensor | np.ndarray | None) -> Self:
+        """The same network (the weights are shared), bound to words.
+
+        Args:
+            embedding: of unit length, as `elsewhere.text.load_encoder(network.text_model).encode` makes it: (width,)
+                for all images, or (B, width), one for each image of a batch. A row of zeros, and None, mean no words.
+
+        Returns:
+            A denoiser D(x, sigma).
+
+        Raises:
+            TypeError: not an array of floats.
+            ValueError: a network without words, an embedding of another width, NaN, or rows of another length.
+
+        Example:
+            >>> import elsewhere as els
+            >>> spec = els.networks.NetworkSpec("resnet", 1, (8, 8), text_model="my-encoder", text_width=2)
+            >>> network = els.networks.TrainedNetwork(spec.build(), spec)
+            >>> network.with_text(torch.tensor([0.6, 0.8]))
+            TrainedNetwork(resnet, data='', with text)
+        """
+        other = copy.copy(self)
+        other._text = None if embedding is None else check_embedding(embedding, self.spec)
+        return other
+
+    def _part(self, piece: slice, batch: int) -> Self:
+        if self._text is None or self._text.ndim == 1:
+            return self
+        if len(self._text) != batch:
+            raise ValueError(f"x has {count(batch, 'image')}, the text of {self!r} has {len(self._text)}: give as many")
+        other = copy.copy(self)
+        other._text = self._text[piece]
+        return other
 
     def _predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         time = torch.atan(sigma) * (2 / math.pi)
@@ -156,8 +218,34 @@ class TrainedNetwork(NetworkDenoiser):
             label = torch.full((len(x),), self.num_classes, device=x.device, dtype=torch.int64)
         dtype = next(self.module.parameters()).dtype
         x_vp = a * x
-        v: Tensor = self.module(x_vp.to(dtype), time.to(dtype), label)
+        words = {} if self._text is None else {"text": self._text.to(x.device, dtype).expand(len(x), -1)}
+        v: Tensor = self.module(x_vp.to(dtype), time.to(dtype), label, **words)
         return a * x_vp - s * v.to(x.dtype)
+
+
+def check_embedding(embedding: Tensor | np.ndarray, spec: NetworkSpec) -> Tensor:
+    """Sentence embeddings for a network, float32 (width,) or (B, width); raises what `with_text` raises."""
+    if not spec.text_width:
+        raise ValueError(f"a network trained on {spec.data!r} without captions takes no words: leave embedding out")
+    check_dense("embedding", embedding)
+    if isinstance(embedding, np.ndarray) and embedding.dtype.newbyteorder("=") not in FLOAT_ARRAYS:
+        raise TypeError(f"embedding must hold floats of 16 to 64 bits, got {seen(embedding)}")
+    found = plain(embedding).detach()
+    if found.dtype not in FLOATS:
+        raise TypeError(f"embedding must hold floats of 16 to 64 bits, got {seen(embedding)}")
+    if found.ndim not in (1, 2) or found.shape[-1] != spec.text_width or not len(found):
+        raise ValueError(
+            f"embedding must be ({spec.text_width},) or (B, {spec.text_width}), as {spec.text_model} makes it, got "
+            f"{tuple(found.shape)}"
+        )
+    found = found.to(torch.float32, copy=True)
+    length = torch.linalg.vector_norm(found, dim=-1)
+    if not bool(((length == 0) | ((length - 1).abs() < 0.01)).all()):  # 0.01: embeddings may come in half precision
+        raise ValueError(
+            f"embedding must have length 1, or 0 for no words, got {length.min():.3g} to {length.max():.3g}: divide it "
+            "by its length"
+        )
+    return found
 
 
 @checked

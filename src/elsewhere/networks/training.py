@@ -8,6 +8,7 @@ for bit; graphics cards add numbers in no fixed order.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from elsewhere.pictures import save_grid, save_loss_plot
 from elsewhere.progress import track
 from elsewhere.sampling import make_noise, sample
 from elsewhere.schedules import cosine
+from elsewhere.text import load_encoder
 
 CHECKPOINT = "checkpoint.safetensors"
 NETWORK = "network.safetensors"
@@ -40,6 +42,9 @@ LOSS_PLOT = "loss.png"
 SAMPLES = "samples.png"
 CARD = "card.md"
 LOCK = ".training.lock"
+
+SAMPLED = 16
+"""Pictures in `samples.png`."""
 
 
 @checked
@@ -61,7 +66,8 @@ def train(
     `.training.lock`, which the system frees when the process ends, however it ends.
 
     Args:
-        data: the training images; classes are used when they have labels. Sets smaller than a batch are repeated.
+        data: the training images; classes are used when they have labels, captions when the settings name a text
+            model. Sets smaller than a batch are repeated.
         out: folder, made when missing.
         settings: how to train.
         command: the command line that asked for it, for the card.
@@ -72,26 +78,31 @@ def train(
         The network with averaged weights.
 
     Raises:
-        ImportError: accelerate (or, for a UNet, diffusers) is not installed.
+        ImportError: accelerate (or, for a UNet, diffusers; for captions, sentence-transformers) is not installed.
+        FileNotFoundError: no such text model.
         TypeError: an argument of another kind.
         MemoryError: a network or a batch that the machine has no memory for.
-        ValueError: the checkpoint in `out` is damaged or of other data or settings; options that the network does
-            not take; precision that this machine does not have; a loss that is not finite any more.
+        ValueError: a text model for images without captions; the checkpoint in `out` is damaged or of other data or
+            settings; options that the network does not take; precision that this machine does not have; a loss that is
+            not finite any more.
         BlockingIOError: another training is running in `out`.
         OSError: a file cannot be written, for example because the disk is full; the last checkpoint stays.
     """
     accelerate: Any = require("accelerate", extra="train", purpose="training")
     out = Path(out)
     channels, height, width = data.shape
+    text = _embed(data, settings.text_model)
     spec = NetworkSpec(
         settings.kind,
         channels,
         (height, width),
-        data.num_classes,
+        data.num_classes if text is None else 0,
         settings.options,
         data.name,
         data.fingerprint(),
-        {"command": command, **asdict(settings)},
+        {"command": command, **asdict(settings), **_about(data, text)},
+        settings.text_model,
+        0 if text is None else text.shape[1],
     )
     check_training_room(spec, settings.batch)
     run = TrainingRun(spec, settings)
@@ -104,12 +115,13 @@ def train(
         module, optimizer = accelerator.prepare(run.module, run.optimizer)
         module.train()
         losses: list[Tensor] = []
+        words = () if text is None else (text,)
         for step in track(range(start, settings.steps), settings.steps, log.title, progress, done=start):
-            batch = draw_batch(data, settings, step)
+            batch = draw_batch(data, settings, step, *words)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step)
-            moved = (None if t is None else t.to(accelerator.device) for t in (batch.x_vp, batch.time, batch.label))
-            predicted = module(*moved)
+            given = (batch.x_vp, batch.time, batch.label, batch.text)
+            predicted = module(*(None if t is None else t.to(accelerator.device) for t in given))
             loss = (predicted.float() - batch.target.to(accelerator.device)).square().mean()
             optimizer.zero_grad()
             accelerator.backward(loss)
@@ -126,11 +138,40 @@ def train(
                 run.save(out / CHECKPOINT, done)
             if done % settings.sample_every == 0 or last:
                 save_loss_plot(out / LOSS_PLOT, log.lines)
-                _save_samples(out / SAMPLES, run.network(), spec)
+                _save_samples(out / SAMPLES, _with_captions(run.network(), text), spec)
         network = run.network()
         save_network(out / NETWORK, network.module, spec)
         write_text(out / CARD, model_card(network, log.lines))
         return network
+
+
+def _embed(data: ImageSet, model: str) -> Tensor | None:
+    """Embeddings of the captions, float32 (N, width); None where no model is asked for.
+
+    Raises:
+        ValueError: the images have no captions.
+    """
+    if not model:
+        return None
+    if data.captions is None:
+        raise ValueError(f"{data.name} has no captions: leave text_model (--captions) out, or take a set such as emoji")
+    found = load_encoder(model).encoded(data.captions)
+    # An image without a caption is learnt as one without words.
+    return found * torch.tensor([bool(caption.strip()) for caption in data.captions], device="cpu")[:, None]
+
+
+def _about(data: ImageSet, text: Tensor | None) -> dict[str, str]:
+    """Which captions were learnt: the fingerprint of a set is that of its pixels and classes."""
+    if text is None:
+        return {}
+    return {"captions": hashlib.sha256(json.dumps(data.captions).encode()).hexdigest()}
+
+
+def _with_captions(network: TrainedNetwork, text: Tensor | None) -> TrainedNetwork:
+    """Bound to as many captions as `_save_samples` draws pictures, spread over the set."""
+    if text is None:
+        return network
+    return network.with_text(text[torch.arange(SAMPLED, device="cpu") * len(text) // SAMPLED])
 
 
 @contextmanager
@@ -210,6 +251,6 @@ class _LossLog:
 
 
 def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> None:
-    noise = make_noise(16, (spec.channels, *spec.size), seed=0)
-    label = torch.arange(16, device="cpu") % spec.num_classes if spec.num_classes else None
+    noise = make_noise(SAMPLED, (spec.channels, *spec.size), seed=0)
+    label = torch.arange(SAMPLED, device="cpu") % spec.num_classes if spec.num_classes else None
     save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)

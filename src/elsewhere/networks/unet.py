@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from elsewhere.checks import checked
+from elsewhere.networks.words import words_of
 from elsewhere.optional import require
 
 GROUPS = 8
@@ -26,12 +27,13 @@ class UNet(nn.Module):
         layers: residual layers of each level.
         num_classes: 0 for no class embedding; index `num_classes` then means "no class given".
         normalise: keep diffusers' group normalisation. It sees the whole image, so the network is then not local.
+        text_width: numbers of a sentence embedding; 0 for a network without words. A network has classes or words.
 
     Raises:
         ImportError: diffusers is not installed.
         TypeError: an argument of another kind.
-        ValueError: a size that cannot be halved often enough, no level, a number below 1, or widths that
-            normalisation cannot divide into its groups.
+        ValueError: a size that cannot be halved often enough, no level, a number below 1, widths that
+            normalisation cannot divide into its groups, or both classes and words.
     """
 
     @checked
@@ -43,10 +45,13 @@ class UNet(nn.Module):
         layers: int = 1,
         num_classes: int = 0,
         normalise: bool = False,
+        text_width: int = 0,
     ) -> None:
         super().__init__()
         height, width = (size, size) if isinstance(size, int) else size
         _check(channels, height, width, widths, layers, num_classes, normalise)
+        if num_classes and text_width:
+            raise ValueError(f"a UNet has classes or words, got num_classes={num_classes} and text_width={text_width}")
         diffusers: Any = require("diffusers", extra="networks", purpose="a UNet", names=("UNet2DModel",))
         self.inner = diffusers.UNet2DModel(
             sample_size=(height, width),
@@ -60,13 +65,17 @@ class UNet(nn.Module):
             # Where the normalisation is taken out again, one group lets every width pass.
             norm_num_groups=GROUPS if normalise else 1,
             num_class_embeds=num_classes + 1 if num_classes else None,
+            # What is given in the place of class labels is added to the embedding of time.
+            class_embed_type="identity" if text_width else None,
         )
+        self.words = words_of(text_width, self.inner.time_embedding.linear_2.out_features)
         if not normalise:
             remove_normalisation(self.inner)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), time (B,) in [0, 1], label int64 (B,) -> (B, C, H, W)."""
-        out: Tensor = self.inner(x, 1000 * time, class_labels=label).sample
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, text: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), time (B,) in [0, 1], label int64 (B,), text as `WordEmbedding` -> (B, C, H, W)."""
+        added = label if self.words is None else self.words(text, len(x))
+        out: Tensor = self.inner(x, 1000 * time, class_labels=added).sample
         return out
 
 
