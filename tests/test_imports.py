@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machines",),
     ("restoration",),
     ("networks",),
+    ("latents",),
     ("adapters", "best", "contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis", "textures"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from elsewhere import analysis as analysis
     from elsewhere import anomalies as anomalies
     from elsewhere import data as data
+    from elsewhere import latents as latents
     from elsewhere import machines as machines
     from elsewhere import morphogenesis as morphogenesis
     from elsewhere import networks as networks
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
     from elsewhere.best import best_machine as best_machine
     from elsewhere.best import shipped_family as shipped_family
     from elsewhere.data import ImageSet as ImageSet
+    from elsewhere.data import LatentSet as LatentSet
     from elsewhere.data import load_images as load_images
     from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
+    from elsewhere.latents import Decoded as Decoded
+    from elsewhere.latents import encode as encode
+    from elsewhere.latents import load_autoencoder as load_autoencoder
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import EquivariantScore as EquivariantScore
@@ -82,12 +87,13 @@ _HOMES = {
         "explain_run",
     ),
     "best": ("best_machine", "shipped_family"),
-    "data": ("ImageSet", "load_images"),
+    "data": ("ImageSet", "LatentSet", "load_images"),
     "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
     "factory": ("shipped_locality",),
     "guidance": ("guided",),
     "inpainting": ("inpaint",),
+    "latents": ("Decoded", "encode", "load_autoencoder"),
     "machines": (
         "ESM",
         "EquivariantLocalScore",
@@ -121,6 +127,7 @@ _MODULES = (
     "analysis",
     "anomalies",
     "data",
+    "latents",
     "machines",
     "morphogenesis",
     "networks",

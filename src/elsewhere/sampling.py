@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -254,7 +254,10 @@ def sample(
     check_choice("sampler", sampler, NAMES)
     check_seed(seed)
     x, _ = check_request({"denoiser": denoiser}, noise, label)
-    return draw(denoiser, x, schedule, label, keep=keep, progress=progress, sampler=sampler, seed=seed)
+    run = draw(denoiser, x, schedule, label, keep=keep, progress=progress, sampler=sampler, seed=seed)
+    # A denoiser on latents that has a decoder: see `latents.Decoded`.
+    decode: Callable[[Run], Run] | None = getattr(denoiser, "decode_run", None)
+    return run if decode is None else decode(run)
 
 
 def draw(

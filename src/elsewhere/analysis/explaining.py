@@ -15,12 +15,14 @@ from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_plots import mosaic_figure
+from elsewhere.analysis.mosaics_of_latents import decoded_mosaic
 from elsewhere.analysis.mosaics_of_mixes import MOST, has_weights, mixed_mosaic
 from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
+from elsewhere.latents import Decoded, DecodedRun
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
@@ -104,8 +106,9 @@ def explain(
             EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
-            as unexplained: see `Mosaic.weightless`.
-        x: noisy images (B, C, H, W).
+            as unexplained: see `Mosaic.weightless`. Of a `Decoded` machine the mosaic has pixels: the weights of every
+            latent count as much as the decoder lets it change the pixel, see `analysis.mosaics_of_latents`.
+        x: noisy images (B, C, H, W); noisy latents for a `Decoded` machine.
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
         label: class of every image or (B,). `image_ids` always count all training images.
@@ -132,8 +135,12 @@ def explain(
     return _explained(known, *known.check(x, sigma, label), top)
 
 
-def _explained(known: SoftmaxMachine | Mix, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Mosaic:
+def _explained(
+    known: SoftmaxMachine | Mix | Decoded, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None
+) -> Mosaic:
     """`explain` of checked arguments."""
+    if isinstance(known, Decoded):
+        return Mosaic(**vars(decoded_mosaic(known, x, sigma, label, top, _explained)))
     if isinstance(known, SoftmaxMachine):
         return _of_average(known, x, sigma, label, top)
     return Mosaic(**vars(mixed_mosaic(known, x, sigma, label, top, _explained)))
@@ -225,13 +232,16 @@ def explain_run(
     known = check_explained(machine, top)
     if not run.states:
         raise ValueError("run has no states: draw it with sample(..., keep=True)")
+    if isinstance(known, Decoded):
+        # What the machine was asked.
+        run = run.latents if isinstance(run, DecodedRun) and run.latents is not None else run
     steps = list(zip(run.states, run.sigmas[:-1], strict=False))
     check_request({"machine": known}, steps[0][0], label, "run")
     watched = enumerate(track(steps, len(steps), "explaining", progress))
     return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
 
 
-def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix:
+def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix | Decoded:
     """The machine, if `explain` can take it and `top`.
 
     Raises:
@@ -243,7 +253,7 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
             f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, or a mix "
             f"with one, got {who}: to explain a trained network, use the machine that was calibrated for it"
         )
-    assert isinstance(machine, SoftmaxMachine | Mix)
+    assert isinstance(machine, SoftmaxMachine | Mix | Decoded)
     if top is not None:
         check_whole("top", top, 1, MOST)
     return machine

@@ -20,6 +20,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.mosaics_of_mixes import weightless_parts
 from elsewhere.checks import checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.latents import Decoded
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
 from elsewhere.sampling import draw
@@ -99,6 +100,8 @@ def explain_images(
         2
     """
     known = check_explained(machine, top)
+    if network is not None and isinstance(network, Decoded) != isinstance(known, Decoded):
+        raise ValueError("machine and network must both be decoded, or neither")
     schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
     x, labels = check_request(denoisers, noise, label)
@@ -109,6 +112,8 @@ def explain_images(
         if network is None
         else draw(network, x, schedule, labels, keep=False, progress=progress, name="network").images
     )
+    if isinstance(network, Decoded) and theirs is not None:
+        theirs = network.decode(theirs)
     run = draw(machine, x, schedule, labels, keep=True, progress=progress, name="machine")
     if every_step:
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))

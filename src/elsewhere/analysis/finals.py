@@ -15,36 +15,37 @@ The shipped networks stay below 0.01; a network that is read with the wrong pred
 QUESTION = "is the network undertrained, or is its prediction_type wrong?"
 
 
-def far_outside(images: Tensor) -> Tensor:
-    """Which images are far outside [-1, 1], bool (B,): by more than FAR, rms.
+def far_outside(images: Tensor, largest: float = 1.0) -> Tensor:
+    """Which images are far outside the range of the training images, bool (B,): by more than FAR times it, rms.
 
     Args:
         images: final images of a reverse process, (B, C, H, W).
+        largest: largest absolute value of the training images: 1 for images, `LatentSet.largest` for latents.
     """
-    beyond: Tensor = (images.detach().double().abs() - 1).clamp(min=0)
-    return beyond.square().mean((1, 2, 3)).sqrt() > FAR
+    beyond: Tensor = (images.detach().double().abs() - largest).clamp(min=0)
+    return beyond.square().mean((1, 2, 3)).sqrt() > FAR * largest
 
 
-def judge_finals(images: Tensor) -> list[str]:
-    """A warning if final images of a network are far outside [-1, 1]: a list of one sentence, or an empty list.
+def judge_finals(images: Tensor, largest: float = 1.0) -> list[str]:
+    """A warning if final images of a network are far outside the range of images: a list of one sentence, or an empty list.
 
     Args:
-        images: final images of a reverse process, (B, C, H, W).
+        images, largest: see `far_outside`.
 
     Example:
         >>> import torch
         >>> judge_finals(torch.zeros(2, 1, 4, 4))
         []
     """
-    far = far_outside(images)
-    return [] if not far.any() else [_sentence(int(far.sum()), images)]
+    far = far_outside(images, largest)
+    return [] if not far.any() else [_sentence(int(far.sum()), images, largest)]
 
 
-def _sentence(far: int, images: Tensor) -> str:
+def _sentence(far: int, images: Tensor, largest: float) -> str:
     values = images.detach().double()
     if far == len(images):
         which = "The network's image is" if far == 1 else "The network's images are"
     else:
         which = f"{far} of the network's {count(len(images), 'image')} {'is' if far == 1 else 'are'}"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
-    return f"{which} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"
+    return f"{which} far outside -{largest:.3g}..{largest:.3g} (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"

@@ -25,6 +25,8 @@ from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_t
 DESCRIPTION = "elsewhere.network"
 DEPTHS = {"resnet": "blocks", "unet": "layers"}
 KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
+MOST_CHANNELS = 1024
+"""More than the latents of any autoencoder have."""
 GIVEN_BY_DATA = ("channels", "size", "num_classes")
 
 
@@ -56,7 +58,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_whole("channels", self.channels, 1, 3)
+        check_whole("channels", self.channels, 1, MOST_CHANNELS)
         check_sides("size", self.size)
         check_whole("num_classes", self.num_classes, 0, limit=MOST_CLASSES)
 

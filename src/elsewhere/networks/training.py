@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import checked
-from elsewhere.data import ImageSet
+from elsewhere.data import ImageSet, LatentSet
 from elsewhere.files import naming, only_process, write_text
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.card import model_card
@@ -91,7 +91,7 @@ def train(
         settings.options,
         data.name,
         data.fingerprint(),
-        {"command": command, **asdict(settings)},
+        {"command": command, **asdict(settings), **_autoencoder(data)},
     )
     check_training_room(spec, settings.batch)
     run = TrainingRun(spec, settings)
@@ -126,11 +126,18 @@ def train(
                 run.save(out / CHECKPOINT, done)
             if done % settings.sample_every == 0 or last:
                 save_loss_plot(out / LOSS_PLOT, log.lines)
-                _save_samples(out / SAMPLES, run.network(), spec)
+                _save_samples(out / SAMPLES, run.network(), spec, data)
         network = run.network()
         save_network(out / NETWORK, network.module, spec)
         write_text(out / CARD, model_card(network, log.lines))
         return network
+
+
+def _autoencoder(data: ImageSet) -> dict[str, str]:
+    """What the file of a network on latents says of their autoencoder."""
+    if not isinstance(data, LatentSet) or data.autoencoder is None:
+        return {}
+    return {"autoencoder": data.autoencoder.name, "autoencoder_fingerprint": data.autoencoder.fingerprint}
 
 
 @contextmanager
@@ -205,7 +212,12 @@ class _LossLog:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
 
-def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> None:
+def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec, data: ImageSet) -> None:
+    """A grid of images; of latents what their autoencoder makes of them, or nothing where it is unknown."""
+    autoencoder = data.autoencoder if isinstance(data, LatentSet) else None
+    if autoencoder is None and isinstance(data, LatentSet):
+        return
     noise = make_noise(16, (spec.channels, *spec.size), seed=0)
     label = torch.arange(16, device="cpu") % spec.num_classes if spec.num_classes else None
-    save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)
+    images = sample(network, noise, cosine(20), label).images
+    save_grid(path, images if autoencoder is None else autoencoder.decode(images), columns=8)
