@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import check_dense, check_type, checked, seen
-from elsewhere.data.images import ImageSet, choose
+from elsewhere.data.images import ImageSet
 from elsewhere.denoiser import check_images
 
 REMEDY = "els.encode(data, autoencoder) makes such sets"
@@ -93,13 +93,12 @@ class LatentSet(ImageSet):
         channels, height, width = self.shape
         return self._card(self.name, [self.amount, f"latents of {channels} channels, {height}x{width}"])
 
-    def __getitem__(self, index: object) -> LatentSet:  # type: ignore[override]
-        chosen, _ = choose(index, len(self))
-        pictures = None if self.pictures is None or not len(chosen) else self.pictures[chosen]
+    def rows(self, chosen: Tensor) -> LatentSet:
+        """See `ImageSet.rows`."""
         # Without pictures for a moment: their number is checked.
-        part = ImageSet.__getitem__(replace(self, pictures=None), index)  # type: ignore[arg-type]
+        part = ImageSet.rows(replace(self, pictures=None), chosen)
         assert isinstance(part, LatentSet)
-        return replace(part, pictures=pictures)
+        return replace(part, pictures=None if self.pictures is None else self.pictures.rows(chosen))
 
     @checked
     def to(self, device: str | torch.device) -> LatentSet:
