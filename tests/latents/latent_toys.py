@@ -6,11 +6,11 @@ from typing import Any
 
 import diffusers
 import torch
+from tests.networks.toys import random_weights
 
 import elsewhere as els
 from elsewhere.data import LatentSet
 from elsewhere.latents import Autoencoder
-from tests.networks.toys import random_weights
 
 
 def tiny(seed: int = 0, channels: int = 3, latent_channels: int = 4, **settings: Any) -> Autoencoder:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.latents.latent_toys import random_latents
+from tests.machines.test_machines import MAKERS, SLOW
 
 import elsewhere as els
 from elsewhere.data import LatentSet
 from elsewhere.engine import planner
 from elsewhere.engine.search.job import SearchJob
-from tests.latents.latent_toys import random_latents
-from tests.machines.test_machines import MAKERS, SLOW
 
 
 def noisy(data: LatentSet, sigma: float, batch: int = 1) -> torch.Tensor:

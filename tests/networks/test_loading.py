@@ -201,7 +201,9 @@ def test_a_pipeline_with_parts_that_change_the_images_is_refused() -> None:
             super().__init__()
             self.register_modules(unet=unet, scheduler=scheduler, prior=prior)
 
-    with pytest.raises(ValueError, match=r"the Latent has prior, scheduler, unet: expected a pipeline with one network"):
+    with pytest.raises(
+        ValueError, match=r"the Latent has prior, scheduler, unet: expected a pipeline with one network"
+    ):
         load_network(Latent(make_unet(), diffusers.DDIMScheduler(), make_unet()))
 
 

@@ -24,8 +24,8 @@ from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TO
 from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import check_choice, check_seed, checked
-from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.data import LatentSet
+from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.gradients import check_constant
 from elsewhere.latents import Decoded
 from elsewhere.machines import EquivariantLocalScore, LocalScore

@@ -27,7 +27,7 @@ def far_outside(images: Tensor, largest: float = 1.0) -> Tensor:
 
 
 def judge_finals(images: Tensor, largest: float = 1.0) -> list[str]:
-    """A warning if final images of a network are far outside the range of images: a list of one sentence, or an empty list.
+    """A warning if final images of a network are far outside the range of images: one sentence, or none.
 
     Args:
         images, largest: see `far_outside`.
@@ -48,4 +48,5 @@ def _sentence(far: int, images: Tensor, largest: float) -> str:
     else:
         which = f"{far} of the network's {count(len(images), 'image')} {'is' if far == 1 else 'are'}"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
-    return f"{which} far outside -{largest:.3g}..{largest:.3g} (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {QUESTION}"
+    values_seen = f"rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}"
+    return f"{which} far outside -{largest:.3g}..{largest:.3g} ({values_seen}): {QUESTION}"

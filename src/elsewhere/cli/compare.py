@@ -15,7 +15,7 @@ from elsewhere.cli.options import (
     Data,
     Drawing,
     Engine,
-    Images,
+    ImagesOrLatents,
     Machines,
     Network,
     NetworkBorders,
@@ -50,7 +50,7 @@ def compare(
     sampler: Sampler = "euler",
     engine: Engine = Engine(),
     any_data: AnyData = False,
-    reading: Images = Images(),
+    reading: ImagesOrLatents = ImagesOrLatents(),
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
     ] = Path("elsewhere-compare"),
@@ -70,6 +70,7 @@ def compare(
     with results_in(out, sources=[data]):
         import elsewhere as els
         from elsewhere.contenders import choose_contenders, split_contenders
+        from elsewhere.latents import decoded
 
         levels = drawing.levels.make()
         names = split_contenders(machines, refused=REFUSED)
@@ -78,8 +79,8 @@ def compare(
             names, images, network, net, **windows.options(), any_data=any_data, **engine.settings()
         )
         result = els.compare(
-            chosen.denoisers,
-            net,
+            {name: decoded(denoiser, images) for name, denoiser in chosen.denoisers.items()},
+            decoded(net, images),
             drawing.noise(images.shape),
             schedule=levels,
             label=drawing.labels(images, net),

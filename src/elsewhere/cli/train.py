@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import Data, Images, Seed
+from elsewhere.cli.options import Data, ImagesOrLatents, Seed
 from elsewhere.cli.printing import command_line
 from elsewhere.terminal import results_in
 
@@ -47,7 +47,7 @@ def train(
     architecture: Architecture = Architecture(),
     optimiser: Optimiser = Optimiser(),
     restart: Annotated[bool, typer.Option("--restart", help="Drop the checkpoint in --out and begin again.")] = False,
-    reading: Images = Images(),
+    reading: ImagesOrLatents = ImagesOrLatents(),
 ) -> None:
     """Train a network on exactly the images a machine reads.
 

@@ -30,6 +30,8 @@ class Decoder(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor: ...
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
+
 
 @dataclass(frozen=True, repr=False)
 class LatentSet(ImageSet):

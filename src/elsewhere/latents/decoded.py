@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from elsewhere.checks import check_type, checked
-from elsewhere.data import LatentSet
+from elsewhere.data import ImageSet, LatentSet
 from elsewhere.denoiser import Denoiser, DenoiserLike, ask
 from elsewhere.latents.autoencoder import Autoencoder
 from elsewhere.sampling import Run
@@ -57,7 +57,7 @@ class Decoded(Denoiser):
     @checked
     def __init__(self, machine: DenoiserLike, autoencoder: Autoencoder | None = None) -> None:
         if isinstance(machine, Decoded):
-            raise ValueError("machine is decoded already: give the denoiser on latents")
+            raise TypeError("machine is decoded already: give the denoiser on latents")
         data = getattr(machine, "data", None)
         if autoencoder is None:
             autoencoder = getattr(data, "autoencoder", None)
@@ -136,8 +136,13 @@ class Decoded(Denoiser):
             latents=run,
         )
 
-    def with_machine(self, machine: DenoiserLike) -> Decoded:
-        """The same decoder after another denoiser on these latents."""
-        return Decoded(machine, self.autoencoder)
 
+def decoded(denoiser: Denoiser, data: ImageSet) -> Denoiser:
+    """A denoiser with the decoder of its data, where these are latents that know theirs; else the denoiser itself.
 
+    Args:
+        denoiser: of these data.
+        data: images or latents.
+    """
+    autoencoder = data.autoencoder if isinstance(data, LatentSet) else None
+    return Decoded(denoiser, autoencoder) if isinstance(autoencoder, Autoencoder) else denoiser

@@ -40,7 +40,7 @@ def encode(data: ImageSet, autoencoder: Autoencoder, *, progress: bool = False) 
     """
     check_type("autoencoder", autoencoder, Autoencoder)
     if isinstance(data, LatentSet):
-        raise ValueError(f"data must be images, got {data!r}: they are encoded already")
+        raise TypeError(f"data must be images, got {data!r}: they are encoded already")
     autoencoder.latent_shape(*data.shape[1:])
     starts = range(0, len(data), AT_ONCE)
     pieces = [
@@ -51,6 +51,4 @@ def encode(data: ImageSet, autoencoder: Autoencoder, *, progress: bool = False) 
     kept: dict[str, Any] = {
         field.name: getattr(data, field.name) for field in fields(data) if field.name not in ("images", "name")
     }
-    return LatentSet(
-        torch.cat(pieces), name=f"{data.name} latents", **kept, pictures=data, autoencoder=autoencoder
-    )
+    return LatentSet(torch.cat(pieces), name=f"{data.name} latents", **kept, pictures=data, autoencoder=autoencoder)

@@ -263,7 +263,8 @@ def read_diffusers(
 ) -> DiffusersNetwork:
     """Read a diffusers folder: unet/ (or transformer/) and scheduler/, or a network with its scheduler's config beside.
 
-    The network of a latent pipeline works on latents: `els.load_autoencoder` reads its vae/ from the same folder. Only safetensors weights are read, and no code from the folder is run.
+    The network of a latent pipeline works on latents: `els.load_autoencoder` reads its vae/ from the same folder. Only
+    safetensors weights are read, and no code from the folder is run.
 
     Args:
         folder: a pipeline's folder, its unet/ folder, or a UNet's folder with scheduler_config.json in it.

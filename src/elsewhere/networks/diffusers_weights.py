@@ -99,7 +99,9 @@ def _files(home: Path, variant: str | None) -> list[Path]:
     single, index = home / f"{STEM}{middle}.safetensors", home / f"{STEM}.safetensors.index{middle}.json"
     if not index.is_file():
         if not single.is_file():
-            raise FileNotFoundError(f"{single} is missing: expected the weights of the model, or {index.name} of shards")
+            raise FileNotFoundError(
+                f"{single} is missing: expected the weights of the model, or {index.name} of shards"
+            )
         return [single]
     try:
         if index.stat().st_size > LONGEST_INDEX:
@@ -179,7 +181,7 @@ def _layers(config: dict[str, Any]) -> int | None:
 
 
 def try_unet(unet: Any) -> None:
-    """Ask a network on the device "meta", which computes shapes and takes no memory: some settings fail only when asked.
+    """Ask a network on the device "meta", which takes no memory: some settings fail only when asked.
 
     Raises:
         ValueError: the answer has another size than the image.
