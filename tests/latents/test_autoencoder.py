@@ -11,11 +11,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from tests.latents.latent_toys import kl, pictures, tiny, vq
+from tests.networks.toys import random_weights
 
 import elsewhere as els
 from elsewhere.latents import Autoencoder
-from tests.latents.latent_toys import kl, pictures, tiny, vq
-from tests.networks.toys import random_weights
 
 
 @pytest.mark.parametrize("make", [kl, vq, lambda: tiny().module], ids=["kl", "vq", "tiny"])

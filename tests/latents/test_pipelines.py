@@ -9,11 +9,11 @@ import diffusers
 import pytest
 import torch
 import transformers
+from tests.latents.latent_toys import kl, pictures, vq
+from tests.networks.toys import random_weights
 
 import elsewhere as els
 from elsewhere.networks.diffusers_folder import DiffusersNetwork
-from tests.latents.latent_toys import kl, pictures, vq
-from tests.networks.toys import random_weights
 
 WIDTH, TOKENS = 16, 5
 

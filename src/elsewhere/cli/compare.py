@@ -70,7 +70,7 @@ def compare(
     with results_in(out, sources=[data]):
         import elsewhere as els
         from elsewhere.contenders import choose_contenders, split_contenders
-        from elsewhere.latents import decoded
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         names = split_contenders(machines, refused=REFUSED)

@@ -99,7 +99,7 @@ def explain(
         from elsewhere.analysis.explanation import explain_images
         from elsewhere.analysis.mosaic_files import require_parquet
         from elsewhere.contenders import choose_contenders, split_contenders
-        from elsewhere.latents import decoded
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         if explaining.parquet:

@@ -90,7 +90,7 @@ def sample(
         import elsewhere as els
         from elsewhere import factory, results
         from elsewhere.contenders import choose_contenders, split_contenders
-        from elsewhere.latents import decoded
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         [name] = split_contenders(machine, "--machine")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elsewhere.checks import check_device, checked, seen
+from elsewhere.checks import check_device, check_fields, checked, seen
 from elsewhere.denoiser import check_images
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.diffusers_folder import read_config
@@ -61,6 +61,9 @@ class Field:
     latents: int | None
     pixels: int | None
     effective: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __str__(self) -> str:
         if self.latents is None:
