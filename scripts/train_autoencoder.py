@@ -1,6 +1,6 @@
 """Train the small autoencoder of the package: 3 x H x W pixels to 4 x H/4 x W/4 latents, and back.
 
-    python scripts/train_autoencoder.py emoji pixel-faces --steps 3000 --out runs/emoji-vae
+    python scripts/train_autoencoder.py emoji pixel-faces --steps 2150 --out runs/emoji-vae
 
 It is diffusers' AutoencoderTiny: convolutions, ReLU and nearest upsampling; no normalisation and no attention, so that
 every pixel is made from a square of latents of known size. Trained as a variational autoencoder whose posterior has a
@@ -12,6 +12,7 @@ latents of the training images have a root mean square of 1.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="Sets of colour images whose sides are multiples of 4.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2150)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -92,7 +93,7 @@ def main() -> None:
         model.load_state_dict(kept["model"])
         optimizer.load_state_dict(kept["optimizer"])
         average, start = kept["average"], kept["step"]
-    began, total = time.monotonic(), 0.0
+    began, losses = time.monotonic(), []
     for step in range(start, given.steps):
         generator = torch.Generator().manual_seed(given.seed * 1_000_003 + step)
         images = batch_of(sets, given.batch, generator).to(memory_format=torch.channels_last)
@@ -111,10 +112,10 @@ def main() -> None:
         decay = min(KEPT, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
             average[name].lerp_(value, 1 - decay)
-        total += float(loss.detach())
+        losses.append(float(loss.detach()))
         if (step + 1) % 100 == 0 or step + 1 == given.steps:
-            text = f"{step + 1} loss {total / 100:.4f} {time.monotonic() - began:.0f} s"
-            total = 0.0
+            text = f"{step + 1} loss {sum(losses) / len(losses):.4f} {time.monotonic() - began:.0f} s"
+            losses.clear()
             with log.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
@@ -127,6 +128,10 @@ def main() -> None:
     model.register_to_config(scaling_factor=round(1 / rms, 4))
     model = model.to(memory_format=torch.contiguous_format).half()
     model.save_pretrained(given.out / "autoencoder")
+    # diffusers writes a setting that it does not know when it reads the file again, and warns of it.
+    settings = given.out / "autoencoder" / "config.json"
+    known = {name: value for name, value in json.loads(settings.read_text()).items() if name != "block_out_channels"}
+    settings.write_text(json.dumps(known, indent=2) + "\n")
     model = model.float()
     for data in sets:
         absolute, square, _ = measure(model, data)

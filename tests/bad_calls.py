@@ -129,7 +129,8 @@ def values() -> dict[str, Any]:
     drawn_latents = els.sample(decoded, els.make_noise(2, latents.shape), schedule, keep=True)
     kept = {
         "folder": folder, "autoencoder": autoencoder, "latents": latents.images, "encoded": latents,
-        "latent_machine": decoded.machine, "latent_run": drawn_latents.latents, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
+        "latent_machine": decoded.machine, "latent_run": drawn_latents.latents,
+        "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [

@@ -42,7 +42,12 @@ from elsewhere.sampling import make_noise
 BYTES_PER_NUMBER = 64
 """Peak memory of a run, in bytes for every number in its images: noise, states, predictions and float64 sums."""
 
-NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
+NETWORK_OF = {
+    "fashion-mini": "fashion-resnet",
+    "pixel-faces": "faces-resnet",
+    "hands": "hands-resnet",
+    "emoji latents": "emoji-latents",
+}
 """Embedded set -> the shipped network whose calibrated windows are used when no other network is named."""
 
 

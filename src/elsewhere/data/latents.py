@@ -117,7 +117,7 @@ class LatentSet(ImageSet):
         return replace(part, pictures=None if self.pictures is None else self.pictures.take(limit))
 
     @cached_property
-    def largest(self) -> float:  # type: ignore[override]
+    def largest(self) -> float:
         """The largest absolute value of the latents."""
         return float(self.images.abs().max())
 
