@@ -65,9 +65,9 @@ def test_latents_are_drawn_as_pictures_or_not_at_all(latents: LatentSet, tmp_pat
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: LatentSet(torch.zeros(2, 4, 8, 8, dtype=torch.uint8)), TypeError, "latents must be a float32"),
-        (lambda: LatentSet(torch.full((2, 4, 8, 8), torch.nan)), ValueError, "latents has NaN"),
-        (lambda: LatentSet(torch.zeros(4, 8, 8)), ValueError, r"latents must be \(B, C, H, W\)"),
+        (lambda: LatentSet(torch.zeros(2, 4, 8, 8, dtype=torch.uint8)), TypeError, "images must be latents, a float32"),
+        (lambda: LatentSet(torch.full((2, 4, 8, 8), torch.nan)), ValueError, "images has NaN"),
+        (lambda: LatentSet(torch.zeros(4, 8, 8)), ValueError, r"images must be \(B, C, H, W\)"),
         (lambda: LatentSet(torch.zeros(2, 4, 8, 8), pictures=pictures()), ValueError, "2 of them, got 6"),
         (lambda: els.encode(random_latents(), tiny()), TypeError, "they are encoded already"),
     ],

@@ -77,12 +77,12 @@ class LatentSet(ImageSet):
             object.__setattr__(self, "images", torch.from_numpy(self.images.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype not in (torch.float32, torch.float64):
             raise TypeError(
-                "latents must be a float32 or float64 tensor, got "
+                "images must be latents, a float32 or float64 tensor, got "
                 f"{getattr(self.images, 'dtype', seen(self.images))}: {REMEDY}"
             )
-        check_dense("latents", self.images)
+        check_dense("images", self.images)
         # Adding zero turns -0.0 into 0.0: equal windows then have equal bits.
-        object.__setattr__(self, "images", check_images(self.images, "latents").detach() + 0.0)
+        object.__setattr__(self, "images", check_images(self.images, "images").detach() + 0.0)
 
     def __repr__(self) -> str:
         shape = "x".join(str(side) for side in self.shape)
