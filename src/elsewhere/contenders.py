@@ -14,7 +14,7 @@ from typing import Any
 from elsewhere.best import choose_family
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.factory import NETWORK_OF, check_same_images, check_shape, choose_borders, choose_machines
+from elsewhere.factory import check_same_images, check_shape, choose_borders, choose_machines, network_of
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.family import FamilyCalibration
 from elsewhere.machines.table import ALL, BEST, BEST_REPORT, CHOICES, NAMES, NETWORK, NETWORK_PREFIX, TABLE
@@ -142,7 +142,7 @@ def choose_contenders(
         >>> list(choose_contenders(["best", "is"], load_images("hands", 20)).denoisers)
         ['Best', 'IS']
     """
-    calibrated = network or NETWORK_OF.get(data.name)
+    calibrated = network or network_of(data)
     device = settings.get("device") or "cpu"
     if family is not None and BEST not in names:
         raise ValueError(

@@ -42,13 +42,15 @@ from elsewhere.sampling import make_noise
 BYTES_PER_NUMBER = 64
 """Peak memory of a run, in bytes for every number in its images: noise, states, predictions and float64 sums."""
 
-NETWORK_OF = {
-    "fashion-mini": "fashion-resnet",
-    "pixel-faces": "faces-resnet",
-    "hands": "hands-resnet",
-    "emoji latents": "emoji-latents",
-}
+NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
 """Embedded set -> the shipped network whose calibrated windows are used when no other network is named."""
+LATENT_NETWORK_OF = {"emoji latents": "emoji-latents"}
+"""The same for the latents of a set."""
+
+
+def network_of(data: ImageSet) -> str | None:
+    """The shipped network of a set, None where there is none."""
+    return (LATENT_NETWORK_OF if isinstance(data, LatentSet) else NETWORK_OF).get(data.name)
 
 
 @checked
