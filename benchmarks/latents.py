@@ -50,6 +50,7 @@ def main() -> None:
         "LS": els.LocalScore(latents, els.shipped_locality(given.network, "ls")),
         "ELS": els.EquivariantLocalScore(latents, els.shipped_locality(given.network), "aware"),
         "Wiener": els.Wiener(latents),
+        "Best": els.best_machine(given.network, latents),
     }
     target = els.sample(network, noise, label=label).images
     pictures = autoencoder.decode(target)
