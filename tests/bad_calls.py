@@ -26,6 +26,7 @@ from PIL import Image
 
 import elsewhere as els
 from elsewhere import analysis, anomalies, morphogenesis, networks, schedulers, schedules
+from tests.latents.latent_toys import tiny
 from tests.networks.published_toys import kamb_resnet, write_kamb
 
 MODULES = (
@@ -35,6 +36,7 @@ MODULES = (
     "elsewhere.anomalies",
     "elsewhere.data",
     "elsewhere.data.hands",
+    "elsewhere.latents",
     "elsewhere.machines",
     "elsewhere.morphogenesis",
     "elsewhere.networks",
@@ -124,8 +126,15 @@ def values() -> dict[str, Any]:
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
     write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
     times = schedulers.Preconditioning("flow", "flow", schedulers.FlowTimes())
+    autoencoder = tiny(channels=1)
+    autoencoder.module.save_pretrained(folder / "autoencoder")
+    latents = els.encode(data, autoencoder)
+    decoded = els.Decoded(els.IdealScore(latents))
+    drawn_latents = els.sample(decoded, els.make_noise(2, latents.shape), schedule, keep=True)
     kept = {
-        "folder": folder, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
+        "folder": folder, "autoencoder": autoencoder, "latents": latents.images, "encoded": latents,
+        "latent_machine": decoded.machine, "latent_run": drawn_latents.latents,
+        "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
@@ -133,6 +142,7 @@ def values() -> dict[str, Any]:
             family, shares,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
+            autoencoder, autoencoder.field, latents, decoded, drawn_latents,
             with_words, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
             analysis.Explanation((mosaic,), None, {}), comparison.nearest["ELS"],
             morphogenesis.scattered(1, (8, 8)), point, subject,
@@ -193,6 +203,16 @@ OWN: dict[str, dict[str, Any]] = {
     "Comparison.median": {"machine": "ELS"},
     "Comparison.beats": {"machine": "ELS"},
     "Comparison.undefined": {"machine": "ELS"},
+    "load_autoencoder": {"source": lambda v: v["folder"] / "autoencoder"},
+    "Autoencoder": {"module": lambda v: v["autoencoder"].module},
+    "Decoded": {"machine": lambda v: v["latent_machine"]},
+    "Decoded.__call__": {"x": lambda v: v["latents"]},
+    "Decoded.check": {"x": lambda v: v["latents"]},
+    "Decoded.decode_run": {"run": lambda v: v["latent_run"]},
+    "DecodedRun.widget": {"machine": lambda v: v["latent_machine"]},
+    "LatentSet": {"images": lambda v: v["latents"], "labels": lambda v: v["data"].labels},
+    "LatentSet.save": {"path": lambda v: v["folder"] / "saved.png"},
+    "DecodedRun.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "draw_hands": {"count": 1},
     "draw_pose": {"fingers": 5},
     "fixed_point": {"max_iters": 2},

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machines",),
     ("restoration",),
     ("networks",),
+    ("latents",),
     ("adapters", "best", "contenders", "factory"),
     ("analysis",),
     ("anomalies", "morphogenesis", "textures"),

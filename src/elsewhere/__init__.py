@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from elsewhere import analysis as analysis
     from elsewhere import anomalies as anomalies
     from elsewhere import data as data
+    from elsewhere import latents as latents
     from elsewhere import machines as machines
     from elsewhere import morphogenesis as morphogenesis
     from elsewhere import networks as networks
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from elsewhere.cluster import Distributed as Distributed
     from elsewhere.cluster import distributed as distributed
     from elsewhere.data import ImageSet as ImageSet
+    from elsewhere.data import LatentSet as LatentSet
     from elsewhere.data import load_images as load_images
     from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
+    from elsewhere.latents import Decoded as Decoded
+    from elsewhere.latents import encode as encode
+    from elsewhere.latents import load_autoencoder as load_autoencoder
     from elsewhere.machines import ESM as ESM
     from elsewhere.machines import EquivariantLocalScore as EquivariantLocalScore
     from elsewhere.machines import EquivariantScore as EquivariantScore
@@ -90,13 +95,14 @@ _HOMES = {
     ),
     "best": ("best_machine", "shipped_family"),
     "cluster": ("Distributed", "distributed"),
-    "data": ("ImageSet", "load_images"),
+    "data": ("ImageSet", "LatentSet", "load_images"),
     "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
     "entropy": ("WeightEntropy",),
     "factory": ("shipped_locality",),
     "guidance": ("guided",),
     "inpainting": ("inpaint",),
+    "latents": ("Decoded", "encode", "load_autoencoder"),
     "machines": (
         "ESM",
         "EquivariantLocalScore",
@@ -130,6 +136,7 @@ _MODULES = (
     "analysis",
     "anomalies",
     "data",
+    "latents",
     "machines",
     "morphogenesis",
     "networks",

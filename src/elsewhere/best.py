@@ -8,6 +8,7 @@ from typing import Any
 
 from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet, load_images
+from elsewhere.latents import encode, load_autoencoder
 from elsewhere.machines.family import FamilyCalibration
 from elsewhere.machines.mixing import Mix
 from elsewhere.machines.table import BEST
@@ -57,7 +58,9 @@ def best_machine(network: str, data: ImageSet | None = None, **settings: Any) ->
     family = shipped_family(network)
     if data is None:
         spec: Any = getattr(load_network(network), "spec")  # noqa: B009
-        data = load_images(spec.data)
+        autoencoder = spec.training.get("autoencoder")
+        data = load_images(spec.data.removesuffix(" latents"))
+        data = data if autoencoder is None else encode(data, load_autoencoder(autoencoder))
     return family.machine(data, **settings)
 
 

@@ -15,7 +15,7 @@ from elsewhere.best import choose_family
 from elsewhere.cluster import distributed
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.factory import NETWORK_OF, check_same_images, check_shape, choose_borders, choose_machines
+from elsewhere.factory import check_same_images, check_shape, choose_borders, choose_machines, network_of
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.family import FamilyCalibration
@@ -147,7 +147,7 @@ def choose_contenders(
         >>> list(choose_contenders(["best", "is"], load_images("hands", 20)).denoisers)
         ['Best', 'IS']
     """
-    calibrated = network or NETWORK_OF.get(data.name)
+    calibrated = network or network_of(data)
     device = settings.get("device") or "cpu"
     if family is not None and BEST not in names:
         raise ValueError(

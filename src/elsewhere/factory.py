@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import checked, seen_text
-from elsewhere.data import ImageSet
+from elsewhere.data import ImageSet, LatentSet
 from elsewhere.denoiser import Denoiser, DenoiserLike
 from elsewhere.guidance import guided
 from elsewhere.limits import require_memory
@@ -44,6 +44,13 @@ BYTES_PER_NUMBER = 64
 
 NETWORK_OF = {"fashion-mini": "fashion-resnet", "pixel-faces": "faces-resnet", "hands": "hands-resnet"}
 """Embedded set -> the shipped network whose calibrated windows are used when no other network is named."""
+LATENT_NETWORK_OF = {"emoji latents": "emoji-latents"}
+"""The same for the latents of a set."""
+
+
+def network_of(data: ImageSet) -> str | None:
+    """The shipped network of a set, None where there is none."""
+    return (LATENT_NETWORK_OF if isinstance(data, LatentSet) else NETWORK_OF).get(data.name)
 
 
 @checked
@@ -265,6 +272,11 @@ def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:
         ValueError: the network draws other channels, or another size.
     """
     channels, size = getattr(network, "channels", None), getattr(network, "size", None)
+    if channels is not None and channels != data.shape[0] and (isinstance(data, LatentSet) or channels not in (1, 3)):
+        raise ValueError(
+            f"the network draws {count(channels, 'channel')}, {data.name} has {data.shape[0]}: give --autoencoder for "
+            "a network on latents, the one that it was trained with, and none for a network on images"
+        )
     if channels is not None and channels != data.shape[0]:
         drawn, option = ("colour", "--colour") if channels == 3 else ("gray", "--gray")
         raise ValueError(
@@ -276,6 +288,25 @@ def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:
             f"the network draws images of {size[0]}x{size[1]} pixels, those of {data.name} are "
             f"{data.shape[1]}x{data.shape[2]}: give --size {size[0]}, or the images of the network"
         )
+
+
+def latent_canvas(data: ImageSet, canvas: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width of what a machine draws for pictures of a height and width: of latents, where data are latents.
+
+    Raises:
+        ValueError: a size that the autoencoder cannot divide.
+    """
+    autoencoder = data.autoencoder if isinstance(data, LatentSet) else None
+    if canvas is None or autoencoder is None:
+        return canvas
+    _, height, width = autoencoder.latent_shape(*canvas)
+    return height, width
+
+
+def picture_size(data: ImageSet) -> tuple[int, int]:
+    """Height and width of the pictures of a set, in pixels, also where it has their latents."""
+    pictures = data.pictures if isinstance(data, LatentSet) else data
+    return (data if pictures is None else pictures).shape[1:]
 
 
 def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None:

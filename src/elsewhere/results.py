@@ -13,7 +13,7 @@ from torch import Tensor
 from elsewhere import __version__
 from elsewhere.analysis.board_result import REFERENCE, Paired, geometric_mean
 from elsewhere.analysis.finals import judge_finals
-from elsewhere.data import ImageSet, load_images
+from elsewhere.data import ImageSet, LatentSet, load_images
 from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
@@ -100,6 +100,7 @@ def save_run(
             "of": data.total,
             "shape": data.shape,
             "fingerprint": data.fingerprint(),
+            **({"autoencoder": data.autoencoder.name} if isinstance(data, LatentSet) and data.autoencoder else {}),
         },
         "window_at_each_sigma": None if window is None else _sides(window, run.sigmas),
         "schedule": schedule.name,

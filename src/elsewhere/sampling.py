@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -284,7 +284,11 @@ def sample(
             "leave entropy out"
         )
     x, _ = check_noise({"denoiser": denoiser}, noise, label, schedule.sigmas[0])
-    return draw(denoiser, x, schedule, label, keep=keep, entropy=entropy, progress=progress, sampler=sampler, seed=seed)
+    how: dict[str, Any] = {"keep": keep, "entropy": entropy, "progress": progress, "sampler": sampler, "seed": seed}
+    run = draw(denoiser, x, schedule, label, **how)
+    # A denoiser on latents that has a decoder: see `latents.Decoded`.
+    decode: Callable[[Run], Run] | None = getattr(denoiser, "decode_run", None)
+    return run if decode is None else decode(run)
 
 
 def draw(

@@ -228,11 +228,11 @@ def _edit(path: Path, **changes: Any) -> None:
 
 
 def _latent(folder: Path) -> None:
-    (folder / "vae").mkdir()
+    (folder / "movq").mkdir()
 
 
 def _conditional(folder: Path) -> None:
-    _edit(folder / "unet" / "config.json", _class_name="UNet2DConditionModel")
+    _edit(folder / "unet" / "config.json", _class_name="UNet3DConditionModel")
 
 
 def _fourier(folder: Path) -> None:
@@ -321,8 +321,8 @@ def _pickled(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_latent, "latent or conditional pipeline.*vae"),
-        (_conditional, "holds a UNet2DConditionModel: expected a UNet2DModel"),
+        (_latent, "has movq/, so its network needs more than noisy images"),
+        (_conditional, "holds a UNet3DConditionModel: expected a UNet2DModel"),
         (_fourier, "fourier time embedding"),
         (_class_vectors, "class embeddings of type 'identity'"),
         (_two_to_one, "turns 2 channels into 1"),
@@ -354,8 +354,8 @@ def test_what_cannot_be_read_is_said(spoil: Any, message: str, tmp_path: Path) -
     ("lost", "message"),
     [
         ("scheduler", "has no scheduler/scheduler_config.json"),
-        ("unet/config.json", "the settings of a UNet2DModel"),
-        ("unet/diffusion_pytorch_model.safetensors", "the weights of the UNet"),
+        ("unet/config.json", "the settings of a network"),
+        ("unet/diffusion_pytorch_model.safetensors", "the weights of the model"),
     ],
 )
 def test_what_is_missing_is_named(lost: str, message: str, tmp_path: Path) -> None:

@@ -195,13 +195,15 @@ def test_sources_in_memory_that_cannot_be_read_are_named(make: Any, error: type[
         load_network(make())
 
 
-def test_a_pipeline_with_more_than_a_unet_is_refused() -> None:
+def test_a_pipeline_with_parts_that_change_the_images_is_refused() -> None:
     class Latent(diffusers.DiffusionPipeline):  # type: ignore[misc]
-        def __init__(self, unet: Any, scheduler: Any, vae: Any) -> None:
+        def __init__(self, unet: Any, scheduler: Any, prior: Any) -> None:
             super().__init__()
-            self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
+            self.register_modules(unet=unet, scheduler=scheduler, prior=prior)
 
-    with pytest.raises(ValueError, match=r"the Latent has scheduler, unet, vae: expected a pipeline that works"):
+    with pytest.raises(
+        ValueError, match=r"the Latent has prior, scheduler, unet: expected a pipeline with one network"
+    ):
         load_network(Latent(make_unet(), diffusers.DDIMScheduler(), make_unet()))
 
 

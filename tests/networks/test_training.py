@@ -67,7 +67,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseExcep
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than these trainings; `whole` is made before this and has them."""
     monkeypatch.setattr(training, "save_loss_plot", lambda path, lines: None)
-    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec: None)
+    monkeypatch.setattr(training, "_save_samples", lambda *given: None)
 
 
 @pytest.fixture(scope="module")

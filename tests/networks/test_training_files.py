@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "save_loss_plot", lambda path, lines: None)
-        patch.setattr(training, "_save_samples", lambda path, network, spec: None)
+        patch.setattr(training, "_save_samples", lambda *given: None)
         train(toys(), folder, TINY)
     return folder
 
@@ -49,7 +49,7 @@ with only_process(sys.argv[1]) as alone:
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "save_loss_plot", lambda path, lines: None)
-    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec: None)
+    monkeypatch.setattr(training, "_save_samples", lambda *given: None)
 
 
 def hold(lock: Path) -> subprocess.Popen[str]:

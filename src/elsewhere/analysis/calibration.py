@@ -108,7 +108,7 @@ def calibrate(
     sides = _check_windows(windows, max(images.shape[2:]))
     warn_of_other_images(network, getattr(machine, "data", None))
     run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")
-    findings = judge_finals(run.images)
+    findings = judge_finals(run.images, largest=getattr(getattr(machine, "data", None), "largest", 1.0))
     give_warnings(findings)
     settings = _settings(machine, network, images, labels, schedule)
     path, sketch = (None, []) if cache is None else (Path(cache), _sketch(machine, run, labels))

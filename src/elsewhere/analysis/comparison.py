@@ -24,11 +24,13 @@ from elsewhere.analysis.mosaic_view import LARGEST_IN_REPORT, MOST_IN_REPORT, TO
 from elsewhere.analysis.notebook import comparison_html
 from elsewhere.analysis.novelty import nearest_training_images
 from elsewhere.checks import check_choice, check_seed, checked
+from elsewhere.data import LatentSet
 from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.gradients import check_constant
+from elsewhere.latents import Decoded
 from elsewhere.machines import EquivariantLocalScore, LocalScore
 from elsewhere.machines.locality import LocalitySchedule
-from elsewhere.phrases import count
+from elsewhere.phrases import count, listed
 from elsewhere.progress import track
 from elsewhere.samplers import NAMES as SAMPLERS
 from elsewhere.samplers import SamplerName
@@ -77,7 +79,8 @@ def compare(
 
     Args:
         machines: name -> D(x, sigma, label=None). If a machine has `.data`, the nearest training image of each of its
-            images is found there.
+            images is found there. If they and the network are `Decoded`, noise is that of latents, and pictures are
+            compared.
         network: D(x, sigma, label=None).
         noise: standard normal (B, C, H, W), one seed per image.
         schedule: noise levels; None: `schedules.cosine(20)`.
@@ -113,6 +116,10 @@ def compare(
     check_seed(seed)
     check_constant(noise, "noise", "compare")
     denoisers = {**machines, NETWORK: network}
+    decoded = [name for name, denoiser in denoisers.items() if isinstance(denoiser, Decoded)]
+    if 0 < len(decoded) < len(denoisers):
+        others = [name for name in denoisers if name not in decoded]
+        raise ValueError(f"{listed(decoded)} are decoded, {listed(others)} are not: decode all of them, or none")
     x, labels = check_noise(denoisers, noise, label, schedule.sigmas[0])
     data: dict[str, Any] = {name: getattr(machine, "data", None) for name, machine in machines.items()}
     data = {name: images for name, images in data.items() if images is not None}
@@ -128,15 +135,21 @@ def compare(
         images[name], last[name] = _draw(name, denoiser, x, schedule, labels, progress, sampler, seed)
         seconds[name] = time.perf_counter() - started
     target = images[NETWORK]
+    latents = isinstance(training, LatentSet) and not decoded
+    if decoded:
+        pictures = {name: getattr(images, "pictures", None) for name, images in data.items()}
+        data = {name: images for name, images in pictures.items() if images is not None}
     metrics = {name: _agreement(images[name], target) for name in machines}
     nearest = {name: nearest_training_images(images[name], data[name]) for name in images if name in data}
     windows = {name: getattr(machine, "window", None) for name, machine in machines.items()}
     localities = {name: window for name, window in windows.items() if isinstance(window, LocalitySchedule)}
+    largest = training.largest if training is not None and latents else 1.0
     settings = _settings(machines, network, x, schedule, training, about) | {"sampler": sampler}
-    findings = [*judge_finals(target, network), *_undefined(metrics)]
+    settings |= {"latents": True, "largest": largest} if latents else {}
+    findings = [*judge_finals(target, network, largest), *_undefined(metrics)]
     give_warnings(findings)
     notes = (*findings, *on_others)
-    explained, mosaic = _explain(machines, metrics, last, schedule, labels)
+    explained, mosaic = ("", None) if latents else _explain(machines, metrics, last, schedule, labels)
     names = _label_names(labels, training)
     return Comparison(images, metrics, nearest, seconds, localities, names, settings, notes, mosaic, explained)
 
@@ -154,7 +167,12 @@ def _explain(
         machines, metrics, schedule, labels: of the comparison.
         last: machine -> states before the last step.
     """
-    windowed = [name for name, machine in machines.items() if isinstance(machine, LocalScore | EquivariantLocalScore)]
+    kinds = LocalScore | EquivariantLocalScore
+    windowed = [
+        name
+        for name, machine in machines.items()
+        if isinstance(machine.machine if isinstance(machine, Decoded) else machine, kinds)
+    ]
     if not windowed or last[windowed[0]][0, 0].numel() > LARGEST_IN_REPORT:
         return "", None
     best = max(windowed, key=lambda name: float(np.nan_to_num(metrics[name]["pearson_r"], nan=-1).mean()))
@@ -196,7 +214,7 @@ def _draw(
     steps = reverse_process(denoiser, x, schedule, label, name, sampler=sampler, seed=seed)
     for step in track(steps, schedule.steps, name, progress):
         x, last = step.next_x, step.x
-    return x, last[:MOST_IN_REPORT].clone()
+    return denoiser.decode(x) if isinstance(denoiser, Decoded) else x, last[:MOST_IN_REPORT].clone()
 
 
 def _settings(

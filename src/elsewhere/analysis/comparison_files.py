@@ -40,7 +40,8 @@ def comparison_csv(result: ComparisonResult) -> str:
 
 
 def save_comparison(result: ComparisonResult, folder: str | Path) -> None:
-    """Write results.json, results.csv, grid.png, report.html and, for two machines or more, scatter.png.
+    """Write results.json, results.csv, grid.png, report.html and, for two machines or more, scatter.png; of latents,
+    which are no pictures, the first two.
 
     All contents are made before the first file is written, and each file is written completely or not at all.
 
@@ -51,6 +52,10 @@ def save_comparison(result: ComparisonResult, folder: str | Path) -> None:
     Raises:
         OSError: the folder cannot be created or written; the message names it.
     """
+    if not result.drawn:
+        numbers = comparison_json(result) + "\n"
+        save_all(folder, {"results.json": numbers, "results.csv": comparison_csv(result)}, "the comparison")
+        return
     scatter = scatter_png(result)
     report, picture = render_report({result.title: result}), grid_png(result)
     numbers, lines = comparison_json(result), comparison_csv(result)

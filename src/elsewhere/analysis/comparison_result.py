@@ -87,8 +87,13 @@ class ComparisonResult:
         return self._has_images and any(value > 0 for value in known)
 
     @property
+    def drawn(self) -> bool:
+        """Whether the images are pictures: those of machines on latents are latents, unless they are `Decoded`."""
+        return not self.settings.get("latents", False)
+
+    @property
     def _has_images(self) -> bool:
-        return float(far_outside(self.images[NETWORK]).double().mean()) <= 0.5
+        return float(far_outside(self.images[NETWORK], self.settings.get("largest", 1.0)).double().mean()) <= 0.5
 
     @property
     def closest(self) -> tuple[str, ...]:

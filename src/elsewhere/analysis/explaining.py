@@ -15,6 +15,7 @@ from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_plots import mosaic_figure
+from elsewhere.analysis.mosaics_of_latents import decoded_mosaic
 from elsewhere.analysis.mosaics_of_mixes import MOST, has_weights, mixed_mosaic
 from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
@@ -22,6 +23,7 @@ from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
 from elsewhere.guidance import Guided
+from elsewhere.latents import Decoded, DecodedRun
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
@@ -107,8 +109,10 @@ def explain(
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
             as unexplained: see `Mosaic.weightless`. Not a guided machine, whose answer moves away from an average: the
-            two averages that it subtracts can be explained, `guided.denoiser` with a label and without.
-        x: noisy images (B, C, H, W).
+            two averages that it subtracts can be explained, `guided.denoiser` with a label and without. Of a `Decoded`
+            machine the mosaic has pixels: the weights of every latent count as much as the decoder lets it change the
+            pixel, see `analysis.mosaics_of_latents`.
+        x: noisy images (B, C, H, W); noisy latents for a `Decoded` machine.
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
         label: class of every image or (B,). `image_ids` always count all training images.
@@ -135,8 +139,12 @@ def explain(
     return _explained(known, *known.check(x, sigma, label), top)
 
 
-def _explained(known: SoftmaxMachine | Mix, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None) -> Mosaic:
+def _explained(
+    known: SoftmaxMachine | Mix | Decoded, x: Tensor, sigma: Tensor, label: Tensor | None, top: int | None
+) -> Mosaic:
     """`explain` of checked arguments."""
+    if isinstance(known, Decoded):
+        return Mosaic(**vars(decoded_mosaic(known, x, sigma, label, top, _explained)))
     if isinstance(known, SoftmaxMachine):
         return _of_average(known, x, sigma, label, top)
     return Mosaic(**vars(mixed_mosaic(known, x, sigma, label, top, _explained)))
@@ -233,12 +241,13 @@ def explain_run(
         [0, 1, 2]
     """
     known = check_run(machine, run, top, label)
+    run = _asked(known, run)
     steps = list(zip(run.states, run.sigmas[:-1], strict=False))
     watched = enumerate(track(steps, len(steps), "explaining", progress))
     return (replace(explain(known, x.detach(), sigma, top, label), step=step) for step, (x, sigma) in watched)
 
 
-def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) -> SoftmaxMachine | Mix:
+def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) -> SoftmaxMachine | Mix | Decoded:
     """The machine, if `explain_run` can take it with the run.
 
     Raises:
@@ -247,11 +256,17 @@ def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) ->
     known = check_explained(machine, top)
     if not run.states:
         raise ValueError("run has no states: draw it with sample(..., keep=True)")
-    check_request({"machine": known}, run.states[0], label, "run")
+    check_request({"machine": known}, _asked(known, run).states[0], label, "run")
     return known
 
 
-def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix:
+def _asked(known: SoftmaxMachine | Mix | Decoded, run: Run) -> Run:
+    """The run whose states the machine was asked about: that of the latents where it is decoded."""
+    decoded = isinstance(known, Decoded) and isinstance(run, DecodedRun) and run.latents is not None
+    return run.latents if decoded else run
+
+
+def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix | Decoded:
     """The machine, if `explain` can take it and `top`.
 
     Raises:
@@ -268,7 +283,7 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
             f"machine must be a softmax average, such as an IdealScore, LocalScore or EquivariantLocalScore, or a mix "
             f"with one, got {who}: to explain a trained network, use the machine that was calibrated for it"
         )
-    assert isinstance(machine, SoftmaxMachine | Mix)
+    assert isinstance(machine, SoftmaxMachine | Mix | Decoded)
     if top is not None:
         check_whole("top", top, 1, MOST)
     return machine

@@ -20,6 +20,7 @@ from elsewhere.analysis.finals import judge_finals
 from elsewhere.analysis.mosaics_of_mixes import weightless_parts
 from elsewhere.checks import check_choice, check_seed, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_noise
+from elsewhere.latents import Decoded
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
 from elsewhere.samplers import NAMES as SAMPLERS
@@ -107,6 +108,8 @@ def explain_images(
     known = check_explained(machine, top)
     check_choice("sampler", sampler, SAMPLERS)
     check_seed(seed)
+    if network is not None and isinstance(network, Decoded) != isinstance(known, Decoded):
+        raise ValueError("machine and network must both be decoded, or neither")
     schedule = cosine() if schedule is None else schedule
     denoisers = {"machine": machine} if network is None else {"machine": machine, "network": network}
     x, labels = check_noise(denoisers, noise, label, schedule.sigmas[0])
@@ -114,6 +117,8 @@ def explain_images(
         warn_of_other_images(network, known.data)
     how: dict[str, Any] = {"progress": progress, "sampler": sampler, "seed": seed}
     theirs = None if network is None else draw(network, x, schedule, labels, keep=False, name="network", **how).images
+    if isinstance(network, Decoded) and theirs is not None:
+        theirs = network.decode(theirs)
     run = draw(machine, x, schedule, labels, keep=True, name="machine", **how)
     if every_step:
         mosaics = tuple(explain_run(machine, run, top, labels, progress=progress))

@@ -111,7 +111,7 @@ def calibrate_family(
     held = _check_heldout(heldout, len(images))
     warn_of_other_images(network, data)
     run = draw(network, images, schedule, labels, keep=True, progress=progress, name="network")
-    findings = judge_finals(run.images)
+    findings = judge_finals(run.images, largest=data.largest)
     give_warnings(findings)
     settings = _settings(network, data, images, labels, schedule, held)
     sketch = [] if cache is None else run.predictions[len(run.predictions) // 2][0].flatten().tolist()

@@ -16,33 +16,34 @@ The shipped networks stay below 0.01; a network that is read with the wrong pred
 QUESTION = "is the network undertrained, or is its prediction_type wrong?"
 
 
-def far_outside(images: Tensor) -> Tensor:
-    """Which images are far outside [-1, 1], bool (B,): by more than FAR, rms.
+def far_outside(images: Tensor, largest: float = 1.0) -> Tensor:
+    """Which images are far outside the range of the training images, bool (B,): by more than FAR times it, rms.
 
     Args:
         images: final images of a reverse process, (B, C, H, W).
+        largest: largest absolute value of the training images: 1 for images, `LatentSet.largest` for latents.
     """
-    beyond: Tensor = (images.detach().double().abs() - 1).clamp(min=0)
-    return beyond.square().mean((1, 2, 3)).sqrt() > FAR
+    beyond: Tensor = (images.detach().double().abs() - largest).clamp(min=0)
+    return beyond.square().mean((1, 2, 3)).sqrt() > FAR * largest
 
 
-def judge_finals(images: Tensor, denoiser: object = None) -> list[str]:
-    """A warning if final images of a network are far outside [-1, 1]: a list of one sentence, or an empty list.
+def judge_finals(images: Tensor, denoiser: object = None, largest: float = 1.0) -> list[str]:
+    """A warning if final images of a network are far outside the range of images: one sentence, or none.
 
     Args:
-        images: final images of a reverse process, (B, C, H, W).
-        denoiser: what drew them; guided ones leave [-1, 1] for a reason of their own.
+        images, largest: see `far_outside`.
+        denoiser: what drew them; guided ones leave the range for a reason of their own.
 
     Example:
         >>> import torch
         >>> judge_finals(torch.zeros(2, 1, 4, 4))
         []
     """
-    far = far_outside(images)
-    return [] if not far.any() else [_sentence(int(far.sum()), images, denoiser)]
+    far = far_outside(images, largest)
+    return [] if not far.any() else [_sentence(int(far.sum()), images, denoiser, largest)]
 
 
-def _sentence(far: int, images: Tensor, denoiser: object) -> str:
+def _sentence(far: int, images: Tensor, denoiser: object, largest: float) -> str:
     values, verb = images.detach().double(), "is" if far == 1 else "are"
     rms, low, high = float(values.square().mean().sqrt()), float(values.min()), float(values.max())
     which, why = f"{far} of the network's {count(len(images), 'image')}", QUESTION
@@ -51,4 +52,5 @@ def _sentence(far: int, images: Tensor, denoiser: object) -> str:
     if isinstance(denoiser, Guided):
         which = f"{far} of {count(len(images), 'guided image')}"
         why = f"guidance of scale {denoiser.scale:g} does that, choose a smaller one"
-    return f"{which} {verb} far outside -1..1 (rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}): {why}"
+    seen = f"rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}"
+    return f"{which} {verb} far outside -{largest:.3g}..{largest:.3g} ({seen}): {why}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.analysis.mosaic import MosaicResult
+from elsewhere.latents import Decoded
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
@@ -25,6 +26,8 @@ Explain = Callable[[SoftmaxMachine | Mix, Tensor, Tensor, Tensor | None, int | N
 
 def has_weights(denoiser: object) -> bool:
     """Whether an answer is an average of training images, in whole or in part."""
+    if isinstance(denoiser, Decoded):
+        return has_weights(denoiser.machine)
     if isinstance(denoiser, Mix):
         return any(has_weights(part) for part in denoiser.denoisers.values())
     return isinstance(denoiser, SoftmaxMachine)
@@ -124,7 +127,6 @@ def _together(parts: Sequence[tuple[float, MosaicResult]], top: int | None) -> t
     share, one = parts[0]
     if len(parts) == 1:
         return one.image_ids, one.positions, share * one.weights, one.counts
-    height, width = one.store.image_size
     ids, rows, columns, counts = (
         torch.cat(some, -1)
         for some in zip(
@@ -132,8 +134,22 @@ def _together(parts: Sequence[tuple[float, MosaicResult]], top: int | None) -> t
         )
     )
     weights = torch.cat([share * mosaic.weights for share, mosaic in parts], -1)
-    # Missing sources have the key -1 and the weight 0.
-    keys = ((ids * height + rows) * width + columns).where(ids >= 0, -1)
+    return sum_equal(ids, torch.stack([rows, columns], -1), weights, counts, one.store.image_size, top)
+
+
+def sum_equal(
+    ids: Tensor, positions: Tensor, weights: Tensor, counts: Tensor, size: tuple[int, int], top: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sources with equal ones summed, largest weight first.
+
+    Args:
+        ids, positions, weights, counts: as in a mosaic, (..., K), positions (..., K, 2); missing sources have the id -1
+            and the weight 0.
+        size: height and width of the training images.
+        top: how many to keep; None: all.
+    """
+    height, width = size
+    keys = ((ids * height + positions[..., 0]) * width + positions[..., 1]).where(ids >= 0, -1)
     keys, order = keys.sort(dim=-1, stable=True)
     weights, counts = weights.gather(-1, order), counts.gather(-1, order)
     # Equal sources lie side by side: number the different ones.

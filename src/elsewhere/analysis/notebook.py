@@ -31,7 +31,7 @@ PAIRS = 8
 def comparison_html(result: ComparisonResult) -> str | None:
     """Images of every machine and the network from the same noise, with Pearson r below, and a table of medians."""
     names = [*result.machines, next(name for name in result.images if name not in result.metrics)]
-    if not _drawable(result.images[names[-1]]):
+    if not result.drawn or not _drawable(result.images[names[-1]]):
         return None
     rows = min(ROWS, result.seeds)
     columns = [_machine_column(result, name, rows) for name in names]

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import AnyData, Budget, Data, Device, Drawing, Images, Network, NetworkBorders, Taper
+from elsewhere.cli.options import (
+    AnyData,
+    Budget,
+    Data,
+    Device,
+    Drawing,
+    ImagesOrLatents,
+    Network,
+    NetworkBorders,
+    Taper,
+)
 from elsewhere.cli.printing import print_rows
 from elsewhere.machines.table import BEST, DEFAULT, CalibratedName
 from elsewhere.terminal import parse_windows, results_in
@@ -49,7 +59,7 @@ def calibrate(
     budget: Budget = Budget(),
     device: Device = None,
     any_data: AnyData = False,
-    reading: Images = Images(),
+    reading: ImagesOrLatents = ImagesOrLatents(),
     out: Annotated[
         Path, typer.Option(help="Folder for locality.json and its plots, or best.json, and the cache of finished work.")
     ] = Path("elsewhere-calibrate"),

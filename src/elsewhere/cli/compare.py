@@ -16,7 +16,7 @@ from elsewhere.cli.options import (
     Drawing,
     Engine,
     Guiding,
-    Images,
+    ImagesOrLatents,
     Machines,
     Network,
     NetworkBorders,
@@ -54,7 +54,7 @@ def compare(
     engine: Engine = Engine(),
     processes: Processes = Processes(),
     any_data: AnyData = False,
-    reading: Images = Images(),
+    reading: ImagesOrLatents = ImagesOrLatents(),
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, results.json, results.csv, grid.png and scatter.png.")
     ] = Path("elsewhere-compare"),
@@ -76,6 +76,7 @@ def compare(
         import elsewhere as els
         from elsewhere import factory
         from elsewhere.contenders import choose_contenders, split_contenders
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         names = split_contenders(machines, refused=REFUSED)
@@ -92,7 +93,7 @@ def compare(
         )
         labels = drawing.labels(images, net)
         guided = {
-            name: factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
+            name: decoded(factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images), images)
             for name, denoiser in {**chosen.denoisers, NETWORK: net}.items()
         }
         target = guided.pop(NETWORK)
@@ -101,7 +102,7 @@ def compare(
             target,
             drawing.noise(images.shape),
             schedule=levels,
-            label=labels if target is net else None,
+            label=labels if guiding.guidance is None else None,
             about={"network": network, "command": command_line(), "seed": str(drawing.seed), **chosen.about()},
             progress=True,
             sampler=sampler,

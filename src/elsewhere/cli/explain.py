@@ -15,7 +15,7 @@ from elsewhere.cli.options import (
     Drawer,
     Drawing,
     Engine,
-    ImagesAndCanvas,
+    LatentsAndCanvas,
     OtherNetwork,
     Sampler,
     Windows,
@@ -77,7 +77,7 @@ def explain(
     explaining: Explaining = Explaining(),
     engine: Engine = Engine(),
     any_data: AnyData = False,
-    reading: ImagesAndCanvas = ImagesAndCanvas(),
+    reading: LatentsAndCanvas = LatentsAndCanvas(),
     out: Annotated[Path, typer.Option(help="Folder for explanation.html, mosaic.png and explanation.json.")] = Path(
         "elsewhere-explain"
     ),
@@ -101,6 +101,7 @@ def explain(
         from elsewhere.analysis.explanation import explain_images
         from elsewhere.analysis.mosaic_files import require_parquet
         from elsewhere.contenders import choose_contenders, split_contenders
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         if explaining.parquet:
@@ -110,16 +111,17 @@ def explain(
         images, net = read.load_maybe_pair(data, network, any_data, engine.device)
         found = choose_contenders([name], images, network, net, **windows.options(), **engine.settings())
         [chosen] = found.denoisers.values()
+        drawn, canvas = canvas, factory.latent_canvas(images, canvas)
         factory.check_canvas(chosen, canvas)
         height, width = canvas or images.shape[1:]
         if pixel is not None:
-            check_pixel(pixel, height, width)
+            check_pixel(pixel, *(drawn or factory.picture_size(images)))
         result = explain_images(
-            chosen,
+            decoded(chosen, images),
             drawing.noise((images.shape[0], height, width)),
             schedule=levels,
             label=drawing.labels(images, net),
-            network=net,
+            network=None if net is None else decoded(net, images),
             top=explaining.top,
             every_step=explaining.every_step,
             about={"command": command_line(), "seed": str(drawing.seed), **found.about()},

@@ -233,6 +233,44 @@ class ImagesAndCanvas:
         return Images(self.limit, side, self.gray, self.ignore_labels), canvas
 
 
+AutoencoderName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Work on latents, and decode what is drawn: a shipped autoencoder (emoji-vae) or a diffusers folder.",
+        show_default="none: work on pixels",
+    ),
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImagesOrLatents(Images):
+    """How to read a set of images, and with what to encode it."""
+
+    autoencoder: AutoencoderName = None
+
+    def load(self, source: str, **others: Any) -> "ImageSet":
+        """The images, or their latents."""
+        from elsewhere.latents import encode, load_autoencoder
+
+        images = super().load(source, **others)
+        if self.autoencoder is None:
+            return images
+        return encode(images, load_autoencoder(self.autoencoder), progress=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LatentsAndCanvas(ImagesAndCanvas):
+    """How to read a set of images, with what to encode it, and of what size to draw images from it."""
+
+    autoencoder: AutoencoderName = None
+
+    def split(self) -> tuple[Images, tuple[int, int] | None]:
+        """As `ImagesAndCanvas.split`; height and width are of pictures, also where they are drawn from latents."""
+        side, canvas = parse_size(self.size)
+        return ImagesOrLatents(self.limit, side, self.gray, self.ignore_labels, self.autoencoder), canvas
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Levels:
     """The noise levels of a run."""

@@ -16,7 +16,7 @@ from elsewhere.cli.options import (
     Drawing,
     Engine,
     Guiding,
-    ImagesAndCanvas,
+    LatentsAndCanvas,
     OtherNetwork,
     Processes,
     Sampler,
@@ -51,7 +51,7 @@ def sample(
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write trajectory.npz: every state and prediction.")
     ] = False,
-    reading: ImagesAndCanvas = ImagesAndCanvas(),
+    reading: LatentsAndCanvas = LatentsAndCanvas(),
     out: Annotated[Path, typer.Option(help="Folder for grid.png, images.npz and run.json.")] = Path("elsewhere-sample"),
 ) -> None:
     """Draw images with a machine, or with a trained network.
@@ -63,12 +63,14 @@ def sample(
       elsewhere sample fashion-mini --machine network --network fashion-resnet --label cycle
       elsewhere sample fashion-mini --label trouser --guidance 3 --sampler heun --steps 10
       elsewhere sample fashion-mini --machine best --network fashion-unet --label cycle --out best
+      elsewhere sample emoji --autoencoder emoji-vae --count 8 --out decoded
       elsewhere sample photos --size 256x512 --count 1 --out wide
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
         from elsewhere import factory, results
         from elsewhere.contenders import choose_contenders, split_contenders
+        from elsewhere.latents.decoded import decoded
 
         levels = drawing.levels.make()
         [name] = split_contenders(machine, "--machine")
@@ -78,16 +80,18 @@ def sample(
             [name], images, network, net, **windows.options(), any_data=True, **processes.options(), **engine.settings()
         )
         [denoiser] = chosen.denoisers.values()
+        canvas = factory.latent_canvas(images, canvas)
         factory.check_canvas(denoiser, canvas)
         labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
         drawer = factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
         height, width = canvas or images.shape[1:]
         noise = drawing.noise((images.shape[0], height, width), kept=2 * levels.steps if keep else 0)
+        drawer = decoded(drawer, images)
         run = els.sample(
             drawer,
             noise,
             levels,
-            labels if drawer is denoiser else None,
+            None if guiding.guidance is not None else labels,
             sampler=sampler,
             seed=drawing.seed,
             keep=keep,

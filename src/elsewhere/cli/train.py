@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from elsewhere.cli.groups import Words
-from elsewhere.cli.options import Data, Images, Seed
+from elsewhere.cli.options import Data, ImagesOrLatents, Seed
 from elsewhere.cli.printing import command_line
 from elsewhere.terminal import results_in
 
@@ -76,7 +76,7 @@ def train(
     optimiser: Optimiser = Optimiser(),
     words: Captions = Captions(),
     restart: Annotated[bool, typer.Option("--restart", help="Drop the checkpoint in --out and begin again.")] = False,
-    reading: Images = Images(),
+    reading: ImagesOrLatents = ImagesOrLatents(),
 ) -> None:
     """Train a network on exactly the images a machine reads.
 

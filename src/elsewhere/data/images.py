@@ -75,22 +75,11 @@ class ImageSet(Pictures):
             if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
                 check_dense(name, value)
                 object.__setattr__(self, name, plain(value.copy()))
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
-            raise TypeError(
-                f"images must be a uint8 tensor, got {getattr(self.images, 'dtype', seen(self.images))}: {CONVERT}"
-            )
-        check_dense("images", self.images)
+        self._check_images()
         check_type("name", self.name, str)
         check_type("classes", self.classes, Sequence[str])
         object.__setattr__(self, "classes", tuple(self.classes))
         check_type("left_out", self.left_out, Mapping[str, int])
-        if self.images.ndim != 4 or 0 in self.images.shape:
-            raise ValueError(
-                f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}: {CONVERT}"
-            )
-        if self.images.shape[1] not in (1, 3):
-            raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]} at axis 1: {CONVERT}")
-        object.__setattr__(self, "images", plain(self.images))
         if self.captions is not None:
             check_type("captions", self.captions, Sequence[str])
             object.__setattr__(self, "captions", tuple(self.captions))
@@ -121,6 +110,20 @@ class ImageSet(Pictures):
                 f"classes must name every label, got {len(self.classes)} names and the label {int(numbers.max())}: "
                 "give a name for each, or none"
             )
+
+    def _check_images(self) -> None:
+        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
+            raise TypeError(
+                f"images must be a uint8 tensor, got {getattr(self.images, 'dtype', seen(self.images))}: {CONVERT}"
+            )
+        check_dense("images", self.images)
+        if self.images.ndim != 4 or 0 in self.images.shape:
+            raise ValueError(
+                f"images must be (N, C, H, W) with no empty axis, got {tuple(self.images.shape)}: {CONVERT}"
+            )
+        if self.images.shape[1] not in (1, 3):
+            raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]} at axis 1: {CONVERT}")
+        object.__setattr__(self, "images", plain(self.images))
 
     def __repr__(self) -> str:
         colours, (_, height, width) = "gray" if self.shape[0] == 1 else "colour", self.shape
@@ -245,6 +248,11 @@ class ImageSet(Pictures):
     def num_classes(self) -> int:
         """Number of classes, with or without images here: of names, or highest label + 1; 0 without labels."""
         return 0 if self.labels is None else max(len(self.classes), int(self.labels.max()) + 1)
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value that `scaled` may have."""
+        return 1.0
 
     @checked
     def scaled(self, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -25,13 +25,13 @@ class Machine(Denoiser):
     """A denoiser in closed form, of training images.
 
     Args:
-        data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
+        data: an ImageSet, a LatentSet, or floats (N, C, H, W) in [-1, 1].
         memory: bytes that may be used beside the images, 64 MiB or more.
         device: where to compute; default: where the data are.
         cache: see `SoftmaxMachine`.
 
     Attributes:
-        data: the ImageSet; None where the images came as an array.
+        data: the ImageSet or LatentSet; None where the images came as an array.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -110,6 +110,9 @@ def _pixels(data: Data) -> tuple[Tensor, Tensor | None]:
     check_constant(floats, "data", "a machine")
     if float(floats.abs().max()) > 1.01:
         low, high = float(floats.min()), float(floats.max())
-        raise ValueError(f"data must lie in [-1, 1], got {low:.3g} to {high:.3g}: scale it, as in x / 127.5 - 1")
+        raise ValueError(
+            f"data must lie in [-1, 1], got {low:.3g} to {high:.3g}: scale it, as in x / 127.5 - 1, or give latents as "
+            "an els.LatentSet"
+        )
     # Adding zero turns -0.0 into 0.0: equal windows then have equal bits.
     return (floats if floats.dtype == torch.float64 else floats.float()) + 0.0, None

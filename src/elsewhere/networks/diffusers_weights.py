@@ -1,9 +1,10 @@
-"""The weights of a diffusers UNet2DModel: which files they are in, and whether they fit its settings."""
+"""The weights of a model of diffusers: which files they are in, and whether they fit its settings."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,31 @@ LONGEST_INDEX = 2**24
 """Bytes of the list of shards: 16 MiB."""
 
 
-def read_unet(unet_class: Any, home: Path, config: dict[str, Any], variant: str | None) -> Any:
-    """A UNet2DModel in float32 from safetensors files in a folder, single or in shards.
+def read_model(
+    model_class: Any, home: Path, config: dict[str, Any], variant: str | None, attempt: Callable[[Any], None]
+) -> Any:
+    """A model of diffusers in float32 from safetensors files in a folder, single or in shards.
 
     What the settings ask for is compared with the files before memory is taken for it.
+
+    Args:
+        model_class: the class of diffusers that the settings name.
+        home: the folder with config.json and the weights.
+        config: what config.json says.
+        variant: such as "fp16"; see `load_network`.
+        attempt: asks a model on the device "meta", which computes shapes and takes no memory: some settings fail only
+            when the model is asked.
 
     Raises:
         FileNotFoundError: no weights.
         ValueError: no such variant, pickles only, weights that are damaged, not finite, or not those of the settings.
     """
     variant = _variant(home, variant)
-    sizes = [size for file in _files(home, variant) for size in _sizes(file)]
-    _check_size(unet_class, home, config, sizes)
+    name = model_class.__name__
+    sizes = [size for file in _files(home, variant) for size in _sizes(file, name)]
+    _check_size(model_class, home, config, sizes, attempt)
     try:
-        unet, report = unet_class.from_pretrained(
+        model, report = model_class.from_pretrained(
             home,
             variant=variant,
             use_safetensors=True,
@@ -42,16 +54,16 @@ def read_unet(unet_class: Any, home: Path, config: dict[str, Any], variant: str 
         )
     # A constructor of diffusers fails in any way on values that it does not expect.
     except Exception as error:
-        raise ValueError(f"{home} does not hold a readable UNet2DModel: {one_line(error)}") from error
+        raise ValueError(f"{home} does not hold a readable {name}: {one_line(error)}") from error
     # diffusers fills what is missing with random numbers.
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if report.get(key):
             names = sorted(map(str, report[key]))
             raise ValueError(f"the weights in {home} do not fit config.json: {len(names)} {key}, such as {names[0]}")
     # Parameters of their own: diffusers may leave them mapped to the file, which can change or be cut short.
-    unet.load_state_dict({name: value.clone() for name, value in unet.state_dict().items()}, assign=True)
-    check_finite(home, unet.state_dict())
-    return unet
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+    check_finite(home, model.state_dict())
+    return model
 
 
 def _variant(home: Path, variant: str | None) -> str | None:
@@ -74,7 +86,7 @@ def _variant(home: Path, variant: str | None) -> str | None:
 def _refuse(home: Path) -> None:
     others = sorted(path.name for path in home.glob(f"{STEM}*"))
     if not others:
-        raise FileNotFoundError(f"{home / STEM}.safetensors is missing: expected the weights of the UNet")
+        raise FileNotFoundError(f"{home / STEM}.safetensors is missing: expected the weights of the model")
     raise ValueError(
         f"{home} has its weights only as {', '.join(others)}, expected {STEM}.safetensors: pickles can run code and "
         "are never read; where you trust them, load them with diffusers and save again with save_pretrained"
@@ -87,7 +99,9 @@ def _files(home: Path, variant: str | None) -> list[Path]:
     single, index = home / f"{STEM}{middle}.safetensors", home / f"{STEM}.safetensors.index{middle}.json"
     if not index.is_file():
         if not single.is_file():
-            raise FileNotFoundError(f"{single} is missing: expected the weights of the UNet, or {index.name} of shards")
+            raise FileNotFoundError(
+                f"{single} is missing: expected the weights of the model, or {index.name} of shards"
+            )
         return [single]
     try:
         if index.stat().st_size > LONGEST_INDEX:
@@ -106,57 +120,87 @@ def _files(home: Path, variant: str | None) -> list[Path]:
     return [home / name for name in sorted(names)]
 
 
-def _sizes(file: Path) -> list[int]:
-    """How many values each tensor of a file has; no tensor is read."""
+def _sizes(file: Path, what: str) -> list[int]:
+    """How many values each tensor of a file has, the weights of a `what`; no tensor is read."""
     if file.stat().st_size > LARGEST:
         raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {LARGEST:,}")
     try:
         with safe_open(file, framework="pt") as tensors:
             return [math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{file} does not hold a readable UNet2DModel: {one_line(error)}") from error
+        raise ValueError(f"{file} does not hold a readable {what}: {one_line(error)}") from error
 
 
-def _check_size(unet_class: Any, home: Path, config: dict[str, Any], sizes: list[int]) -> None:
+def _check_size(
+    model_class: Any, home: Path, config: dict[str, Any], sizes: list[int], attempt: Callable[[Any], None]
+) -> None:
     """Make sure that the settings ask for as many weights as the files hold; nothing of their size is allocated."""
-    layers, levels = config.get("layers_per_block", 2), config.get("block_out_channels", (0,) * 4)
-    if type(layers) is not int or not isinstance(levels, (list, tuple)) or layers * len(levels) > len(sizes):
+    layers = _layers(config)
+    if layers is None or layers > len(sizes):
+        asked = config.get("layers_per_block", config.get("num_layers"))
         raise ValueError(
-            f"{home / 'config.json'} asks for {str(layers)[:20]} layers in each block, more than the {len(sizes)} "
+            f"{home / 'config.json'} asks for {str(asked)[:20]} layers in each block, more than the {len(sizes)} "
             "tensors of the weights allow"
         )
     if config.get("quantization_config") is not None:
         raise ValueError(f"{home / 'config.json'} has a quantization_config: expected weights that are not quantised")
     try:
         with torch.device("meta"):
-            unet = unet_class.from_config(config).float().eval()
-        asked = sum(value.numel() for value in unet.state_dict().values())
+            model = model_class.from_config(config).float().eval()
+        asked = sum(value.numel() for value in model.state_dict().values())
         with torch.no_grad():
-            _try(unet)
+            attempt(model)
     # A constructor of diffusers fails in any way on values that it does not expect.
     except Exception as error:
-        raise ValueError(f"{home / 'config.json'} does not describe a UNet2DModel: {one_line(error)}") from error
+        raise ValueError(
+            f"{home / 'config.json'} does not describe a {model_class.__name__}: {one_line(error)}"
+        ) from error
     if asked != sum(sizes):
         raise ValueError(
             f"the weights in {home} do not fit config.json, which asks for {asked:,} numbers: found {sum(sizes):,}"
         )
 
 
-def _try(unet: Any) -> None:
-    """Ask a UNet on the device "meta", which computes shapes and takes no memory: some settings fail only when asked.
+DEPTHS = ("layers_per_block", "num_layers", "num_encoder_blocks", "num_decoder_blocks", "transformer_layers_per_block")
+"""Settings of diffusers' models that say how many layers are made, of the whole or of each level."""
+
+
+def _layers(config: dict[str, Any]) -> int | None:
+    """Layers that the settings ask for at least, in total; None where they are no whole numbers."""
+    levels = config.get("block_out_channels", (0,))
+    if not isinstance(levels, list | tuple):
+        return None
+    total = 0
+    for name in DEPTHS:
+        value = config.get(name) or 0
+        each = list(value) if isinstance(value, list | tuple) else [value] * len(levels)
+        if any(type(number) is not int for number in each):
+            return None
+        total = max(total, sum(each) if name != "num_layers" else max(each, default=0))
+    return total
+
+
+def try_unet(unet: Any) -> None:
+    """Ask a network on the device "meta", which takes no memory: some settings fail only when asked.
 
     Raises:
         ValueError: the answer has another size than the image.
         Exception: whatever diffusers and torch raise.
     """
     config = unet.config
-    if config.class_embed_type is not None:  # refused by `DiffusersNetwork`, with better words
+    if config.get("class_embed_type") is not None:  # refused by `DiffusersNetwork`, with better words
         return
     side = config.sample_size or 2 ** max(6, len(config.block_out_channels))
     size = (side, side) if isinstance(side, int) else tuple(side)
-    time_type = torch.int64 if config.time_embedding_type == "learned" else torch.float32
+    time_type = torch.int64 if config.get("time_embedding_type") == "learned" else torch.float32
     x = torch.zeros(1, config.in_channels, *size, dtype=torch.float32, device="meta")
-    label = torch.zeros(1, dtype=torch.int64, device="meta") if config.num_class_embeds else None
-    answer = unet(x, torch.zeros(1, dtype=time_type, device="meta"), class_labels=label).sample
+    has_classes = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
+    told = {"class_labels": torch.zeros(1, dtype=torch.int64, device="meta") if has_classes else None}
+    width = config.get("cross_attention_dim")
+    if type(unet).__name__ == "UNet2DConditionModel":
+        if not isinstance(width, int) or config.get("addition_embed_type") is not None:
+            return  # as above
+        told["encoder_hidden_states"] = torch.zeros(1, 1, width, dtype=torch.float32, device="meta")
+    answer = unet(x, timestep=torch.zeros(1, dtype=time_type, device="meta"), **told).sample
     if answer.shape[2:] != x.shape[2:]:
         raise ValueError(f"images of {size} become {tuple(answer.shape[2:])}")

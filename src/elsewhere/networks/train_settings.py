@@ -11,7 +11,6 @@ from torch import Tensor
 
 from elsewhere.checks import check_choice, check_fields, check_whole
 from elsewhere.data import ImageSet
-from elsewhere.data.images import to_unit
 
 PRECISIONS = ("no", "bf16", "fp16")
 MOST_STEPS = 10**9
@@ -115,7 +114,7 @@ def draw_batch(data: ImageSet, settings: TrainSettings, step: int, text: Tensor 
         inside = positions // count == epoch
         index[inside] = order[positions[inside] % count]
     generator = _generator(settings.seed, step, stream=1)
-    clean = to_unit(data.images[index])
+    clean = data[index].scaled()
     noise = torch.randn(clean.shape, generator=generator, dtype=torch.float32, device="cpu")
     # One random time in each of as many equal parts of (0, 1) as there are images: independent times vary more.
     time = (

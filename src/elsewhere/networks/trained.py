@@ -31,6 +31,8 @@ DESCRIPTION = "elsewhere.network"
 DEPTHS = {"resnet": "blocks", "unet": "layers"}
 KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
 FLOAT_ARRAYS = (np.float16, np.float32, np.float64)
+MOST_CHANNELS = 1024
+"""More than the latents of any autoencoder have."""
 GIVEN_BY_DATA = ("channels", "size", "num_classes", "text_width")
 
 
@@ -67,7 +69,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_whole("channels", self.channels, 1, 3)
+        check_whole("channels", self.channels, 1, MOST_CHANNELS)
         check_sides("size", self.size)
         check_whole("num_classes", self.num_classes, 0, limit=MOST_CLASSES)
         check_whole("text_width", self.text_width, 0, limit=MOST_NUMBERS)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.checks import checked
-from elsewhere.data import ImageSet
+from elsewhere.data import ImageSet, LatentSet
 from elsewhere.files import naming, only_process, write_text
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.card import model_card
@@ -100,7 +100,7 @@ def train(
         settings.options,
         data.name,
         data.fingerprint(),
-        {"command": command, **asdict(settings), **_about(data, text)},
+        {"command": command, **asdict(settings), **_about(data, text), **_autoencoder(data)},
         settings.text_model,
         0 if text is None else text.shape[1],
     )
@@ -138,7 +138,7 @@ def train(
                 run.save(out / CHECKPOINT, done)
             if done % settings.sample_every == 0 or last:
                 save_loss_plot(out / LOSS_PLOT, log.lines)
-                _save_samples(out / SAMPLES, _with_captions(run.network(), text), spec)
+                _save_samples(out / SAMPLES, _with_captions(run.network(), text), spec, data)
         network = run.network()
         save_network(out / NETWORK, network.module, spec)
         write_text(out / CARD, model_card(network, log.lines))
@@ -172,6 +172,13 @@ def _with_captions(network: TrainedNetwork, text: Tensor | None) -> TrainedNetwo
     if text is None:
         return network
     return network.with_text(text[torch.arange(SAMPLED, device="cpu") * len(text) // SAMPLED])
+
+
+def _autoencoder(data: ImageSet) -> dict[str, str]:
+    """What the file of a network on latents says of their autoencoder."""
+    if not isinstance(data, LatentSet) or data.autoencoder is None:
+        return {}
+    return {"autoencoder": data.autoencoder.name, "autoencoder_fingerprint": data.autoencoder.fingerprint}
 
 
 @contextmanager
@@ -250,7 +257,12 @@ class _LossLog:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
 
-def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec) -> None:
+def _save_samples(path: Path, network: TrainedNetwork, spec: NetworkSpec, data: ImageSet) -> None:
+    """A grid of images; of latents what their autoencoder makes of them, or nothing where it is unknown."""
+    autoencoder = data.autoencoder if isinstance(data, LatentSet) else None
+    if autoencoder is None and isinstance(data, LatentSet):
+        return
     noise = make_noise(SAMPLED, (spec.channels, *spec.size), seed=0)
     label = torch.arange(SAMPLED, device="cpu") % spec.num_classes if spec.num_classes else None
-    save_grid(path, sample(network, noise, cosine(20), label).images, columns=8)
+    images = sample(network, noise, cosine(20), label).images
+    save_grid(path, images if autoencoder is None else autoencoder.decode(images), columns=8)
