@@ -262,8 +262,9 @@ def check_run(machine: DenoiserLike, run: Run, top: int | None, label: Label) ->
 
 def _asked(known: SoftmaxMachine | Mix | Decoded, run: Run) -> Run:
     """The run whose states the machine was asked about: that of the latents where it is decoded."""
-    decoded = isinstance(known, Decoded) and isinstance(run, DecodedRun) and run.latents is not None
-    return run.latents if decoded else run
+    if isinstance(known, Decoded) and isinstance(run, DecodedRun) and run.latents is not None:
+        return run.latents
+    return run
 
 
 def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | Mix | Decoded:
