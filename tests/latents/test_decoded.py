@@ -197,3 +197,11 @@ def test_a_vae_with_global_normalisation_works_the_same() -> None:
     data = els.encode(pictures(), vae)
     mosaic = els.explain(els.Decoded(els.LocalScore(data, 3)), els.make_noise(1, data.shape), 1.0, top=4)
     assert mosaic.image_ids.shape == (1, 16, 16, 4)
+
+
+def test_the_entropy_of_a_run_is_that_of_its_latents(latents: LatentSet) -> None:
+    machine, noise = els.LocalScore(latents, 3), els.make_noise(2, latents.shape)
+    run = els.sample(els.Decoded(machine), noise, LEVELS, entropy=True)
+    assert torch.equal(run.entropy[-1].pixels, els.sample(machine, noise, LEVELS, entropy=True).entropy[-1].pixels)
+    with pytest.raises(TypeError, match="entropy needs a machine that is a softmax average"):
+        els.sample(els.Decoded(lambda x, sigma, label=None: 0 * x, tiny()), noise, LEVELS, entropy=True)

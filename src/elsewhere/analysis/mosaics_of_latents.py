@@ -78,6 +78,9 @@ def decoded_mosaic(
         store=PixelStore.of(data.pictures.images),
         unread=unread,
         error=error,
+        # Entropies are of the weights of latents: `explain` of the machine has them.
+        nats=None,
+        met=None,
     )
 
 

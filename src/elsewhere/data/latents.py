@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -95,12 +96,12 @@ class LatentSet(ImageSet):
         channels, height, width = self.shape
         return self._card(self.name, [self.amount, f"latents of {channels} channels, {height}x{width}"])
 
-    def rows(self, chosen: Tensor) -> LatentSet:
-        """See `ImageSet.rows`."""
+    def rows(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray) -> LatentSet:
+        """The set of some of the latents and their pictures. See `ImageSet.rows`."""
         # Without pictures for a moment: their number is checked.
-        part = ImageSet.rows(replace(self, pictures=None), chosen)
+        part = ImageSet.rows(replace(self, pictures=None), index)
         assert isinstance(part, LatentSet)
-        return replace(part, pictures=None if self.pictures is None else self.pictures.rows(chosen))
+        return replace(part, pictures=None if self.pictures is None else self.pictures.rows(index))
 
     @checked
     def to(self, device: str | torch.device) -> LatentSet:

@@ -107,6 +107,15 @@ class Decoded(Denoiser):
         return getattr(self.machine, "spec", None)
 
     @property
+    def entropy(self) -> Any:
+        """What the machine says of the entropy of its weights, in latents: see `SoftmaxMachine.entropy`.
+
+        Raises:
+            AttributeError: the machine has no weights.
+        """
+        return self.machine.entropy  # type: ignore[attr-defined]
+
+    @property
     def window(self) -> Any:
         """The window of the machine, in latents; None where it has none."""
         return getattr(self.machine, "window", None)
@@ -133,6 +142,7 @@ class Decoded(Denoiser):
             [root * self.decode(state / root) for root, state in zip(roots, run.states, strict=False)],
             [self.decode(x0) for x0 in run.predictions],
             run.sampler,
+            run.entropy,
             latents=run,
         )
 
