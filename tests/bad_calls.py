@@ -125,6 +125,8 @@ def values() -> dict[str, Any]:
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
     write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
+    by_name = els.IdealScore(els.load_images("fashion-mini", limit=5))
+    els.as_unet(by_name, diffusers.DDPMScheduler()).save_pretrained(folder / "unet")
     times = schedulers.Preconditioning("flow", "flow", schedulers.FlowTimes())
     autoencoder = tiny(channels=1)
     autoencoder.module.save_pretrained(folder / "autoencoder")
