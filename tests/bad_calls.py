@@ -93,6 +93,8 @@ def values() -> dict[str, Any]:
     calibrated = els.calibrate(machine, machine, noise, schedule=schedule, windows=[3, 5])
     comparison = els.compare({"ELS": machine, "IS": els.IdealScore(data)}, machine, noise, schedule=schedule)
     found = els.audit(data, data.scaled()[:2], pixels=1, shift=1)
+    shares = els.transition(data, {"IS": els.IdealScore}, (3,), images=1, schedule=schedule)
+    shares.save(folder / "transition")
     pattern = morphogenesis.simulate(morphogenesis.PATTERNS["spots"], (16, 16), steps=300).images()[0, 0]
     spec = networks.NetworkSpec("resnet", 1, (8, 8), 2, {"width": 4, "blocks": 1})
     network = networks.TrainedNetwork(spec.build(), spec)
@@ -128,7 +130,7 @@ def values() -> dict[str, Any]:
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
-            family,
+            family, shares,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
             with_words, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
@@ -159,7 +161,7 @@ def values() -> dict[str, Any]:
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
         "y": noise, "operator": els.operators.mask(mask), "missing": mask, "kernel": torch.full((3, 3), 1 / 9),
         "factor": 2, "scale": 2.0, "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3),
-        "settings": networks.TrainSettings(
+        "makers": {"IS": els.IdealScore}, "settings": networks.TrainSettings(
             steps=1, batch=2, options={"width": 4, "blocks": 1}), "device": "cpu",
         "embedding": torch.tensor([0.6, 0.8]),
     }  # fmt: skip
@@ -199,6 +201,8 @@ OWN: dict[str, dict[str, Any]] = {
     "evolve": {"steps": 1},
     "simulate": {"steps": 1},
     "audit": {"pixels": 1, "shift": 1},
+    "transition": {"counts": (3,), "images": 1, "schedule": lambda v: v["schedule"]},
+    "Transition.load": {"path": lambda v: v["folder"] / "transition"},
     "explain_images": {"schedule": lambda v: v["schedule"]},
     "calibrate": {"schedule": lambda v: v["schedule"], "windows": [3]},
     "calibrate_family": {"schedule": lambda v: v["schedule"], "keys": ["same place"]},
@@ -446,6 +450,8 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*Score|train", "data", "image set", "images"),
     (".*Score", "data", "two channels", "any number of channels"),
     ("ImageSet", "classes", "empty list|list of str", "no names, or two for two classes"),
+    ("ImageSet", "captions", "list of str", "two captions for two images"),
+    ("ImageSet.rows", "index", "range|minus one", "numbers, or the last one, as in a list"),
     ("inpaint", "mask", "bool tensor", "nothing is missing"),
     ("karras", "sigma_min|sigma_max|rho", "half", "a noise level"),
     ("GrayScott.growth_rate", ".*", "minus one|zero|half|1e300|negative", "a wave number"),

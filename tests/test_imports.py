@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("elsewhere", "files", "gradients", "layout", "limits", "notices", "optional", "phrases", "progress", "workload"),
     ("stopping", "tensor_files", "wording"),
     ("checks",),
+    ("entropy",),
     ("schedulers",),
     ("pixel_values", "schedules", "text"),
     ("page", "pictures"),

@@ -22,18 +22,21 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
+    from elsewhere.analysis import Transition as Transition
     from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import calibrate_family as calibrate_family
     from elsewhere.analysis import compare as compare
     from elsewhere.analysis import explain as explain
     from elsewhere.analysis import explain_run as explain_run
+    from elsewhere.analysis import transition as transition
     from elsewhere.best import best_machine as best_machine
     from elsewhere.best import shipped_family as shipped_family
     from elsewhere.data import ImageSet as ImageSet
     from elsewhere.data import load_images as load_images
     from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
+    from elsewhere.entropy import WeightEntropy as WeightEntropy
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
@@ -74,17 +77,20 @@ _HOMES = {
         "Audit",
         "Comparison",
         "Mosaic",
+        "Transition",
         "audit",
         "calibrate",
         "calibrate_family",
         "compare",
         "explain",
         "explain_run",
+        "transition",
     ),
     "best": ("best_machine", "shipped_family"),
     "data": ("ImageSet", "load_images"),
     "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
+    "entropy": ("WeightEntropy",),
     "factory": ("shipped_locality",),
     "guidance": ("guided",),
     "inpainting": ("inpaint",),

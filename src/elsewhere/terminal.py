@@ -428,3 +428,16 @@ def parse_windows(text: str) -> list[int]:
     if re.fullmatch(r"\s*\d{1,5}(\s*,\s*\d{1,5})*\s*", text) is None:
         raise ValueError(f"--windows must be odd sides such as 3,5,9 or 3-15, got {text!r}")
     return [int(part) for part in text.split(",")]
+
+
+def parse_counts(text: str | None, option: str) -> list[int] | None:
+    """Numbers of a list such as "10,100,1000"; None for None.
+
+    Raises:
+        ValueError: not such a list.
+    """
+    if text is None:
+        return None
+    if re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text, re.ASCII) is None:
+        raise ValueError(f"{option} must be numbers such as 10,100,1000, got {text!r}")
+    return [int(part) for part in text.split(",")]

@@ -13,6 +13,7 @@ from elsewhere.analysis.novelty import Nearest, nearest_training_images
 from elsewhere.analysis.report import write_report
 from elsewhere.analysis.run_widget import run_widget
 from elsewhere.analysis.sensitivity import sensitivity_masks
+from elsewhere.analysis.transitions import Transition, transition
 
 __all__ = [
     "Audit",
@@ -20,6 +21,7 @@ __all__ = [
     "Explanation",
     "Mosaic",
     "Nearest",
+    "Transition",
     "audit",
     "calibrate",
     "calibrate_family",
@@ -40,5 +42,6 @@ __all__ = [
     "save_json",
     "save_parquet",
     "sensitivity_masks",
+    "transition",
     "write_report",
 ]

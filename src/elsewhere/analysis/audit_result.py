@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -228,12 +229,15 @@ class AuditResult:
                 "proven": bool(proven[i]),
                 "consistent": None,
                 "sources": None,
+                "entropy_of_images": None,
                 "main_source": None,
                 "main_credit": None,
             }
             if i in place and self.provenance is not None:
                 p, at = self.provenance, place[i]
                 row["consistent"], row["sources"] = float(p.consistent[at]), float(p.sources[at])
+                # The number of sources is the exponential of the entropy of the credits.
+                row["entropy_of_images"] = math.log(float(p.sources[at])) / math.log(len(self.training))
                 row["main_source"], row["main_credit"] = int(p.images[at, 0]), float(p.credits[at, 0])
             found.append(row)
         return found

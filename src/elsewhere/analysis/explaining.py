@@ -157,6 +157,7 @@ def _of_average(
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
+    nats, met = torch.full_like(unread, torch.nan), torch.zeros_like(unread, dtype=torch.int64)
     seen = [(0, NO_WRAPS, 0)] * batch
     for traced in found:
         part, members = traced.part, traced.images
@@ -173,6 +174,10 @@ def _of_average(
         weights[entry] = attribution.top.logs.exp().view(len(members), -1, image.shape[2])
         shares[members[:, None], traced.training] += attribution.shares / each
         unread[members[:, None], pixels] = attribution.unread.view(len(members), -1)
+        if attribution.entropy is not None:
+            of_pixels = attribution.entropy.view(len(members), -1)
+            nats[members[:, None], pixels] = of_pixels.expand(-1, len(pixels))
+        met[members] = traced.met.flatten().to(device)
         answer, off_by = x0[members], error[members]
         step.write(part.state, answer, off_by)
         x0[members], error[members] = answer, off_by
@@ -194,6 +199,8 @@ def _of_average(
         unread.view(batch, height, width),
         error,
         compared=tuple(compared for _, _, compared in seen),
+        nats=nats.view(batch, height, width),
+        met=met.view(batch, height, width),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.explanation_result import ExplanationResult
 from elsewhere.analysis.figures import head_figure
+from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.mosaic_files import save_json, save_parquet
 from elsewhere.analysis.mosaic_pages import write_explanation_page
 from elsewhere.analysis.mosaic_plots import mosaic_figure, run_figure
@@ -36,6 +38,7 @@ def explanation_json(found: ExplanationResult) -> str:
                 "without_weights": mosaic.weightless[i] if mosaic.weightless else 0.0,
                 "coherence_length": float(lengths[i]),
                 "plain_pixels": float(is_plain[i].double().mean()),
+                **_entropies(mosaic, i),
             }
         )
     steps = [
@@ -45,6 +48,7 @@ def explanation_json(found: ExplanationResult) -> str:
             "coherence_length": coherence_length(mosaic).tolist(),
             "unexplained_by_top": mosaic.unexplained.mean((1, 2)).tolist(),
             "without_weights": mosaic.weightless[0] if mosaic.weightless else 0.0,
+            **_entropies(mosaic),
         }
         for mosaic in found.mosaics
     ]
@@ -56,6 +60,17 @@ def explanation_json(found: ExplanationResult) -> str:
         "steps": steps,
     }
     return json_text(content)
+
+
+def _entropies(mosaic: MosaicResult, index: int | None = None) -> dict[str, Any]:
+    """Entropies of weights over those of equal ones, of one image or a list of all; none where they are not known."""
+    found = mosaic.entropy
+    if found is None or bool(found.pixels.isnan().any()):
+        return {}
+    pixels, images = found.pixel_shares.mean((1, 2)).tolist(), found.image_shares.tolist()
+    if index is not None:
+        pixels, images = pixels[index], images[index]
+    return {"entropy_of_pixels": pixels, "entropy_of_images": images}
 
 
 def save_explanation(

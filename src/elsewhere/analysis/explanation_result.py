@@ -12,6 +12,7 @@ from elsewhere.analysis.coherence import coherence_length
 from elsewhere.analysis.metrics import pearson_r, r_squared
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.checks import check_fields
+from elsewhere.entropy import WeightEntropy
 from elsewhere.phrases import decimal
 
 
@@ -56,12 +57,14 @@ class ExplanationResult:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows of a printable table with one row per image."""
+        entropy = self.mosaic.entropy
         header = (
             "image",
             "largest credit",
             *("Pearson r", "R^2")[: len(self.agreement)],
             "patch side",
             "not in the top",
+            *["entropy", "of images"] * (entropy is not None),
             *["of it without weights"] * any(self.mosaic.weightless),
         )
         credits, lengths = self.mosaic.credits(), coherence_length(self.mosaic).tolist()
@@ -79,7 +82,14 @@ class ExplanationResult:
                     *agreement,
                     f"{lengths[i]:.2f} pixels" if lengths[i] == lengths[i] else "undefined: plain",
                     f"{left_over:.1%}",
+                    *(() if entropy is None else _entropies(entropy, i)),
                     *(f"{part:.1%}" for part in self.mosaic.weightless[i : i + 1] if any(self.mosaic.weightless)),
                 )
             )
         return header, rows
+
+
+def _entropies(entropy: WeightEntropy, index: int) -> tuple[str, str]:
+    """Mean entropy of an image's pixels and of its credits, over those of equal weights; unknown: a search."""
+    pixels = float(entropy.pixel_shares[index].mean())
+    return "unknown" if pixels != pixels else decimal(pixels), decimal(float(entropy.image_shares[index]))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_fields
 from elsewhere.engine import PixelStore, Wraps
+from elsewhere.entropy import WeightEntropy, entropy_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class MosaicResult:
         compared: number of training images that each image was compared with: those of its class, where it has a label.
         weightless: of a mix, the share of each image's x0 that comes from parts without weights on training images,
             such as `Wiener`, 0 to 1; empty for 0. No source explains it.
+        nats: entropy of each pixel's weights, those of all windows, float64 (B, H, W): NaN where an index was searched;
+            None for mixes of several parts.
+        met: number of windows that each pixel meets, int64 (B, H, W); None where `nats` is.
     """
 
     image_ids: Tensor
@@ -61,6 +65,8 @@ class MosaicResult:
     step: int = 0
     compared: tuple[int, ...] = ()
     weightless: tuple[float, ...] = ()
+    nats: Tensor | None = None
+    met: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -78,6 +84,14 @@ class MosaicResult:
         It is that of further sources, and that of the parts of a mix that have no weights (`weightless`).
         """
         return (1 - self.weights.sum(-1)).clamp(min=0)
+
+    @property
+    def entropy(self) -> WeightEntropy | None:
+        """The entropy of each pixel's weights and of each image's credits; None for mixes of several parts."""
+        if self.nats is None or self.met is None:
+            return None
+        compared = torch.tensor(self.compared, dtype=torch.int64, device=self.nats.device)
+        return WeightEntropy(self.nats, self.met, entropy_of(self.shares), compared)
 
     def credits(self) -> Tensor:
         """Contribution of each training image to each image, float64 (B, N); every row sums to 1, less `weightless`.

@@ -29,7 +29,8 @@ def mosaic_message(
 
     Returns:
         An object with arrays "ids", "rows", "columns", "weights", "counts" (H, W, top) and "x0" (C, H, W); "window",
-        its side; "candidates", the number of windows that each pixel's was compared with, at most; "credits", pairs of
+        its side; "candidates", the number of windows that each pixel's was compared with, at most; "entropy", that of
+        all weights of each pixel in nats, (H, W), NaN where it is not known; "credits", pairs of
         training image and share; and the training images that occur, "shown" (their numbers) and "images"
         (K, C, H, W), uint8.
     """
@@ -40,6 +41,7 @@ def mosaic_message(
     shown = torch.unique(shown[shown >= 0])
     positions = mosaic.positions[index, ..., :top, :]
     training, _, height, width = mosaic.store.pixels.shape
+    unknown = torch.full(ids.shape[:2], torch.nan, dtype=torch.float64, device="cpu")
     numbers = torch.arange(training, device=ids.device) if numbers is None else numbers.to(ids.device)
     return {
         "ids": pack(torch.where(ids >= 0, numbers[ids], ids), "int32"),
@@ -50,6 +52,7 @@ def mosaic_message(
         "x0": pack(mosaic.x0[index], "float32"),
         "window": mosaic.windows[index],
         "candidates": mosaic.compared[index] * (1 if _in_place(mosaic, index) else height * width),
+        "entropy": pack(unknown if mosaic.nats is None else mosaic.nats[index], "float32"),
         "credits": [[int(numbers[i]), share] for i, share in ranked],
         "shown": numbers[shown].tolist(),
         "images": pack(mosaic.store.pixels[shown], "uint8"),

@@ -16,6 +16,7 @@ from elsewhere.analysis.checks import check_pixel
 from elsewhere.analysis.coherence import coherence_length, plain
 from elsewhere.analysis.figures import COLOURS
 from elsewhere.analysis.mosaic import MosaicResult, read_windows
+from elsewhere.entropy import WeightEntropy
 from elsewhere.phrases import count
 from elsewhere.pictures import Column, new_figure, show_image
 
@@ -57,7 +58,9 @@ def mosaic_figure(
     if pixel is not None:
         check_pixel(pixel, height, width)
     chosen = range(batch) if index is None else [index]
-    columns = 3 + (network is not None)
+    entropy = mosaic.entropy
+    known = entropy is not None and not bool(entropy.pixels.isnan().any())
+    columns = 3 + (network is not None) + known
     figure = new_figure(2.0 * columns + 7.0, 2.4 * len(chosen) + 0.3)
     # Room between the images, not within the groups of small pictures.
     figure.set_layout_engine("constrained", hspace=0, h_pad=0.05)
@@ -70,6 +73,8 @@ def mosaic_figure(
         if network is not None:
             show_image(cells[0], network.images[image], network.title if line == 0 else "")
             cells[0].set_xlabel(network.captions[image], fontsize=8)
+        if known and entropy is not None:
+            _show_entropy(cells.pop(), entropy, image, "entropy" if line == 0 else "")
         for axes, title, images in zip(cells[-3:], titles, pictures.values(), strict=True):
             show_image(axes, images[image], title)
             _frame(axes, at, mosaic.windows[image], (height, width) if mosaic.wraps[image].x else None)
@@ -88,7 +93,7 @@ def mosaic_figure(
 
 
 def run_figure(mosaics: Sequence[MosaicResult], index: int = 0) -> Figure:
-    """A run from noise to image: predictions, their sources, and the side of the copied patches.
+    """A run from noise to image: predictions, their sources, the side of the copied patches, and entropies.
 
     Args:
         mosaics: one for each step, see `explain_run`.
@@ -98,8 +103,9 @@ def run_figure(mosaics: Sequence[MosaicResult], index: int = 0) -> Figure:
 
     count = min(STEPS, len(mosaics))
     shown = [round(i * (len(mosaics) - 1) / max(1, count - 1)) for i in range(count)]
-    figure = new_figure(1.5 * count + 1, 6.6)
-    above, below = figure.subfigures(2, 1, height_ratios=[3.4, 3.2], squeeze=False)[:, 0]
+    figure = new_figure(1.5 * count + 1, 9.2)
+    above, below, last = figure.subfigures(3, 1, height_ratios=[3.4, 3.2, 2.6], squeeze=False)[:, 0]
+    _entropy_curves(last.subplots(), mosaics)
     cells = above.subplots(2, count, squeeze=False)
     for j, step in enumerate(shown):
         mosaic = mosaics[step]
@@ -131,6 +137,34 @@ def run_figure(mosaics: Sequence[MosaicResult], index: int = 0) -> Figure:
     axes.grid(color="0.92")
     axes.legend(frameon=False)
     return figure
+
+
+def _show_entropy(axes: Axes, entropy: WeightEntropy, index: int, title: str) -> None:
+    """The map of H / ln n: dark where few windows decide."""
+    shares = entropy.pixel_shares[index].cpu().numpy()
+    axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel(
+        f"pixels {shares.mean():.2f} of ln n,\nimages {float(entropy.image_shares[index]):.2f} of ln N", fontsize=8
+    )
+
+
+def _entropy_curves(axes: Axes, mosaics: Sequence[MosaicResult]) -> None:
+    """Entropy of pixels and of images at every step, medians of all images."""
+    found = [mosaic.entropy for mosaic in mosaics]
+    sigmas = [mosaic.sigmas[0] for mosaic in mosaics]
+    pixels = [np.nan if one is None else float(one.pixel_shares.mean((1, 2)).median()) for one in found]
+    images = [np.nan if one is None else float(one.image_shares.median()) for one in found]
+    axes.plot(sigmas, pixels, "o-", color=COLOURS[0], markersize=3, label="pixels: H / ln n, n windows")
+    axes.plot(sigmas, images, "s-", color=COLOURS[1], markersize=3, label="images: H / ln N, N training images")
+    axes.set(xscale="log", ylim=(-0.03, 1.03), ylabel="entropy of weights")
+    axes.set_xlabel("noise level sigma (both at 0: a training image is copied)")
+    axes.invert_xaxis()
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92")
+    axes.legend(frameon=False)
 
 
 def _colour(source: int) -> tuple[float, float, float]:

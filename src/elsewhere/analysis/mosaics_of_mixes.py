@@ -102,6 +102,9 @@ def _at(mix: Mix, x: Tensor, sigma: float, label: Tensor | None, top: int | None
         torch.stack([share * mosaic.error for share, mosaic in parts]).sum(0),
         compared=main.compared,
         weightless=tuple(weightless.tolist()),
+        # Those of several parts overlap: sources of one may be sources of another.
+        nats=main.nats if len(parts) == 1 else None,
+        met=main.met if len(parts) == 1 else None,
     )
 
 
@@ -167,7 +170,9 @@ def _joined(mosaics: Sequence[MosaicResult], order: Tensor) -> MosaicResult:
     joined: dict[str, Any] = {}
     for name in names:
         values = [getattr(mosaic, name) for mosaic in mosaics]
-        if isinstance(values[0], Tensor):
+        if any(value is None for value in values):
+            joined[name] = None
+        elif isinstance(values[0], Tensor):
             joined[name] = torch.cat(values)[order.to(values[0].device)]
         else:
             every = [value for some in values for value in some]

@@ -21,6 +21,7 @@ from elsewhere.cli.sample import sample
 from elsewhere.cli.studio import studio
 from elsewhere.cli.texture import texture
 from elsewhere.cli.train import train
+from elsewhere.cli.transition import transition
 from elsewhere.terminal import OneLineErrors
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ def main(
 
 for command in (
     demo, studio, sample, inpaint, texture, train, calibrate, compare, board, explain, index, morphogenesis, anomalies,
-    audit, reproduce,
+    audit, transition, reproduce,
     data,
 ):  # fmt: skip
     app.command()(expand(command))

@@ -143,11 +143,9 @@ class ImageSet(Pictures):
             ValueError: a bool index of another length, or no image selected.
         """
         chosen, text = choose(index, len(self))
-        if not len(chosen):
-            raise ValueError(f"the index selects no image of the {len(self)} of {self.name}, got {seen(index)}")
-        if isinstance(index, slice) and index.step in (None, 1) and int(chosen[0]) == 0:
+        if isinstance(index, slice) and index.step in (None, 1) and len(chosen) and int(chosen[0]) == 0:
             return self.take(len(chosen))
-        return replace(self.rows(chosen), name=f"{self.name}[{text}]", left_out={})
+        return replace(self.rows(index), name=f"{self.name}[{text}]", left_out={})
 
     def __iter__(self) -> Iterator[ImageSet]:
         return (self[number] for number in range(len(self)))
@@ -157,16 +155,20 @@ class ImageSet(Pictures):
         """Where the images are."""
         return self.images.device
 
-    def rows(self, chosen: Tensor) -> ImageSet:
-        """The images of these numbers, int64 (n,), or where a bool (N,) is true, with all that belongs to them.
+    def rows(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray) -> ImageSet:
+        """The set of some of the images, as indexing gives it, with the name of this set and what it left out.
 
-        Unlike indexing, this keeps the name of the set and what it left out.
+        Args:
+            index: see `__getitem__`.
+
+        Raises:
+            TypeError, IndexError, ValueError: see `__getitem__`.
         """
+        chosen, _ = choose(index, len(self))
+        if not len(chosen):
+            raise ValueError(f"the index selects no image of the {len(self)} of {self.name}, got {seen(index)}")
         labels = None if self.labels is None else self.labels[chosen.to(self.labels.device)]
-        captions = self.captions
-        if captions is not None:
-            numbers = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
-            captions = tuple(captions[number] for number in numbers.tolist())
+        captions = None if self.captions is None else tuple(self.captions[number] for number in chosen.tolist())
         return replace(self, images=self.images[chosen.to(self.images.device)], labels=labels, captions=captions)
 
     @checked

@@ -44,20 +44,32 @@ class TiledAttribution:
 
     def run(self, start: int, stop: int) -> Attribution:
         top = TopWeights.none(self.average.count, self.top, self.peak)
-        shares = self.peak.new_zeros(self.shape)
+        shares, entropy = self.peak.new_zeros(self.shape), torch.zeros_like(self.peak)
+        log_total = self.total.log()
         for tile in self.average.tiles(start, stop):
             logs = tile.logs.reshape(-1, tile.logs.shape[-1])
             logs = logs.sub_(self.peak[tile.queries, None].to(logs.dtype))
             improve(top, tile, logs)
-            weights = logs.clamp_(min=least(logs.dtype)).exp_()
+            weights = logs.clamp(min=least(logs.dtype)).exp_()
+            entropy[tile.queries] += self._entropy(tile, logs, weights, log_total[tile.queries])
             # Rows of this product sum over the queries of one image; a tile seldom meets more than two images.
             image = self.image[tile.queries]
             first, last = int(image[0]), int(image[-1])
             members = image == torch.arange(first, last + 1, device=image.device)[:, None]
             sums = (members / self.total[tile.queries]).to(weights.dtype) @ weights
             self.sources.add_shares(sums, tile.start, shares[first : last + 1])
-        top = TopWeights(top.logs - self.total.log()[:, None], top.keys)
-        return Attribution(top, shares, torch.zeros_like(self.total))
+        top = TopWeights(top.logs - log_total[:, None], top.keys)
+        return Attribution(top, shares, torch.zeros_like(self.total), entropy)
+
+    def _entropy(self, tile: Tile, logs: Tensor, weights: Tensor, log_total: Tensor) -> Tensor:
+        """What the keys of a tile add to the entropy, float64 (Q,): some stand for several equal windows."""
+        keys = torch.arange(tile.start, tile.start + logs.shape[1], device=logs.device)
+        counts = self.sources.counts(keys).log().to(logs.dtype)
+        # Weights below `least` are zero, also where their logs are -inf.
+        surprise = (counts - logs).clamp_(max=-2 * least(logs.dtype))
+        sums = torch.linalg.vecdot(weights, surprise).double() + log_total * weights.sum(1).double()
+        nats: Tensor = sums / log_total.exp()
+        return nats
 
     def counts(self, keys: Tensor) -> Tensor:
         return self.sources.counts(keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from elsewhere.engine.keys.metric import Metric
@@ -100,6 +101,25 @@ class Layout:
     def has_prior(self) -> bool:
         """Whether equal windows at different places or of different images may count differently."""
         return bool(self.pedestal) or self.shift_width is not None
+
+    def windows_met(self, size: tuple[int, int], training: tuple[int, int]) -> Tensor:
+        """Number of windows of one training image that each pixel meets, int64 (H, W); patches: at most.
+
+        Args:
+            size: height and width of x.
+            training: those of the training images.
+        """
+        if self.metric is None or self.metric.matrix is not None:
+            return torch.full(size, training[0] * training[1] if self.shifts else 1, dtype=torch.int64, device="cpu")
+        if self.response is not None:
+            # A pixel has patches from all around it.
+            own = all(region.is_own_place for region in self.regions)
+            return torch.full(size, 1 if own else training[0] * training[1], dtype=torch.int64, device="cpu")
+        met = torch.zeros(size, dtype=torch.int64, device="cpu")
+        for region in self.regions:
+            rows, columns = (slice(some.start, some.stop) for some in (region.rows, region.columns))
+            met[rows, columns] = 1 if region.places is None or region.is_own_place else len(region.places)
+        return met
 
     @property
     def padding(self) -> int:

@@ -41,7 +41,7 @@ class PatchAttribution:
     def run(self, start: int, stop: int) -> Attribution:
         batch, area = len(self.log_total), len(self.coverage)
         top = TopWeights.none(batch * area, self.top, self.log_total)
-        shares = self.log_total.new_zeros(batch, len(self.job))
+        shares, entropy = self.log_total.new_zeros(batch, len(self.job)), self.log_total.new_zeros(batch * area)
         for tile in self.job.tiles(start, stop):
             weights = (tile.logs.double() - self.log_total[..., None]).exp_()
             pasted = weights.new_zeros(batch, area, weights.shape[2])
@@ -51,9 +51,10 @@ class PatchAttribution:
                 pasted.index_add_(1, target[inside], weights[:, inside], alpha=count)
             pasted /= self.coverage[:, None]
             shares[:, tile.start : tile.start + pasted.shape[2]] = pasted.sum(1)
+            entropy += torch.special.entr(pasted).sum(2).flatten()
             logs = pasted.log_().flatten(0, 1)
             improve(top, Tile(slice(0, len(logs)), tile.start, logs, tile.values, tile.keys), logs)
-        return Attribution(top, shares, shares.new_zeros(batch * area))
+        return Attribution(top, shares, shares.new_zeros(batch * area), entropy)
 
 
 class MaskAttribution:
@@ -85,6 +86,7 @@ class MaskAttribution:
         area, images = size[0] * size[1], len(self.job.store)
         top = TopWeights.none(batch * area, self.top, self.log_total)
         shares = self.log_total.new_zeros(batch, images)
+        entropy = self.log_total.new_zeros(batch * area)
         coverage = self.matrix.sum(1).view(channels, area).sum(0)
         for tile in self.job.tiles(start, stop):
             image = tile.queries.start // (channels * area)
@@ -92,6 +94,7 @@ class MaskAttribution:
             pasted = (self.matrix @ weights).view(channels, area, -1).sum(0) / coverage[:, None]
             shares[image, tile.start : tile.start + pasted.shape[1]] = pasted.sum(0)
             queries = slice(image * area, (image + 1) * area)
+            entropy[queries] += torch.special.entr(pasted).sum(1)
             logs = pasted.log_()
             improve(top, Tile(queries, tile.start, logs, tile.values, tile.keys), logs)
-        return Attribution(top, shares, self.log_total.new_zeros(batch * area))
+        return Attribution(top, shares, self.log_total.new_zeros(batch * area), entropy)

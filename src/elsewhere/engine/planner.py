@@ -207,6 +207,11 @@ class Planner:
                 row, column = (at[None, :, None] for at in (pixels // x.shape[3], pixels % x.shape[3]))
                 yield Traced(step, state, found, one.counts(known) * (keys >= 0), one.locate(known, row, column))
 
+    def counted(self, label: int | None) -> int:
+        """Number of training images of a class whose weight is positive."""
+        weights, chosen = self.workspace.weights, self.workspace.chosen(label)
+        return len(chosen) if weights is None else int((weights[chosen] > 0).sum())
+
     def check_room(self, weights: int) -> None:
         """Refuse to keep so many weights if they need more than the memory.
 

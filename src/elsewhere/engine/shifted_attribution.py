@@ -104,7 +104,7 @@ class ShiftedAttribution:
     def run(self, start: int, stop: int) -> Attribution:
         area = len(self.coverage)
         top = TopWeights.none(area, self.top, self.coverage)
-        shares = self.coverage.new_zeros(1, self.images)
+        shares, entropy = self.coverage.new_zeros(1, self.images), self.coverage.new_zeros(area)
         for first in range(start, stop, self.at_once):
             end = min(first + self.at_once, stop)
             weights = self._weights(first, end)
@@ -112,9 +112,10 @@ class ShiftedAttribution:
                 weights = self._spread(weights, axis, wide)
             weights = weights.view(area, end - first, self.places) / self.coverage[:, None, None]
             shares[0, first:end] = weights.sum((0, 2))
+            entropy += torch.special.entr(weights).sum((1, 2))
             logs, keys = weights.flatten(1).topk(min(self.top, (end - first) * self.places), dim=1)
             top = top.merge(TopWeights(logs.log(), (keys + first * self.places).where(logs > 0, -1)))
-        return Attribution(top, shares, self.coverage.new_zeros(area))
+        return Attribution(top, shares, self.coverage.new_zeros(area), entropy)
 
     def _weights(self, first: int, end: int) -> Tensor:
         """Weights of patches of some training images, by their centres, float64 (H, W, n, H', W')."""

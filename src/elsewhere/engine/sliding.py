@@ -378,7 +378,7 @@ class SlidingAttribution:
         keys = torch.empty(logs.shape, dtype=torch.int64, device="cpu")
         shares = peak.new_zeros(len(peak), len(job.store))
         first, end = job.images_of(start, stop)
-        some = peak.new_empty(len(peak), end - first)
+        some, entropy = peak.new_empty(len(peak), end - first), torch.empty_like(peak)
         job.run_kernel(
             start,
             stop,
@@ -389,6 +389,7 @@ class SlidingAttribution:
             logs=logs,
             keys=keys,
             shares=some,
+            entropy=entropy,
         )
         shares[:, first:end] = some
         # Heaps are in no order that means anything.
@@ -398,7 +399,8 @@ class SlidingAttribution:
         )
         found, order = found.sort(dim=1, descending=True, stable=True)
         top = TopWeights(found, keys.gather(1, order))
-        return Attribution(top, shares, torch.zeros(len(found), dtype=torch.float64, device="cpu"))
+        unread = torch.zeros(len(found), dtype=torch.float64, device="cpu")
+        return Attribution(top, shares, unread, entropy[:, job.pixels].flatten())
 
     def counts(self, keys: Tensor) -> Tensor:
         if self.job.log_counts is None:

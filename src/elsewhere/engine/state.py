@@ -118,15 +118,23 @@ class Attribution:
         top: the largest weights of every query.
         shares: sum over the queries of an image of the weights that each training image has, float64 (B, N).
         unread: share of each query's weights whose keys were not read one by one, float64 (Q,): zero but for a search.
+        entropy: -sum_j w_j log w_j over these keys, every window of several equal ones by itself, in nats, float64
+            (Q,); None where it is not known.
     """
 
     top: TopWeights
     shares: Tensor
     unread: Tensor
+    entropy: Tensor | None = None
 
     def merge(self, other: Attribution) -> Attribution:
         """Of both sets of keys, those of `other` coming after these."""
-        return Attribution(self.top.merge(other.top), self.shares + other.shares, self.unread + other.unread)
+        return Attribution(
+            self.top.merge(other.top),
+            self.shares + other.shares,
+            self.unread + other.unread,
+            self.entropy + other.entropy if self.entropy is not None and other.entropy is not None else None,
+        )
 
 
 def merge_all(states: Iterable[Merged]) -> Merged:

@@ -28,6 +28,7 @@ from elsewhere.engine import (
     Wraps,
     trace_patches,
 )
+from elsewhere.entropy import WeightEntropy, entropy_of
 from elsewhere.gradients import check_constant
 from elsewhere.machines.gradient import Differentiable
 from elsewhere.machines.locality import LocalitySchedule, check_window, published_locality
@@ -82,6 +83,7 @@ class TracedImages:
         window: side of the window.
         wraps: which windows wrap round the edges.
         training: the training images that the machine compares with, int64 (n,).
+        met: number of windows that each pixel meets, int64 (H, W).
         part: what was found; its images count through `training`.
     """
 
@@ -89,6 +91,7 @@ class TracedImages:
     window: int
     wraps: Wraps
     training: Tensor
+    met: Tensor
     part: Traced
 
 
@@ -272,12 +275,46 @@ class SoftmaxMachine(Machine):
         centred, sigma = self._centred(x.detach()), sigma.detach()
         for index, layout, level, chosen in self._groups(centred, sigma, label):
             training = planner.workspace.chosen(chosen)
+            met = layout.windows_met((x.shape[2], x.shape[3]), self.image_size) * planner.counted(chosen)
             at_once = planner.images_at_once(layout, centred[0], top or 0, len(training))
             for some in torch.split(index, at_once):
                 request = (layout, centred[some], level, chosen, top)
                 parts = planner.trace(*request) if layout.response is None else [trace_patches(planner, *request)]
                 for part in parts:
-                    yield TracedImages(some, self._side(layout), layout.wraps, training, part)
+                    yield TracedImages(some, self._side(layout), layout.wraps, training, met, part)
+
+    def entropy(self, x: Tensor | np.ndarray, sigma: float | Tensor | np.ndarray, label: Label = None) -> WeightEntropy:
+        """The entropy of the weights of all windows, at each pixel: see `Denoiser.__call__` for the arguments.
+
+        Every window is weighed, whatever the engine, twice: once for the totals and once for the entropy.
+
+        Raises:
+            TypeError, ValueError: see `Denoiser.__call__`.
+
+        Example:
+            >>> import elsewhere as els
+            >>> machine = els.IdealScore(els.load_images("fashion-mini", limit=50))
+            >>> found = machine.entropy(els.make_noise(1, (1, 28, 28)), sigma=1000.0)
+            >>> round(float(found.pixel_shares.mean()), 4)
+            1.0
+        """
+        images, levels, labels = self.check(x, sigma, label)
+        batch, _, *size = images.shape
+        nats = torch.full((batch, size[0] * size[1]), torch.nan, dtype=torch.float64, device=self.device)
+        windows, shares = nats.new_zeros(nats.shape, dtype=torch.int64), nats.new_zeros(batch, len(self))
+        compared = windows.new_zeros(batch)
+        for traced in self.with_engine("exact").trace(images, levels, labels, 1):
+            attribution, members, pixels = traced.part.attribution, traced.images, traced.part.step.pixels
+            every = torch.arange(nats.shape[1], device=self.device)
+            pixels, each = (every, 1) if pixels is None else (pixels, len(every))
+            if attribution.entropy is not None:
+                found = attribution.entropy.view(len(members), -1)
+                nats[members[:, None], pixels] = found.expand(-1, len(pixels))
+            windows[members] = traced.met.flatten().to(self.device)
+            shares[members[:, None], traced.training] += attribution.shares / each
+            compared[members] = len(traced.training)
+        shape = (batch, *size)
+        return WeightEntropy(nats.view(shape), windows.view(shape), entropy_of(shares), compared)
 
     def _side(self, layout: Layout) -> int:
         """Side of the window of a layout; that of one which covers the image from every pixel, for whole images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -104,7 +105,7 @@ class GoldenSubset(PCALocality):
         for index, part, subset in self._parts(x, sigma, label):
             members = torch.arange(index.start, index.stop, device=subset.device)
             for traced in part.trace(x[index], sigma[index], None, top):
-                yield TracedImages(members, traced.window, traced.wraps, subset[traced.training], traced.part)
+                yield replace(traced, images=members, training=subset[traced.training])
 
     @checked
     def subset(self, x: Tensor, sigma: float, label: int | None = None) -> Tensor:

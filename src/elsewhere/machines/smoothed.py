@@ -132,7 +132,7 @@ def _merged(found: Sequence[TracedImages], images: Tensor, top: int | None) -> T
     part = replace(
         parts[0],
         state=SoftmaxState(torch.zeros_like(one), one, mean),
-        attribution=Attribution(largest, shares, torch.zeros_like(one)),
+        attribution=Attribution(largest, shares, torch.zeros_like(one), torch.special.entr(weights).sum(1)),
         counts=torch.ones_like(image),
         located=(image, row, column),
     )

@@ -16,7 +16,7 @@ const LEAST_LINE = 0.001;
  */
 export function mosaicView(message) {
   const table = Object.fromEntries(["ids", "rows", "columns", "weights", "counts"].map((name) => [name, decode(message[name]).values]));
-  const x0 = decode(message.x0), images = decode(message.images);
+  const x0 = decode(message.x0), images = decode(message.images), entropies = decode(message.entropy).values;
   const [height, width, top] = message.ids.shape, channels = x0.shape[0];
   const place = new Map(message.shown.map((id, i) => [id, i]));
   const reach = Math.floor(message.window / 2);
@@ -110,7 +110,7 @@ export function mosaicView(message) {
     told.textContent =
       `Row ${chosen[0]}, column ${chosen[1]}: ${entries.length === 1 && entries[0].weight > 0.999 ? "one patch" : `its ${entries.length} largest sources`} ` +
       `with ${percent(Math.min(1, total))} of the weight. ${total < PLAIN ? "Very many patches fit equally well here, as in plain background: no single source matters. " : ""}` +
-      `Entropy of all weights: ${entropyText(entropy, 1 - total, least)}; ${message.candidates.toLocaleString("en")} equal weights would have ln ${message.candidates.toLocaleString("en")} = ${decimal(Math.log(message.candidates), 2)}.`;
+      `Entropy of all weights: ${entropyText(entropies[chosen[0] * width + chosen[1]], entropy, 1 - total, least)}; ${message.candidates.toLocaleString("en")} equal weights would have ln ${message.candidates.toLocaleString("en")} = ${decimal(Math.log(message.candidates), 2)}.`;
     const terms = entries.slice(0, 3).map((entry) => `${decimal(entry.weight, 3)} × (${centre(entry)})`);
     formula.textContent = `x0 = Σ w v = ${terms.join(" + ")}${entries.length > 3 || total < 0.999 ? " + …" : ""} = ${pixel}`;
     sources.replaceChildren(...entries.map((entry) => {
@@ -122,8 +122,9 @@ export function mosaicView(message) {
     connect();
   }
 
-  /** Entropy of all weights, in nats: those that are not listed, `rest` in all, are each at most `least`, so that bounds are known. */
-  function entropyText(listed, rest, least) {
+  /** Entropy of all weights, in nats. Where it is not known: those that are not listed, `rest` in all, are each at most `least`, which bounds it. */
+  function entropyText(known, listed, rest, least) {
+    if (!Number.isNaN(known)) return `${decimal(known, 2)}, as of ${effective(known)} equal ones`;
     if (rest < 1e-4) return `${decimal(listed, 2)}, as of ${effective(listed)} equal ones`;
     const low = listed - rest * Math.log(Math.min(Math.max(least, 1e-30), rest));
     const high = listed + rest * Math.log(Math.max(message.candidates - top, 1 / least) / rest);

@@ -41,6 +41,7 @@ typedef struct {
     float *logs;    /* the largest log-weights, minus the peak: heaps, the least first, (batch, rows * columns, top) */
     int64_t *keys;  /* their windows, counted through (N, height, width), -1 for none */
     double *shares; /* sums of weights / total, (batch, count) */
+    double *entropy; /* of the weights / total of all windows, one by one, in nats, (batch, rows * columns) */
     const double *image_logs; /* added to the log-weights of all windows of a training image, (batch, count); NULL for 0 */
     const double *overlap_logs; /* for each of `overlaps`, added to the log-weights of its pairs; NULL for 0 */
     /* The pasting pass: NULL and 0 for the others. */

@@ -37,6 +37,8 @@
  * log-weights of that lane are negligible at every noise level, and so small that e^-80 of it is negligible as well: that
  * is the smallest weight of `exponential`. */
 #define ABSENT_PIXEL 1e17f
+/* Least log of a weight in an entropy, of pairs that do not exist: weights are e^-80 or more, and their product nothing. */
+#define LEAST_LOG -100.0f
 /* Log-weights below the peak by so many nats are skipped: e^-32 is less than float32 rounding of the sum. */
 #define NEGLIGIBLE -32.0f
 /* Rows whose largest weight is below this are not pasted: float32 rounding of a sum of weights that is one is larger. */

@@ -139,6 +139,7 @@ int NAME(sliding)(const sliding_task *t) {
     }
     if (mode == ATTRIBUTING) {
         for (size_t i = 0; i < t->batch * pixels * t->top; i++) t->logs[i] = -INFINITY, t->keys[i] = -1;
+        memset(t->entropy, 0, t->batch * pixels * sizeof(double));
     } else {
         memset(total, 0, t->batch * pixels * sizeof(double));
         memset(weighted, 0, t->batch * size * sizeof(double));
@@ -159,11 +160,17 @@ int NAME(sliding)(const sliding_task *t) {
             if (mode == ATTRIBUTING) {
                 pass.shares = shares, pass.log_counts = m.log_counts;
                 pass.top_logs = t->logs + b * pixels * t->top, pass.top_keys = t->keys + b * pixels * t->top;
+                pass.lane_sums = m.lane_sums;
             } else {
                 pass.lane_sums = m.lane_sums, pass.total = total + b * pixels, pass.weighted = weighted + b * size;
             }
             kernel(t, m.x + ADJACENT + b * size, (REAL)t->precision[b], m.columns, &pass);
-            if (mode == ATTRIBUTING) memcpy(t->shares + b * t->count + (first - t->first), shares, count * sizeof(double));
+            if (mode != ATTRIBUTING) continue;
+            memcpy(t->shares + b * t->count + (first - t->first), shares, count * sizeof(double));
+            for (size_t i = 0; i < pixels; i++) {
+                t->entropy[b * pixels + i] -= NAME(sum_of)(m.lane_sums[i * (t->channels + 1)]);
+                m.lane_sums[i * (t->channels + 1)] = (weights){0};
+            }
         }
     }
     if (mode == AVERAGING)

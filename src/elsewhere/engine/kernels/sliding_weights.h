@@ -13,7 +13,8 @@ typedef struct {
     const vector *prior;          /* added to log-weights that are not made from norms: what norms contain else */
     REAL *peak;                   /* of every pixel of x; fixed after the first pass */
     /* The first pass, and the pasting pass. */
-    weights *lane_sums;       /* total and weighted sum of every pixel, lane by lane, (pixels, 1 + channels) */
+    weights *lane_sums;       /* total and weighted sum of every pixel, lane by lane, (pixels, 1 + channels); in the
+                                 attribution pass minus the entropy in place of the total */
     double *total, *weighted; /* what was moved here from `lane_sums`, (pixels) and (pixels, channels) */
     /* The attribution pass, and the pasting pass. */
     const weights *log_counts; /* (height, width) */
@@ -62,10 +63,12 @@ INLINE void NAME(accumulate)(const NAME(comparison) *pass, int channels, int afr
     }
 }
 
-/* Attribution of one pair: returns its weights, and keeps those among the largest of the pixel. */
-INLINE weights NAME(attribute)(const NAME(comparison) *pass, int top, int area, int pixel, int key, vector logs) {
+/* Attribution of one pair: returns its weights, adds to the entropy, and keeps those among the largest of the pixel. */
+INLINE weights NAME(attribute)(const NAME(comparison) *pass, int channels, int top, int area, int pixel, int key,
+                               vector logs) {
     weights log = __builtin_convertvector(logs - pass->peak[pixel], weights);
-    const weights weight = NAME(exponential)(log - pass->log_total[pixel]);
+    const weights share = log - pass->log_total[pixel], weight = NAME(exponential)(share);
+    pass->lane_sums[(size_t)pixel * (channels + 1)] += weight * NAME(larger)(share, (weights){0} + LEAST_LOG);
     log += pass->log_counts[key];
     float *least = pass->top_logs + (size_t)pixel * top;
     if (__builtin_expect(NAME(any_above)(log - *least, 0.0f), 0))
@@ -165,7 +168,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, int channels, REAL precision, 
                         sum[s] -= leaving[(column - s) * shifts + s];
                     }
                     if (mode == ATTRIBUTING)
-                        share += NAME(attribute)(pass, t->top, area, pixels + column, key + column - s, logs[s]);
+                        share += NAME(attribute)(pass, channels, t->top, area, pixels + column, key + column - s, logs[s]);
                 }
                 if (mode == AVERAGING)
                     NAME(accumulate)(pass, channels, afresh, area, pixels + column, shifts, key + column, logs);
