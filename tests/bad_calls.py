@@ -26,6 +26,7 @@ from PIL import Image
 
 import elsewhere as els
 from elsewhere import analysis, anomalies, morphogenesis, networks, schedulers, schedules
+from elsewhere.text import WordMatcher
 from tests.networks.published_toys import kamb_resnet, write_kamb
 
 MODULES = (
@@ -124,7 +125,9 @@ def values() -> dict[str, Any]:
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
     write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
     times = schedulers.Preconditioning("flow", "flow", schedulers.FlowTimes())
+    words = els.ImageSet(data.images, captions=("red cat", "cat", "bus", "tree", "red bus", ""))
     kept = {
+        "captioned": els.LocalScore(words, 3),
         "folder": folder, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
@@ -214,6 +217,10 @@ OWN: dict[str, dict[str, Any]] = {
     "compare": {"schedule": lambda v: v["schedule"]},
     "sample": {"schedule": lambda v: v["schedule"]},
     "guided": {"label": 1},
+    **{f"{name}.with_weights": {"weights": [1.0, 0.0, 2.0, 1.0, 1.0, 1.0]}
+       for name in ("EquivariantLocalScore", "IdealScore", "LocalScore", "Mix")},
+    "prompted": {"denoiser": lambda v: v["captioned"], "data": lambda v: v["captioned"].data, "prompt": "a red cat",
+        "encoder": lambda v: WordMatcher()},
     "restore": {"noise": 0.5},
     "inpaint": {"schedule": lambda v: v["schedule"], "rounds": 1},
     "texture": {"image": lambda v: v["noise"][:1].clamp(-1, 1), "settings": lambda v: v["drawn"]},
@@ -433,6 +440,11 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*", "seed", "zero", "a seed"),
     ("guided", "negative", "zero", "a class"),
     ("guided", "scale", "zero|half", "a scale"),
+    ("prompted", "temperature", "half", "a temperature"),
+    ("prompted", "guidance", "zero|half", "a scale"),
+    ("prompted", "data", "image set", "images with captions"),
+    (".*with_weights", "weights", "none", "once each"),
+    ("guided", "away", "answers.*|a machine", "judged when it is called"),
     ("guided|as_deepinv", "denoiser", "answers.*|a machine", "judged when it is called"),
     ("restore", "noise", "half", "a noise level"),
     ("Operator.__call__", "images", "two channels", "operators take any number of channels"),

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machines",),
     ("restoration",),
     ("networks",),
-    ("adapters", "best", "contenders", "factory"),
+    ("adapters", "best", "contenders", "factory", "prompts"),
     ("analysis",),
     ("anomalies", "morphogenesis", "textures"),
     ("demo", "editing", "results", "studio"),
