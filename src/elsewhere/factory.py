@@ -37,7 +37,9 @@ from elsewhere.machines.table import (
 from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 from elsewhere.phrases import count, listed
+from elsewhere.prompts import MOST, Prompted, prompted
 from elsewhere.sampling import make_noise
+from elsewhere.text import WordMatcher, load_encoder
 
 BYTES_PER_NUMBER = 64
 """Peak memory of a run, in bytes for every number in its images: noise, states, predictions and float64 sums."""
@@ -376,6 +378,74 @@ def guide(
             "move away from"
         )
     return guided(denoiser, scale, labels, away)
+
+
+def prompt_drawers(
+    denoiser: Denoiser,
+    data: ImageSet,
+    prompts: Sequence[str],
+    *,
+    temperature: float | None = None,
+    most: int = MOST,
+    encoder: str | None = None,
+    guidance: float | None = None,
+    negative: str | None = None,
+) -> list[Prompted]:
+    """The denoiser under each of some prompts, none where there are none.
+
+    Args:
+        denoiser: what draws.
+        data: its training images.
+        prompts, temperature, most, guidance, negative: see `prompted`.
+        encoder: name or folder of a sentence encoder, "words", or None: see `prompted`.
+
+    Raises:
+        FileNotFoundError, ImportError, TypeError, ValueError: options of a prompt without one; see `prompted` and
+            `load_encoder`.
+    """
+    if not prompts:
+        given = {"--negative-prompt": negative, "--temperature": temperature, "--encoder": encoder}
+        for option, value in given.items():
+            if value is not None:
+                raise ValueError(f"{option} {value} goes with --prompt: give both, or leave it out")
+        return []
+    if negative is not None and guidance is None:
+        raise ValueError(f"--negative-prompt {seen_text(negative)} needs --guidance: a scale, such as --guidance 3")
+    scorer = None if encoder is None else WordMatcher() if encoder == WordMatcher.name else load_encoder(encoder)
+    return [
+        prompted(
+            denoiser,
+            prompt,
+            data,
+            encoder=scorer,
+            temperature=temperature,
+            most=most,
+            guidance=1.0 if guidance is None else guidance,
+            negative=negative,
+        )
+        for prompt in prompts
+    ]
+
+
+def check_one_prompt(prompts: Sequence[str] | None, label: str | None, option: str = "--prompt") -> None:
+    """Check that there is one prompt at most, and no class beside it.
+
+    Raises:
+        ValueError: several prompts, or a class.
+    """
+    if prompts and len(prompts) > 1:
+        raise ValueError(f"{option} was given {len(prompts)} times: this command takes one; give it for each in turn")
+    check_prompt_or_label(prompts, label)
+
+
+def check_prompt_or_label(prompts: Sequence[str] | None, label: str | None) -> None:
+    """Check that there is no class beside a prompt.
+
+    Raises:
+        ValueError: there is.
+    """
+    if prompts and label not in (None, "none"):
+        raise ValueError("--prompt and --label are mutually exclusive: give one of them")
 
 
 def distinct_labels(request: str | None, data: ImageSet) -> list[int | None]:

@@ -24,6 +24,7 @@ from elsewhere.gradients import check_constant
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
+from elsewhere.prompts import Prompted
 from elsewhere.sampling import Run
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def explain(
             EquivariantLocalScore. For the ideal machine every pixel has the same sources, whole training images. For
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
-            as unexplained: see `Mosaic.weightless`.
+            as unexplained: see `Mosaic.weightless`. Or such a machine under a prompt, without guidance: see
+            `els.prompted`.
         x: noisy images (B, C, H, W).
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -244,6 +246,13 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
     Raises:
         TypeError, ValueError: see `explain`.
     """
+    if isinstance(machine, Prompted):
+        if machine.guidance != 1:
+            raise ValueError(
+                f"machine has guidance {machine.guidance:g}: what it draws is no average of training images; explain "
+                "its .towards, which has none"
+            )
+        machine = machine.towards
     if not has_weights(machine):
         who = "a Mix of parts without weights" if isinstance(machine, Mix) else type(machine).__name__
         raise TypeError(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +19,16 @@ from elsewhere.cli.options import (
     Machines,
     Network,
     NetworkBorders,
+    Prompting,
     Sampler,
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_comparison
 from elsewhere.machines.table import NETWORK, NETWORK_PREFIX
 from elsewhere.terminal import results_in
+
+if TYPE_CHECKING:
+    from elsewhere.denoiser import Denoiser
 
 REFUSED = {
     NETWORK: f"every machine is compared with NETWORK already; {NETWORK_PREFIX}NAME compares a further network with it"
@@ -46,6 +50,15 @@ def compare(
         Machines, Words(f"Machines to compare, with commas between them: {EVERY_MACHINE}; {YARDSTICK}.")
     ] = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
+    prompting: Annotated[
+        Prompting,
+        {
+            "prompt": Words(
+                "What to draw, in words: machines weigh the captions of the images, the network must take words.",
+                names=("--prompt",),
+            )
+        },
+    ] = Prompting(),
     drawing: Drawing = Drawing(count=32),
     sampler: Sampler = "euler",
     engine: Engine = Engine(),
@@ -69,6 +82,7 @@ def compare(
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
+        from elsewhere import factory, results
         from elsewhere.contenders import choose_contenders, split_contenders
 
         levels = drawing.levels.make()
@@ -77,13 +91,24 @@ def compare(
         chosen = choose_contenders(
             names, images, network, net, **windows.options(), any_data=any_data, **engine.settings()
         )
+        factory.check_one_prompt(prompting.prompt, drawing.label)
+        every: dict[str, Denoiser] = {**chosen.denoisers, network: net}
+        prompts = {name: prompting.drawers(one, images) for name, one in every.items()}
+        asked = {name: [*prompts[name], one][0] for name, one in every.items()}
+        theirs = asked.pop(network)
         result = els.compare(
-            chosen.denoisers,
-            net,
+            asked,
+            theirs,
             drawing.noise(images.shape),
             schedule=levels,
-            label=drawing.labels(images, net),
-            about={"network": network, "command": command_line(), "seed": str(drawing.seed), **chosen.about()},
+            label=None if prompting.prompt else drawing.labels(images, net),
+            about={
+                "network": network,
+                "command": command_line(),
+                "seed": str(drawing.seed),
+                **chosen.about(),
+                **results.about_prompts(next(iter(prompts.values()))),
+            },
             progress=True,
             sampler=sampler,
             seed=drawing.seed,

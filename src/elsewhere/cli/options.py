@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from elsewhere.data import ImageSet
     from elsewhere.denoiser import Denoiser
+    from elsewhere.prompts import Prompted
     from elsewhere.schedules import Schedule
 
 KINDS_OF_NETWORK = "a shipped name, a trained folder or file, or a diffusers folder"
@@ -46,6 +47,7 @@ Network = Annotated[
 OtherNetwork = Annotated[str | None, typer.Option()]
 Machine = Annotated[MachineName, typer.Option()]
 Drawer = Annotated[str, typer.Option(metavar="NAME")]
+DefaultDrawer = Annotated[str | None, typer.Option(metavar="NAME")]
 Machines = Annotated[str, typer.Option(metavar="NAMES")]
 EVERY_MACHINE = f"{', '.join(NAMES)}; all for all of these; {BEST} for the one calibrated to the network"
 ONE_MACHINE = f"{', '.join(NAMES)}, or {BEST} for the one calibrated to the network"
@@ -274,6 +276,68 @@ class Drawing:
         from elsewhere import factory
 
         return factory.draw_noise(self.count, shape, self.seed, kept)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prompting:
+    """What to draw in words, and how they become weights of training images."""
+
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What to draw, in words that are compared with the captions of the images; again for further rows.",
+            show_default="none",
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=100,
+            help="With --prompt: weights are proportional to exp(similarity / temperature); larger ones let more "
+            "images count.",
+            show_default="the one at which ten images count",
+        ),
+    ] = None
+    most: Annotated[
+        int, typer.Option(min=1, help="With --prompt: only so many images, the most similar ones, have a weight.")
+    ] = 64
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --prompt: what compares words: all-MiniLM-L6-v2, a folder of a sentence-transformers model, or "
+            "words for words that are equal.",
+            show_default="all-MiniLM-L6-v2 with the extra text, else words",
+        ),
+    ] = None
+
+    def drawers(
+        self, denoiser: "Denoiser", images: "ImageSet", guidance: float | None = None, negative: str | None = None
+    ) -> "list[Prompted]":
+        """The denoiser under each of the prompts, none without one.
+
+        Args:
+            denoiser: what draws.
+            images: its training images.
+            guidance, negative: see `prompted`.
+
+        Raises:
+            ValueError: options of a prompt without one; see `prompted`.
+        """
+        from elsewhere.factory import prompt_drawers
+
+        return prompt_drawers(
+            denoiser,
+            images,
+            self.prompt or [],
+            temperature=self.temperature,
+            most=self.most,
+            encoder=self.encoder,
+            guidance=guidance,
+            negative=negative,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
