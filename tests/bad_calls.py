@@ -26,6 +26,7 @@ from PIL import Image
 
 import elsewhere as els
 from elsewhere import analysis, anomalies, morphogenesis, networks, schedulers, schedules
+from elsewhere.text import WordMatcher
 from tests.latents.latent_toys import tiny
 from tests.networks.published_toys import kamb_resnet, write_kamb
 
@@ -133,7 +134,9 @@ def values() -> dict[str, Any]:
     latents = els.encode(data, autoencoder)
     decoded = els.Decoded(els.IdealScore(latents))
     drawn_latents = els.sample(decoded, els.make_noise(2, latents.shape), schedule, keep=True)
+    words = els.ImageSet(data.images, captions=("red cat", "cat", "bus", "tree", "red bus", ""))
     kept = {
+        "captioned": els.LocalScore(words, 3),
         "folder": folder, "autoencoder": autoencoder, "latents": latents.images, "encoded": latents,
         "latent_machine": decoded.machine, "latent_run": drawn_latents.latents,
         "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
@@ -236,6 +239,10 @@ OWN: dict[str, dict[str, Any]] = {
     "compare": {"schedule": lambda v: v["schedule"]},
     "sample": {"schedule": lambda v: v["schedule"]},
     "guided": {"label": 1},
+    **{f"{name}.with_weights": {"weights": [1.0, 0.0, 2.0, 1.0, 1.0, 1.0]}
+       for name in ("EquivariantLocalScore", "IdealScore", "LocalScore", "Mix")},
+    "prompted": {"denoiser": lambda v: v["captioned"], "data": lambda v: v["captioned"].data, "prompt": "a red cat",
+        "encoder": lambda v: WordMatcher()},
     "restore": {"noise": 0.5},
     "inpaint": {"schedule": lambda v: v["schedule"], "rounds": 1},
     "texture": {"image": lambda v: v["noise"][:1].clamp(-1, 1), "settings": lambda v: v["drawn"]},
@@ -455,6 +462,11 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*", "seed", "zero", "a seed"),
     ("guided", "negative", "zero", "a class"),
     ("guided", "scale", "zero|half", "a scale"),
+    ("prompted", "temperature", "half", "a temperature"),
+    ("prompted", "guidance", "zero|half", "a scale"),
+    ("prompted", "data", "image set", "images with captions"),
+    (".*with_weights", "weights", "none", "once each"),
+    ("guided", "away", "answers.*|a machine", "judged when it is called"),
     ("guided|as_deepinv", "denoiser", "answers.*|a machine", "judged when it is called"),
     ("restore", "noise", "half", "a noise level"),
     ("Operator.__call__", "images", "two channels", "operators take any number of channels"),

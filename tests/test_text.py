@@ -51,7 +51,7 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch(encoder: Encoder
 
 
 def test_captions_of_the_same_meaning_are_nearer(encoder: Encoder) -> None:
-    cat, heart, flag = encoder.similarities(WORDS[0], WORDS[1:]).tolist()
+    cat, heart, flag = encoder.similarities(WORDS[:1], WORDS[1:])[0].tolist()
     assert cat > heart > flag
 
 
@@ -137,8 +137,10 @@ def test_without_the_extra_words_are_matched(monkeypatch: pytest.MonkeyPatch) ->
 def test_words_are_counted_without_endings_and_articles() -> None:
     assert stems("The Smiling cats, with a red-ring!") == {"smil", "cat", "red", "ring"}
     found = WordMatcher().similarities(
-        "smiling cats with hearts", ["cat smiles", "HEART", "the with a", "a heart cat smile"]
+        ["smiling cats with hearts"], ["cat smiles", "HEART", "the with a", "a heart cat smile"]
     )
     assert found.dtype == torch.float64
-    assert torch.allclose(found, torch.tensor([2 / 3, 1 / 3, 0, 1], dtype=torch.float64))
-    assert WordMatcher().similarities("with the", ["with the"]).tolist() == [0]
+    assert torch.allclose(found, torch.tensor([[2 / 3, 1 / 3, 0, 1]], dtype=torch.float64))
+    with pytest.raises(TypeError, match="prompts must be a sequence, each item a string, got str"):
+        WordMatcher().similarities("cat", ["cat"])
+    assert WordMatcher().similarities(["with the"], ["with the"]).tolist() == [[0]]

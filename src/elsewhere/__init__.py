@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elsewhere import operators as operators
     from elsewhere import schedules as schedules
     from elsewhere import testing as testing
+    from elsewhere import text as text
     from elsewhere import textures as textures
     from elsewhere.adapters import as_unet as as_unet
     from elsewhere.analysis import Audit as Audit
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from elsewhere.machines import mix as mix
     from elsewhere.networks import load_network as load_network
     from elsewhere.networks import wrap as wrap
+    from elsewhere.prompts import prompted as prompted
     from elsewhere.restoration import restore as restore
     from elsewhere.sampling import Run as Run
     from elsewhere.sampling import fixed_point as fixed_point
@@ -125,6 +127,7 @@ _HOMES = {
         "mix",
     ),
     "networks": ("load_network", "wrap"),
+    "prompts": ("prompted",),
     "restoration": ("restore",),
     "sampling": ("Run", "fixed_point", "make_noise", "sample", "settle"),
     "textures": ("TextureSettings", "fill", "texture"),
@@ -143,6 +146,7 @@ _MODULES = (
     "operators",
     "schedules",
     "testing",
+    "text",
     "textures",
 )
 

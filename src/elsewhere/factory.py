@@ -17,8 +17,7 @@ from torch import Tensor
 
 from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet, LatentSet
-from elsewhere.denoiser import Denoiser, DenoiserLike
-from elsewhere.guidance import guided
+from elsewhere.denoiser import DenoiserLike
 from elsewhere.limits import require_memory
 from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.borders import Borders
@@ -376,37 +375,6 @@ def choose_labels(
         known = ", ".join(data.classes) or f"0 to {(classes or data.num_classes) - 1}"
         raise ValueError(f"{option} {request!r} is no class of {data.name}: choose from {known}, cycle or none")
     return torch.full((count,), number, dtype=torch.int64, device="cpu")
-
-
-def guide(
-    denoiser: Denoiser, scale: float | None, labels: Tensor | None, negative: str | None, data: ImageSet
-) -> Denoiser:
-    """The denoiser guided towards a class of every image; itself where no scale is given.
-
-    Args:
-        denoiser: what draws.
-        scale: see `guided`, or None.
-        labels: class of every image, or None.
-        negative: number or name of a class to move away from, None for what all classes share.
-        data: the training images, with their classes.
-
-    Raises:
-        ValueError: a scale without labels, `negative` without a scale, no class of that name, or a network without an
-            answer for all classes together.
-    """
-    if scale is None:
-        if negative is not None:
-            raise ValueError(f"--negative {negative} goes with --guidance: give both, or leave it out")
-        return denoiser
-    if labels is None:
-        raise ValueError(f"--guidance {scale:g} needs --label: the class to move towards")
-    away = None if negative is None else choose_labels(negative, len(labels), data, denoiser, "--negative")
-    if away is None and scale != 1 and not denoiser.has_null_class:
-        raise ValueError(
-            f"--guidance {scale:g}: the network has no answer for all classes together, give --negative, a class to "
-            "move away from"
-        )
-    return guided(denoiser, scale, labels, away)
 
 
 def distinct_labels(request: str | None, data: ImageSet) -> list[int | None]:

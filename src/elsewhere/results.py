@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from elsewhere.analysis import Audit, Comparison
     from elsewhere.analysis.board_result import BoardResult
     from elsewhere.machines.family import FamilyCalibration
+    from elsewhere.prompts import Prompted
 
 FORMAT = "elsewhere.run/1"
 COLUMNS = 8
@@ -65,6 +66,7 @@ def save_run(
     schedule: Schedule,
     labels: Tensor | None,
     about: Mapping[str, Any],
+    columns: int | None = None,
 ) -> list[Path]:
     """Write grid.png, images.npz (float32, clipped to [-1, 1]) and run.json (all settings).
 
@@ -77,6 +79,7 @@ def save_run(
         run: the run.
         denoiser, data, schedule, labels: what it was drawn with.
         about: further settings to store in run.json.
+        columns: images in a row of grid.png; None: as many as fit.
 
     Returns:
         The files written.
@@ -122,8 +125,8 @@ def save_run(
         arrays["labels"] = labels.numpy()
     files = [folder / "grid.png", folder / "images.npz", folder / "run.json"]
     longest = max(images.shape[2:])
-    columns = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(images))
-    save_grid(files[0], images, columns)
+    fitting = min(max(1, COLUMNS * 64 // longest), COLUMNS, len(images))
+    save_grid(files[0], images, fitting if columns is None else columns)
     save_arrays(files[1], arrays)
     if run.states:
         files.insert(2, folder / "trajectory.npz")
@@ -131,6 +134,36 @@ def save_run(
         save_arrays(files[2], {"states": states, "predictions": predictions, "sigmas": np.array(run.sigmas)})
     write_text(files[-1], json_text(settings) + "\n")
     return files
+
+
+def joined(runs: Sequence[Run]) -> Run:
+    """Runs of the same noise levels and sampler as one, their images one after the other."""
+    if len(runs) == 1:
+        return runs[0]
+    steps = [
+        [torch.cat(step) for step in zip(*kept, strict=True)]
+        for kept in ([run.states for run in runs], [run.predictions for run in runs])
+    ]
+    images = torch.cat([run.images for run in runs])
+    return Run(images, runs[0].sigmas, states=steps[0], predictions=steps[1], sampler=runs[0].sampler)
+
+
+def about_prompts(prompts: Sequence[Prompted]) -> dict[str, Any]:
+    """What run.json says of prompts: "prompts", one for each row of images; nothing without prompts."""
+    return {"prompts": [prompt.about() for prompt in prompts]} if prompts else {}
+
+
+def describe_prompt(prompted: Prompted) -> str:
+    """A prompt and what it did, as one line."""
+    if prompted.about_prompt is None:
+        return f"{prompted.prompt!r}: the network's own answer to its {prompted.encoder} embedding"
+    away = "" if prompted.guidance == 1 else f", guidance {prompted.guidance:g} away from "
+    away += "" if not away else "no prompt" if prompted.negative is None else repr(prompted.negative)
+    about = prompted.about_prompt
+    return (
+        f"{prompted.prompt!r}: {about.effective:.1f} effective images of {int((about.weights > 0).sum())} with a "
+        f"weight, temperature {about.temperature:.3g} ({about.scorer.name}){away}"
+    )
 
 
 def _sides(window: Window, sigmas: Sequence[float]) -> list[int]:

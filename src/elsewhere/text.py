@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ from elsewhere.files import default_folder, json_object
 from elsewhere.notices import warn
 from elsewhere.optional import require
 from elsewhere.tensor_files import one_line, read_tensors, write_tensors
+
+__all__ = ["Encoder", "WordMatcher", "load_encoder"]
 
 MODEL = "all-MiniLM-L6-v2"
 """The sentence encoder that the extra `text` brings: 22.7 M parameters, 384 numbers a sentence, Apache 2.0."""
@@ -54,7 +57,12 @@ class Encoder:
         name: of the model.
         width: numbers of a vector.
         key: hash of the files of the model, for caches.
+        least: similarity below which a prompt matches nothing.
     """
+
+    # Of the captions of emoji, the nearest to seven of eight prompts without a meaning there ("asdf", "1234", a tax
+    # declaration) have similarities of .32 to .42; the nearest to prompts that name something like it have .45 to 1.
+    least = 0.43
 
     def __init__(self, name: str, model: Any, key: str) -> None:
         self.name, self.key, self._model = name, key, model
@@ -77,18 +85,22 @@ class Encoder:
             TypeError: not a sequence of texts.
             ValueError: no text.
         """
-        if isinstance(texts, str):
-            raise TypeError(f"texts must be a sequence of texts, got one text, {seen_text(texts)}: put it in a list")
-        if not texts:
-            raise ValueError("texts must hold at least one text, got none")
+        _check_texts("texts", texts)
         found: Tensor = self._model.encode(
             list(texts), batch_size=AT_ONCE, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
         )
         return found.detach().float().cpu().clone()
 
-    def similarities(self, prompt: str, captions: Sequence[str]) -> Tensor:
-        """Cosine of the angles between a prompt and every caption, float64 (N,), -1 to 1."""
-        return (self.encoded(captions) @ self.encode([prompt])[0]).double()
+    @checked
+    def similarities(self, prompts: Sequence[str], captions: Sequence[str]) -> Tensor:
+        """Cosine of the angle between every prompt and every caption, float64 (P, N), -1 to 1.
+
+        Raises:
+            TypeError, ValueError: see `encode`.
+        """
+        _check_texts("prompts", prompts)
+        _check_texts("captions", captions)
+        return self.encode(prompts).double() @ self.encoded(captions).double().T
 
     def encoded(self, captions: Sequence[str]) -> Tensor:
         """`encode` for the captions of a whole set, kept on disk: in `ELSEWHERE_CACHE`, or the user's cache folder."""
@@ -128,22 +140,42 @@ class WordMatcher:
 
     Attributes:
         name: "words".
+        least: see `Encoder`.
 
     Example:
-        >>> WordMatcher().similarities("two smiling cats", ["cat with a smile", "dog"]).tolist()
-        [0.6666666666666666, 0.0]
+        >>> WordMatcher().similarities(["two smiling cats"], ["cat with a smile", "dog"]).tolist()
+        [[0.6666666666666666, 0.0]]
     """
 
     name = "words"
+    # Below one word of a prompt of a thousand.
+    least = 1e-3
 
     def __repr__(self) -> str:
         return "WordMatcher()"
 
-    def similarities(self, prompt: str, captions: Sequence[str]) -> Tensor:
-        """Share of the prompt's words in every caption, float64 (N,), 0 to 1."""
-        wanted = stems(prompt)
-        found = [len(wanted & stems(caption)) / max(1, len(wanted)) for caption in captions]
+    @checked
+    def similarities(self, prompts: Sequence[str], captions: Sequence[str]) -> Tensor:
+        """Share of every prompt's words in every caption, float64 (P, N), 0 to 1.
+
+        Raises:
+            TypeError, ValueError: not sequences of texts, or empty ones.
+        """
+        _check_texts("prompts", prompts)
+        _check_texts("captions", captions)
+        known = [stems(caption) for caption in captions]
+        found = [[len(wanted & has) / max(1, len(wanted)) for has in known] for wanted in map(stems, prompts)]
         return torch.tensor(found, dtype=torch.float64, device="cpu")
+
+
+def _check_texts(argument: str, texts: Sequence[str]) -> None:
+    """Refuse an empty sequence.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not texts:
+        raise ValueError(f"{argument} must hold at least one text, got none")
 
 
 def stems(text: str) -> set[str]:
@@ -215,7 +247,13 @@ def load_encoder(model: str | Path = MODEL) -> Encoder:
 def find_encoder() -> Encoder | WordMatcher:
     """The packaged sentence encoder where the extra `text` is installed, else the comparison of words."""
     installed = all(find_spec(module) is not None for module in ("sentence_transformers", PACKAGE))
-    return load_encoder() if installed else WordMatcher()
+    return _packaged_encoder() if installed else WordMatcher()
+
+
+@cache
+def _packaged_encoder() -> Encoder:
+    """Loaded once: every prompt asks for it."""
+    return load_encoder()
 
 
 def check_model(folder: Path, name: str) -> None:

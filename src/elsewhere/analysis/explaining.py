@@ -27,6 +27,7 @@ from elsewhere.latents import Decoded, DecodedRun
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.progress import track
+from elsewhere.prompts import Prompted
 from elsewhere.sampling import Run
 
 if TYPE_CHECKING:
@@ -109,9 +110,10 @@ def explain(
             the ideal, the local and the PCA-local machine the position is the pixel's own. Or a `Mix` of such machines:
             weights are multiplied by the shares and add up. Parts without weights, such as `Wiener` or a network, count
             as unexplained: see `Mosaic.weightless`. Not a guided machine, whose answer moves away from an average: the
-            two averages that it subtracts can be explained, `guided.denoiser` with a label and without. Of a `Decoded`
-            machine the mosaic has pixels: the weights of every latent count as much as the decoder lets it change the
-            pixel, see `analysis.mosaics_of_latents`.
+            two averages that it subtracts can be explained, `guided.denoiser` with a label and without. Or a machine
+            under a prompt, without guidance: see `els.prompted`. Of a `Decoded` machine the mosaic has pixels: the
+            weights of every latent count as much as the decoder lets it change the pixel, see
+            `analysis.mosaics_of_latents`.
         x: noisy images (B, C, H, W); noisy latents for a `Decoded` machine.
         sigma: noise level, a number or (B,).
         top: number of sources to return for each pixel, 1 to 1024; None: all, for small data.
@@ -273,6 +275,13 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
     Raises:
         TypeError, ValueError: see `explain`.
     """
+    if isinstance(machine, Prompted):
+        if machine.guidance != 1:
+            raise ValueError(
+                f"machine has guidance {machine.guidance:g}: what it draws is no average of training images; explain "
+                "its .towards, which has none"
+            )
+        machine = machine.towards
     if not has_weights(machine):
         if isinstance(machine, Guided):
             raise TypeError(

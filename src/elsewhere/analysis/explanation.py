@@ -23,6 +23,7 @@ from elsewhere.denoiser import DenoiserLike, Label, check_noise
 from elsewhere.latents import Decoded
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import listed
+from elsewhere.prompts import Prompted
 from elsewhere.samplers import NAMES as SAMPLERS
 from elsewhere.samplers import SamplerName
 from elsewhere.sampling import draw
@@ -79,8 +80,8 @@ def explain_images(
     how far the machine's explanation also holds for the network's image.
 
     Args:
-        machine: as for `explain`, such as an EquivariantLocalScore or `best_machine(...)`; with a network, the one
-            calibrated for it.
+        machine: as for `explain`, such as an EquivariantLocalScore, `best_machine(...)` or `prompted(...)`; with a
+            network, the one calibrated for it.
         noise: standard normal (B, C, H, W).
         schedule: noise levels; None: `schedules.cosine(20)`.
         label: class of every image or (B,); None: all training images.
@@ -137,15 +138,19 @@ def explain_images(
         "seeds": len(x),
         "labels": None if labels is None else labels.tolist(),
         "top": top,
+        **({"prompt": machine.about()} if isinstance(machine, Prompted) else {}),
         "version": __version__,
         "torch": torch.__version__,
         **({"about": dict(about)} if about else {}),
     }
     findings = [] if theirs is None else judge_finals(theirs)
     give_warnings(findings)
-    notes = (*findings, *_weightless(machine, mosaics[-1]))
+    notes = (*findings, *_weightless(known, mosaics[-1]))
     notes += () if network is None else tuple(training_note(network, known.data))
-    return Explanation(mosaics, theirs, settings, notes)
+    captions = (known.data.captions if known.data else None) or ()
+    about_prompt = machine.about_prompt if isinstance(machine, Prompted) else None
+    words = () if about_prompt is None else tuple(zip(*about_prompt.words(), strict=True))
+    return Explanation(mosaics, theirs, settings, notes, captions, words)
 
 
 def _weightless(machine: DenoiserLike, mosaic: Mosaic) -> list[str]:

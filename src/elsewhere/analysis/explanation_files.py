@@ -21,10 +21,19 @@ LISTED = 1e-3
 """Credits below this are not listed in the file but summed up as "others"."""
 
 
-def explanation_json(found: ExplanationResult) -> str:
-    """Everything except the pixels, as JSON text: credits of at least 0.1 % one by one, the sum of the others."""
+def explanation_json(found: ExplanationResult, pixel: tuple[int, int] | None = None) -> str:
+    """Everything except the pixels, as JSON text: credits of at least 0.1 % one by one, the sum of the others.
+
+    Args:
+        found: the explanation.
+        pixel: row and column of the pixel whose sources are named, where training images have captions.
+
+    Raises:
+        ValueError: no such pixel.
+    """
     mosaic = found.mosaic
     agreement, lengths, is_plain = found.agreement, coherence_length(mosaic), plain(mosaic)
+    named = found.pixel_sources(pixel)
     images = []
     for i, credit in enumerate(mosaic.credits()):
         listed = [(n, share) for n, share in enumerate(credit.tolist()) if share >= LISTED]
@@ -32,12 +41,13 @@ def explanation_json(found: ExplanationResult) -> str:
         images.append(
             {
                 **{name: float(values[i]) for name, values in agreement.items()},
-                "credits": [{"image": n, "share": share} for n, share in listed],
+                "credits": [{"image": n, **_caption(found, n), "share": share} for n, share in listed],
                 "others": float(credit.sum()) - sum(share for _, share in listed),
                 "unexplained_by_top": float(mosaic.unexplained[i].mean()),
                 "without_weights": mosaic.weightless[i] if mosaic.weightless else 0.0,
                 "coherence_length": float(lengths[i]),
                 "plain_pixels": float(is_plain[i].double().mean()),
+                **({"pixel": named[i]} if named else {}),
                 **_entropies(mosaic, i),
             }
         )
@@ -102,10 +112,10 @@ def save_explanation(
     files = [folder / "explanation.json", folder / "mosaic.png"]
     figure = mosaic_figure(found.mosaic, pixel=pixel, network=_network_column(found))
     head_figure(figure, found.warnings)
-    write_text(files[0], explanation_json(found) + "\n")
+    write_text(files[0], explanation_json(found, pixel) + "\n")
     save_figure(files[1], figure)
     files.append(folder / "explanation.html")
-    write_explanation_page(found, files[-1], files[1])
+    write_explanation_page(found, files[-1], files[1], pixel)
     if len(found.mosaics) > 1:
         files.append(folder / "run.png")
         save_figure(files[-1], run_figure(found.mosaics))
@@ -116,6 +126,10 @@ def save_explanation(
         files.append(folder / "mosaic.json")
         save_json(found.mosaics, files[-1])
     return files
+
+
+def _caption(found: ExplanationResult, image: int) -> dict[str, str]:
+    return {"caption": found.captions[image]} if found.captions else {}
 
 
 def _network_column(found: ExplanationResult) -> Column | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from elsewhere.analysis.coherence import coherence_length
 from elsewhere.analysis.metrics import pearson_r, r_squared
 from elsewhere.analysis.mosaic import MosaicResult
+from elsewhere.analysis.named_sources import pixel_sources
 from elsewhere.checks import check_fields
 from elsewhere.entropy import WeightEntropy
 from elsewhere.phrases import decimal
@@ -26,12 +27,17 @@ class ExplanationResult:
         network: images that a trained network drew from the same noise, (B, C, H, W), or None.
         settings: everything needed to repeat the explanation.
         warnings: sentences that a reader needs before the numbers; empty if there is nothing to warn of.
+        captions: of the training images, empty where they have none.
+        words: each word of the prompt and its effect on the log-weight of every training image, nats, float64 (N,); see
+            `PromptWeights.words`. Empty without a prompt.
     """
 
     mosaics: tuple[MosaicResult, ...]
     network: Tensor | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    words: tuple[tuple[str, Tensor], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -55,6 +61,19 @@ class ExplanationResult:
         metrics = {"pearson_r": pearson_r, "r_squared": r_squared}
         return {name: metric(images, self.network).cpu().numpy() for name, metric in metrics.items()}
 
+    def pixel_sources(self, pixel: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+        """For each image, the sources of a pixel of its last step with their captions, and what the words of the prompt
+        did for them: see `named_sources.pixel_sources`. Empty where images have no captions.
+
+        Raises:
+            ValueError: no such pixel.
+        """
+        if not self.captions:
+            return []
+        return [
+            pixel_sources(self.mosaic, index, self.captions, self.words, pixel) for index in range(len(self.mosaic.x))
+        ]
+
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows of a printable table with one row per image."""
         entropy = self.mosaic.entropy
@@ -75,6 +94,7 @@ class ExplanationResult:
             agreement = [decimal(values[i]) for values in both.values()]
             left_over = float(self.mosaic.unexplained[i].mean())
             most = f"{float(share):.1%} from #{int(source)}"
+            most += f" {self.captions[int(source)]}" if self.captions else ""
             rows.append(
                 (
                     str(i),

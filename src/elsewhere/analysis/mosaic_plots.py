@@ -67,7 +67,7 @@ def mosaic_figure(
     parts = figure.add_gridspec(len(chosen), columns + 2, width_ratios=[2.0] * columns + [3.3, 3.7])
     pictures = {"prediction": mosaic.x0, "by source": source_colours(mosaic), "top windows": mosaic.pasted()}
     for line, image in enumerate(chosen):
-        at = pixel or _varied_pixel(mosaic.x0[image])
+        at = pixel or varied_pixel(mosaic.x0[image])
         cells = [figure.add_subplot(parts[line, j]) for j in range(columns)]
         titles = [name if line == 0 else "" for name in pictures]
         if network is not None:
@@ -251,7 +251,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
 
 
-def _varied_pixel(image: Tensor) -> tuple[int, int]:
+def varied_pixel(image: Tensor) -> tuple[int, int]:
     """Row and column of the pixel with the largest local variance in an image (C, H, W), away from the border."""
     wide = image.double().mean(0)[None, None]
     spread = avg_pool2d(wide.square(), 5, 1, 2, count_include_pad=False)

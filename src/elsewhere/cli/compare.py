@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,12 +21,16 @@ from elsewhere.cli.options import (
     Network,
     NetworkBorders,
     Processes,
+    Prompting,
     Sampler,
     Windows,
 )
 from elsewhere.cli.printing import command_line, print_comparison
 from elsewhere.machines.table import NETWORK, NETWORK_PREFIX
 from elsewhere.terminal import results_in
+
+if TYPE_CHECKING:
+    pass
 
 REFUSED = {
     NETWORK: f"every machine is compared with NETWORK already; {NETWORK_PREFIX}NAME compares a further network with it"
@@ -48,6 +52,15 @@ def compare(
         Machines, Words(f"Machines to compare, with commas between them: {EVERY_MACHINE}; {YARDSTICK}.")
     ] = DEFAULT_MACHINES,
     windows: NetworkWindows = NetworkWindows(),
+    prompting: Annotated[
+        Prompting,
+        {
+            "prompt": Words(
+                "What to draw, in words: machines weigh the captions of the images, the network must take words.",
+                names=("--prompt",),
+            )
+        },
+    ] = Prompting(),
     drawing: Drawing = Drawing(count=32),
     sampler: Sampler = "euler",
     guiding: Guiding = Guiding(),
@@ -74,9 +87,9 @@ def compare(
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
-        from elsewhere import factory
+        from elsewhere import results
         from elsewhere.contenders import choose_contenders, split_contenders
-        from elsewhere.latents.decoded import decoded
+        from elsewhere.steering import check_one_prompt, steer
 
         levels = drawing.levels.make()
         names = split_contenders(machines, refused=REFUSED)
@@ -91,19 +104,26 @@ def compare(
             **processes.options(),
             **engine.settings(),
         )
-        labels = drawing.labels(images, net)
-        guided = {
-            name: decoded(factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images), images)
-            for name, denoiser in {**chosen.denoisers, NETWORK: net}.items()
+        check_one_prompt(prompting.prompt, drawing.label)
+        labels = None if prompting.prompt else drawing.labels(images, net)
+        steered = {
+            name: steer(one, images, labels, **prompting.options(), **guiding.options())[0]
+            for name, one in {**chosen.denoisers, NETWORK: net}.items()
         }
-        target = guided.pop(NETWORK)
+        theirs = steered.pop(NETWORK)
         result = els.compare(
-            guided,
-            target,
+            {name: one.denoiser for name, one in steered.items()},
+            theirs.denoiser,
             drawing.noise(images.shape),
             schedule=levels,
-            label=labels if guiding.guidance is None else None,
-            about={"network": network, "command": command_line(), "seed": str(drawing.seed), **chosen.about()},
+            label=theirs.labels,
+            about={
+                "network": network,
+                "command": command_line(),
+                "seed": str(drawing.seed),
+                **chosen.about(),
+                **results.about_prompts([one.prompt for one in steered.values() if one.prompt is not None][:1]),
+            },
             progress=True,
             sampler=sampler,
             seed=drawing.seed,

@@ -12,16 +12,17 @@ from elsewhere.cli.options import (
     ONE_MACHINE,
     AnyData,
     Data,
-    Drawer,
+    DefaultDrawer,
     Drawing,
     Engine,
     LatentsAndCanvas,
     OtherNetwork,
+    Prompting,
     Sampler,
     Windows,
 )
-from elsewhere.cli.printing import command_line, print_rows
-from elsewhere.machines.table import AVERAGES, BEST, DEFAULT, NAMES, NETWORK, NETWORK_PREFIX
+from elsewhere.cli.printing import command_line, print_prompt, print_rows
+from elsewhere.machines.table import AVERAGES, BEST, DEFAULT, NAMES, NETWORK, NETWORK_PREFIX, PROMPTED
 from elsewhere.terminal import parse_pixel, results_in
 
 WEIGHTLESS = tuple(name for name in NAMES if name not in AVERAGES)
@@ -65,9 +66,20 @@ class Explaining:
 def explain(
     data: Data,
     machine: Annotated[
-        Drawer,
-        Words(f"What draws: {ONE_MACHINE}; but for {', '.join(WEIGHTLESS)}, which has no weights."),
-    ] = DEFAULT,
+        DefaultDrawer,
+        Words(
+            f"What draws: {ONE_MACHINE}; but for {', '.join(WEIGHTLESS)}, which has no weights.",
+            default=f"{DEFAULT}; {PROMPTED} with --prompt",
+        ),
+    ] = None,
+    prompting: Annotated[
+        Prompting,
+        {
+            "prompt": Words(
+                "What to draw, in words that are compared with the captions of the images.", names=("--prompt",)
+            )
+        },
+    ] = Prompting(),
     network: Annotated[
         OtherNetwork, Words(f"Network to compare the images with: {KINDS_OF_NETWORK}.", default="none")
     ] = None,
@@ -93,6 +105,7 @@ def explain(
       elsewhere explain fashion-mini --label trouser --every-step --out trousers-explained
       elsewhere explain fashion-mini --network fashion-resnet --count 4 --pixel 14,9 --out explained
       elsewhere explain fashion-mini --machine best --network fashion-unet --label cycle --out best-explained
+      elsewhere explain emoji --prompt "a smiling cat with hearts" --pixel 12,10 --out cats-explained
       elsewhere explain patterns.npz --borders torus --size 48x96 --window 9 --out pattern-explained
     """
     with results_in(out, sources=[data]):
@@ -100,27 +113,32 @@ def explain(
         from elsewhere.analysis.checks import check_pixel
         from elsewhere.analysis.explanation import explain_images
         from elsewhere.analysis.mosaic_files import require_parquet
+        from elsewhere.analysis.named_sources import pixel_rows
         from elsewhere.contenders import choose_contenders, split_contenders
         from elsewhere.latents.decoded import decoded
+        from elsewhere.steering import check_one_prompt, steer
 
         levels = drawing.levels.make()
         if explaining.parquet:
             require_parquet()
-        [name] = split_contenders(machine, "--machine", REFUSED)
+        [name] = split_contenders(machine or (PROMPTED if prompting.prompt else DEFAULT), "--machine", REFUSED)
         (read, canvas), pixel = reading.split(), parse_pixel(explaining.pixel)
         images, net = read.load_maybe_pair(data, network, any_data, engine.device)
         found = choose_contenders([name], images, network, net, **windows.options(), **engine.settings())
         [chosen] = found.denoisers.values()
         drawn, canvas = canvas, factory.latent_canvas(images, canvas)
         factory.check_canvas(chosen, canvas)
+        check_one_prompt(prompting.prompt, drawing.label)
+        labels = None if prompting.prompt else drawing.labels(images, net)
+        [steered] = steer(chosen, images, labels, **prompting.options())
         height, width = canvas or images.shape[1:]
         if pixel is not None:
             check_pixel(pixel, *(drawn or factory.picture_size(images)))
         result = explain_images(
-            decoded(chosen, images),
+            steered.denoiser,
             drawing.noise((images.shape[0], height, width)),
             schedule=levels,
-            label=drawing.labels(images, net),
+            label=steered.labels,
             network=None if net is None else decoded(net, images),
             top=explaining.top,
             every_step=explaining.every_step,
@@ -130,6 +148,9 @@ def explain(
             seed=drawing.seed,
         )
         files = result.save(out, pixel=pixel, parquet=explaining.parquet, json=explaining.json)
+        if steered.prompt is not None:
+            print_prompt(steered.prompt)
         print_rows(*result.table())
+        print_rows(*pixel_rows(result.pixel_sources(pixel)))
         for path in files:
             typer.echo(path)

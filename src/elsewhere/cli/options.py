@@ -46,6 +46,7 @@ Network = Annotated[
 OtherNetwork = Annotated[str | None, typer.Option()]
 Machine = Annotated[MachineName, typer.Option()]
 Drawer = Annotated[str, typer.Option(metavar="NAME")]
+DefaultDrawer = Annotated[str | None, typer.Option(metavar="NAME")]
 Machines = Annotated[str, typer.Option(metavar="NAMES")]
 EVERY_MACHINE = f"{', '.join(NAMES)}; all for all of these; {BEST} for the one calibrated to the network"
 ONE_MACHINE = f"{', '.join(NAMES)}, or {BEST} for the one calibrated to the network"
@@ -323,8 +324,8 @@ class Guiding:
         typer.Option(
             min=0,
             max=1000,
-            help="Classifier-free guidance towards --label: 0 draws without it, 1 with it, more moves away from what "
-            "all classes share.",
+            help="Classifier-free guidance towards --label or --prompt: 0 draws without it, 1 with it, more moves away "
+            "from what all images share.",
             show_default="none",
         ),
     ] = None
@@ -334,6 +335,62 @@ class Guiding:
             help="With --guidance: a class to move away from, its number or name.", show_default="all classes together"
         ),
     ] = None
+    negative_prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="With --prompt and --guidance: words to move away from.", show_default="no prompt"
+        ),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `steer`."""
+        names = ("guidance", "negative", "negative_prompt")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prompting:
+    """What to draw in words, and how they become weights of training images."""
+
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What to draw, in words that are compared with the captions of the images; again for further rows.",
+            show_default="none",
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=100,
+            help="With --prompt: weights are proportional to exp(similarity / temperature); larger ones let more "
+            "images count.",
+            show_default="the one at which ten images count",
+        ),
+    ] = None
+    most: Annotated[
+        int, typer.Option(min=1, help="With --prompt: only so many images, the most similar ones, have a weight.")
+    ] = 64
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --prompt: what compares words: all-MiniLM-L6-v2, a folder of a sentence-transformers model, or "
+            "words for words that are equal.",
+            show_default="all-MiniLM-L6-v2 with the extra text, else words",
+        ),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `steer`."""
+        return {
+            "prompts": self.prompt or [],
+            "temperature": self.temperature,
+            "most": self.most,
+            "encoder": self.encoder,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Comparison
+    from elsewhere.prompts import Prompted
 
 
 def command_line() -> str:
@@ -43,3 +44,11 @@ def print_comparison(title: str, comparison: Comparison) -> None:
     print_rows(*agreement_rows(comparison))
     if comparison.verdict():
         typer.echo(f"{comparison.verdict()}\n")
+
+
+def print_prompt(prompted: Prompted) -> None:
+    """Print the captions to which a prompt gave the largest weights; for a network, which has none, one line."""
+    from elsewhere.results import describe_prompt
+
+    typer.echo(describe_prompt(prompted))
+    print_rows(*prompted.table())

@@ -12,28 +12,34 @@ from elsewhere.cli.options import (
     THE_SHIPPED_ONE,
     YARDSTICK,
     Data,
-    Drawer,
+    DefaultDrawer,
     Drawing,
     Engine,
     Guiding,
     LatentsAndCanvas,
     OtherNetwork,
     Processes,
+    Prompting,
     Sampler,
     Windows,
 )
-from elsewhere.cli.printing import command_line
-from elsewhere.machines.table import DEFAULT, NETWORK
+from elsewhere.cli.printing import command_line, print_prompt
+from elsewhere.machines.table import DEFAULT, NETWORK, PROMPTED
 from elsewhere.terminal import results_in
 
 
 def sample(
     data: Data,
     machine: Annotated[
-        Drawer, Words(f"What draws: {ONE_MACHINE}; {NETWORK} for the one that --network names; {YARDSTICK}.")
-    ] = DEFAULT,
+        DefaultDrawer,
+        Words(
+            f"What draws: {ONE_MACHINE}; {NETWORK} for the one that --network names; {YARDSTICK}.",
+            default=f"{DEFAULT}; {PROMPTED} with --prompt",
+        ),
+    ] = None,
     network: Annotated[
         OtherNetwork,
+        Prompting,
         Words(
             f"Network to which the machine is calibrated, or with --machine {NETWORK} the one that draws: "
             f"{KINDS_OF_NETWORK}.",
@@ -45,6 +51,7 @@ def sample(
         Drawing, {"label": Words(default="none"), "count": Words(names=("--count", "--seeds"))}
     ] = Drawing(count=8),
     sampler: Sampler = "euler",
+    prompting: Prompting = Prompting(),
     guiding: Guiding = Guiding(),
     engine: Engine = Engine(),
     processes: Processes = Processes(),
@@ -65,15 +72,19 @@ def sample(
       elsewhere sample fashion-mini --machine best --network fashion-unet --label cycle --out best
       elsewhere sample emoji --autoencoder emoji-vae --count 8 --out decoded
       elsewhere sample photos --size 256x512 --count 1 --out wide
+      elsewhere sample emoji --prompt "a smiling cat with hearts" --count 8 --out cats
+      elsewhere sample emoji --prompt "a red car" --prompt "flowers" --guidance 2 --count 4 --out two-rows
     """
     with results_in(out, sources=[data]):
         import elsewhere as els
         from elsewhere import factory, results
         from elsewhere.contenders import choose_contenders, split_contenders
-        from elsewhere.latents.decoded import decoded
+        from elsewhere.steering import check_prompt_or_label, steer
 
         levels = drawing.levels.make()
-        [name] = split_contenders(machine, "--machine")
+        chosen_machine = machine or (PROMPTED if prompting.prompt else DEFAULT)
+        [name] = split_contenders(chosen_machine, "--machine")
+        check_prompt_or_label(prompting.prompt, drawing.label)
         read, canvas = reading.split()
         images, net = read.load_for(name, data, network, engine.device)
         chosen = choose_contenders(
@@ -83,22 +94,35 @@ def sample(
         canvas = factory.latent_canvas(images, canvas)
         factory.check_canvas(denoiser, canvas)
         labels = factory.choose_labels(drawing.label, drawing.count, images, denoiser)
-        drawer = factory.guide(denoiser, guiding.guidance, labels, guiding.negative, images)
+        steered = steer(denoiser, images, labels, **prompting.options(), **guiding.options())
         height, width = canvas or images.shape[1:]
         noise = drawing.noise((images.shape[0], height, width), kept=2 * levels.steps if keep else 0)
-        drawer = decoded(drawer, images)
-        run = els.sample(
-            drawer,
-            noise,
-            levels,
-            None if guiding.guidance is not None else labels,
-            sampler=sampler,
-            seed=drawing.seed,
-            keep=keep,
-            progress=True,
-        )
-        about = {"command": command_line(), "machine": name, "seed": drawing.seed, **chosen.about()}
-        for path in results.save_run(out, run, drawer, images, levels, labels, about):
+        runs = [
+            els.sample(
+                one.denoiser,
+                noise,
+                levels,
+                one.labels,
+                sampler=sampler,
+                seed=drawing.seed,
+                keep=keep,
+                progress=True,
+            )
+            for one in steered
+        ]
+        prompts = [one.prompt for one in steered if one.prompt is not None]
+        about = {
+            "command": command_line(),
+            "machine": name,
+            "seed": drawing.seed,
+            **chosen.about(),
+            **results.about_prompts(prompts),
+        }
+        run, drawer = results.joined(runs), steered[0].denoiser if len(steered) == 1 else denoiser
+        columns = drawing.count if len(runs) > 1 else None
+        for path in results.save_run(out, run, drawer, images, levels, labels, about, columns):
             typer.echo(path)
+        for prompt in prompts:
+            print_prompt(prompt)
         if results.describe_clipping(run.images):
             typer.echo(f"note: {results.describe_clipping(run.images)}", err=True)

@@ -65,30 +65,36 @@ class Workspace:
         return Workspace(store, labels, memory, self.folder, weights)
 
     def chosen(self, label: int | None) -> Tensor:
-        """Positions of the training images of a class, all for None, int64."""
-        if label is None:
-            return torch.arange(len(self.store), device=self.store.pixels.device)
-        assert self.labels is not None
-        return (self.labels == label).nonzero().flatten().to(self.store.pixels.device)
+        """Positions of the training images of a class, all for None, int64; without those whose weight is 0, which cost
+        nothing then."""
+        device = self.store.pixels.device
+        counted = torch.ones(len(self.store), dtype=torch.bool, device=device)
+        if self.weights is not None:
+            counted = self.weights.to(device) > 0
+        if label is not None:
+            assert self.labels is not None
+            counted = counted & (self.labels.to(device) == label)
+        return counted.nonzero().flatten()
 
     def weight_logs(self, label: int | None) -> Tensor | None:
         """Log-weights of the training images of a class, float64 (n,); None where they count once each."""
         return None if self.weights is None else weight_logs(self.weights[self.chosen(label)])
 
     def of_class(self, label: int | None) -> PixelStore:
-        """The training images of a class, all for None.
+        """The training images of a class, all for None, whose weight is not 0.
 
         Raises:
             ValueError: a class without images.
         """
-        if label is None:
+        if label is None and (self.weights is None or bool((self.weights > 0).all())):
             return self.store
         return self.kept.get(("class", label), lambda: self._of_class(label), lambda store: store.nbytes)
 
-    def _of_class(self, label: int) -> PixelStore:
+    def _of_class(self, label: int | None) -> PixelStore:
         chosen = self.chosen(label)
         if not len(chosen):
-            raise ValueError(f"label {label} has no training image")
+            weighted = "" if self.weights is None else " of positive weight"
+            raise ValueError(f"label {label} has no training image{weighted}")
         return self.store.take(chosen)
 
     def wrapped(self, padding: int, label: int | None) -> PixelStore:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_choice, check_number, check_whole, checked
+from elsewhere.checks import check_choice, check_number, check_whole, checked, seen
 from elsewhere.denoiser import Label
 from elsewhere.engine import (
     ENGINES,
@@ -147,7 +147,7 @@ class SoftmaxMachine(Machine):
         store = self._workspace.store
         _check_engine(engine, store.pixels.device)
         if weights is not None:
-            self._workspace.weights = _weights(weights, store, self._workspace.labels, engine)
+            self._workspace.weights = _weights(weights, store, engine)
         tolerance = check_number("tolerance", tolerance, 1e-5, 0.1)
         self._planner = Planner(self._workspace, engine, tolerance)
         low, high = store.floats(torch.stack(store.pixels.aminmax())).tolist()
@@ -306,6 +306,28 @@ class SoftmaxMachine(Machine):
         other._planner = replace(self._planner, engine=engine)
         return other
 
+    @checked
+    def with_weights(self, weights: Tensor | np.ndarray | Sequence[float] | None) -> Self:
+        """The same machine with other weights of its training images; the images are shared, caches are not.
+
+        Args:
+            weights: 0 or more, (N,), in place of those that the machine has; None for once each. An image of weight 0
+                costs no time.
+
+        Raises:
+            TypeError, ValueError: see `SoftmaxMachine`.
+
+        Example:
+            >>> import elsewhere as els
+            >>> machine = els.LocalScore(els.load_images("fashion-mini", limit=3), 5).with_weights([2, 1, 0])
+            >>> machine(els.make_noise(1, (1, 28, 28)), sigma=1.0).shape
+            torch.Size([1, 1, 28, 28])
+        """
+        before = self.workspace
+        known = None if weights is None else _weights(weights, before.store, self.engine)
+        workspace = Workspace(before.store, before.labels, before.memory, before.folder, known)
+        return self._sharing(type(self), workspace)
+
     def to(self, device: str | torch.device) -> Self:
         other = super().to(device)
         _check_engine(other.engine, other._workspace.store.pixels.device)
@@ -322,6 +344,7 @@ class SoftmaxMachine(Machine):
         other = kind.__new__(kind)
         other.__dict__.update(self.__dict__)
         if workspace is not None:
+            other._workspace = workspace
             other._planner = replace(self._planner, workspace=workspace)
         return other
 
@@ -517,9 +540,14 @@ def _check_engine(engine: Engine, device: torch.device) -> None:
         raise ValueError(f"the fast engine runs on processors, got device {device}: use engine='exact'")
 
 
-def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: Engine) -> Tensor:
+def _weights(weights: object, store: PixelStore, engine: Engine) -> Tensor:
     """Checked weights of training images, float64 (N,) on their device."""
-    found = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
+    try:
+        if weights.is_complex() if isinstance(weights, Tensor) else np.iscomplexobj(weights):
+            raise TypeError("complex")
+        found = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"weights must be numbers, one for each image, got {seen(weights)}") from error
     if found.shape != (len(store),):
         raise ValueError(
             f"weights must have one number for each of {count(len(store), 'image')}, got shape {tuple(found.shape)}"
@@ -530,7 +558,6 @@ def _weights(weights: object, store: PixelStore, labels: Tensor | None, engine: 
     if engine == "fast":
         raise ValueError("weights need engine='exact' or 'auto': an index does not know them")
     found = found.to(store.pixels.device)
-    of_classes = [found] if labels is None else [found[labels == number] for number in range(int(labels.max()) + 1)]
-    if any(len(some) and not bool((some > 0).any()) for some in of_classes):
-        raise ValueError("weights are 0 for all images of a class: one weight of each must be positive")
+    if not bool((found > 0).any()):
+        raise ValueError("weights are 0 for all images: one must be positive")
     return found

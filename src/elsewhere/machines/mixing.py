@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -165,6 +166,24 @@ class Mix(Denoiser):
         """
         moved = {name: part.to(device) if hasattr(part, "to") else part for name, part in self.denoisers.items()}
         return Mix(moved, self.shares)
+
+    @checked
+    def with_weights(self, weights: Tensor | np.ndarray | Sequence[float] | None) -> Mix:
+        """The same mix with weights of the training images in every denoiser that takes them (see
+        `SoftmaxMachine.with_weights`); the others, such as `Wiener` and networks, stay as they are.
+
+        Raises:
+            TypeError, ValueError: no denoiser of the mix takes weights; see `SoftmaxMachine`.
+        """
+        if not any(hasattr(part, "with_weights") for part in self.denoisers.values()):
+            raise TypeError(
+                f"weights need a machine that is a softmax average, the mix has {listed([*self.denoisers])}"
+            )
+        parts = {
+            name: part.with_weights(weights) if hasattr(part, "with_weights") else part
+            for name, part in self.denoisers.items()
+        }
+        return Mix(parts, self.shares)
 
     def shares_at(self, sigma: float) -> dict[str, float]:
         """Name -> share at a noise level, without the denoisers whose share is 0.

@@ -169,6 +169,8 @@ SEARCHABLE = tuple(entry.name for entry in MACHINES if entry.searchable)
 WINDOWED_REPORTS = tuple(TABLE[name].report_name for name in WINDOWED)
 DEFAULT = "els"
 """The machine that commands use by default."""
+PROMPTED = "ls"
+"""The one with a prompt: parts of pictures stay where they belong (docs/prompts.md)."""
 BEST, BEST_REPORT, BEST_TITLE = "best", "Best", "calibrated"
 """Stands for the machine that `calibrate_family` found for a network, which is no machine of the table: its name in
 commands and in reports, and in words."""
