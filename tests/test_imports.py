@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("engine",),
     ("machines",),
-    ("restoration",),
+    ("cluster", "restoration"),
     ("networks",),
     ("latents",),
     ("prompts",),
