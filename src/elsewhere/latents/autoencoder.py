@@ -208,7 +208,7 @@ class Autoencoder:
         # Normalisation and attention bring the whole image to every pixel, however little of it.
         everywhere = any(
             isinstance(part, nn.GroupNorm) or "attention" in type(part).__name__.lower()
-            for part in self.module.decoder.modules()  # type: ignore[union-attr, operator]
+            for part in self.module.decoder.modules()  # type: ignore[union-attr]
         )
         module, side = copy.deepcopy(self.module).double(), PROBED
         with torch_defaults(), torch.no_grad():
@@ -235,7 +235,7 @@ class Autoencoder:
         parameter = next(self.module.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and given.requires_grad), torch_defaults():
             moved = given.to(parameter.device, parameter.dtype)
-            found = torch.cat([work(some) for some in moved.split(at_once)])
+            found = torch.cat([work(some) for some in torch.split(moved, at_once)])
         return found.to(given.device, torch.promote_types(found.dtype, torch.float32))
 
     def _encode(self, images: Tensor) -> Tensor:
