@@ -25,6 +25,18 @@ class Architecture:
         str | None,
         typer.Option(help="Feature maps of each level of a UNet, as in 32,64,64.", show_default="--width, --width"),
     ] = None
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Keep the group normalisation of a UNet, which sees the whole image.")
+    ] = False
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Levels of a UNet with self-attention, as in 1,middle: 0 has the whole image, 1 half its sides, ...; "
+            "middle is the block below the coarsest level.",
+            show_default="none",
+        ),
+    ] = None
     padding: Annotated[
         Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
     ] = "zeros"
@@ -87,6 +99,8 @@ def train(
     Examples:
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
       elsewhere train emoji --captions --network unet --widths 32,48,64,64 --blocks 1 --out runs/emoji
+      elsewhere train fashion-mini --ignore-labels --network unet --widths 64,64,64 --blocks 1 --normalise \\
+        --attention 1,middle --steps 8000 --out runs/attention
     """
     kept = f"the last checkpoint in {out} is kept; the same command goes on from it"
     with results_in(out, kept, "checkpoint.safetensors", sources=[data]):
@@ -95,7 +109,13 @@ def train(
         from elsewhere.networks import train as run
 
         options = factory.network_options(
-            architecture.network, architecture.width, architecture.blocks, architecture.padding, architecture.widths
+            architecture.network,
+            architecture.width,
+            architecture.blocks,
+            architecture.padding,
+            architecture.widths,
+            architecture.normalise,
+            architecture.attention,
         )
         settings = TrainSettings(
             kind=architecture.network, options=options, text_model=words.chosen(), **asdict(optimiser)
