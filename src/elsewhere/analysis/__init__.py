@@ -1,5 +1,6 @@
 """Analysis of drawn images: comparison with trained networks, calibration, explanation, and audit for copies."""
 
+from elsewhere.analysis.attention import AttentionReport, attention_report
 from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
 from elsewhere.analysis.coherence import coherence_length, regions
@@ -15,11 +16,13 @@ from elsewhere.analysis.run_widget import run_widget
 from elsewhere.analysis.sensitivity import sensitivity_masks
 
 __all__ = [
+    "AttentionReport",
     "Audit",
     "Comparison",
     "Explanation",
     "Mosaic",
     "Nearest",
+    "attention_report",
     "audit",
     "calibrate",
     "calibrate_family",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -203,20 +202,19 @@ class _Work:
         self, name: str, denoiser: DenoiserLike, probe: _Probe, sigmas: tuple[float, ...], windows: tuple[int, ...]
     ) -> None:
         self.name, self.denoiser, self.probe, self.sigmas, self.windows = name, denoiser, probe, sigmas, windows
-        self.labels = probe.labels if getattr(denoiser, "num_classes", 0) and _takes_no_images(denoiser) else None
+        # Machines answer for all classes together; networks with classes are better at one.
+        known = getattr(denoiser, "num_classes", 0) and not hasattr(denoiser, "data")
+        self.labels = probe.labels if known else None
         shape = (len(sigmas), len(windows), len(probe.clean))
         self.gaps = {kind: torch.zeros(shape, dtype=torch.float64) for kind in ("image", "noise")}
         self.spread = torch.zeros(len(sigmas), dtype=torch.float64)
         self.looks: _Looks | None = None
-        self.masked: list[DenoiserLike] = []
+        self.plain, self.masked = denoiser, list[DenoiserLike]()
         if isinstance(denoiser, NetworkDenoiser) and attention_layers(denoiser):
             self.gaps["masked"] = torch.zeros(shape, dtype=torch.float64)
             self.looks = _Looks(len(sigmas), windows, probe.clean.shape[2:])
             self.denoiser = watch(denoiser, self.looks)
             self.masked = [within_window(denoiser, window) for window in windows]
-            self.plain: DenoiserLike = denoiser
-        else:
-            self.plain = denoiser
 
     def measure(self, level: int) -> None:
         """Everything at one noise level."""
@@ -246,11 +244,6 @@ class _Work:
         gaps = {kind: gap.numpy() for kind, gap in self.gaps.items()}
         layers = () if self.looks is None else self.looks.layers()
         return NetworkAttention(self.name, describe(self.plain), gaps, self.spread.numpy(), layers)
-
-
-def _takes_no_images(denoiser: DenoiserLike) -> bool:
-    """Whether a denoiser is a network: machines have `data`, and answer for all classes."""
-    return getattr(denoiser, "data", None) is None
 
 
 class _Looks:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from elsewhere.cli.anomalies import anomalies
+from elsewhere.cli.attention import attention
 from elsewhere.cli.audit import audit
 from elsewhere.cli.board import board
 from elsewhere.cli.calibrate import calibrate
@@ -60,7 +61,7 @@ def main(
 
 for command in (
     demo, studio, sample, inpaint, texture, train, calibrate, compare, board, explain, index, morphogenesis, anomalies,
-    audit, reproduce,
+    attention, audit, reproduce,
     data,
 ):  # fmt: skip
     app.command()(expand(command))
