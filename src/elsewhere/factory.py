@@ -230,7 +230,7 @@ def choose_borders(machines: Sequence[str], asked: Borders | None, network: Deno
 
 
 def network_options(
-    kind: Literal["resnet", "unet"],
+    kind: Literal["resnet", "unet", "dit"],
     width: int,
     blocks: int,
     padding: Padding,
@@ -241,27 +241,30 @@ def network_options(
     """Arguments of a network to train, as `TrainSettings.options` takes them.
 
     Args:
-        kind: "resnet" or "unet".
-        width: feature maps in every layer.
-        blocks: residual blocks; of a UNet, layers of each level.
+        kind: "resnet", "unet" or "dit".
+        width: feature maps in every layer, or of every token of a DiT.
+        blocks: residual blocks; of a UNet, layers of each level; of a DiT, its layers.
         padding: of a resnet.
         widths: feature maps of each level of a UNet, as in "32,64,64"; None: two levels of `width`.
         normalise: whether a UNet keeps group normalisation.
         attention: levels of a UNet with self-attention, as in "1,middle"; None: none.
 
     Raises:
-        ValueError: circular padding for a UNet; widths, normalisation or attention for a resnet; widths that are no
-            list of numbers.
+        ValueError: circular padding for a UNet or DiT; widths, normalisation or attention for another network than a
+            UNet; widths that are no list of numbers.
     """
-    if kind == "resnet":
+    if kind != "unet":
         if widths is not None:
-            raise ValueError(f"--widths {widths} is for a UNet: a resnet has one --width")
+            raise ValueError(f"--widths {widths} is for a UNet: a {kind} has one --width")
         if normalise or attention is not None:
             given = "--normalise" if normalise else f"--attention {attention}"
-            raise ValueError(f"{given} is for a UNet: a resnet has convolutions only, give --network unet")
+            raise ValueError(f"{given} is for a UNet, not for a {kind}: give --network unet")
+    if kind == "resnet":
         return {"width": width, "blocks": blocks, "padding": padding}
     if padding != "zeros":
-        raise ValueError(f"--padding {padding} is for a resnet: a UNet pads with zeros, leave it out")
+        raise ValueError(f"--padding {padding} is for a resnet: a {kind} pads with zeros, leave it out")
+    if kind == "dit":
+        return {"width": width, "layers": blocks}
     options: dict[str, Any] = {"widths": [width, width], "layers": blocks}
     if widths is not None:
         try:

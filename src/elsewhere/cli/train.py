@@ -17,10 +17,11 @@ class Architecture:
     """The network to train."""
 
     network: Annotated[
-        Literal["resnet", "unet"], typer.Option(help="Kind: a small residual network, or diffusers' UNet.")
+        Literal["resnet", "unet", "dit"],
+        typer.Option(help="Kind: a small residual network, diffusers' UNet, or its transformer on patches of 4 pixels."),
     ] = "resnet"
-    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer.")] = 64
-    blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level.")] = 4
+    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer; for a dit, a multiple of 16.")] = 64
+    blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level; for a dit, its layers.")] = 4
     widths: Annotated[
         str | None,
         typer.Option(help="Feature maps of each level of a UNet, as in 32,64,64.", show_default="--width, --width"),
@@ -93,7 +94,7 @@ def train(
     """Train a network on exactly the images a machine reads.
 
     The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
-    for a UNet also `networks`, for captions `text`.
+    for a UNet or a dit also `networks`, for captions `text`.
 
     \b
     Examples:
