@@ -118,14 +118,20 @@ def values() -> dict[str, Any]:
     mixes.save(folder / "mix.json")
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
+    attending = networks.NetworkSpec("unet", 1, (8, 8), options={"widths": (8,), "normalise": True, "attention": (0,)})
+    attentive = networks.TrainedNetwork(attending.build(), attending)
+    attention = els.attention_report({"IS": els.IdealScore(data)}, data, windows=[3], schedule=schedule, count=2)
+    (folder / "attention").mkdir()
+    (folder / "attention" / "results.json").write_text(attention.to_json())
     write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
     times = schedulers.Preconditioning("flow", "flow", schedulers.FlowTimes())
     kept = {
+        "attentive": attentive,
         "folder": folder, "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
-            data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
+            attention, attention.networks[0], data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
             family,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
@@ -151,7 +157,7 @@ def values() -> dict[str, Any]:
         "original": pattern, "before": pattern, "wound": wound, "size": (8, 8), "radius": 2.0, "height": 2, "width": 2,
         "system": morphogenesis.PATTERNS["spots"], "state": morphogenesis.scattered(1, (8, 8)), "wavelength": 4.0,
         "originals": pattern[None, None], "hits": hits, "subject": subject, "points": [point], "large": 5, "small": 3,
-        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "weights":
+        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "networks": {"IS": machine}, "spec": spec, "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
@@ -171,6 +177,13 @@ OWN: dict[str, dict[str, Any]] = {
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},
     "linear": {"steps": 2},
+    "attention_weights": {"network": lambda v: v["attentive"]},
+    "within_window": {"network": lambda v: v["attentive"]},
+    "attention_report": {"windows": [3], "count": 2, "schedule": lambda v: v["schedule"]},
+    "AttentionReport.load": {"path": lambda v: v["folder"] / "attention"},
+    "AttentionReport.network": {"name": "IS"},
+    "NetworkAttention.rms": {"kind": "image"},
+    "NetworkAttention.error": {"kind": "image"},
     "wrap": {"prediction": "flow"},
     "read_published": {"path": lambda v: v["folder"] / "published.pt"},
     "shipped_locality": {"network": "fashion-resnet"},

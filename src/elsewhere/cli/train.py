@@ -100,8 +100,7 @@ def train(
     Examples:
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
       elsewhere train emoji --captions --network unet --widths 32,48,64,64 --blocks 1 --out runs/emoji
-      elsewhere train fashion-mini --ignore-labels --network unet --widths 64,64,64 --blocks 1 --normalise \\
-        --attention 1,middle --steps 8000 --out runs/attention
+      elsewhere train fashion-mini --network unet --normalise --attention 1,middle --out runs/attention
     """
     kept = f"the last checkpoint in {out} is kept; the same command goes on from it"
     with results_in(out, kept, "checkpoint.safetensors", sources=[data]):
