@@ -97,6 +97,8 @@ def values() -> dict[str, Any]:
     spec = networks.NetworkSpec("resnet", 1, (8, 8), 2, {"width": 4, "blocks": 1})
     network = networks.TrainedNetwork(spec.build(), spec)
     networks.save_network(folder / "network.safetensors", network.module, spec)
+    said = networks.NetworkSpec("resnet", 1, (8, 8), options=spec.options, text_model="toy", text_width=2)
+    with_words = networks.TrainedNetwork(said.build(), said)
     calibrated.save(folder / "locality.json")
     square = els.PatchSettings(3, keys="same place")
     level = {"square": {"mse": 1.0}, "tapered": {"mse": 0.9}}
@@ -135,7 +137,7 @@ def values() -> dict[str, Any]:
             family,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
-            network, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
+            with_words, spec, schedule, mixes, mixed, morphogenesis.PATTERNS["spots"], networks.TrainSettings(),
             analysis.Explanation((mosaic,), None, {}), comparison.nearest["ELS"],
             morphogenesis.scattered(1, (8, 8)), point, subject,
             anomalies.Anomalies(subject, (point,), {"IS": np.array([5, 4])}, np.array([5, 5]), {}),
@@ -165,6 +167,7 @@ def values() -> dict[str, Any]:
         "factor": 2, "scale": 2.0, "pose": kept["instances"][-1], "sigmas": (2.0, 1.0), "windows": (5, 3),
         "settings": networks.TrainSettings(
             steps=1, batch=2, options={"width": 4, "blocks": 1}), "device": "cpu",
+        "embedding": torch.tensor([0.6, 0.8]),
     }  # fmt: skip
 
 
@@ -476,7 +479,9 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     ("evolve|simulate", "steps", "zero", "no step"),
     ("growth_locality", "wavelength", "half", "a wavelength"),
     ("NetworkSpec|TrainSettings", "kind", ".*text|nonsense|null character|cuda:99", "`build` knows the kinds"),
-    ("NetworkSpec", "num_classes", "zero", "no classes"),
+    ("NetworkSpec", "num_classes|text_width", "zero", "no classes, no words"),
+    ("NetworkSpec", "text_model", "empty text", "no words"),
+    ("TrainSettings", "text_model", ".*text|nonsense|null character|cuda:99", "`train` knows the encoders"),
     ("TrainSettings", "warmup|ema|label_dropout", "zero", "none of it"),
     ("wrap", "time", "class.*|no arguments|answers.*|locality|a machine", "called later"),
     ("wrap|as_unet|.*Network", "num_classes", "zero", "no classes"),

@@ -110,3 +110,13 @@ def test_the_options_of_a_network_to_train(padding: Padding) -> None:
     else:
         with pytest.raises(ValueError, match="--padding circular is for a resnet"):
             factory.network_options("unet", 8, 2, padding)
+
+
+def test_the_widths_of_the_levels_of_a_unet() -> None:
+    options = factory.network_options("unet", 8, 1, "zeros", "4, 8,16")
+    assert options == {"widths": [4, 8, 16], "layers": 1}
+    with pytest.raises(ValueError, match="--widths 4,8 is for a UNet: a resnet has one --width"):
+        factory.network_options("resnet", 8, 1, "zeros", "4,8")
+    for text in ("4,,8", "4x8", ""):
+        with pytest.raises(ValueError, match="--widths must be numbers with commas between them"):
+            factory.network_options("unet", 8, 1, "zeros", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,7 @@ def without(data: ImageSet, image: Tensor) -> tuple[ImageSet, int]:
         return data, 0
     if bool(same.all()):
         raise ValueError(f"all images of {data.name} are equal to IMAGE: give other training images")
-    labels = None if data.labels is None else data.labels[~same]
-    return replace(data, images=data.images[~same], labels=labels), int(same.sum())
+    return data.rows(~same), int(same.sum())
 
 
 def edit_picture(edit: Edit, drawn: Mapping[str, Tensor]) -> bytes:

@@ -41,6 +41,9 @@ SHEET_SIDE = 512
 BYTES_COMPRESSED = 80e6
 """Bytes of images a second that one core compresses into an .npz."""
 
+FEW_CAPTIONS = 5
+"""Captions that `elsewhere data` shows."""
+
 LONG = 20
 """Seconds from which work without a bar is announced."""
 
@@ -50,6 +53,7 @@ MOST_KINDS = 6
 LICENCES = {
     "fashion-mini": "MIT, (c) 2017 Zalando SE: from the training images of Fashion-MNIST",
     "pixel-faces": "CC0 1.0: pixel-art portraits by DiceBear, drawn by a generator, not photographs",
+    "emoji": "SIL OFL 1.1, (c) 2022 Google Inc.: Noto Color Emoji; names (c) 2022 Unicode, Inc.",
     "hands": "MIT, as the software: five fingers each, drawn by code when asked for; hands:COUNT for more of them",
 }
 
@@ -166,6 +170,9 @@ def facts(data: ImageSet) -> list[tuple[str, str]]:
         counts = torch.bincount(data.labels)
         named = [f"{data.classes[i] if i < len(data.classes) else i} ({int(n)})" for i, n in enumerate(counts) if n]
         lines.append(("classes", ", ".join(named)))
+    if data.captions is not None:
+        shown = [f'"{words}"' for words in data.captions[:FEW_CAPTIONS]]
+        lines.append(("captions", ", ".join(shown) + (", ..." if len(data) > FEW_CAPTIONS else "")))
     if data.left_out:
         lines.append(("left out", _kinds(data.left_out)))
     if data.name in LICENCES:

@@ -36,13 +36,23 @@ def test_data_says_what_is_in_a_set(world: dict[str, Path]) -> None:
 def test_data_lists_the_sets_with_their_licences() -> None:
     result = run("data")
     assert result.exit_code == 0
-    clothes, faces, hands = result.stdout.splitlines()[1:]
+    clothes, faces, emoji, hands = result.stdout.splitlines()[1:]
     assert clothes.split()[:2] == ["fashion-mini", "4000"]
     assert "MIT" in clothes
     assert faces.split()[:2] == ["pixel-faces", "2000"]
     assert "CC0" in faces
+    assert emoji.split()[:2] == ["emoji", "3641"]
+    assert "OFL" in emoji
     assert hands.split()[:2] == ["hands", "500"]
     assert "MIT" in hands
+
+
+def test_data_shows_the_first_captions() -> None:
+    result = run("data emoji --limit 12")
+    assert result.exit_code == 0
+    facts = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in result.stdout.splitlines()}
+    assert facts["captions"] == '"black medium-small square", "stadium", "egg", "canoe", "yawning face", ...'
+    assert "captions" not in run("data fashion-mini --limit 2").stdout
 
 
 def test_data_saves_what_it_read_for_the_other_commands(world: dict[str, Path], tmp_path: Path) -> None:

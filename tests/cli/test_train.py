@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+
+from elsewhere.networks import load_network
 from tests.cli.typing_lines import COMMANDS, names, run, start, wait_for
 
 
@@ -23,9 +28,41 @@ def test_train_then_compare_from_the_command_line(world: dict[str, Path], tmp_pa
     assert str(agreed / "report.html") in result.stdout
 
 
+def test_captions_are_learnt_from_the_command_line(world: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    with np.load(world["data"]) as arrays:
+        np.savez(tmp_path / "said.npz", **arrays, captions=np.array([f"number {i}" for i in range(12)]))
+    out = tmp_path / "run"
+    small = "--network unet --widths 4,8 --blocks 1 --steps 2 --batch 4"
+    result = run(f"train {tmp_path / 'said.npz'} --captions {small} --out {out}")
+    assert result.exit_code == 0, result.stderr
+    network: Any = load_network(out)
+    assert (network.text_model, network.spec.text_width) == ("all-MiniLM-L6-v2", 384)
+    assert network.spec.options == {"widths": [4, 8], "layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--captions", "data.npz has no captions"),
+        ("--text-model here", "--text-model here goes with --captions"),
+        ("--widths 4,8", "--widths 4,8 is for a UNet"),
+        ("--network unet --widths 4;8", "--widths must be numbers with commas between them, as in 32,64,64, got '4;8'"),
+    ],
+)
+def test_options_of_words_and_widths_that_do_not_fit_are_refused(
+    options: str, message: str, world: dict[str, Path], tmp_path: Path
+) -> None:
+    result = run(f"train {{data}} {options} --steps 1 --out {tmp_path / 'run'}", **world)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_train_flags_quoted_by_model_cards_are_still_there() -> None:
     quoted = (
-        "network width blocks padding steps batch learning-rate precision checkpoint-every sample-every seed restart "
+        "network width widths blocks padding captions text-model steps batch learning-rate precision checkpoint-every sample-every seed restart "
         "limit out"
     )
     known = {option for parameter in COMMANDS["train"].params for option in parameter.opts}

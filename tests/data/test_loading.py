@@ -19,6 +19,7 @@ from tests.data.toys import pixels, refused, write_idx, write_picture
 FINGERPRINTS = {
     "fashion-mini": "d9c17a382fcdeca06852ba090d8065c4c982da041b7dc6382ccaa724d803ad95",
     "pixel-faces": "cb18e390b43df60045b10bfef7f84747ce47b8b29e38ff715e23be8076c72403",
+    "emoji": "ab2ad85d43541a5887ad9c663d7f111971311a491fe71c8b1bdb3e831dedbf22",
 }
 
 
@@ -51,6 +52,30 @@ def test_pixel_faces_has_2000_colour_portraits_without_classes() -> None:
     assert data.classes == ()
     # In colour indeed, not gray in three channels.
     assert not torch.equal(data.images[:, 0], data.images[:, 2])
+
+
+def test_emoji_are_pictures_on_white_with_their_names_and_groups() -> None:
+    data = load_images("emoji")
+    assert data.images.shape == (3641, 3, 32, 32)
+    assert data.labels is not None
+    assert data.captions is not None
+    assert len(data.captions) == len(set(data.captions)) == 3641
+    assert len({image.numpy().tobytes() for image in data.images}) == 3641
+    group = {words: data.classes[label] for words, label in zip(data.captions, data.labels.tolist(), strict=True)}
+    assert group["cat face"] == "Animals & Nature"
+    assert group["flag: Bouvet Island / flag: Norway / flag: Svalbard & Jan Mayen"] == "Flags"
+    # Corners are background in nearly all pictures; no picture is nothing but background.
+    assert (data.images[:, :, 0, 0] == 255).float().mean() > 0.9
+    assert int(data.images.flatten(1).amin(1).max()) < 255
+    heart = data.images[data.captions.index("red heart"), :, 16, 16].tolist()
+    assert heart[0] > 200
+    assert max(heart[1:]) < 100
+
+
+def test_the_licences_of_the_emoji_lie_beside_them() -> None:
+    text = (files("elsewhere.data") / "embedded" / "emoji.LICENSE.txt").read_text("utf-8")
+    for part in ("Copyright 2022 Google Inc.", "SIL OPEN FONT LICENSE Version 1.1", "UNICODE, INC. LICENSE AGREEMENT"):
+        assert part in text
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

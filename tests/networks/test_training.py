@@ -55,10 +55,10 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
     """Let the training break off when it asks for the batch of this step."""
 
-    def draw(data: ImageSet, settings: TrainSettings, asked: int) -> Any:
+    def draw(data: ImageSet, settings: TrainSettings, asked: int, *text: torch.Tensor) -> Any:
         if asked == step:
             raise error
-        return draw_batch(data, settings, asked)
+        return draw_batch(data, settings, asked, *text)
 
     monkeypatch.setattr(training, "draw_batch", draw)
 

@@ -160,7 +160,7 @@ def test_saved_and_read_it_takes_the_same_words(spec: NetworkSpec, tmp_path: Pat
         (torch.ones(3) / 3**0.5, ValueError, r"must be \(5,\) or \(B, 5\), as letters makes it, got \(3,\)"),
         (torch.zeros(2, 2, 5), ValueError, r"got \(2, 2, 5\)"),
         (torch.zeros(0, 5), ValueError, r"got \(0, 5\)"),
-        (torch.zeros(5, dtype=torch.int64), TypeError, "embedding must hold floats"),
+        (torch.zeros(5, dtype=torch.int64), TypeError, "embedding must hold floats of 16 to 64 bits"),
         (torch.ones(5), ValueError, "length 1, or 0 for no words, got 2.24"),
         (torch.full((5,), torch.nan), ValueError, "embedding"),
         ("a cat", TypeError, "embedding must be .*got str 'a cat'"),

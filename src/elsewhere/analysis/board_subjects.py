@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -135,13 +134,12 @@ def _held_out(data: ImageSet, names: Sequence[str], count: int, settings: dict[s
     held = torch.linspace(0, len(data) - 1, count, dtype=torch.float64, device="cpu").round().to(torch.int64)
     kept = torch.ones(len(data), dtype=torch.bool, device="cpu")
     kept[held] = False
-    labels = None if data.labels is None else data.labels[kept]
-    training = replace(data, images=data.images[kept], labels=labels)
+    training = data.rows(kept)
     contenders = [_machine(name, training, NETWORK_OF.get(data.name), "aware", settings) for name in names]
     return BoardSubject(
         data.name,
         contenders,
-        held_out=replace(data, images=data.images[held], labels=None, classes=()).scaled(),
+        held_out=data.rows(held).scaled(),
         data=_described(training),
     )
 

@@ -17,8 +17,8 @@ def audit(
         str,
         typer.Argument(
             metavar="TRAINING",
-            help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10, a "
-            "zip of EDM, or hf:NAME.",
+            help="Training images: fashion-mini, pixel-faces, emoji, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10, "
+            "a zip of EDM, or hf:NAME.",
             show_default=False,
         ),
     ],

@@ -40,8 +40,8 @@ def data(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10 (.bin, .tar.gz), "
-            "a zip of EDM, hf:NAME; none lists the sets.",
+            help="fashion-mini, pixel-faces, emoji, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10 (.bin, "
+            ".tar.gz), a zip of EDM, hf:NAME; none lists the sets.",
             show_default=False,
         ),
     ] = None,

@@ -27,8 +27,8 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Training images: fashion-mini, pixel-faces, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10, a zip of "
-        "EDM, or hf:NAME.",
+        help="Training images: fashion-mini, pixel-faces, emoji, hands, a folder, .npz, .npy, IDX (.gz), CIFAR-10, "
+        "a zip of EDM, or hf:NAME.",
         show_default=False,
     ),
 ]

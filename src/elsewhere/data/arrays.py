@@ -51,7 +51,8 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
     """A .npz archive with an array of images and perhaps one of labels, known by their names.
 
     Where no name says which array holds the images, it is the only one with the axes of images. An array of strings
-    called `classes` gives the names of the classes, one called `value_range` the values of black and white.
+    called `classes` gives the names of the classes, one called `captions` words for each image, and one called
+    `value_range` the values of black and white.
 
     Args:
         path: the archive.
@@ -83,8 +84,12 @@ def load_npz(path: Path, request: Request, name: str | None = None) -> ImageSet:
         if keys.classes is not None:
             with _open_entry(archive, entries[keys.classes], shown) as member:
                 classes = _read_classes(member)
+        captions = None
+        if keys.captions is not None:
+            with _open_entry(archive, entries[keys.captions], shown) as member:
+                captions = _read_captions(member, total, len(images))
         _count_others(archive, entries, keys, request, shown)
-    return ImageSet(torch.from_numpy(images), labels, name or path.name, classes)
+    return ImageSet(torch.from_numpy(images), labels, name or path.name, classes, captions=captions)
 
 
 def from_array(array: NDArray[Any], request: Request, name: str = "images") -> ImageSet:
@@ -313,6 +318,16 @@ def _read_classes(member: _Member) -> tuple[str, ...]:
     return tuple(map(str, member.read(member.shape[0])))
 
 
+def _read_captions(member: _Member, total: int, count: int) -> tuple[str, ...]:
+    """The captions of the first `count` of `total` images."""
+    if member.dtype.kind != "U" or member.dtype.itemsize == 0 or member.shape != (total,):
+        raise TypeError(
+            f"{member.name} must be an array of {total} strings, one for each image, got {member.dtype} of shape "
+            f"{member.shape}"
+        )
+    return tuple(map(str, member.read(count)))
+
+
 def _check_dtype(dtype: np.dtype[Any], name: str, value_range: tuple[float, float] | None) -> None:
     if dtype == np.uint8 or dtype.kind in "fb" or (dtype.kind in "iu" and value_range is not None):
         return
@@ -328,11 +343,13 @@ class _Keys:
     images: str
     labels: str | None = None
     classes: str | None = None
+    captions: str | None = None
 
 
 def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], request: Request, shown: str) -> _Keys:
-    """Which arrays hold the images, the labels and the names of the classes."""
+    """Which arrays hold the images, the labels, the names of the classes and the captions."""
     keys = tuple(entries)
+    captions = _find(keys, ("captions",))
     classes = _find(keys, ("classes",)) if request.labels else None
     images, labels = _find(keys, IMAGE_KEYS), _find(keys, LABEL_KEYS)
     splits = [split for split in SPLITS if _find(keys, _with_split(IMAGE_KEYS, split)) is not None]
@@ -340,6 +357,7 @@ def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], re
         split = choose_split(splits, request.split, shown)
         images = _find(keys, _with_split(IMAGE_KEYS, split))
         labels = _find(keys, _with_split(LABEL_KEYS, split))
+        captions = _find(keys, _with_split(("captions",), split))
     else:
         request.refuse_split(shown)
     if images is None:
@@ -356,7 +374,7 @@ def _choose(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], re
             shape, kind = shapes["arr_1"]
             count = shapes[images][0][0]
             labels = "arr_1" if shape in ((count,), (count, 1)) and kind in "iu" else None
-    return _Keys(images, labels if request.labels else None, classes)
+    return _Keys(images, labels if request.labels else None, classes, captions)
 
 
 def _peek(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, shown: str) -> tuple[tuple[int, ...], str]:
@@ -377,7 +395,7 @@ def _count_others(
     # The labels of a split are not counted in addition to its images.
     labels_of = {_find(tuple(entries), _with_split(LABEL_KEYS, split)) for split in images_of.values()}
     for key, entry in entries.items():
-        if key in (keys.images, keys.labels, keys.classes, RANGE_KEY, LAYOUT_KEY):
+        if key in (keys.images, keys.labels, keys.classes, keys.captions, RANGE_KEY, LAYOUT_KEY):
             continue
         if key in images_of:
             shape, _ = _peek(archive, entry, shown)

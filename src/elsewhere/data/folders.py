@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from elsewhere.data.captions import caption_file, read_captions
 from elsewhere.data.images import ImageSet
 from elsewhere.data.pixels import is_picture, read_picture, stack
 from elsewhere.data.request import Request
@@ -33,7 +34,8 @@ def load_folder(folder: Path, request: Request) -> ImageSet:
 
     Files and classes come in natural order (2 before 10). All images below a class's folder are of this class, at any
     depth. A folder whose subfolders are all called like splits (train, Test, validation, ...) is read from the one
-    asked for. What is not read is counted in `request.left_out`.
+    asked for. `metadata.jsonl` or `captions.json` in the folder that is read has captions, see `read_captions`. What is
+    not read is counted in `request.left_out`.
 
     Raises:
         ValueError: no images, images beside classes, a class without images, splits that are mixed with classes,
@@ -56,10 +58,17 @@ def load_folder(folder: Path, request: Request) -> ImageSet:
         request.refuse_split(str(folder))
     files, labels, classes = _list(tree)
     request.left_out.update(tree.passed_over())
+    captions = None
+    if (words := caption_file(tree.path)) is not None:
+        request.left_out[f"{words.suffix} files"] -= 1
+        names = [path.relative_to(tree.path).as_posix() for path in files]
+        captions = read_captions(words, names, request)
     count = request.count(len(files), str(folder))
     images = stack(((str(path), read_picture(path, str(path), request)) for path in files[:count]), count, request)
     numbers = torch.tensor(labels[:count], dtype=torch.int64, device="cpu") if classes else None
-    return ImageSet(torch.from_numpy(images), numbers, name, classes)
+    return ImageSet(
+        torch.from_numpy(images), numbers, name, classes, captions=None if captions is None else captions[:count]
+    )
 
 
 def natural(path: Path) -> tuple[list[tuple[int, str]], str]:

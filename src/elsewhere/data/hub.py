@@ -27,6 +27,7 @@ from elsewhere.phrases import count as count_of
 
 PREFIX = "hf:"
 IMAGE_COLUMNS = ("image", "img")
+CAPTION_COLUMNS = ("text", "caption", "captions")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 PATIENCE = 5.0
 """Seconds in which the hub must answer."""
@@ -138,7 +139,7 @@ def _convert(library: Any, dataset: Any, request: Request, source: str, name: st
         files = files.cast_column(column, library.Image(decode=False))
     images = stack(_pictures(files, column, mode, request, source), count, request)
     labels, classes = _labels(library, files, source) if request.labels else (None, ())
-    return ImageSet(torch.from_numpy(images), labels, name, classes)
+    return ImageSet(torch.from_numpy(images), labels, name, classes, captions=_captions(files))
 
 
 def _pictures(
@@ -185,6 +186,14 @@ def _image_column(library: Any, dataset: Any, source: str) -> tuple[str, int]:
 def _holds_files(feature: Any) -> bool:
     inner = feature.get("bytes") if isinstance(feature, dict) and feature.keys() <= {"bytes", "path"} else feature
     return getattr(inner, "dtype", None) in ("binary", "large_binary")
+
+
+def _captions(dataset: Any) -> tuple[str, ...] | None:
+    """The strings of the first column called text or caption, "" for a row without."""
+    for name in CAPTION_COLUMNS:
+        if getattr(dataset.features.get(name), "dtype", None) in ("string", "large_string"):
+            return tuple(words or "" for words in dataset[name][:])
+    return None
 
 
 def _labels(library: Any, dataset: Any, source: str) -> tuple[Tensor | None, tuple[str, ...]]:

@@ -40,13 +40,15 @@ class ImageSet(Pictures):
         labels: int64 (N,), below 1,000,000, or None when the set has no classes.
         name: what reports call the set.
         classes: names of the classes, indexed by label, for every label; empty when unknown.
+        captions: words for each image, N strings, "" for an image without; or None. Machines and most networks do not
+            read them, so `fingerprint` does not depend on them.
         left_out: what `load_images` did not take from the source: kind to number, for example
             {"dangling links": 3, ".txt files": 2}; empty where it took everything.
 
     Raises:
         TypeError: images are not uint8 or labels are not integers.
         ValueError: wrong number of axes, no images, labels that do not match the images, or fewer names
-            than classes.
+            than classes; captions that are not one for each image.
 
     Example:
         >>> import numpy as np
@@ -60,6 +62,7 @@ class ImageSet(Pictures):
     name: str = "images"
     classes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+    captions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
@@ -83,6 +86,14 @@ class ImageSet(Pictures):
         if self.images.shape[1] not in (1, 3):
             raise ValueError(f"images must have 1 or 3 channels, got {self.images.shape[1]} at axis 1: {CONVERT}")
         object.__setattr__(self, "images", plain(self.images))
+        if self.captions is not None:
+            check_type("captions", self.captions, Sequence[str])
+            object.__setattr__(self, "captions", tuple(self.captions))
+            if len(self.captions) != len(self.images):
+                raise ValueError(
+                    f"captions must be {len(self.images)}, one for each image, got {len(self.captions)}: "
+                    'give "" for an image without'
+                )
         if self.labels is None:
             return
         if not isinstance(self.labels, Tensor):
@@ -136,9 +147,7 @@ class ImageSet(Pictures):
             raise ValueError(f"the index selects no image of the {len(self)} of {self.name}, got {seen(index)}")
         if isinstance(index, slice) and index.step in (None, 1) and int(chosen[0]) == 0:
             return self.take(len(chosen))
-        chosen = chosen.to(self.images.device)
-        labels = None if self.labels is None else self.labels[chosen.to(self.labels.device)]
-        return replace(self, images=self.images[chosen], labels=labels, name=f"{self.name}[{text}]", left_out={})
+        return replace(self.rows(chosen), name=f"{self.name}[{text}]", left_out={})
 
     def __iter__(self) -> Iterator[ImageSet]:
         return (self[number] for number in range(len(self)))
@@ -147,6 +156,18 @@ class ImageSet(Pictures):
     def device(self) -> torch.device:
         """Where the images are."""
         return self.images.device
+
+    def rows(self, chosen: Tensor) -> ImageSet:
+        """The images of these numbers, int64 (n,), or where a bool (N,) is true, with all that belongs to them.
+
+        Unlike indexing, this keeps the name of the set and what it left out.
+        """
+        labels = None if self.labels is None else self.labels[chosen.to(self.labels.device)]
+        captions = self.captions
+        if captions is not None:
+            numbers = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+            captions = tuple(captions[number] for number in numbers.tolist())
+        return replace(self, images=self.images[chosen.to(self.images.device)], labels=labels, captions=captions)
 
     @checked
     def to(self, device: str | torch.device) -> ImageSet:
@@ -174,6 +195,8 @@ class ImageSet(Pictures):
             arrays["labels"] = self.labels.cpu().numpy()
         if self.classes:
             arrays["classes"] = np.array(self.classes, np.str_)
+        if self.captions is not None:
+            arrays["captions"] = np.array(self.captions, np.str_)
         return arrays
 
     @property
@@ -225,11 +248,15 @@ class ImageSet(Pictures):
         if limit < 1 or limit > len(self):
             raise ValueError(f"limit must be between 1 and {len(self)}, the size of {self.name}, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]
+        captions = None if self.captions is None else self.captions[:limit]
         left_out = {**self.left_out, BEYOND: self.total - limit}
-        return replace(self, images=self.images[:limit], labels=labels, left_out=left_out)
+        return replace(self, images=self.images[:limit], labels=labels, captions=captions, left_out=left_out)
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network."""
+        """SHA-256 of pixels, shape and labels: two sets with the same fingerprint train the same network.
+
+        Captions are not part of it: they do not change what a machine computes.
+        """
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.cpu().numpy().tobytes())
         if self.labels is not None:

@@ -43,7 +43,18 @@ FASHION_CLASSES = (
     "bag",
     "ankle boot",
 )
-EMBEDDED = {"fashion-mini": FASHION_CLASSES, "pixel-faces": ()}
+EMOJI_GROUPS = (
+    "Smileys & Emotion",
+    "People & Body",
+    "Animals & Nature",
+    "Food & Drink",
+    "Travel & Places",
+    "Activities",
+    "Objects",
+    "Symbols",
+    "Flags",
+)
+EMBEDDED = {"fashion-mini": FASHION_CLASSES, "pixel-faces": (), "emoji": EMOJI_GROUPS}
 """Names of the sets that come with the package, and the names of their classes, none if a set has no classes."""
 
 
@@ -63,11 +74,12 @@ def load_images(
     """Images of one size, with labels where the source has them.
 
     Args:
-        source: "fashion-mini" or "pixel-faces" (embedded), "hands" or "hands:COUNT" (drawn by code), a folder of image
-            files (flat, or one subfolder a class), an .npz or .npy file, an IDX file or a folder of them, CIFAR-10's
-            binary files (one .bin, their folder, or their tar archive), a zip archive of EDM's dataset_tool.py, the
-            folder of CelebA, a folder written by `save_to_disk` of the library datasets, or "hf:NAME" for a Hugging
-            Face dataset. Or the images themselves, a NumPy array or tensor: (N, H, W), (N, C, H, W) or (N, H, W, C).
+        source: "fashion-mini", "pixel-faces" or "emoji" (embedded), "hands" or "hands:COUNT" (drawn by code), a folder
+            of image files (flat, or one subfolder a class), an .npz or .npy file, an IDX file or a folder of them,
+            CIFAR-10's binary files (one .bin, their folder, or their tar archive), a zip archive of EDM's
+            dataset_tool.py, the folder of CelebA, a folder written by `save_to_disk` of the library datasets, or
+            "hf:NAME" for a Hugging Face dataset. Or the images themselves, a NumPy array or tensor: (N, H, W),
+            (N, C, H, W) or (N, H, W, C).
         limit: take only the first `limit` images; None takes all. Folders count in natural order: 2 before 10.
         size: bring every image to this many pixels a side, at most 20,000, or to (height, width); None keeps the size
             of the files.
@@ -85,7 +97,7 @@ def load_images(
             one. Most published runs resized with "bilinear" (torchvision), EDM's archives with "lanczos".
 
     Returns:
-        Images uint8 (N, C, H, W), labels if the source has them, and the names of the classes if it has them.
+        Images uint8 (N, C, H, W), and labels, names of the classes and captions if the source has them.
         Transparent pixels are laid on white; 16-bit gray is scaled to 8 bits. `left_out` of the set says what was not
         taken.
 

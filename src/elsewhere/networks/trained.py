@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elsewhere.checks import check_fields, check_sides, check_whole, checked, seen
+from elsewhere.checks import check_dense, check_fields, check_sides, check_whole, checked, seen
+from elsewhere.denoiser import FLOATS
 from elsewhere.files import json_object
-from elsewhere.layout import torch_defaults
+from elsewhere.layout import plain, torch_defaults
 from elsewhere.limits import MOST_CLASSES, require_memory
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.networks.dit import DiT
@@ -30,6 +31,7 @@ from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_t
 DESCRIPTION = "elsewhere.network"
 DEPTHS = {"resnet": "blocks", "unet": "layers", "dit": "layers"}
 KINDS: dict[str, type[ResNet] | type[UNet] | type[DiT]] = {"resnet": ResNet, "unet": UNet, "dit": DiT}
+FLOAT_ARRAYS = (np.float16, np.float32, np.float64)
 GIVEN_BY_DATA = ("channels", "size", "num_classes", "text_width")
 
 
@@ -226,9 +228,12 @@ def check_embedding(embedding: Tensor | np.ndarray, spec: NetworkSpec) -> Tensor
     """Sentence embeddings for a network, float32 (width,) or (B, width); raises what `with_text` raises."""
     if not spec.text_width:
         raise ValueError(f"a network trained on {spec.data!r} without captions takes no words: leave embedding out")
-    found = torch.as_tensor(embedding).detach()
-    if not found.is_floating_point():
-        raise TypeError(f"embedding must hold floats, got {seen(embedding)}")
+    check_dense("embedding", embedding)
+    if isinstance(embedding, np.ndarray) and embedding.dtype.newbyteorder("=") not in FLOAT_ARRAYS:
+        raise TypeError(f"embedding must hold floats of 16 to 64 bits, got {seen(embedding)}")
+    found = plain(embedding).detach()
+    if found.dtype not in FLOATS:
+        raise TypeError(f"embedding must hold floats of 16 to 64 bits, got {seen(embedding)}")
     if found.ndim not in (1, 2) or found.shape[-1] != spec.text_width or not len(found):
         raise ValueError(
             f"embedding must be ({spec.text_width},) or (B, {spec.text_width}), as {spec.text_model} makes it, got "
