@@ -61,7 +61,9 @@ def main() -> None:
         for source in options.networks
     }
     r = {name: {net: pearson_r(x, y).numpy() for net, y in networks.items()} for name, x in images.items()}
-    r["networks"] = {f"{a}, {b}": pearson_r(networks[a], networks[b]).numpy() for a in networks for b in networks if a < b}
+    r["networks"] = {
+        f"{a}, {b}": pearson_r(networks[a], networks[b]).numpy() for a in networks for b in networks if a < b
+    }
     for name, found in r.items():
         for net, values in found.items():
             print(f"{name:10} {net:40} {words(values)}")

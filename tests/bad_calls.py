@@ -180,6 +180,7 @@ OWN: dict[str, dict[str, Any]] = {
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},
     "linear": {"steps": 2},
+    "attention_layers": {"network": lambda v: v["attentive"]},
     "attention_weights": {"network": lambda v: v["attentive"]},
     "within_window": {"network": lambda v: v["attentive"]},
     "attention_report": {"windows": [3], "count": 2, "schedule": lambda v: v["schedule"]},

@@ -68,7 +68,9 @@ def test_the_gap_of_a_known_denoiser_is_its_formula() -> None:
 
     data = els.ImageSet(torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(64).view(2, 1, 8, 8), None, "two")
     many = els.ImageSet(data.images.repeat(100, 1, 1, 1), None, "two hundred")
-    found = els.attention_report({"mean": mean}, many, windows=[1], schedule=els.schedules.karras(1, 1e-3, 1e-2), count=100)
+    found = els.attention_report(
+        {"mean": mean}, many, windows=[1], schedule=els.schedules.karras(1, 1e-3, 1e-2), count=100
+    )
     # Half of the pairs differ by 2 at 63 of 64 pixels; the noise at the lowest level adds nothing that shows.
     expected = 2 * 63 / 64 * math.sqrt(0.5)
     assert float(found.network("mean").rms("image")[0, 0]) == pytest.approx(expected, rel=0.15)  # 100 pairs by chance
@@ -121,7 +123,9 @@ def test_equal_weights_have_the_distance_that_is_drawn_as_a_dashed_line() -> Non
             value.zero_()
     for layer in report({"flat": network}).network("flat").layers:
         np.testing.assert_allclose(layer.distance, layer.uniform_distance, rtol=1e-5)
-        np.testing.assert_allclose(layer.beyond[0].T, np.tile(layer.uniform_beyond, (layer.beyond.shape[2], 1)), atol=1e-6)
+        np.testing.assert_allclose(
+            layer.beyond[0].T, np.tile(layer.uniform_beyond, (layer.beyond.shape[2], 1)), atol=1e-6
+        )
 
 
 def test_networks_with_classes_are_asked_about_the_class_of_each_image() -> None:
@@ -184,14 +188,17 @@ def test_tables_have_a_row_for_each_denoiser_level_and_window(found: els.Attenti
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"windows": [4]}, "window must be odd, got 4"),
+        ({"windows": [4]}, "windows must be odd sides of 1 pixel or more, got 4"),
         ({"windows": []}, "one or more odd sides"),
         ({"windows": [3, 3]}, "each once"),
         ({"count": 7}, "at most half of 12 images of toys"),
         ({"count": 1}, "count must be 2 or more"),
         ({"pixels": 0}, "pixels must be 1 or more"),
         ({"networks": {}}, "networks is empty"),
-        ({"networks": {"resnet": els.EquivariantLocalScore(els.ImageSet(torch.zeros(2, 3, 8, 8).byte()), 3)}}, "channel"),
+        (
+            {"networks": {"resnet": els.EquivariantLocalScore(els.ImageSet(torch.zeros(2, 3, 8, 8).byte()), 3)}},
+            "channel",
+        ),
     ],
 )
 def test_bad_input_is_refused(settings: dict[str, Any], message: str) -> None:

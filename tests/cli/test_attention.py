@@ -44,7 +44,7 @@ def test_a_transformer_is_trained_and_measured(world: dict[str, Path], tmp_path:
         ("attention {data}", "NETWORK"),
         ("attention {data} nosuch", "no network at 'nosuch'"),
         ("attention {data} {net} {net}", "NETWORK must be different networks"),
-        ("attention {data} {net} --windows 4", "--windows must be odd, got 4"),
+        ("attention {data} {net} --windows 4", "--windows must be odd sides of 1 pixel or more, got 4"),
         ("attention {data} {net} --windows x", "--windows must be odd sides"),
         ("attention {data} {net} --machines network", "name them after DATA"),
         ("attention {data} {net} --machines best", "its windows belong to one network"),

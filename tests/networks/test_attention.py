@@ -69,7 +69,8 @@ def test_only_self_attention_is_listed_and_networks_without_have_none() -> None:
     assert attention_layers(toy(("middle",))) == (MIDDLE,)
     assert attention_layers(toy(())) == ()
     assert attention_layers(load_network("fashion-resnet")) == ()
-    assert attention_layers(lambda x, sigma, label=None: x) == ()
+    with pytest.raises(TypeError, match="network must be"):
+        attention_layers(lambda x, sigma, label=None: x)  # type: ignore[arg-type]
 
 
 MIDDLE = "inner.mid_block.attentions.0"
@@ -84,7 +85,10 @@ def test_a_window_that_reaches_every_corner_changes_nothing(x: Tensor) -> None:
 
 def test_within_a_window_no_weight_lies_outside_and_the_others_keep_their_ratios(x: Tensor) -> None:
     network = toy(("middle",))  # one layer, so that its input is the same with and without the mask
-    whole, held = attention_weights(network, x, SIGMA)[MIDDLE], attention_weights(within_window(network, 5), x, SIGMA)[MIDDLE]
+    whole, held = (
+        attention_weights(network, x, SIGMA)[MIDDLE],
+        attention_weights(within_window(network, 5), x, SIGMA)[MIDDLE],
+    )
     allowed = inside(SIDE, SIDE, (4, 4), 5)
     assert not held[..., ~allowed].any()
     kept = whole * allowed
@@ -108,6 +112,7 @@ def test_far_pixels_do_not_matter_where_attention_is_held_to_a_window() -> None:
     x = els.make_noise(1, (1, 64, 64))
     touched = x.clone()
     touched[0, 0, 0, 0] += 1
+
     def change(denoiser: Any) -> float:
         return float((denoiser(touched, 1.0) - denoiser(x, 1.0))[0, 0, 63, 63].abs())
 

@@ -16,7 +16,7 @@ from elsewhere.analysis.checks import describe
 from elsewhere.checks import check_seed, check_whole, checked, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import DenoiserLike, ask, check_request
-from elsewhere.networks.attention import attention_layers, check_side, inside, positions, watch, within_window
+from elsewhere.networks.attention import attention_layers, inside, positions, watch, within_window
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.phrases import count as counted
 from elsewhere.progress import track
@@ -156,7 +156,10 @@ def _sides(windows: Sequence[int] | None, data: ImageSet) -> tuple[int, ...]:
         return tuple(sorted({max(1, longest * part // 4 - 1) | 1 for part in (1, 2, 3, 4)}))
     if not windows or len(set(windows)) < len(windows):
         raise ValueError(f"windows must be one or more odd sides, each once, got {seen_text(list(windows))}")
-    return tuple(sorted(check_side(window) for window in windows))
+    for window in windows:
+        if window < 1 or window % 2 == 0:
+            raise ValueError(f"windows must be odd sides of 1 pixel or more, got {window}")
+    return tuple(sorted(windows))
 
 
 class _Probe:

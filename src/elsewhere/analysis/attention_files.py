@@ -123,9 +123,7 @@ def _network(row: dict[str, Any], levels: int, windows: int) -> NetworkAttention
         grid = (int(layer["grid"][0]), int(layer["grid"][1]))
         if arrays["where"].shape != (levels, windows, *grid):
             raise ValueError(f"the layer {layer['name']!r} does not fit its grid")
-        layers.append(
-            LayerAttention(layer["name"], grid, uniform_distance=float(layer["uniform_distance"]), **arrays)
-        )
+        layers.append(LayerAttention(layer["name"], grid, uniform_distance=float(layer["uniform_distance"]), **arrays))
     return NetworkAttention(row["name"], row["about"], gaps, _array(row["spread"], 1), tuple(layers))
 
 

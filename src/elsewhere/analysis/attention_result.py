@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from elsewhere.checks import check_choice, check_fields
+from elsewhere.checks import check_choice, check_fields, check_levels
 from elsewhere.phrases import count
 
 Kind = Literal["image", "noise", "masked"]
@@ -126,6 +126,10 @@ class AttentionResult:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_levels("sigmas", self.sigmas)
+        for name in ("sigmas", "windows", "networks"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must have one or more, got none")
 
     def __repr__(self) -> str:
         sizes = f"{count(len(self.sigmas), 'noise level')}, windows {', '.join(map(str, self.windows))}"

@@ -18,10 +18,17 @@ class Architecture:
 
     network: Annotated[
         Literal["resnet", "unet", "dit"],
-        typer.Option(help="Kind: a small residual network, diffusers' UNet, or its transformer on patches of 4 pixels."),
+        typer.Option(
+            help="Kind: a small residual network, diffusers' UNet, or its transformer on patches of 4 pixels."
+        ),
     ] = "resnet"
-    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer; for a dit, a multiple of 16.")] = 64
-    blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level; for a dit, its layers.")] = 4
+    width: Annotated[
+        int, typer.Option(min=1, max=4096, help="Feature maps in every layer; for a dit, a multiple of 16.")
+    ] = 64
+    blocks: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level; for a dit, its layers."),
+    ] = 4
     widths: Annotated[
         str | None,
         typer.Option(help="Feature maps of each level of a UNet, as in 32,64,64.", show_default="--width, --width"),

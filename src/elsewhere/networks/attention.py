@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from elsewhere.checks import check_whole, checked, seen
-from elsewhere.denoiser import DenoiserLike, Label, ask, check_request
+from elsewhere.denoiser import Label, ask, check_request
 from elsewhere.networks.base import NetworkDenoiser
 from elsewhere.optional import require
 
@@ -23,16 +23,23 @@ See = Callable[[str, Grid, Tensor], None]
 Network = TypeVar("Network", bound=NetworkDenoiser)
 
 
-def attention_layers(denoiser: DenoiserLike) -> tuple[str, ...]:
-    """Names of the self-attention layers of a network, in the order of its modules; none for any other denoiser."""
-    module = getattr(denoiser, "module", None)
-    return tuple(name for name, _ in _layers(module)) if isinstance(module, nn.Module) else ()
+@checked
+def attention_layers(network: NetworkDenoiser) -> tuple[str, ...]:
+    """Names of the self-attention layers of a network that can be read, in the order of its modules.
+
+    Raises:
+        TypeError: no network.
+
+    Example:
+        >>> from elsewhere import load_network
+        >>> attention_layers(load_network("fashion-resnet"))
+        ()
+    """
+    return tuple(name for name, _ in _layers(network.module))
 
 
 @checked
-def attention_weights(
-    network: NetworkDenoiser, x: Tensor, sigma: float, label: Label = None
-) -> dict[str, Tensor]:
+def attention_weights(network: NetworkDenoiser, x: Tensor, sigma: float, label: Label = None) -> dict[str, Tensor]:
     """The softmax weights of every self-attention layer while a network answers D(x, sigma).
 
     Args:
@@ -146,7 +153,7 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _instrumented(network: Network, window: int | None, see: See | None) -> Network:
-    if not isinstance(network, NetworkDenoiser) or not attention_layers(network):
+    if not attention_layers(network):
         raise ValueError(
             f"{seen(network)} has no self-attention that can be read: expected a network with layers of diffusers' class "
             "Attention"
