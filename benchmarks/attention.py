@@ -22,10 +22,11 @@ from torch import Tensor
 import elsewhere as els
 from elsewhere.analysis import pearson_r
 from elsewhere.analysis.comparison_result import median_interval
+from elsewhere.denoiser import Denoiser
 from elsewhere.files import write_text
 
 
-def drawn(kept: Path, denoiser: els.machines.Machine, noise: Tensor) -> Tensor:
+def drawn(kept: Path, denoiser: Denoiser, noise: Tensor) -> Tensor:
     """Final images, float32; kept in a file, so that a run that was stopped goes on."""
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     data = els.load_images(options.data)
     noise = els.make_noise(options.seeds, data.shape, options.seed)
-    machines = {"IS": els.IdealScore(data)}
+    machines: dict[str, Denoiser] = {}
     if options.els:
         machines["ELS"] = els.EquivariantLocalScore(data, els.LocalitySchedule.load(options.els))
     if options.best:

@@ -133,7 +133,8 @@ def values() -> dict[str, Any]:
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
-            attention, attention.networks[0], data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
+            attention, attention.networks[0],
+            data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
             family,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
             els.operators.downsample(2),
@@ -159,7 +160,8 @@ def values() -> dict[str, Any]:
         "original": pattern, "before": pattern, "wound": wound, "size": (8, 8), "radius": 2.0, "height": 2, "width": 2,
         "system": morphogenesis.PATTERNS["spots"], "state": morphogenesis.scattered(1, (8, 8)), "wavelength": 4.0,
         "originals": pattern[None, None], "hits": hits, "subject": subject, "points": [point], "large": 5, "small": 3,
-        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "networks": {"IS": machine}, "spec": spec, "weights":
+        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "networks": {"IS": machine},
+        "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),

@@ -285,7 +285,7 @@ def board_rows(board: BoardResult) -> list[tuple[str, tuple[str, ...], list[tupl
 
 
 def attention_rows(found: AttentionResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows: for each denoiser and window the gaps over all noise levels, and the share of attention beyond."""
+    """Header and rows: for each denoiser and window the gaps over all noise levels, and attention beyond it."""
     keys = ("gap_image", "gap_noise", "gap_masked", "attention_beyond", "attention_distance")
     forms = dict(zip(keys, (".4f", ".4f", ".4f", ".1%", ".1f"), strict=True))
     rows = [

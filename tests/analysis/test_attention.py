@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.networks.toys import random_weights
 from torch import Tensor
 
 import elsewhere as els
 from elsewhere.analysis.attention_result import KINDS
 from elsewhere.networks import NetworkSpec, TrainedNetwork, attention_weights, within_window
-from tests.networks.toys import random_weights
 
 SIDE = 8
 WINDOWS = [3, 5, 15]

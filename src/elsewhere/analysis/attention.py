@@ -74,22 +74,23 @@ def attention_report(
 ) -> AttentionReport:
     """Measure how far denoisers look: the locality gap of each, and what its self-attention sees beyond windows.
 
-    Training images x0 are drawn, and noise n; x = x0 + sigma n. For a pixel i and a window around it, y has the pixels of
-    x inside the window and others outside. A denoiser that is local answers the same at i. Three gaps say how far it is
-    from that, each the mean over images and pixels of |D(x)_i - D_local(x)_i|^2:
+    Training images x0 are drawn, and noise n; x = x0 + sigma n. For a pixel i and a window around it, y has the
+    pixels of x inside the window and others outside. A denoiser that is local answers the same at i. Three gaps say
+    how far it is from that, each the mean over images and pixels of |D(x)_i - D_local(x)_i|^2:
 
     - "image": D_local(x)_i = D(y)_i, where y has another training image with other noise outside the window. Nothing
-      that the window leaves open survives. Where there is little noise, y has a visible edge around the window, which no
-      training image has: then the gap also counts what the network does at such an edge.
-    - "noise": D_local(x)_i = D(y)_i, where y has the same x0 and other noise outside. y is then as probable as x, and has
-      no edge; but x0 is the same outside the window, so that the gap is a lower bound: it counts only how far the noise
-      out there matters.
-    - "masked": D_local is the network with every self-attention layer held to the window (`networks.attention.
-      within_window`), at all pixels. Convolutions and normalisation see what they saw: this gap is what attention finds
-      beyond the window. The network was not trained with such a mask.
+      that the window leaves open survives. Where there is little noise, y has a visible edge around the window, which
+      no training image has: then the gap also counts what the network does at such an edge.
+    - "noise": D_local(x)_i = D(y)_i, where y has the same x0 and other noise outside. y is then as probable as x, and
+      has no edge; but x0 is the same outside the window, so that the gap is a lower bound: it counts only how far the
+      noise out there matters.
+    - "masked": D_local is the network with every self-attention layer held to the window (`networks.within_window`),
+      at all pixels. Convolutions and normalisation see what they saw: this gap is what attention finds beyond the
+      window. The network was not trained with such a mask.
 
-    The first two need nothing of a denoiser but its answers: the equivariant local machine with that window has gaps of
-    exactly 0, and the ideal machine, which sees the whole image, shows what the measurement gives for no locality at all.
+    The first two need nothing of a denoiser but its answers: the equivariant local machine with that window has gaps
+    of exactly 0, and the ideal machine, which sees the whole image, shows what the measurement gives for no locality
+    at all.
 
     Where attention looks is read from its softmax weights: the mean distance in pixels between query and key, and the
     share of the weights outside each window, for every layer, head and noise level, and for every place. Weights say
@@ -110,8 +111,8 @@ def attention_report(
         An AttentionReport; `.save(folder)` writes numbers, figures and a page, `AttentionReport.load` reads it again.
 
     Raises:
-        TypeError, ValueError: no networks, windows that are even or given twice, too few images, or images that a network
-            does not take.
+        TypeError, ValueError: no networks, windows that are even or given twice, too few images, or images that a
+            network does not take.
 
     Example:
         >>> import elsewhere as els
@@ -168,7 +169,7 @@ class _Probe:
     def __init__(self, data: ImageSet, count: int, pixels: int, seed: int) -> None:
         if 2 * count > len(data):
             raise ValueError(
-                f"count must be at most half of {counted(len(data), 'image')} of {data.name}, since every image is paired "
+                f"count must be at most half of {counted(len(data), 'image')} of {data.name}, as every image is paired "
                 f"with another one, got {count}"
             )
         generator = torch.Generator().manual_seed(seed)

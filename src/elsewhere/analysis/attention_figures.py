@@ -45,7 +45,7 @@ def gap_figure(result: AttentionResult, window: int | None = None) -> Figure:
 
 
 def attention_figure(result: AttentionResult) -> Figure:
-    """Mean attention distance against sigma, a panel for each layer and a line for each network; dashes: equal weights."""
+    """Mean attention distance against sigma, a panel for each layer, a line for each network; dashes: equal weights."""
     networks = [network for network in result.networks if network.layers]
     names = list(dict.fromkeys(layer.name for network in networks for layer in network.layers))
     figure = new_figure(2.7 * len(names) + 1.6, 3.2)

@@ -46,8 +46,8 @@ def headline(result: AttentionResult, network: NetworkAttention) -> str:
     most = int(gap.argmax())
     side = result.windows[w]
     text = (
-        f"{network.name}: another image outside {side} x {side} pixels changes a pixel of x0hat by {gap[most]:.3f} (rms) "
-        f"at sigma {result.sigmas[most]:.2g}, where it changes most."
+        f"{network.name}: another image outside {side} x {side} pixels changes x0hat at a pixel by {gap[most]:.3f} "
+        f"(rms) at sigma {result.sigmas[most]:.2g}, where it changes most."
     )
     if network.layers:
         masked = network.rms("masked")[:, w]

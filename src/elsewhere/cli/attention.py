@@ -61,8 +61,8 @@ def attention(
     """Measure how far networks look: their locality gap, and where their attention looks.
 
     A local denoiser answers the same at a pixel whatever lies outside the window around it. How much the answer changes
-    is measured for three things outside: another image, fresh noise, and nothing, with every self-attention layer held to
-    the window. Beside it: distance and share of attention beyond the window, for every layer, head and noise level.
+    is measured for three things outside: another image, fresh noise, and nothing, with every self-attention layer held
+    to the window. Beside it: distance and share of attention beyond the window, for every layer, head and noise level.
 
     \b
     Examples:

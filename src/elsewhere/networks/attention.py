@@ -78,8 +78,8 @@ def within_window(network: Network, window: int) -> Network:
 
     A place of a layer stands for a block of pixels, and its position is the middle of that block. Query and key see
     each other if their positions differ by at most (window - 1) / 2 pixels in row and in column, so a window of
-    2 max(H, W) - 1 pixels changes nothing, and one of 1 pixel leaves every place to itself. The softmax is taken over the
-    keys that are left. Convolutions and normalisation stay as they are.
+    2 max(H, W) - 1 pixels changes nothing, and one of 1 pixel leaves every place to itself. The softmax is taken over
+    the keys that are left. Convolutions and normalisation stay as they are.
 
     Args:
         network: with self-attention of diffusers.
@@ -155,8 +155,8 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def _instrumented(network: Network, window: int | None, see: See | None) -> Network:
     if not attention_layers(network):
         raise ValueError(
-            f"{seen(network)} has no self-attention that can be read: expected a network with layers of diffusers' class "
-            "Attention"
+            f"{seen(network)} has no self-attention that can be read: expected a network with layers of "
+            "diffusers' class Attention"
         )
     processors: Any = require(
         "diffusers.models.attention_processor", extra="networks", purpose="attention", names=("AttnProcessor",)

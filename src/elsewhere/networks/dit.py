@@ -92,6 +92,6 @@ def _check(
         raise ValueError(f"a DiT has heads of {HEAD} feature maps: width must be a multiple of {HEAD}, got {width}")
     if height != across or height < patch or height % patch:
         raise ValueError(
-            f"a DiT needs square images whose side is a multiple of the patch of {patch} pixels, got {height}x{across}: "
+            f"a DiT needs square images, their side a multiple of the patch of {patch} pixels, got {height}x{across}: "
             "resize them (--size), or train a unet"
         )
