@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,24 @@ def drawn(kept: Path, denoiser: Denoiser, noise: Tensor) -> Tensor:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, els.sample(denoiser, noise, progress=True).images.float().numpy())
     return torch.from_numpy(np.load(kept))
+
+
+def apart(sources: list[str], data: els.ImageSet, count: int = 16) -> dict[str, dict[float, float]]:
+    """rms difference of x0hat on noisy training images, mean over pairs of networks within and between groups."""
+    some = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count]
+    x0, noise = data[some].scaled(), els.make_noise(count, data.shape, 0)
+    networks = {Path(source).name: els.load_network(source) for source in sources}
+    found: dict[str, dict[float, float]] = {}
+    for sigma in els.schedules.cosine(8).sigmas[:-1]:
+        answers = {name: network(x0 + sigma * noise, sigma) for name, network in networks.items()}
+        squares: dict[str, list[float]] = {}
+        for a, b in combinations(answers, 2):
+            groups = sorted({name.rpartition("-")[0] for name in (a, b)})
+            key = "of two seeds" if len(groups) == 1 else "with and without"
+            squares.setdefault(key, []).append(float((answers[a] - answers[b]).double().square().mean()))
+        for key, values in squares.items():
+            found.setdefault(key, {})[sigma] = float(np.sqrt(np.mean(values)))
+    return found
 
 
 def words(values: np.ndarray) -> str:
@@ -75,6 +94,8 @@ def main() -> None:
             print(f"{name:10} {group:40} {words(mean)}")
         if len(groups) == 2:
             print(f"{name:10} {groups[0]} minus {groups[1]}: {words(means[0] - means[1])}")
+    for group, levels in apart(options.networks, data).items():
+        print(f"rms of x0hat {group}: " + ", ".join(f"{sigma:.2g}: {rms:.3f}" for sigma, rms in levels.items()))
     content = {name: {net: values.tolist() for net, values in found.items()} for name, found in r.items()}
     write_text(options.out / "attention.json", json.dumps({"seeds": options.seeds, "seed": options.seed, "r": content}))
 
