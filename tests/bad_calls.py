@@ -160,8 +160,8 @@ def values() -> dict[str, Any]:
         "original": pattern, "before": pattern, "wound": wound, "size": (8, 8), "radius": 2.0, "height": 2, "width": 2,
         "system": morphogenesis.PATTERNS["spots"], "state": morphogenesis.scattered(1, (8, 8)), "wavelength": 4.0,
         "originals": pattern[None, None], "hits": hits, "subject": subject, "points": [point], "large": 5, "small": 3,
-        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "networks": {"IS": machine},
-        "weights":
+        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec,
+        "networks": {"IS": machine}, "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),

@@ -90,21 +90,24 @@ class NetworkAttention:
             return np.full(rms.shape, math.nan)
         # The error of a square root: that of the mean square, divided by twice the root.
         spread = gap.std(2, ddof=1) / math.sqrt(gap.shape[2])
-        return np.divide(spread, 2 * rms, out=np.zeros_like(rms), where=rms > 0)
+        error: np.ndarray = np.divide(spread, 2 * rms, out=np.zeros_like(rms), where=rms > 0)
+        return error
 
     @property
     def distance(self) -> np.ndarray:
         """Mean attention distance over layers and heads in pixels, (S,); NaN without attention."""
         if not self.layers:
             return np.full(self.spread.shape, math.nan)
-        return np.mean([layer.distance.mean(1) for layer in self.layers], 0)
+        mean: np.ndarray = np.mean([layer.distance.mean(1) for layer in self.layers], 0)
+        return mean
 
     @property
     def beyond(self) -> np.ndarray:
         """Mean share of attention outside each window over layers and heads, (S, W); NaN without attention."""
         if not self.layers:
             return np.full(next(iter(self.gaps.values())).shape[:2], math.nan)
-        return np.mean([layer.beyond.mean(2) for layer in self.layers], 0)
+        mean: np.ndarray = np.mean([layer.beyond.mean(2) for layer in self.layers], 0)
+        return mean
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class AttentionResult:
             values = {kind: (network.rms(kind), network.error(kind)) for kind in KINDS}
             for s, sigma in enumerate(self.sigmas):
                 for w, window in enumerate(self.windows):
-                    gaps = {}
+                    gaps: dict[str, float | None] = {}
                     for kind, (rms, error) in values.items():
                         gaps |= {f"gap_{kind}": _number(rms[s, w]), f"gap_{kind}_error": _number(error[s, w])}
                     rows.append(
@@ -178,13 +181,13 @@ class AttentionResult:
         rows = []
         for network in self.networks:
             for w, window in enumerate(self.windows):
-                gaps = {kind: network.rms(kind)[:, w] for kind in KINDS}
+                curves = {kind: network.rms(kind)[:, w] for kind in KINDS}
                 rows.append(
                     {
                         "network": network.name,
                         "window": window,
-                        **{f"gap_{kind}": _number(np.sqrt((gap**2).mean())) for kind, gap in gaps.items()},
-                        "sigma_of_largest": self.sigmas[int(gaps["image"].argmax())],
+                        **{f"gap_{kind}": _number(np.sqrt((gap**2).mean())) for kind, gap in curves.items()},
+                        "sigma_of_largest": self.sigmas[int(curves["image"].argmax())],
                         "attention_beyond": _number(network.beyond[:, w].mean()),
                         "attention_distance": _number(network.distance.mean()),
                     }

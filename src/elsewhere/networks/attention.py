@@ -163,7 +163,7 @@ def _instrumented(network: Network, window: int | None, see: See | None) -> Netw
     )
     copied = network.to(network.device)
     sides = _Sides()
-    copied.module.register_forward_pre_hook(sides)
+    copied.module.register_forward_pre_hook(sides, with_kwargs=True)
     for name, layer in _layers(copied.module):
         if layer.norm_q is not None or layer.norm_k is not None:
             raise ValueError(f"{name} normalises queries and keys, which this reading does not know")
@@ -177,8 +177,9 @@ class _Sides:
 
     height = width = 0
 
-    def __call__(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.height, self.width = arguments[0].shape[-2:]
+    def __call__(self, _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = (*arguments, *named.values())
+        self.height, self.width = next(x.shape[-2:] for x in given if isinstance(x, Tensor) and x.ndim == 4)
 
 
 class _Scores:
