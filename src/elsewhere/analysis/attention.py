@@ -175,12 +175,14 @@ class _Probe:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(data), generator=generator, device="cpu")[: 2 * count]
         images = data[order].to("cpu")
-        self.clean, self.others = images.scaled().split(count)
+        pixel_values = images.scaled()
+        self.clean, self.others = pixel_values[:count], pixel_values[count:]
         self.labels = None if images.labels is None else images.labels[:count].to(torch.int64)
         _, height, width = data.shape
         self.rows = torch.randint(height, (count, pixels), generator=generator, device="cpu")
         self.columns = torch.randint(width, (count, pixels), generator=generator, device="cpu")
-        self.noise, self.fresh = make_noise(2 * count, data.shape, seed).split(count)
+        noise = make_noise(2 * count, data.shape, seed)
+        self.noise, self.fresh = noise[:count], noise[count:]
 
     def exchanged(self, x: Tensor, outside: Tensor, window: int) -> Tensor:
         """x inside the window of every pixel and `outside` elsewhere, (B P, C, H, W)."""
@@ -196,7 +198,7 @@ class _Probe:
         if len(images) == batch:
             images = images.repeat_interleave(pixels, 0)
         picked = images[torch.arange(batch * pixels, device="cpu"), :, self.rows.flatten(), self.columns.flatten()]
-        return picked.unflatten(0, (batch, pixels))
+        return picked.view(batch, pixels, -1)
 
 
 class _Work:
@@ -283,7 +285,7 @@ class _Looks:
             means = [total / images for total, images in zip(sums, self.images[name], strict=True) if total is not None]
             whole = torch.stack(means)  # (S, 1 + W, heads, N)
             grid, uniform = self.grids[name], self._looks(self.grids[name]).mean((1, 2))
-            where = whole[:, 1:].mean(2).unflatten(2, grid)
+            where = whole[:, 1:].mean(2).view(len(means), -1, *grid)
             found.append(
                 LayerAttention(
                     name,

@@ -1,7 +1,7 @@
 """`elsewhere attention`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -81,7 +81,7 @@ def attention(
         others = [load_yardstick(source, images, any_data, device or "cpu") for source in networks[1:]]
         denoisers = dict(zip(called, (first, *others), strict=True))
         if names:
-            settings = {} if device is None else {"device": device}
+            settings: dict[str, Any] = {} if device is None else {"device": device}
             denoisers |= choose_contenders(names, images, networks[0], first, **settings).denoisers
         found = els.attention_report(
             denoisers,

@@ -198,5 +198,5 @@ class _Scores:
             attention_mask = mask if attention_mask is None else attention_mask + mask
         weights: Tensor = self.inner(query, key, attention_mask)
         if self.see is not None:
-            self.see(self.name, grid, weights.unflatten(0, (-1, self.heads)))
+            self.see(self.name, grid, weights.view(-1, self.heads, *weights.shape[1:]))
         return weights
