@@ -125,6 +125,11 @@ def values() -> dict[str, Any]:
     mixes.save(folder / "mix.json")
     unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, layers_per_block=1,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)  # fmt: skip
+    attending = networks.NetworkSpec("unet", 1, (8, 8), options={"widths": (8,), "normalise": True, "attention": (0,)})
+    attentive = networks.TrainedNetwork(attending.build(), attending)
+    attention = els.attention_report({"IS": els.IdealScore(data)}, data, windows=[3], schedule=schedule, count=2)
+    (folder / "attention").mkdir()
+    (folder / "attention" / "results.json").write_text(attention.to_json())
     write_kamb(folder / "published.pt", kamb_resnet, 8, 1, "zeros", 0, False)
     by_name = els.IdealScore(els.load_images("fashion-mini", limit=5))
     els.as_unet(by_name, diffusers.DDPMScheduler()).save_pretrained(folder / "unet")
@@ -136,13 +141,14 @@ def values() -> dict[str, Any]:
     drawn_latents = els.sample(decoded, els.make_noise(2, latents.shape), schedule, keep=True)
     words = els.ImageSet(data.images, captions=("red cat", "cat", "bus", "tree", "red bus", ""))
     kept = {
-        "captioned": els.LocalScore(words, 3),
+        "attentive": attentive, "captioned": els.LocalScore(words, 3),
         "folder": folder, "autoencoder": autoencoder, "latents": latents.images, "encoded": latents,
         "latent_machine": decoded.machine, "latent_run": drawn_latents.latents,
         "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
         "instances": [
+            attention, attention.networks[0],
             data, machine, els.IdealScore(data), els.LocalScore(data, 3), run, mosaic, calibrated, comparison, found,
             family, shares,
             els.guided(machine, 2.0, 1), els.as_deepinv(machine),
@@ -170,7 +176,8 @@ def values() -> dict[str, Any]:
         "original": pattern, "before": pattern, "wound": wound, "size": (8, 8), "radius": 2.0, "height": 2, "width": 2,
         "system": morphogenesis.PATTERNS["spots"], "state": morphogenesis.scattered(1, (8, 8)), "wavelength": 4.0,
         "originals": pattern[None, None], "hits": hits, "subject": subject, "points": [point], "large": 5, "small": 3,
-        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec, "weights":
+        "shrink": 0.5, "kind": "resnet", "channels": 1, "module": network.module, "spec": spec,
+        "networks": {"IS": machine}, "weights":
         network.module.state_dict(), "step": 1, "other": "IS", "metric": "pearson_r", "limit": 2, "feed": 0.035,
         "kill": 0.065, "down": 0.5, "across": 0.5, "share": 0.5, "rng": np.random.default_rng(0), "way": "ELS",
         "denoisers": {"ELS": machine}, "shares": {"ELS": 1.0}, "unet": unet, "scheduler": diffusers.DDPMScheduler(),
@@ -191,6 +198,14 @@ OWN: dict[str, dict[str, Any]] = {
     "PatchSchedule": {"settings": lambda v: (els.PatchSettings(5), els.PatchSettings(3))},
     "PatchScore": {"settings": lambda v: els.PatchSettings(3)},
     "linear": {"steps": 2},
+    "attention_layers": {"network": lambda v: v["attentive"]},
+    "attention_weights": {"network": lambda v: v["attentive"]},
+    "within_window": {"network": lambda v: v["attentive"]},
+    "attention_report": {"windows": [3], "count": 2, "schedule": lambda v: v["schedule"]},
+    "AttentionReport.load": {"path": lambda v: v["folder"] / "attention"},
+    "AttentionReport.network": {"name": "IS"},
+    "NetworkAttention.rms": {"kind": "image"},
+    "NetworkAttention.error": {"kind": "image"},
     "wrap": {"prediction": "flow"},
     "read_published": {"path": lambda v: v["folder"] / "published.pt"},
     "shipped_locality": {"network": "fashion-resnet"},

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from elsewhere import text as text
     from elsewhere import textures as textures
     from elsewhere.adapters import as_unet as as_unet
+    from elsewhere.analysis import AttentionReport as AttentionReport
     from elsewhere.analysis import Audit as Audit
     from elsewhere.analysis import Comparison as Comparison
     from elsewhere.analysis import Mosaic as Mosaic
     from elsewhere.analysis import Transition as Transition
+    from elsewhere.analysis import attention_report as attention_report
     from elsewhere.analysis import audit as audit
     from elsewhere.analysis import calibrate as calibrate
     from elsewhere.analysis import calibrate_family as calibrate_family
@@ -83,10 +85,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "adapters": ("as_unet",),
     "analysis": (
+        "AttentionReport",
         "Audit",
         "Comparison",
         "Mosaic",
         "Transition",
+        "attention_report",
         "audit",
         "calibrate",
         "calibrate_family",

@@ -236,32 +236,56 @@ def choose_borders(machines: Sequence[str], asked: Borders | None, network: Deno
 
 
 def network_options(
-    kind: Literal["resnet", "unet"], width: int, blocks: int, padding: Padding, widths: str | None = None
+    kind: Literal["resnet", "unet", "dit"],
+    width: int,
+    blocks: int,
+    padding: Padding,
+    widths: str | None = None,
+    normalise: bool = False,
+    attention: str | None = None,
 ) -> dict[str, Any]:
     """Arguments of a network to train, as `TrainSettings.options` takes them.
 
     Args:
-        kind: "resnet" or "unet".
-        width: feature maps in every layer.
-        blocks: residual blocks; of a UNet, layers of each level.
+        kind: "resnet", "unet" or "dit".
+        width: feature maps in every layer, or of every token of a DiT.
+        blocks: residual blocks; of a UNet, layers of each level; of a DiT, its layers.
         padding: of a resnet.
         widths: feature maps of each level of a UNet, as in "32,64,64"; None: two levels of `width`.
+        normalise: whether a UNet keeps group normalisation.
+        attention: levels of a UNet with self-attention, as in "1,middle"; None: none.
 
     Raises:
-        ValueError: circular padding for a UNet, widths for a resnet, or widths that are no list of numbers.
+        ValueError: circular padding for a UNet or DiT; widths, normalisation or attention for another network than a
+            UNet; widths that are no list of numbers.
     """
-    if kind == "resnet":
+    if kind != "unet":
         if widths is not None:
-            raise ValueError(f"--widths {widths} is for a UNet: a resnet has one --width")
+            raise ValueError(f"--widths {widths} is for a UNet: a {kind} has one --width")
+        if normalise or attention is not None:
+            given = "--normalise" if normalise else f"--attention {attention}"
+            raise ValueError(f"{given} is for a UNet, not for a {kind}: give --network unet")
+    if kind == "resnet":
         return {"width": width, "blocks": blocks, "padding": padding}
     if padding != "zeros":
-        raise ValueError(f"--padding {padding} is for a resnet: a UNet pads with zeros, leave it out")
-    if widths is None:
-        return {"widths": [width, width], "layers": blocks}
-    try:
-        return {"widths": [int(part) for part in widths.split(",")], "layers": blocks}
-    except ValueError:
-        raise ValueError(f"--widths must be numbers with commas between them, as in 32,64,64, got {widths!r}") from None
+        raise ValueError(f"--padding {padding} is for a resnet: a {kind} pads with zeros, leave it out")
+    if kind == "dit":
+        return {"width": width, "layers": blocks}
+    options: dict[str, Any] = {"widths": [width, width], "layers": blocks}
+    if widths is not None:
+        try:
+            options["widths"] = [int(part) for part in widths.split(",")]
+        except ValueError:
+            raise ValueError(
+                f"--widths must be numbers with commas between them, as in 32,64,64, got {widths!r}"
+            ) from None
+    # Options that were left out stay out of the record: checkpoints and cards of older versions go on.
+    if normalise:
+        options["normalise"] = True
+    if attention is not None:
+        parts = [part.strip() for part in attention.split(",")]
+        options["attention"] = [int(part) if part.isdecimal() else part for part in parts]
+    return options
 
 
 def check_shape(network: DenoiserLike | None, data: ImageSet) -> None:

@@ -28,6 +28,7 @@ from elsewhere.schedules import Schedule
 
 if TYPE_CHECKING:
     from elsewhere.analysis import Audit, Comparison
+    from elsewhere.analysis.attention_result import AttentionResult
     from elsewhere.analysis.board_result import BoardResult
     from elsewhere.machines.family import FamilyCalibration
     from elsewhere.prompts import Prompted
@@ -315,6 +316,43 @@ def board_rows(board: BoardResult) -> list[tuple[str, tuple[str, ...], list[tupl
         title = f"{section.name}: {over}" if section.network else f"{section.name} without a network: {over}"
         tables.append((title, ("", *drawn, "rms of x0hat", "seconds an image", "peak memory"), rows))
     return tables
+
+
+def attention_rows(found: AttentionResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows: for each denoiser and window the gaps over all noise levels, and attention beyond it."""
+    keys = ("gap_image", "gap_noise", "gap_masked", "attention_beyond", "attention_distance")
+    forms = dict(zip(keys, (".4f", ".4f", ".4f", ".1%", ".1f"), strict=True))
+    rows = [
+        (
+            row["network"],
+            str(row["window"]),
+            *("-" if row[key] is None else format(row[key], form) for key, form in forms.items()),
+        )
+        for row in found.summary()
+    ]
+    header = ("rms change of x0hat", "window", "another image", "fresh noise", "attention held to it")
+    return (*header, "attention outside", "mean distance"), rows
+
+
+def short_names(sources: Sequence[str]) -> dict[str, str]:
+    """Name in tables -> source: the last part of each path, or as much of it as tells it from the others.
+
+    Raises:
+        ValueError: one source given twice.
+
+    Example:
+        >>> short_names(["runs/a/step500", "runs/b/step500", "fashion-unet"])
+        {'a/step500': 'runs/a/step500', 'b/step500': 'runs/b/step500', 'fashion-unet': 'fashion-unet'}
+    """
+    if len(set(sources)) < len(sources):
+        raise ValueError(f"NETWORK must be different networks, got {', '.join(sources)}: name each once")
+    found = {}
+    for source in sources:
+        parts = Path(source).parts
+        endings = ("/".join(parts[-size:]) for size in range(1, len(parts)))
+        alone = (text for text in endings if sum(f"/{other}".endswith(f"/{text}") for other in sources) == 1)
+        found[next(alone, source)] = source
+    return found
 
 
 def _against(paired: Paired | None) -> str:

@@ -155,7 +155,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (NetworkSpec("transformer", 1, (4, 4)), "unknown kind of network 'transformer': expected resnet or unet"),
+        (NetworkSpec("transformer", 1, (4, 4)), "unknown kind of network 'transformer': expected resnet, unet or dit"),
         (NetworkSpec("resnet", 1, (4, 4), 0, {"depth": 3}), "a resnet has no option 'depth': expected width, blocks"),
         (NetworkSpec("resnet", 1, (4, 4), 0, {"channels": 3}), "a resnet has no option 'channels'"),
         (

@@ -30,6 +30,15 @@ def test_without_normalisation_far_pixels_do_not_matter() -> None:
     assert changed[True] > 0
 
 
+def test_attention_is_where_it_was_asked_for_and_changes_nothing_else() -> None:
+    plain = UNet(1, 8, (8, 16), normalise=True)
+    network = UNet(1, 8, (8, 16), normalise=True, attention=(0, "middle"))
+    added = {name.split(".attentions")[0] for name, _ in network.inner.named_modules() if ".attentions." in name}
+    assert added == {"down_blocks.0", "up_blocks.1", "mid_block"}
+    kept = {name: value.shape for name, value in network.state_dict().items() if ".attentions." not in name}
+    assert kept == {name: value.shape for name, value in plain.state_dict().items()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -42,6 +51,11 @@ def test_without_normalisation_far_pixels_do_not_matter() -> None:
         ({"channels": 0}, "channels must be 1 or more"),
         ({"num_classes": -2}, "num_classes must be 0"),
         ({"widths": (8, 12), "normalise": True}, r"a multiple of 8, got \[8, 12\]"),
+        ({"widths": (8, 8), "attention": (2,)}, "levels of 0, 1, middle, for a UNet of 2 levels, got 2"),
+        ({"widths": (8, 8), "attention": ("top",)}, "got 'top'"),
+        ({"widths": (8, 12), "attention": (1,)}, "the width of level 1 must be a multiple of 8, got 12"),
+        ({"widths": (8, 12), "attention": ("middle",)}, "the width of level middle"),
+        ({"widths": (8, 8), "attention": (1, 1)}, "every level once, got 1, 1"),
     ],
 )
 def test_settings_without_sense_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -1,5 +1,6 @@
 """Analysis of drawn images: comparison with trained networks, calibration, explanation, and audit for copies."""
 
+from elsewhere.analysis.attention import AttentionReport, attention_report
 from elsewhere.analysis.auditing import Audit, audit
 from elsewhere.analysis.calibration import calibrate, save_calibration_plots
 from elsewhere.analysis.coherence import coherence_length, regions
@@ -16,12 +17,14 @@ from elsewhere.analysis.sensitivity import sensitivity_masks
 from elsewhere.analysis.transitions import Transition, transition
 
 __all__ = [
+    "AttentionReport",
     "Audit",
     "Comparison",
     "Explanation",
     "Mosaic",
     "Nearest",
     "Transition",
+    "attention_report",
     "audit",
     "calibrate",
     "calibrate_family",

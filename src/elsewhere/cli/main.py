@@ -6,6 +6,7 @@ import typer
 
 from elsewhere import __version__
 from elsewhere.cli.anomalies import anomalies
+from elsewhere.cli.attention import attention
 from elsewhere.cli.audit import audit
 from elsewhere.cli.board import board
 from elsewhere.cli.calibrate import calibrate
@@ -74,7 +75,7 @@ def main(
 
 for command in (
     demo, studio, sample, inpaint, texture, train, calibrate, compare, board, explain, index, morphogenesis, anomalies,
-    audit, transition, reproduce,
+    attention, audit, transition, reproduce,
     data,
 ):  # fmt: skip
     app.command()(expand(command))

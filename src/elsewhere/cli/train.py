@@ -17,13 +17,33 @@ class Architecture:
     """The network to train."""
 
     network: Annotated[
-        Literal["resnet", "unet"], typer.Option(help="Kind: a small residual network, or diffusers' UNet.")
+        Literal["resnet", "unet", "dit"],
+        typer.Option(
+            help="Kind: a small residual network, diffusers' UNet, or its transformer on patches of 4 pixels."
+        ),
     ] = "resnet"
-    width: Annotated[int, typer.Option(min=1, max=4096, help="Feature maps in every layer.")] = 64
-    blocks: Annotated[int, typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level.")] = 4
+    width: Annotated[
+        int, typer.Option(min=1, max=4096, help="Feature maps in every layer; for a dit, a multiple of 16.")
+    ] = 64
+    blocks: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Residual blocks; for a UNet, layers of each level; for a dit, its layers."),
+    ] = 4
     widths: Annotated[
         str | None,
         typer.Option(help="Feature maps of each level of a UNet, as in 32,64,64.", show_default="--width, --width"),
+    ] = None
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Keep the group normalisation of a UNet, which sees the whole image.")
+    ] = False
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Levels of a UNet with self-attention, as in 1,middle: 0 has the whole image, 1 half its sides, ...; "
+            "middle is the block below the coarsest level.",
+            show_default="none",
+        ),
     ] = None
     padding: Annotated[
         Literal["zeros", "circular"], typer.Option(help="Padding of a resnet: zeros feels the borders.")
@@ -81,12 +101,13 @@ def train(
     """Train a network on exactly the images a machine reads.
 
     The same command goes on where a run was stopped, at most one checkpoint interval back. Needs the extra `train`,
-    for a UNet also `networks`, for captions `text`.
+    for a UNet or a dit also `networks`, for captions `text`.
 
     \b
     Examples:
       elsewhere train fashion-mini --width 64 --blocks 4 --steps 20000 --out runs/fashion
       elsewhere train emoji --captions --network unet --widths 32,48,64,64 --blocks 1 --out runs/emoji
+      elsewhere train fashion-mini --network unet --normalise --attention 1,middle --out runs/attention
     """
     kept = f"the last checkpoint in {out} is kept; the same command goes on from it"
     with results_in(out, kept, "checkpoint.safetensors", sources=[data]):
@@ -95,7 +116,13 @@ def train(
         from elsewhere.networks import train as run
 
         options = factory.network_options(
-            architecture.network, architecture.width, architecture.blocks, architecture.padding, architecture.widths
+            architecture.network,
+            architecture.width,
+            architecture.blocks,
+            architecture.padding,
+            architecture.widths,
+            architecture.normalise,
+            architecture.attention,
         )
         settings = TrainSettings(
             kind=architecture.network, options=options, text_model=words.chosen(), **asdict(optimiser)

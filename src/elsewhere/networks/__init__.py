@@ -1,5 +1,6 @@
 """Trained denoisers: a small residual network, diffusers' UNet, training, and adapters."""
 
+from elsewhere.networks.attention import attention_layers, attention_weights, within_window
 from elsewhere.networks.diffusers_folder import DiffusersNetwork
 from elsewhere.networks.loading import SHIPPED, load_network
 from elsewhere.networks.preconditioned import WrappedNetwork, wrap
@@ -16,10 +17,13 @@ __all__ = [
     "TrainSettings",
     "TrainedNetwork",
     "WrappedNetwork",
+    "attention_layers",
+    "attention_weights",
     "load_network",
     "read_network",
     "read_published",
     "save_network",
     "train",
+    "within_window",
     "wrap",
 ]

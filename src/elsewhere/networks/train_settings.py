@@ -21,7 +21,7 @@ class TrainSettings:
     """How to train.
 
     Attributes:
-        kind: "resnet" or "unet".
+        kind: "resnet", "unet" or "dit".
         options: arguments of the network, such as {"width": 64, "padding": "circular"}.
         steps: optimiser steps; the learning rate falls to zero over them.
         batch: images a step.

@@ -21,15 +21,16 @@ from elsewhere.files import json_object
 from elsewhere.layout import plain, torch_defaults
 from elsewhere.limits import MOST_CLASSES, require_memory
 from elsewhere.networks.base import NetworkDenoiser
+from elsewhere.networks.dit import DiT
 from elsewhere.networks.resnet import ResNet
 from elsewhere.networks.unet import UNet
 from elsewhere.networks.words import MOST_NUMBERS
-from elsewhere.phrases import count
+from elsewhere.phrases import count, listed
 from elsewhere.tensor_files import check_finite, one_line, read_tensors, write_tensors
 
 DESCRIPTION = "elsewhere.network"
-DEPTHS = {"resnet": "blocks", "unet": "layers"}
-KINDS: dict[str, type[ResNet] | type[UNet]] = {"resnet": ResNet, "unet": UNet}
+DEPTHS = {"resnet": "blocks", "unet": "layers", "dit": "layers"}
+KINDS: dict[str, type[ResNet] | type[UNet] | type[DiT]] = {"resnet": ResNet, "unet": UNet, "dit": DiT}
 FLOAT_ARRAYS = (np.float16, np.float32, np.float64)
 MOST_CHANNELS = 1024
 """More than the latents of any autoencoder have."""
@@ -41,10 +42,10 @@ class NetworkSpec:
     """Everything needed to rebuild a network and to say what it was trained on.
 
     Attributes:
-        kind: "resnet" or "unet".
+        kind: "resnet", "unet" or "dit".
         channels, size: images it was trained on, C and (H, W).
         num_classes: classes it was trained with; 0 for none.
-        options: further arguments of `ResNet` or `UNet`.
+        options: further arguments of `ResNet`, `UNet` or `DiT`.
         data: name of the training set.
         fingerprint: `ImageSet.fingerprint()` of the training set.
         training: settings and progress of the training, for the record.
@@ -91,7 +92,7 @@ class NetworkSpec:
             ImportError: a UNet without diffusers installed.
         """
         if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of network {self.kind!r}: expected {' or '.join(KINDS)}")
+            raise ValueError(f"unknown kind of network {self.kind!r}: expected {listed(list(KINDS), 'or')}")
         known = [name for name in inspect.signature(KINDS[self.kind]).parameters if name not in GIVEN_BY_DATA]
         for name in self.options:
             if name not in known:
@@ -101,7 +102,7 @@ class NetworkSpec:
                 given = {"num_classes": self.num_classes, "text_width": self.text_width, **self.options}
                 if self.kind == "resnet":
                     return ResNet(self.channels, **given)
-                return UNet(self.channels, self.size, **given)
+                return (UNet if self.kind == "unet" else DiT)(self.channels, self.size, **given)
         except TypeError as error:
             raise ValueError(f"bad options for a {self.kind}: {error}") from error
 
@@ -166,8 +167,8 @@ class TrainedNetwork(NetworkDenoiser):
         self.num_classes = spec.num_classes
         # Trained with a label on every image, the embedding of "no class" is still what it was drawn as.
         self.has_null_class = not (spec.num_classes and spec.training.get("label_dropout") == 0)
-        # Convolutions take any size; a UNet halves the image, so it keeps to its own.
-        self.size = spec.size if spec.kind == "unet" else None
+        # Convolutions take any size; a UNet halves the image and a DiT numbers its patches: they keep to their own.
+        self.size = None if spec.kind == "resnet" else spec.size
 
     def __repr__(self) -> str:
         words = "" if self._text is None else ", with text"
