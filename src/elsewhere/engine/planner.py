@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from elsewhere.engine import positions, sliding
+from elsewhere.engine import few, positions, sliding
 from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Pasting, Step
@@ -138,6 +138,8 @@ class Planner:
         out, error = x.new_empty(x.shape), x.new_zeros(x[:, 0].shape)
         canvas = None if layout.response is None else Canvas(x)
         for steps in self.plan(layout, x, sigma, label):
+            if canvas is not None and self._paste_few(layout, steps, canvas):
+                continue
             states = run([step.job for step in steps], self.device)
             if canvas is not None:
                 self._paste(layout, steps, states, canvas)
@@ -158,6 +160,18 @@ class Planner:
             assert step.canvas is not None
             batch = len(canvas.total)
             canvas.add(step.canvas, pasted.total.view(batch, -1), pasted.weighted.view(batch, len(step.canvas), -1))
+
+    def _paste_few(self, layout: Layout, steps: Sequence[Step], canvas: Canvas) -> bool:
+        """Paste what some steps find, where that is a single job to whose queries few keys matter; whether it was."""
+        if len(steps) != 1 or not few.serves(layout, steps[0].job):
+            return False
+        step = steps[0]
+        assert layout.response is not None
+        assert step.canvas is not None
+        pasted = few.paste(cast(positions.PositionJob, step.job), layout.response, self.workspace.memory // 4)
+        if pasted is not None:
+            canvas.add(step.canvas, pasted.total[None], pasted.weighted[None])
+        return pasted is not None
 
     def coverage(self, layout: Layout, x: Tensor) -> Tensor:
         """How much is pasted on every pixel of images (B, C, H, W), float64 (H W)."""
