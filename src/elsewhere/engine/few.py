@@ -37,6 +37,8 @@ ROOM = 4
 PAIR = 16
 # Rounds of PatchMatch: later ones change few guesses, and a guess need not be the best.
 ROUNDS = 4
+# Pairs that PatchMatch compares for a query in those rounds, about.
+ATTEMPTS = 40
 # Bands of rows for which keys are guessed, and patches pasted, at the same time.
 BANDS = 4
 # By how many nats log-weights that are products of floats may be off, generously.
@@ -192,7 +194,7 @@ class Guessing:
 
     @property
     def pairs(self) -> int:
-        return BANDS  # no pairs to speak of
+        return len(self.few.job.pixels) * ATTEMPTS
 
     def __len__(self) -> int:
         return BANDS
@@ -273,7 +275,8 @@ class FewPasting:
 
     @property
     def pairs(self) -> int:
-        return self.few.job.pairs
+        # As many as two passes over all pairs weigh in all, less those of the guesses.
+        return max(1, self.few.job.pairs - len(self.few.job.pixels) * ATTEMPTS)
 
     def __len__(self) -> int:
         return BANDS

@@ -119,18 +119,41 @@ int near_keys(const nearest_task *t) {
     return !enough;
 }
 
-/* The squared distance of two windows, in double. */
-static double exact_square(const few_task *t, int row, int column, int key_row, int key_column) {
-    double sum = 0;
+typedef double wide __attribute__((vector_size(LANES / 2 * sizeof(double))));
+enum { WIDE = LANES / 2 };
+
+/* Rows followed by zeros, in double. */
+static double *wide_copy(const double *from, size_t rows, int columns) {
+    const size_t line = (size_t)columns + WIDE;
+    double *into = vectors(rows * line * sizeof(double));
+    if (!into) return NULL;
+    memset(into, 0, rows * line * sizeof(double));
+    for (size_t row = 0; row < rows; row++) memcpy(into + row * line, from + row * columns, columns * sizeof(double));
+    return into;
+}
+
+/* The squared distance of two windows, whose images are wide copies. */
+static double exact_square(const few_task *t, const double *x, const double *keys, const double *mask, int row, int column,
+                           int key_row, int key_column) {
+    const int side = 2 * t->radius + 1, whole = side / WIDE * WIDE;
+    const size_t line = (size_t)t->columns + WIDE, key_line = (size_t)t->width + WIDE;
+    wide sum = {0}, last;
+    memcpy(&last, mask, sizeof last);
     for (int c = 0; c < t->channels; c++)
         for (int y = -t->radius; y <= t->radius; y++) {
-            const double *a = t->x + ((size_t)c * t->rows + row + y) * t->columns + column;
-            const double *b = t->keys + ((size_t)c * t->height + key_row + y) * t->width + key_column;
-            double line = 0;
-            for (int i = -t->radius; i <= t->radius; i++) line += (a[i] - b[i]) * (a[i] - b[i]);
-            sum += line;
+            const double *a = x + ((size_t)c * t->rows + row + y) * line + column - t->radius;
+            const double *b = keys + ((size_t)c * t->height + key_row + y) * key_line + key_column - t->radius;
+            wide from, to;
+            for (int i = 0; i < whole; i += WIDE) {
+                memcpy(&from, a + i, sizeof from), memcpy(&to, b + i, sizeof to);
+                sum += (from - to) * (from - to);
+            }
+            memcpy(&from, a + whole, sizeof from), memcpy(&to, b + whole, sizeof to);
+            sum += (from - to) * (from - to) * last;
         }
-    return sum;
+    double all = 0;
+    for (int i = 0; i < WIDE; i++) all += sum[i];
+    return all;
 }
 
 int paste_few(const few_task *t) {
@@ -151,18 +174,21 @@ int paste_few(const few_task *t) {
     int32_t *keys = vectors((count + 1) * sizeof(int32_t));
     double *logs = vectors((most + 1) * sizeof(double));
     float *patch = vectors((channels * area + LANES) * sizeof(float));
-    const int enough = keys && logs && patch;
+    double *x = wide_copy(t->x, channels * t->rows, t->columns), *values = wide_copy(t->keys, channels * t->height, t->width);
+    double mask[WIDE];
+    for (int i = 0; i < WIDE; i++) mask[i] = i < (2 * t->radius + 1) % WIDE;
+    const int enough = keys && logs && patch && x && values;
     for (int64_t i = 0; enough && i < t->count; i++)
         if (t->found_queries[i] >= t->first_query && t->found_queries[i] < t->end_query)
             keys[ends[t->found_queries[i] - t->first_query]++] = t->found_keys[i];
-    for (size_t i = 0; enough && i < queries; i++) {
-        const int64_t first = i ? ends[i - 1] : 0, end = ends[i];
-        const int row = (t->first_query + (int)i) / t->columns, column = (t->first_query + (int)i) % t->columns;
+    for (size_t query = 0; enough && query < queries; query++) {
+        const int64_t first = query ? ends[query - 1] : 0, end = ends[query];
+        const int place = t->first_query + (int)query, row = place / t->columns, column = place % t->columns;
         double best = -INFINITY, total = 0;
         if (first == end) continue;
         for (int64_t k = first; k < end; k++) {
-            logs[k - first] =
-                -t->precision / 2 * exact_square(t, row, column, keys[k] / t->width, keys[k] % t->width);
+            logs[k - first] = -t->precision / 2 * exact_square(t, x, values, mask, row, column, keys[k] / t->width,
+                                                               keys[k] % t->width);
             best = fmax(best, logs[k - first]);
         }
         for (int64_t k = first; k < end; k++) total += logs[k - first] = exp(logs[k - first] - best);
@@ -178,18 +204,18 @@ int paste_few(const few_task *t) {
                 for (int y = -t->reach; y <= t->reach; y++) {
                     const double *from = t->keys + (c * t->height + key_row + y) * t->width + key_column - t->reach;
                     float *into = patch + (c * side + y + t->reach) * side;
-                    for (int x = 0; x < side; x++) into[x] += (float)(weight * from[x]);
+                    for (int i = 0; i < side; i++) into[i] += (float)(weight * from[i]);
                 }
         }
         for (int y = 0; y < side; y++)
-            for (int x = 0; x < side; x++) {
-                const size_t at = (size_t)(row + y - t->reach) * t->columns + (column + x - t->reach);
-                const double counts = (double)t->profile[y] * t->profile[x];
+            for (int i = 0; i < side; i++) {
+                const size_t at = (size_t)(row + y - t->reach) * t->columns + (column + i - t->reach);
+                const double counts = (double)t->profile[y] * t->profile[i];
                 t->pasted_total[at] += counts * share;
                 for (size_t c = 0; c < channels; c++)
-                    t->pasted[at * channels + c] += counts * patch[(c * side + y) * side + x];
+                    t->pasted[at * channels + c] += counts * patch[(c * side + y) * side + i];
             }
     }
-    free(ends), free(keys), free(logs), free(patch);
+    free(ends), free(keys), free(logs), free(patch), free(x), free(values);
     return !enough;
 }

@@ -151,6 +151,29 @@ INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, c
     }
 }
 
+/* Paste TOGETHER blocks of a row, from block number i / LANES on, with the weights of `count` rows. */
+INLINE void NAME(paste_blocks)(const NAME(comparison) *p, int channels, int count, int i, float *into, const float *values,
+                               size_t plane, size_t area) {
+    block weight[TOGETHER] = {{0}};
+    uint32_t any = 0;
+    for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
+        uint32_t holds;
+        memcpy(&holds, from->holds + i / LANES, sizeof holds);
+        any |= holds;
+        if (!holds) continue;
+        for (int b = 0; b < TOGETHER; b++) weight[b] += load_block(from->weights + i + b * LANES) * from->weight;
+    }
+    if (!any) return;
+    for (int b = 0; b < TOGETHER; b++, i += LANES) {
+        store_block(into + i, load_block(into + i) + weight[b]);
+        for (int c = 0; c < channels; c++) {
+            float *sum = into + (c + 1) * plane + i;
+            store_block(sum, load_block(sum) + weight[b] * load_block(values + c * area + i));
+        }
+    }
+}
+_Static_assert(TOGETHER == sizeof(uint32_t), "blocks whose flags are read at once");
+
 /* Paste row `out` of the training image, for windows in rows `rows->start` to `rows->stop` - 1. */
 INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, int channels, const axis_overlap *rows, int out,
                             const axis_overlap *overlap, int shifts) {
@@ -181,6 +204,12 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
             float *into = p->sums + (ptrdiff_t)row * p->line + (part.from - part.back - before);
             const float *values = p->values + (ptrdiff_t)out * t->width + (part.from - overlap[s].shift - before);
             for (int i = before / LANES * LANES; i < after; i += LANES) {
+                /* TOGETHER blocks at a time where all are there: the weights of the rows are loaded once for them. */
+                if (i % (TOGETHER * LANES) == 0 && i >= before && i + TOGETHER * LANES <= after) {
+                    NAME(paste_blocks)(p, channels, count, i, into, values, plane, area);
+                    i += (TOGETHER - 1) * LANES;
+                    continue;
+                }
                 block weight = {0};
                 int any = 0;
                 for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
