@@ -1,10 +1,10 @@
-"""Pasted patches where the noise is low: the few keys that matter to a query are found in one pass, and weighed exactly.
+"""Pasted patches where the noise is low: the few keys that matter to a query are found in one pass, weighed exactly.
 
-The passes of `PositionJob` and `SlidingPasting` compute the log-weights of all pairs twice, and sum weights over patches
-for all of them. At low noise nearly all weights are nothing. Here PatchMatch guesses a near key for every query, one pass
-writes down the pairs whose log-weights are no further below that of the guess than `OMITTED` allows, and only the patches
-of these are pasted. The share of the weight that is left out is at most `OMITTED`, whatever PatchMatch found: a bad guess
-costs memory and time.
+The passes of `PositionJob` and `SlidingPasting` compute the log-weights of all pairs twice, and sum weights over
+patches for all of them. At low noise nearly all weights are nothing. Here PatchMatch guesses a near key for every
+query, one pass writes down the pairs whose log-weights are no further below that of the guess than `OMITTED` allows,
+and only the patches of these are pasted. The share of the weight that is left out is at most `OMITTED`, whatever
+PatchMatch found: a bad guess costs memory and time.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class FewKeys:
 
     def expected(self) -> float:
         """Keys within the band of a query, on average over some queries."""
-        radius, side = self.job.radius, 2 * self.job.radius + 1
+        radius = self.job.radius
         pixels = self.job.pixels[torch.linspace(0, len(self.job.pixels) - 1, SAMPLES, device="cpu").long()]
         columns = self.x.shape[2]
         windows = torch.stack(
@@ -220,7 +220,9 @@ class Guessing:
                 end_row=bottom,
                 first_column=left,
                 end_column=right,
-                **dict(zip(("first_key_row", "end_key_row", "first_key_column", "end_key_column"), few.places, strict=True)),
+                **dict(
+                    zip(("first_key_row", "end_key_row", "first_key_column", "end_key_column"), few.places, strict=True)
+                ),
                 rounds=ROUNDS,
                 nearest=loader.address(nearest, torch.int32, len(squares)),
                 squares=loader.address(found, torch.float64, len(squares)),

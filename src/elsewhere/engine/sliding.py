@@ -367,7 +367,6 @@ class SlidingJob:
             for field, array in some.items():
                 arrays[field][chosen] = array
 
-
     def pasted(self, response: Metric) -> tuple[int, tuple[int, int, int, int], float]:
         """How near a patch counts inside the canvas, first and end row and column of all queries, the least weight.
 

@@ -25,7 +25,8 @@ ARRAYS = 13
 SMALL = 2**24
 """Bytes for all else."""
 SAMPLED = (1 / 6, 1 / 2, 5 / 6)
-"""Where among the steps of a scale samples are taken: at low noise few patches matter, and a step takes less than half."""
+"""Where among the steps of a scale samples are taken: at low noise few patches matter, and a step takes
+less than half."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def estimate_cost(plan: TexturePlan, count: int, done: int = 0) -> Cost:
     engine = min(finest.machine.workspace.memory, _engine_bytes(plan, count))
     training = 12 * plan.channels * finest.training_pixels
     return Cost(
-        count * (plan.work - done), _rate(finest, plan.settings.times[1:-1], plan.channels), BYTES_PER_NUMBER * numbers + engine + training
+        count * (plan.work - done),
+        _rate(finest, plan.settings.times[1:-1], plan.channels),
+        BYTES_PER_NUMBER * numbers + engine + training,
     )
 
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 FADE = 0.98
-"""Of the difference, at each step of a pixel's mean over its neighbours: it fades over about 1 / sqrt(4 (1 - FADE)) = 3.5
-pixels, so that the middle of a filling keeps its own colours."""
+"""Of the difference, at each step of a pixel's mean over its neighbours: it fades over about 1 / sqrt(4 (1 - FADE)) =
+3.5 pixels, so that the middle of a filling keeps its own colours."""
 ROUNDS = 60
 """Steps, after which 0.98^60 = 0.3 of what is farther away would be left to spread."""
 
 
 def close_seams(drawn: Tensor, held: Tensor, missing: Tensor) -> Tensor:
-    """A prediction, moved where it is drawn so that it continues what is there (cf. Perez et al. 2003, Poisson editing).
+    """A prediction, moved where it is drawn so that it continues what is there (cf. Perez et al. 2003).
 
     The denoiser predicts all pixels, also those that are held. Their difference at the edge of what is missing is the
     seam. It is continued into the filling by a membrane: every missing pixel has the mean of its four neighbours, times
