@@ -99,3 +99,15 @@ def test_ctrl_c_keeps_unfinished_work_and_the_same_command_goes_on(photo: Path, 
     data, settings = els.data.load_picture(photo), els.TextureSettings(window=5, steps=1000, finish=0, scales=1)
     plan = plan_texture(data.scaled(), (40, 40), settings, 10**9)
     assert load_unfinished(out / "unfinished.npz", plan, 1, fingerprint(plan, 1, 0)) is not None
+
+
+def test_transparent_pixels_are_told(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 16, 4), dtype=np.uint8)
+    clear, opaque = tmp_path / "clear.png", tmp_path / "opaque.png"
+    Image.fromarray(pixels).save(clear)
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(opaque)
+    for path, told in ((clear, 1), (opaque, 0)):
+        result = run(f"texture {path} --size 12x15 {SHORT} --out {tmp_path / 'out'}")
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr.count(f"note: {path}: transparent pixels are laid on white") == told

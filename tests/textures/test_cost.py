@@ -24,17 +24,18 @@ def test_the_estimate_counts_the_pairs_that_are_left() -> None:
 
 
 def test_the_rate_is_pairs_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that counts calls of the machine: the first sample takes one second, the others ten and two."""
+    """A clock that counts calls: those at high noise take 1, 10 and 2 seconds, then 2 each, those at low noise 5."""
     plan = plan_texture(toy(1, 30, 30), (200, 300), els.TextureSettings(window=5, scales=1), 2**26)
-    now = iter([0, 1, 1, 11, 11, 13])
+    took = [1, 2, 2, 2, 5, 5, 5, 10, 2]
+    now = iter([time for second in took for time in (0, second)])
     monkeypatch.setattr(cost, "perf_counter", lambda: next(now))
     asked: list[torch.Size] = []
     machine = plan.scales[0].machine
     monkeypatch.setattr(type(machine), "__call__", lambda self, x, sigma: asked.append(x.shape) or x)
     found = estimate_cost(plan, 1)
     shape = asked[0]
-    assert asked == [shape] * 3
-    assert found.rate == (shape[2] - 4) * (shape[3] - 4) * 26 * 26 / 2
+    assert asked == [shape] * 9
+    assert found.rate == (shape[2] - 4) * (shape[3] - 4) * 26 * 26 / 3
     assert shape[2] <= 200
     assert shape[3] <= 300
 

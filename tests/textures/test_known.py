@@ -58,3 +58,12 @@ def test_too_few_windows_are_refused() -> None:
     for window in (3, 31):
         with pytest.raises(ValueError, match=f"fewer than {LEAST_KEYS} windows of {window}x{window} pixels"):
             clear_crops(IMAGE, missing, window)
+
+
+def test_a_hole_and_a_scratch_leave_out_few_windows() -> None:
+    """Seen in a photograph of a cup: the only large clear crops lay in a corner, and everything was filled with it."""
+    missing = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    missing[:, 8] = missing[14, :] = missing[:, 22] = True
+    clear = clear_windows(missing, 5)
+    found = windows_of(clear_crops(IMAGE, missing, 5), 5)
+    assert len(found) > 0.9 * int(clear.sum())

@@ -70,6 +70,7 @@ def texture(
     check_replaces_nothing(out, image)
     with results_in(out, "unfinished work is kept: the same command goes on there", "unfinished.npz"):
         from elsewhere.data import load_picture
+        from elsewhere.data.pixels import is_transparent
         from elsewhere.textures import TextureSettings
         from elsewhere.textures.cost import estimate_cost
         from elsewhere.textures.files import draw_kept, save_texture
@@ -82,6 +83,8 @@ def texture(
             canvas = (side, side)
         chosen = TextureSettings(window, scales, steps, finish, fold, tileable)
         data = load_picture(image, longest=longest, gray=gray)
+        if is_transparent(image):
+            typer.echo(f"note: {image}: transparent pixels are laid on white", err=True)
         check_run(count, seed, budget.bytes(), (data.shape[0], *canvas))
         plan = plan_texture(data.scaled(), canvas, chosen, budget.bytes())
         print_rows(("canvas", "image", "its patches"), list(describe_scales(plan)))

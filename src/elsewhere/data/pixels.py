@@ -92,6 +92,14 @@ def read_picture(file: Path | bytes, name: str, request: Request | None = None) 
     return result
 
 
+def is_transparent(path: Path) -> bool:
+    """Whether an image file that `read_picture` reads has pixels that are not opaque, which it lays on white."""
+    with Image.open(path, formats=decoders()) as picture:
+        if not ("transparency" in picture.info or picture.mode[-1] in "aA"):
+            return False
+        return bool(picture.convert("RGBA").getchannel("A").getextrema()[0] < 255)  # type: ignore[operator]
+
+
 def opaque(picture: Image.Image, name: str) -> Image.Image:
     """A picture of 8 bits as mode L or RGB, transparent pixels blended with white."""
     plain = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"

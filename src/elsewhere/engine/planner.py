@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from elsewhere.engine import positions, sliding
+from elsewhere.engine import few, positions, sliding
 from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.dense import DenseJob, Prior
 from elsewhere.engine.jobs import Average, Pasting, Step
@@ -141,7 +141,8 @@ class Planner:
             return found.mean().squeeze(-1).to(x.dtype), found.error[:, 0].to(x.dtype)
         canvas = Canvas(x)
         for steps in self.plan(layout, x, sigma, label):
-            self._paste(layout, steps, run([step.job for step in steps], self.device), canvas)
+            if not self._paste_few(layout, steps, canvas):
+                self._paste(layout, steps, run([step.job for step in steps], self.device), canvas)
         return canvas.image(), x.new_zeros(x[:, 0].shape)
 
     def states(self, layout: Layout, x: Tensor, sigma: float, label: int | None) -> SoftmaxState:
@@ -172,6 +173,18 @@ class Planner:
             assert step.canvas is not None
             batch = len(canvas.total)
             canvas.add(step.canvas, pasted.total.view(batch, -1), pasted.weighted.view(batch, len(step.canvas), -1))
+
+    def _paste_few(self, layout: Layout, steps: Sequence[Step], canvas: Canvas) -> bool:
+        """Paste what some steps find, where that is a single job to whose queries few keys matter; whether it was."""
+        if len(steps) != 1 or not few.serves(layout, steps[0].job):
+            return False
+        step = steps[0]
+        assert layout.response is not None
+        assert step.canvas is not None
+        pasted = few.paste(cast(positions.PositionJob, step.job), layout.response, self.workspace.memory // 4)
+        if pasted is not None:
+            canvas.add(step.canvas, pasted.total[None], pasted.weighted[None])
+        return pasted is not None
 
     def coverage(self, layout: Layout, x: Tensor) -> Tensor:
         """How much is pasted on every pixel of images (B, C, H, W), float64 (H W)."""

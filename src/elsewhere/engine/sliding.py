@@ -7,8 +7,10 @@ pair costs the same at any window (the trick of fast non-local means, Darbon et 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +39,11 @@ TAPERED_LENGTH = 64
 FRESH_RADII = (1, 2)
 # Not below this noise level.
 FRESH_SIGMA = 0.05
+# Pixels of a patch that count less than this beside its centre are pasted at the edges of the canvas alone, where
+# nothing nearer is: float32 rounding of a sum is as large.
+FAR = 1e-7
+# Share of the weight of a query that need not be pasted: that changes x0hat by at most as much times its range.
+OMITTED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -279,9 +286,13 @@ class SlidingJob:
         log_counts: Tensor | None = None,
         only: Tensor | None = None,
         response: Metric | None = None,
+        further: Mapping[str, Any] = MappingProxyType({}),
         **arrays: Tensor,
     ) -> None:
-        """Run the kernel over a range, for all images or `only` some; arrays (B, ...) are read and written."""
+        """Run the kernel over a range, for all images or `only` some; arrays (B, ...) are read and written.
+
+        `further` fields of the task are passed as they are.
+        """
         library = loader.library()
         assert library is not None
         first, end = self.images_of(start, stop)
@@ -299,12 +310,14 @@ class SlidingJob:
             batch, channels, rows, columns = x.shape
             some = {field: array[chosen] for field, array in arrays.items()}
             counts, prior, profile = None, None, None
+            near, box, least = 0, (0, 0, 0, 0), 0.0
             if self.image_logs is not None:
                 logs = self.image_logs[chosen][:, first:end].contiguous()
                 prior = loader.address(logs, torch.float64, batch, end - first)
             if response is not None and response.profile is not None:
                 sides = response.profile.float().contiguous()
                 profile = loader.address(sides, torch.float32, response.side)
+                near, box, least = self.pasted(response)
             if log_counts is not None:
                 counts = loader.address(log_counts, torch.float32, len(self.images), *self.images.shape[2:])
             task = loader.struct(
@@ -340,12 +353,33 @@ class SlidingJob:
                 else loader.address(self._overlap_logs, torch.float64, len(self._overlaps)),
                 reach=0 if response is None else response.radius,
                 profile=profile,
+                near=near,
+                first_query_row=box[0],
+                end_query_row=box[1],
+                first_query_column=box[2],
+                end_query_column=box[3],
+                least=least,
+                **further,
                 **{field: loader.address(array, array.dtype, *array.shape) for field, array in some.items()},
             )
             if getattr(library, name)(task):
                 raise MemoryError(f"not enough memory for a batch of {batch} images of {rows}x{columns} pixels")
             for field, array in some.items():
                 arrays[field][chosen] = array
+
+    def pasted(self, response: Metric) -> tuple[int, tuple[int, int, int, int], float]:
+        """How near a patch counts inside the canvas, first and end row and column of all queries, the least weight.
+
+        The box of a canvas whose queries are no rectangle is empty: there all of a patch is pasted.
+        """
+        assert response.profile is not None
+        counts = response.profile[response.radius :] >= FAR * float(response.profile.max())
+        columns = self.x.shape[3]
+        row, column = self.pixels // columns, self.pixels % columns
+        box = int(row.min()), int(row.max()) + 1, int(column.min()), int(column.max()) + 1
+        if (box[1] - box[0]) * (box[3] - box[2]) != len(self.pixels):
+            box = (0, 0, 0, 0)
+        return int(counts.sum()) - 1, box, OMITTED / max(1, self.keys_met)
 
 
 class SlidingAttribution:

@@ -205,7 +205,8 @@ class PatchScore(SoftmaxMachine):
     Args:
         data: an ImageSet, or floats (N, C, H, W) in [-1, 1].
         settings: `PatchSettings`, or a `PatchSchedule` that gives them for each noise level.
-        weights, engine, tolerance, memory, cache, device: see `SoftmaxMachine`. Patches and pedestals are always exact.
+        weights, engine, tolerance, memory, cache, device: see `SoftmaxMachine`. Patches and pedestals weigh
+            all keys; of the weights of a query at most 1e-5 in all is not pasted.
 
     Raises:
         TypeError: settings of another kind.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from torch import Tensor
 
 from elsewhere.engine.runner import MOST_PIECES, PIECE
 from elsewhere.phrases import duration
@@ -24,8 +24,9 @@ ARRAYS = 13
 """Arrays of the size of a state that a step needs beside those of each piece of work; measured."""
 SMALL = 2**24
 """Bytes for all else."""
-SAMPLE_SIGMA = 2 / 3
-"""Noise level of the sample: in the middle of a run, s = 0.4 and a = 0.6."""
+SAMPLED = (1 / 6, 1 / 2, 5 / 6)
+"""Where among the steps of a scale samples are taken: at low noise few patches matter, and a step takes
+less than half."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Cost:
 
 
 def estimate_cost(plan: TexturePlan, count: int, done: int = 0) -> Cost:
-    """What drawing `count` images takes, from a sample of a few seconds at most.
+    """What drawing `count` images takes, from samples of some seconds in all.
 
-    The sample is part of the finest scale. Other work on the machine changes the time.
+    The samples are parts of three steps of the finest scale. Other work on the machine changes the time.
 
     Args:
         plan: all scales.
@@ -68,7 +69,9 @@ def estimate_cost(plan: TexturePlan, count: int, done: int = 0) -> Cost:
     engine = min(finest.machine.workspace.memory, _engine_bytes(plan, count))
     training = 12 * plan.channels * finest.training_pixels
     return Cost(
-        count * (plan.work - done), _rate(finest, plan.channels), BYTES_PER_NUMBER * numbers + engine + training
+        count * (plan.work - done),
+        _rate(finest, plan.settings.times[1:-1], plan.channels),
+        BYTES_PER_NUMBER * numbers + engine + training,
     )
 
 
@@ -78,29 +81,40 @@ def _engine_bytes(plan: TexturePlan, count: int) -> int:
     return 8 * (plan.channels + 2) * math.prod(plan.size) * count * (ARRAYS + pieces + torch.get_num_threads())
 
 
-def _rate(scale: Scale, channels: int) -> float:
-    """Pairs a second at a scale, from a canvas of few rows, larger until it takes long enough."""
+def _rate(scale: Scale, times: Sequence[float], channels: int) -> float:
+    """Pairs a second at a scale, on average over the steps at some times.
+
+    The samples are canvases of few rows, larger until they take long enough, that show the training image with noise.
+    """
     window = scale.machine.window_at(1.0)
     height, width = scale.size
     keys = max(1, scale.pairs // _queries(scale, scale.size))
+    levels = [times[int(place * len(times))] for place in SAMPLED]
     for attempt in range(MOST_SAMPLES):
         wanted = max(1, SAMPLE_PAIRS * 4**attempt // keys)
         # The canvas is wide, as the kernels run along rows.
         columns = min(width, window - 1 + max(wanted, 8))
         rows = min(height, window - 1 + max(1, wanted // max(1, columns - window + 1)))
-        x = torch.randn(
-            1, channels, rows, columns, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32
-        )
-        seconds = _seconds(scale, x)
+        seconds = _seconds(scale, levels[0], (channels, rows, columns))
         if seconds >= SAMPLE_SECONDS or (rows, columns) == (height, width):
             break
-    middle = sorted([seconds, *(_seconds(scale, x) for _ in range(AGAIN))])[AGAIN // 2]
+    taken = [[_seconds(scale, t, (channels, rows, columns)) for _ in range(AGAIN + 1)] for t in levels[1:]]
+    taken.append([seconds, *(_seconds(scale, levels[0], (channels, rows, columns)) for _ in range(AGAIN))])
+    middle = sum(sorted(some)[AGAIN // 2] for some in taken) / len(taken)
     return _queries(scale, (rows, columns)) * keys / middle
 
 
-def _seconds(scale: Scale, x: Tensor) -> float:
+def _seconds(scale: Scale, t: float, shape: tuple[int, int, int]) -> float:
+    """What a call at a time takes for a part of the canvas."""
+    image = scale.machine.store.centred(scale.machine.store.pixels[:1], torch.float32) + scale.machine.store.offset
+    rows, columns = (
+        torch.arange(side, device="cpu") % whole for side, whole in zip(shape[1:], image.shape[2:], strict=True)
+    )
+    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32)
+    sigma = t / (1 - t)
+    x = image[:, :, rows][:, :, :, columns] + sigma * noise
     start = perf_counter()
-    scale.machine(SAMPLE_SIGMA * x, SAMPLE_SIGMA)
+    scale.machine(x, sigma)
     return perf_counter() - start
 
 

@@ -7,6 +7,9 @@ from torch import Tensor
 
 LEAST_KEYS = 16
 """Windows of which nothing is missing that a scale needs, at least: from fewer, all that is drawn is a copy."""
+LEFT_OUT = 0.05
+"""Share of the clear windows that crops may leave out: where holes lie close together only small crops are clear, and
+what the windows between them show would be drawn nowhere, which leaves seams."""
 
 
 def clear_windows(missing: Tensor, window: int) -> Tensor:
@@ -23,11 +26,12 @@ def clear_windows(missing: Tensor, window: int) -> Tensor:
 
 
 def clear_crops(image: Tensor, missing: Tensor, window: int) -> Tensor:
-    """Crops (N, C, side, side) of an image in which nothing is missing, which hold almost all of its clear windows.
+    """Crops (N, C, side, side) of an image in which nothing is missing, which hold nearly all of its clear windows.
 
     Where what is there is one rectangle, as in an image that was extended, it is that rectangle, (1, C, h, w).
-    Otherwise crops of two windows a side, placed from the upper left on a grid of a quarter of a window wherever at
-    least a quarter of the windows in them were in no crop before: windows that lie in two crops count twice.
+    Otherwise crops of two windows a side, or of less where these would leave out more than `LEFT_OUT` of the clear
+    windows, placed from the upper left on a grid of a quarter of a window wherever at least a quarter of the windows
+    in them were in no crop before: windows that lie in two crops count twice.
 
     Args:
         image: (C, H, W).
@@ -47,16 +51,16 @@ def clear_crops(image: Tensor, missing: Tensor, window: int) -> Tensor:
     top, bottom, left, right = int(row.min()), int(row.max()) + 1, int(column.min()), int(column.max()) + 1
     if not bool(missing[top:bottom, left:right].any()):
         return image[None, :, top:bottom, left:right].contiguous()
+    count = int(clear_windows(missing, window).sum())
     side = min(2 * window, height, width)
-    while not bool((clear := clear_windows(missing, side)).any()):
+    while True:
+        # A crop holds this many windows along each of its sides.
+        across = side - window + 1
+        clear, fresh = clear_windows(missing, side), clear_windows(missing, window)
+        corners = _corners(clear, fresh, across, max(1, min(window // 4, across // 2)))
+        if side == window or int(fresh.sum()) <= LEFT_OUT * count:
+            break
         side -= 1
-    # A crop holds this many windows along each of its sides.
-    across = side - window + 1
-    step = max(1, min(window // 4, across // 2))
-    # A grid may miss the few places where crops are clear.
-    corners = _corners(clear, clear_windows(missing, window), across, step) or _corners(
-        clear, clear_windows(missing, window), across, 1
-    )
     return torch.stack([image[:, top : top + side, left : left + side] for top, left in corners])
 
 

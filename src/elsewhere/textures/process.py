@@ -24,6 +24,7 @@ from elsewhere.pixel_values import RANGE_KEY
 from elsewhere.sampling import generators
 from elsewhere.textures.plan import Scale, TexturePlan, TextureSettings, plan_filling, plan_texture
 from elsewhere.textures.pyramid import blend
+from elsewhere.textures.seams import close_seams
 from elsewhere.workload import Advance, track_work
 
 FLAT = 1e6
@@ -147,7 +148,7 @@ def texture_process(
                     x = (1 - t) * (x / (1 - after) + math.sqrt(sigma**2 - less**2) * _noise(again, shape))
                     x = _hold(x, scale, noise, t)
                 x, x0 = _step(scale, x, t, after, coarse, wraps)
-                x = _hold(x, scale, noise, after)
+                x = _hold(x, scale, noise, after) if after else _finish(x, scale)
             if index + 2 == len(times):
                 state = TextureState(number + 1, 0, None, (*state.finished, x))
             else:
@@ -195,6 +196,13 @@ def _hold(x: Tensor, scale: Scale, noise: Tensor, t: float) -> Tensor:
     if scale.held is None or scale.missing is None:
         return x
     return torch.where(scale.missing, x, (1 - t) * scale.held + t * noise)
+
+
+def _finish(x0: Tensor, scale: Scale) -> Tensor:
+    """The last prediction of a scale, with what is there already in its place."""
+    if scale.held is None or scale.missing is None:
+        return x0
+    return close_seams(x0, scale.held, scale.missing)
 
 
 def _generator(origin: torch.Generator, *place: int) -> torch.Generator:

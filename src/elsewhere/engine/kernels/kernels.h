@@ -47,6 +47,16 @@ typedef struct {
     /* The pasting pass: NULL and 0 for the others. */
     int32_t reach;        /* radius of the patches that are pasted, at most that of the windows */
     const float *profile; /* weights of their rows, and of their columns, symmetric, (2 reach + 1) */
+    /* For positions.c: a pixel in the rows and columns where there are queries gets the pixels of patches at most
+       `near` from their centres alone, as farther ones count for nothing beside the patch around it. */
+    int32_t near, first_query_row, end_query_row, first_query_column, end_query_column;
+    float least; /* and weights below this are not pasted */
+    /* positions.c, where the few keys of every query are looked for: how many nats below the largest log-weight they may
+       lie, and what was found. `peak` holds log-weights that are reached, and is raised. */
+    double band;
+    int64_t room;      /* for so many pairs; 0 for the other passes */
+    int64_t *found;    /* number of pairs; above `room` where there was not enough */
+    int32_t *found_queries, *found_keys; /* position in x, and in all training images; (room) */
     double *pasted_total; /* sums of weights of what was pasted on each pixel of x, (batch, rows * columns) */
     double *pasted;       /* and of its values, (batch, rows * columns, channels) */
 } sliding_task;
@@ -58,6 +68,37 @@ int sliding_double(const sliding_task *t);
 /* positions.c: the same averages and pastings for few training images; no attribution, and no `afresh`. */
 int positions_float(const sliding_task *t);
 int positions_double(const sliding_task *t);
+
+/* few.c: the few keys that matter to each query. */
+
+typedef struct {
+    const double *x;     /* one image (channels, rows, columns), in units of the pixels, without the centre */
+    const double *keys;  /* one training image, the same, (channels, height, width) */
+    int32_t channels, rows, columns, height, width, radius;
+    int32_t first_row, end_row, first_column, end_column;                 /* of the queries */
+    int32_t first_key_row, end_key_row, first_key_column, end_key_column; /* and of the keys that all of them meet */
+    int32_t rounds;
+    int32_t *nearest;  /* a key for each position in x, (rows * columns) */
+    double *squares;   /* and its squared distance */
+} nearest_task;
+
+/* Keys that are near, though not always nearest. Returns 0, or 1 where there is not enough memory. */
+int near_keys(const nearest_task *t);
+
+typedef struct {
+    const double *x, *keys; /* as above */
+    int32_t channels, rows, columns, height, width, radius;
+    const int32_t *found_queries, *found_keys; /* pairs, in any order, (count) */
+    int64_t count;
+    int32_t first_query, end_query; /* positions in x whose patches are pasted */
+    double precision, least; /* 1 / sigma^2; weights below `least` are not pasted */
+    int32_t reach;
+    const float *profile; /* (2 reach + 1) */
+    double *pasted_total, *pasted; /* added to: (rows * columns), (rows * columns, channels) */
+} few_task;
+
+/* Returns 0, or 1 where there is not enough memory. */
+int paste_few(const few_task *t);
 
 /* scan.c: keys weighed one by one, all of them or those of the blocks of an index that matter. */
 

@@ -31,10 +31,8 @@
 #define HEADROOM 16.0f
 /* Log-weights below the anchor by so many nats are skipped: e^-32 is less than float32 rounding of the sum. */
 #define NEGLIGIBLE -32.0f
-/* Rows whose largest weight is below this are not pasted: float32 rounding of a sum of weights that is one is larger. */
-#define LEAST_PASTED 1e-12f
 
-enum { AVERAGING, PASTING };
+enum { AVERAGING, PASTING, FINDING };
 
 #define LANES FLOATS
 #define NAME(x) x##_of_lanes
@@ -93,6 +91,17 @@ INLINE columns_part part_of(const sliding_task *t, int part, int from, int to) {
 
 /* The column of x with which the blocks of a part begin: where those of the sums do. */
 INLINE int first_block(columns_part part) { return (part.from - part.back) / LANES * LANES + part.back; }
+
+/* How far along a row the patches of an overlap reach: at the edges of the canvas, where few patches are, all of it. */
+INLINE int reach_along(const sliding_task *t, const axis_overlap *overlap) {
+    const int first = overlap->start + overlap->shift, end = overlap->stop + overlap->shift;
+    return first >= t->first_query_column + t->near && end <= t->end_query_column - t->near ? t->near : t->reach;
+}
+
+/* How far down and up patches reach that are pasted on a row of x. */
+INLINE int reach_down(const sliding_task *t, int row) {
+    return row >= t->first_query_row && row < t->end_query_row ? t->near : t->reach;
+}
 
 /* Whether the next TOGETHER overlaps have consecutive shifts and nearly the same columns. */
 static int are_together(const axis_overlap *overlap, const axis_overlap *end) {

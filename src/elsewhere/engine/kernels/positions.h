@@ -22,8 +22,17 @@ INLINE void NAME(scan_row)(const sliding_task *t, const NAME(comparison) *p, int
         for (int s = 0; s < shifts; s++) NAME(row_logs)(p, overlap, s, raise, row, first, part);
         NAME(accumulate)(t, p, channels, overlap, shifts, raise, key_row, row, first, part);
     }
+    for (int number = 0; mode == FINDING && number < 2; number++) {
+        const columns_part part = part_of(t, number, from, to);
+        if (part.from >= part.to) continue;
+        const int first = first_block(part);
+        for (int s = 0; s < shifts; s++) {
+            NAME(row_logs)(p, overlap, s, raise, row, first, part);
+            NAME(find)(t, p, key_row * t->width - overlap[s].shift, s, row, first, part);
+        }
+    }
     for (int s = 0; mode == PASTING && s < shifts; s++) {
-        const int count = overlap[s].stop - overlap[s].start, place = key_row % (2 * t->reach + 1) * TOGETHER + s;
+        const int place = key_row % (2 * t->reach + 1) * TOGETHER + s;
         int any = 0;
         memset(p->row_weights, 0, p->stretch * sizeof(float)), memset(p->weighty, 0, p->stretch / LANES);
         for (int number = 0; number < 2; number++) {
@@ -33,7 +42,7 @@ INLINE void NAME(scan_row)(const sliding_task *t, const NAME(comparison) *p, int
             NAME(row_logs)(p, overlap, s, raise, row, first, part);
             any |= NAME(weights_of_row)(t, p, overlap, s, row, first, part);
         }
-        NAME(filter_row)(t, p, count, any, p->filtered + (size_t)place * p->stretch,
+        NAME(filter_row)(t, p, overlap + s, reach_along(t, overlap + s), any, p->filtered + (size_t)place * p->stretch,
                          p->any_of_row + place, p->holds + place * (p->stretch / LANES));
     }
 }
@@ -65,10 +74,13 @@ INLINE void NAME(scan_shift)(const sliding_task *t, const NAME(comparison) *p, i
         if (row < rows->start) continue;
         NAME(scan_row)(t, p, channels, mode, row, rows, overlap, shifts, raise);
         if (mode != PASTING) continue;
-        /* All rows that no later window adds to. */
-        const int end = row + 1 == rows->stop ? row + t->reach : row - t->reach;
-        for (int out = row - t->reach; out <= end; out++)
-            NAME(paste_row)(t, p, channels, rows, out, overlap, shifts);
+        /* All rows that no later window adds to, and did not earlier. */
+        const int last = row + 1 == rows->stop;
+        for (int out = row - t->reach; out <= (last ? row + t->reach : row); out++) {
+            const int down = reach_down(t, out + rows->shift);
+            if (out + down == row || (last && out + down > row))
+                NAME(paste_row)(t, p, channels, rows, out, overlap, shifts);
+        }
     }
 }
 
@@ -80,7 +92,7 @@ INLINE void NAME(scan_regions)(const sliding_task *t, const NAME(comparison) *p,
             const axis_overlap *overlap = t->overlaps + region->first_column, *end = t->overlaps + region->end_column;
             while (overlap < end) {
                 const int shifts = are_together(overlap, end) ? TOGETHER : 1;
-                if ((terms += shifts) > FLOAT_TERMS) NAME(move_to_double)(t, p), terms = shifts;
+                if (mode != FINDING && (terms += shifts) > FLOAT_TERMS) NAME(move_to_double)(t, p), terms = shifts;
                 if (shifts == TOGETHER)
                     NAME(scan_shift)(t, p, channels, mode, taper, t->overlaps + down, overlap, TOGETHER);
                 else
@@ -88,7 +100,7 @@ INLINE void NAME(scan_regions)(const sliding_task *t, const NAME(comparison) *p,
                 overlap += shifts;
             }
         }
-    NAME(move_to_double)(t, p);
+    if (mode != FINDING) NAME(move_to_double)(t, p);
 }
 
 /* One function for each combination of constants. */
@@ -100,13 +112,18 @@ INLINE void NAME(scan_regions)(const sliding_task *t, const NAME(comparison) *p,
     KERNEL(name, channels, AVERAGING, 0)                                                                               \
     KERNEL(name##_tapered, channels, AVERAGING, 1)                                                                     \
     KERNEL(name##_paste, channels, PASTING, 0)                                                                         \
-    KERNEL(name##_paste_tapered, channels, PASTING, 1)
-#define TABLE(name) {{NAME(name), NAME(name##_tapered)}, {NAME(name##_paste), NAME(name##_paste_tapered)}}
+    KERNEL(name##_paste_tapered, channels, PASTING, 1)                                                                 \
+    KERNEL(name##_find, channels, FINDING, 0)                                                                          \
+    KERNEL(name##_find_tapered, channels, FINDING, 1)
+#define TABLE(name)                                                                                                    \
+    {{NAME(name), NAME(name##_tapered)},                                                                               \
+     {NAME(name##_paste), NAME(name##_paste_tapered)},                                                                 \
+     {NAME(name##_find), NAME(name##_find_tapered)}}
 KERNELS(few_one, 1)
 KERNELS(few_three, 3)
 KERNELS(few_any, t->channels)
 typedef void (*NAME(few_kernel))(const sliding_task *, const NAME(comparison) *);
-static const NAME(few_kernel) NAME(few_kernels)[3][2][2] = {TABLE(few_one), TABLE(few_three), TABLE(few_any)};
+static const NAME(few_kernel) NAME(few_kernels)[3][3][2] = {TABLE(few_one), TABLE(few_three), TABLE(few_any)};
 #undef KERNEL
 #undef KERNELS
 #undef TABLE
@@ -114,7 +131,7 @@ static const NAME(few_kernel) NAME(few_kernels)[3][2][2] = {TABLE(few_one), TABL
 /* The averages, or what is pasted, over some training images: see the struct `sliding_task`. Returns 0, or 1 where there is
  * not enough memory. */
 int NAME(positions)(const sliding_task *t) {
-    const int mode = t->profile ? PASTING : AVERAGING, taper = t->taper != 0;
+    const int mode = t->room ? FINDING : t->profile ? PASTING : AVERAGING, taper = t->taper != 0;
     const size_t pixels = (size_t)t->rows * t->columns, area = (size_t)t->height * t->width, channels = t->channels;
     const size_t edge = 2 * LANES + TOGETHER; /* numbers before and behind images, that blocks may reach */
     const size_t line = in_blocks(t->columns) + LANES, plane = line * t->rows, span = 2 * (size_t)t->reach + 1;
@@ -150,8 +167,8 @@ int NAME(positions)(const sliding_task *t) {
     p.stretch = (int)stretch;
     p.holds = holds, p.weighty = holds + span * TOGETHER * (stretch / LANES), p.pasted = pasted;
     p.any_of_row = p.weighty + stretch / LANES;
-    double *const total = mode == PASTING ? t->pasted_total : t->total;
-    double *const weighted = mode == PASTING ? t->pasted : t->weighted;
+    double *const total = mode == FINDING ? t->peak : mode == PASTING ? t->pasted_total : t->total;
+    double *const weighted = mode == FINDING ? t->peak : mode == PASTING ? t->pasted : t->weighted;
     /* What lies behind the last position of a row is read too. */
     if (sums) memset(sums, 0, (2 * TOGETHER * stretch + plane + edge) * sizeof(double));
     for (int b = 0; enough && b < t->batch; b++) {
@@ -159,13 +176,15 @@ int NAME(positions)(const sliding_task *t) {
         for (int row = 0; row < t->rows; row++)
             for (int column = 0; column < t->columns; column++) {
                 const size_t at = row * line + column, pixel = b * pixels + (size_t)row * t->columns + column;
-                p.anchor[at] = mode == PASTING ? t->peak[pixel] : NO_KEY;
+                p.anchor[at] = mode == PASTING ? t->peak[pixel] : mode == FINDING ? t->peak[pixel] - t->band : NO_KEY;
                 if (mode == PASTING) p.log_total[at] = (float)log(t->total[pixel]);
             }
         p.total = total + b * pixels, p.weighted = weighted + b * pixels * channels;
-        memset(p.total, 0, pixels * sizeof(double)), memset(p.weighted, 0, channels * pixels * sizeof(double));
+        if (mode != FINDING)
+            memset(p.total, 0, pixels * sizeof(double)), memset(p.weighted, 0, channels * pixels * sizeof(double));
         p.factor = t->precision[b];
         for (int64_t n = t->first; n < t->first + t->count; n++) {
+            p.key = n * area;
             for (size_t i = 0; i < area; i++) {
                 double square = 0;
                 for (size_t c = 0; c < channels; c++) {

@@ -6,6 +6,7 @@ typedef struct {
     const REAL *keys;    /* (channels, height, width) */
     const REAL *half_squares; /* |k|^2 / 2 of its pixels, (height, width) */
     const float *values; /* the same in float */
+    size_t key;               /* position of its first pixel among those of all training images */
     double factor, prior; /* of sums in log-weights, and what is added to all of them */
     int line;             /* floats of a row of the sums */
     double *anchor;                   /* of each position, (rows, line) */

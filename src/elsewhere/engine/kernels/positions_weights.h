@@ -76,6 +76,26 @@ INLINE void NAME(accumulate)(const sliding_task *t, const NAME(comparison) *p, i
     }
 }
 
+/* Write down the pairs of a part of a row whose log-weights lie above the anchors, and raise these where a log-weight is more
+ * than `band` above. `key` is the place of the key that column 0 of x meets. */
+INLINE void NAME(find)(const sliding_task *t, const NAME(comparison) *p, int key, int s, int row, int first,
+                       columns_part part) {
+    const float *logs = p->logs + s * p->stretch;
+    double *anchor = p->anchor + (size_t)row * p->line + (first - part.back);
+    for (int i = 0; i < part.to - first; i += LANES) {
+        if (__builtin_expect(!any_above_of_lanes(load_block(logs + i), 0.0f), 1)) continue;
+        for (int lane = i; lane < i + LANES; lane++) {
+            if (!(logs[lane] > 0)) continue;
+            if (*t->found < t->room) {
+                t->found_queries[*t->found] = row * t->columns + first - part.back + lane;
+                t->found_keys[*t->found] = (int32_t)p->key + key + first + lane;
+            }
+            ++*t->found;
+            if (logs[lane] > t->band) anchor[lane] += logs[lane] - t->band;
+        }
+    }
+}
+
 /* Move the sums in float to those in double. */
 static APART void NAME(move_to_double)(const sliding_task *t, const NAME(comparison) *p) {
     const size_t plane = (size_t)t->rows * p->line;
@@ -99,7 +119,7 @@ INLINE int NAME(weights_of_row)(const sliding_task *t, const NAME(comparison) *p
         block weight = load_block(p->logs + s * p->stretch + i);
         if (!any_above_of_lanes(weight, NEGLIGIBLE)) continue;
         weight = exponential_of_lanes(weight - load_block(log_total + i));
-        if (!any_above_of_lanes(weight, LEAST_PASTED)) continue;
+        if (!any_above_of_lanes(weight, t->least)) continue;
         float *into = p->row_weights + place + i;
         store_block(into, load_block(into) + weight);
         any = p->weighty[(place + i) / LANES] = p->weighty[(place + i + LANES - 1) / LANES] = 1;
@@ -107,42 +127,69 @@ INLINE int NAME(weights_of_row)(const sliding_task *t, const NAME(comparison) *p
     return any;
 }
 
-/* Sums of the weights along a row, for every key column within reach of its windows. */
-INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, int count, int any, float *restrict into,
-                             uint8_t *restrict any_of_row, uint8_t *restrict holds) {
-    const int span = 2 * t->reach + 1, blocks = in_blocks(count + 2 * t->reach) / LANES;
+/* Sums of the weights along a row, for every key column within `reach` of its windows. */
+INLINE void NAME(filter_row)(const sliding_task *t, const NAME(comparison) *p, const axis_overlap *overlap, int reach, int any,
+                             float *restrict into, uint8_t *restrict any_of_row, uint8_t *restrict holds) {
+    const int blocks = in_blocks(overlap->stop - overlap->start + 2 * reach) / LANES;
+    const float *profile = t->profile + t->reach;
     *any_of_row = (uint8_t)any;
     if (!any) return;
     /* Two blocks at a time: neither waits for the other. There is room for one block more. */
     for (int number = 0; number < blocks; number += 2) {
-        const int at = FRONT + number * LANES;
+        const int column = overlap->start + overlap->shift - reach + number * LANES;
+        const int inside = column >= t->first_query_column && column + 2 * LANES <= t->end_query_column;
+        const int far = inside ? t->near : reach, at = FRONT + 2 * t->reach - reach + number * LANES;
         int matters = 0;
-        for (int i = at / LANES; i <= (at + 2 * LANES - 1 + 2 * t->reach) / LANES; i++) matters |= p->weighty[i];
+        for (int i = (at - far) / LANES; i <= (at + 2 * LANES - 1 + far) / LANES; i++) matters |= p->weighty[i];
         block sum = {0}, next = {0};
-        for (int offset = 0; matters && offset < span; offset++) {
-            sum += load_block(p->row_weights + at + offset) * t->profile[offset];
-            next += load_block(p->row_weights + at + LANES + offset) * t->profile[offset];
+        for (int offset = -far; matters && offset <= far; offset++) {
+            sum += load_block(p->row_weights + at + offset) * profile[offset];
+            next += load_block(p->row_weights + at + LANES + offset) * profile[offset];
         }
         store_block(into + number * LANES, sum), store_block(into + (number + 1) * LANES, next);
         holds[number] = holds[number + 1] = (uint8_t)matters;
     }
 }
 
+/* Paste TOGETHER blocks of a row, from block number i / LANES on, with the weights of `count` rows. */
+INLINE void NAME(paste_blocks)(const NAME(comparison) *p, int channels, int count, int i, float *into, const float *values,
+                               size_t plane, size_t area) {
+    block weight[TOGETHER] = {{0}};
+    uint32_t any = 0;
+    for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
+        uint32_t holds;
+        memcpy(&holds, from->holds + i / LANES, sizeof holds);
+        any |= holds;
+        if (!holds) continue;
+        for (int b = 0; b < TOGETHER; b++) weight[b] += load_block(from->weights + i + b * LANES) * from->weight;
+    }
+    if (!any) return;
+    for (int b = 0; b < TOGETHER; b++, i += LANES) {
+        store_block(into + i, load_block(into + i) + weight[b]);
+        for (int c = 0; c < channels; c++) {
+            float *sum = into + (c + 1) * plane + i;
+            store_block(sum, load_block(sum) + weight[b] * load_block(values + c * area + i));
+        }
+    }
+}
+_Static_assert(TOGETHER == sizeof(uint32_t), "blocks whose flags are read at once");
+
 /* Paste row `out` of the training image, for windows in rows `rows->start` to `rows->stop` - 1. */
 INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, int channels, const axis_overlap *rows, int out,
                             const axis_overlap *overlap, int shifts) {
-    const int reach = t->reach, span = 2 * reach + 1, blocks = p->stretch / LANES;
-    const int begin = at_least(rows->start, out - reach), end = at_most(rows->stop, out + reach + 1);
+    const int span = 2 * t->reach + 1, blocks = p->stretch / LANES, down = reach_down(t, out + rows->shift);
+    const int begin = at_least(rows->start, out - down), end = at_most(rows->stop, out + down + 1);
     const size_t plane = (size_t)t->rows * p->line, area = (size_t)t->height * t->width;
     int row = out + rows->shift;
     if (out < 0 || out >= t->height || row < 0 || row >= t->rows) return;
     if (row >= t->repeat_row) row -= t->period_rows;
     for (int s = 0; s < shifts; s++) {
+        const int reach = reach_along(t, overlap + s);
         int count = 0;
         for (int y = begin; y < end; y++) {
             const int place = y % span * TOGETHER + s;
             if (!p->any_of_row[place]) continue;
-            p->pasted[count].holds = p->holds + place * blocks, p->pasted[count].weight = t->profile[reach + out - y];
+            p->pasted[count].holds = p->holds + place * blocks, p->pasted[count].weight = t->profile[t->reach + out - y];
             p->pasted[count++].weights = p->filtered + (size_t)place * p->stretch;
         }
         if (!count) continue;
@@ -157,6 +204,12 @@ INLINE void NAME(paste_row)(const sliding_task *t, const NAME(comparison) *p, in
             float *into = p->sums + (ptrdiff_t)row * p->line + (part.from - part.back - before);
             const float *values = p->values + (ptrdiff_t)out * t->width + (part.from - overlap[s].shift - before);
             for (int i = before / LANES * LANES; i < after; i += LANES) {
+                /* TOGETHER blocks at a time where all are there: the weights of the rows are loaded once for them. */
+                if (i % (TOGETHER * LANES) == 0 && i >= before && i + TOGETHER * LANES <= after) {
+                    NAME(paste_blocks)(p, channels, count, i, into, values, plane, area);
+                    i += (TOGETHER - 1) * LANES;
+                    continue;
+                }
                 block weight = {0};
                 int any = 0;
                 for (const row_of_weights *from = p->pasted; from < p->pasted + count; from++) {
