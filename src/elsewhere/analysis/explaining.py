@@ -157,6 +157,7 @@ def _of_average(
     shares = weights.new_zeros((batch, len(known)))
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
+    missed: Tensor | None = None
     seen = [(0, NO_WRAPS, 0)] * batch
     for traced in found:
         part, members = traced.part, traced.images
@@ -173,6 +174,9 @@ def _of_average(
         weights[entry] = attribution.top.logs.exp().view(len(members), -1, image.shape[2])
         shares[members[:, None], traced.training] += attribution.shares / each
         unread[members[:, None], pixels] = attribution.unread.view(len(members), -1)
+        if attribution.missed is not None:
+            missed = torch.zeros_like(unread) if missed is None else missed
+            missed[members[:, None], pixels] = attribution.missed.view(len(members), -1)
         answer, off_by = x0[members], error[members]
         step.write(part.state, answer, off_by)
         x0[members], error[members] = answer, off_by
@@ -194,6 +198,7 @@ def _of_average(
         unread.view(batch, height, width),
         error,
         compared=tuple(compared for _, _, compared in seen),
+        missed=None if missed is None else missed.view(batch, height, width),
     )
 
 

@@ -43,6 +43,9 @@ class MosaicResult:
         compared: number of training images that each image was compared with: those of its class, where it has a label.
         weightless: of a mix, the share of each image's x0 that comes from parts without weights on training images,
             such as `Wiener`, 0 to 1; empty for 0. No source explains it.
+        missed: of patches that are pasted from other places, by how much a source that is not here may weigh more than
+            the last one here, at most, float64 (B, H, W); None where the largest are here for certain. Of a mix of several machines, the
+            sum of theirs times their shares, which is no bound.
     """
 
     image_ids: Tensor
@@ -61,6 +64,7 @@ class MosaicResult:
     step: int = 0
     compared: tuple[int, ...] = ()
     weightless: tuple[float, ...] = ()
+    missed: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -102,7 +102,14 @@ def _at(mix: Mix, x: Tensor, sigma: float, label: Tensor | None, top: int | None
         torch.stack([share * mosaic.error for share, mosaic in parts]).sum(0),
         compared=main.compared,
         weightless=tuple(weightless.tolist()),
+        missed=_missed(parts),
     )
+
+
+def _missed(parts: Sequence[tuple[float, MosaicResult]]) -> Tensor | None:
+    """See `MosaicResult`: that of the parts, times their shares."""
+    known = [share * mosaic.missed for share, mosaic in parts if mosaic.missed is not None]
+    return torch.stack(known).sum(0) if known else None
 
 
 def _check_same_images(mosaics: Sequence[MosaicResult], names: Sequence[str]) -> None:
@@ -167,6 +174,11 @@ def _joined(mosaics: Sequence[MosaicResult], order: Tensor) -> MosaicResult:
     joined: dict[str, Any] = {}
     for name in names:
         values = [getattr(mosaic, name) for mosaic in mosaics]
+        if name == "missed":
+            if all(value is None for value in values):
+                continue
+            # None stands for nothing missed.
+            values = [mosaic.unread * 0 if value is None else value for mosaic, value in zip(mosaics, values, strict=True)]
         if isinstance(values[0], Tensor):
             joined[name] = torch.cat(values)[order.to(values[0].device)]
         else:

@@ -118,11 +118,14 @@ class Attribution:
         top: the largest weights of every query.
         shares: sum over the queries of an image of the weights that each training image has, float64 (B, N).
         unread: share of each query's weights whose keys were not read one by one, float64 (Q,): zero but for a search.
+        missed: by how much a key that is not in `top` may weigh more than the last one in it, at most, float64 (Q,); None
+            where `top` has the largest weights for certain.
     """
 
     top: TopWeights
     shares: Tensor
     unread: Tensor
+    missed: Tensor | None = None
 
     def merge(self, other: Attribution) -> Attribution:
         """Of both sets of keys, those of `other` coming after these."""
