@@ -54,6 +54,7 @@ def main() -> None:
         patch_tracing.MOST_SOURCES = most
         assert few.missed is not None
         short = every.weights - few.weights
+        credits = few.credits()[0][data.labels == label].sort().values.cumsum(0) * x[0, 0].numel()
         row = {
             "sigma": sigma,
             "window": window,
@@ -69,6 +70,7 @@ def main() -> None:
             "pixels_certain": float((few.missed <= 0).double().mean()),
             "bound_missed_mean": float(few.missed.mean()),
             "bound_missed_max": float(few.missed.max()),
+            "images_with_less_than_1e-6_together": int((credits <= 1e-6).sum()),
             "largest_difference_of_a_credit": float((every.credits() - few.credits()).abs().max()),
         }
         rows.append(row)

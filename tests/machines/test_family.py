@@ -267,16 +267,6 @@ def test_batches_agree_with_published_code(file: str, time: int) -> None:
     assert share(els.PCALocality(data)) < 0.6
 
 
-@needs_fashion
-@pytest.mark.parametrize("time", TIMES)
-def test_batches_with_published_masks_agree_with_published_code(time: int) -> None:
-    with np.load(GOLDEN / "family_gray1000.npz") as golden:
-        x, sigma, published = golden[f"x_t{time}"], float(golden[f"sigma_t{time}"]), golden[f"PCA_250_t{time}"]
-    machine = Given(fashion(), published=True, batch=250)
-    machine.given = published_mask(time)
-    assert np.abs(machine(x, sigma) - published).max() < 1e-4
-
-
 # Files and noise levels at which the published masks of so few images are more than rounding: the threshold, the share
 # of numbers that agree at least (measured: .999, 1.000, .996, .992, .989, .992) and the mask's pixels, relative.
 OF_FEW = [

@@ -44,8 +44,8 @@ class MosaicResult:
         weightless: of a mix, the share of each image's x0 that comes from parts without weights on training images,
             such as `Wiener`, 0 to 1; empty for 0. No source explains it.
         missed: of patches that are pasted from other places, by how much a source that is not here may weigh more than
-            the last one here, at most, float64 (B, H, W); None where the largest are here for certain. Of a mix of several machines, the
-            sum of theirs times their shares, which is no bound.
+            the last one here, at most, float64 (B, H, W); None where the largest are here for certain. Of a mix of
+            several machines, the sum of theirs times their shares, which is no bound.
     """
 
     image_ids: Tensor

@@ -178,7 +178,9 @@ def _joined(mosaics: Sequence[MosaicResult], order: Tensor) -> MosaicResult:
             if all(value is None for value in values):
                 continue
             # None stands for nothing missed.
-            values = [mosaic.unread * 0 if value is None else value for mosaic, value in zip(mosaics, values, strict=True)]
+            values = [
+                mosaic.unread * 0 if value is None else value for mosaic, value in zip(mosaics, values, strict=True)
+            ]
         if isinstance(values[0], Tensor):
             joined[name] = torch.cat(values)[order.to(values[0].device)]
         else:

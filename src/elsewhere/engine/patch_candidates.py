@@ -44,11 +44,11 @@ class Found:
 class CandidateAttribution:
     """Weights of the largest sources of every pixel of one image on which patches are pasted.
 
-    The weight of a training pixel in a pixel is a mean of the weights of the patches that bring it there. So a source is
-    large only if one of these weights is large. The sources that the largest M weights of the patches around a pixel bring
-    are the candidates; what each of them weighs is computed in full, in float64. No other source of the pixel weighs more
-    than the mean of the M-th largest weights: by as much as this exceeds the smallest weight that is returned, a source may
-    have been missed.
+    The weight of a training pixel in a pixel is a mean of the weights of the patches that bring it there. So a source
+    is large only if one of these weights is large. The sources that the largest M weights of the patches around a pixel
+    bring are the candidates; what each of them weighs is computed in full, in float64. No other source of the pixel
+    weighs more than the mean of the M-th largest weights: by as much as this exceeds the smallest weight that is
+    returned, a source may have been missed.
 
     Attributes:
         layout: what is asked for; its metric and its response have profiles.
@@ -125,7 +125,9 @@ class CandidateAttribution:
                 pixel, share = (row - first) * width + column, count * also / self.coverage[row * width + column]
                 bound.index_add_(0, pixel[there], (least * share)[there])
                 inside = there[:, None] & found.logs.isfinite()
-                line, place, inside = _kept(found.row + down, found.column + right, inside, lines, across, wraps.training)
+                line, place, inside = _kept(
+                    found.row + down, found.column + right, inside, lines, across, wraps.training
+                )
                 code = (pixel[:, None] * len(self.store) + found.image) * places + line * across + place
                 codes.append(code[inside])
                 known.append((weights * share[:, None])[inside])
@@ -197,9 +199,7 @@ def _kept(
     return row.clamp(0, height - 1), column.clamp(0, width - 1), there
 
 
-def _around(
-    row: Tensor, column: Tensor, steps: Tensor, height: int, width: int, wraps: bool
-) -> tuple[Tensor, Tensor]:
+def _around(row: Tensor, column: Tensor, steps: Tensor, height: int, width: int, wraps: bool) -> tuple[Tensor, Tensor]:
     """Flat positions of the pixels around some, and whether they are inside, (C, S, S) each."""
     rows, columns = row[:, None, None] + steps[:, None], column[:, None, None] + steps
     there = torch.ones(1, 1, 1, dtype=torch.bool, device=row.device)
@@ -208,7 +208,7 @@ def _around(
 
 
 def _largest(pixel: Tensor, weights: Tensor, top: int, area: int) -> tuple[Tensor, Tensor]:
-    """The largest weights of every pixel in decreasing order, 0 for none, and their positions, -1 for none, (P, top)."""
+    """The largest weights of every pixel, decreasing, 0 for none, and their positions, -1 for none, (P, top) each."""
     order = weights.argsort(descending=True, stable=True)
     order = order[pixel[order].argsort(stable=True)]
     owner = pixel[order]

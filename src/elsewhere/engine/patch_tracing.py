@@ -11,8 +11,8 @@ from torch import Tensor
 from elsewhere.engine.by_number import NumberJob
 from elsewhere.engine.jobs import Average, Step
 from elsewhere.engine.layout import Layout
-from elsewhere.engine.patch_candidates import CandidateAttribution, Found
 from elsewhere.engine.patch_attribution import MaskAttribution, PatchAttribution
+from elsewhere.engine.patch_candidates import CandidateAttribution, Found
 from elsewhere.engine.planner import Planner, Traced
 from elsewhere.engine.runner import run
 from elsewhere.engine.same_place import SamePlaceJob
@@ -188,7 +188,10 @@ def _met(planner: Planner, layout: Layout, x: Tensor) -> tuple[Tensor, Tensor]:
     for region in layout.regions:
         here = slice(region.rows.start, region.rows.stop), slice(region.columns.start, region.columns.stop)
         if planner.own_place(region, x):
-            at = torch.arange(height, device=x.device)[here[0], None, None], torch.arange(width, device=x.device)[here[1]]
+            at = (
+                torch.arange(height, device=x.device)[here[0], None, None],
+                torch.arange(width, device=x.device)[here[1]],
+            )
             rows[here], columns[here] = at[0], at[1][:, None]
             continue
         assert region.places is not None

@@ -118,8 +118,8 @@ class Attribution:
         top: the largest weights of every query.
         shares: sum over the queries of an image of the weights that each training image has, float64 (B, N).
         unread: share of each query's weights whose keys were not read one by one, float64 (Q,): zero but for a search.
-        missed: by how much a key that is not in `top` may weigh more than the last one in it, at most, float64 (Q,); None
-            where `top` has the largest weights for certain.
+        missed: by how much a key that is not in `top` may weigh more than the last one in it, at most, float64 (Q,);
+            None where `top` has the largest weights for certain.
     """
 
     top: TopWeights
