@@ -117,3 +117,18 @@ def test_reports_say_which_share_no_training_image_explains(tmp_path: Path) -> N
     content = json.loads((tmp_path / "explanation.json").read_text())
     assert content["images"][0]["without_weights"] == pytest.approx(0.3)
     assert "no training image explains this share" in (tmp_path / "explanation.html").read_text()
+
+
+def test_what_candidates_may_miss_counts_as_much_as_its_part() -> None:
+    data = few_images(30)
+    settings = els.PatchSettings(5, response=3), els.PatchSettings(3)
+    patches = els.PatchScore(data, els.PatchSchedule((2.0, 0.2), settings))
+    mixed = els.mix({"patches": patches, "Wiener": els.Wiener(data)}, {"patches": 0.8, "Wiener": 0.2})
+    x, sigma = torch.cat([noisy(data, 2.0)[:1], noisy(data, 0.2)[:1]]), torch.tensor([2.0, 0.2])
+    alone, mosaic = els.explain(patches, x, sigma, 2), els.explain(mixed, x, sigma, 2)
+    assert alone.missed is not None
+    assert mosaic.missed is not None
+    assert float(alone.missed[0].max()) > 0
+    assert not alone.missed[1].any(), "single pixels miss nothing"
+    torch.testing.assert_close(mosaic.missed, 0.8 * alone.missed)
+    assert els.explain(mixed, x[1:], 0.2, 2).missed is None

@@ -131,3 +131,16 @@ def test_other_broken_schedules_are_refused_in_words(
     path.write_text(f'{{"format": "elsewhere.{form}/1", "sigmas": [{"9" * 5000}]}}')
     with pytest.raises(ValueError, match="it has a number of too many digits"):
         kind.load(path)
+
+
+def test_a_patch_schedule_is_a_family_without_a_linear_machine(tmp_path: Path) -> None:
+    few = els.load_images("fashion-mini", 20)
+    patches = els.PatchSchedule((5.0, 0.2), (els.PatchSettings(15, True, 0.1, "same place", 3), els.PatchSettings(3)))
+    patches.save(tmp_path / "patches.json")
+    family = els.FamilyCalibration.load(tmp_path / "patches.json")
+    assert (family.schedule, family.wiener) == (patches, (0.0, 0.0))
+    x = els.make_noise(1, few.shape)
+    assert torch.equal(family.machine(few)(x, 1.0), els.PatchScore(few, patches)(x, 1.0))
+    (tmp_path / "patches.json").write_text('{"format": "elsewhere.patches/1", "levels": [{"sigma": 1.0}]}')
+    with pytest.raises(ValueError, match="not a calibrated family"):
+        els.FamilyCalibration.load(tmp_path / "patches.json")

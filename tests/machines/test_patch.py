@@ -242,15 +242,61 @@ def test_explanations_of_pasted_patches_do_not_depend_on_memory(monkeypatch: pyt
     from elsewhere.engine import shifted_attribution
 
     machine, x = els.PatchScore(DATA, els.PatchSettings(5, response=3)), noisy(DATA.scaled(), 0.8, 1)
-    expected = els.explain(machine, x, 0.8, 4)
+    # More sources than are looked for among candidates.
+    expected = els.explain(machine, x, 0.8, 70)
     # Few images at a time, then none.
     monkeypatch.setattr(shifted_attribution, "HELD", 30)
-    found = els.explain(machine, x, 0.8, 4)
+    found = els.explain(machine, x, 0.8, 70)
     torch.testing.assert_close(found.weights, expected.weights)
     torch.testing.assert_close(found.credits(), expected.credits())
     monkeypatch.setattr(shifted_attribution, "HELD", 10**6)
     with pytest.raises(ValueError, match="give more memory, or explain the same machine with response=1"):
-        els.explain(machine, x, 0.8, 4)
+        els.explain(machine, x, 0.8, 70)
+
+
+def test_candidates_in_small_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsewhere.engine import patch_candidates
+
+    machine, x = els.PatchScore(DATA, els.PatchSettings(5, response=3)), noisy(DATA.scaled(), 0.8, 1)
+    expected = els.explain(machine, x, 0.8, 4)
+    monkeypatch.setattr(patch_candidates, "AT_ONCE", 1000)
+    found = els.explain(machine, x, 0.8, 4)
+    torch.testing.assert_close(found.weights, expected.weights, rtol=0, atol=1e-12)
+    assert found.missed is not None
+    assert expected.missed is not None
+    torch.testing.assert_close(found.missed, expected.missed, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("keys", ["aware", "wrap", "torus"])
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 3.0])
+def test_what_few_candidates_miss_is_bounded(monkeypatch: pytest.MonkeyPatch, keys: str, sigma: float) -> None:
+    from elsewhere.engine import patch_tracing
+
+    images = torch.rand(30, 1, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    machine = els.PatchScore(images, els.PatchSettings(5, keys=keys, response=3, fold=1.0))
+    x = images[:1] + sigma * torch.randn(1, 1, 8, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    every = els.explain(machine, x, sigma, None)
+    assert every.missed is None
+    for kept in (2, 4, 40):
+        monkeypatch.setattr(patch_tracing, "LEAST_KEPT", kept)
+        monkeypatch.setattr(patch_tracing, "KEPT_A_SOURCE", 1)
+        few = els.explain(machine, x, sigma, 2)
+        assert few.missed is not None
+        # Every weight is that of its source, and the largest that is not here exceeds the last one by `missed` at most.
+        for place in np.ndindex(1, 8, 9):
+            known = {
+                (int(image), *map(int, at)): float(weight)
+                for image, at, weight in zip(
+                    every.image_ids[place], every.positions[place], every.weights[place], strict=True
+                )
+                if image >= 0
+            }
+            for image, at, weight in zip(few.image_ids[place], few.positions[place], few.weights[place], strict=True):
+                expected = known.pop((int(image), *map(int, at)), None) if image >= 0 else 0
+                assert expected is not None
+                assert float(weight) == pytest.approx(expected, abs=1e-12)
+            assert max(known.values(), default=0) <= few.weights[place][-1] + few.missed[place] + 1e-12
+        torch.testing.assert_close(few.credits(), every.credits(), rtol=0, atol=1e-12)
 
 
 def test_pasted_patches_are_explained_on_other_sizes_and_classes() -> None:

@@ -171,6 +171,7 @@ def _of_average(
     x0 = torch.empty(images.shape, dtype=torch.float64, device=device)
     unread, error = weights.new_zeros((batch, height * width)), weights.new_zeros((batch, height, width))
     nats, met = torch.full_like(unread, torch.nan), torch.zeros_like(unread, dtype=torch.int64)
+    missed: Tensor | None = None
     seen = [(0, NO_WRAPS, 0)] * batch
     for traced in found:
         part, members = traced.part, traced.images
@@ -191,6 +192,9 @@ def _of_average(
             of_pixels = attribution.entropy.view(len(members), -1)
             nats[members[:, None], pixels] = of_pixels.expand(-1, len(pixels))
         met[members] = traced.met.flatten().to(device)
+        if attribution.missed is not None:
+            missed = torch.zeros_like(unread) if missed is None else missed
+            missed[members[:, None], pixels] = attribution.missed.view(len(members), -1)
         answer, off_by = x0[members], error[members]
         step.write(part.state, answer, off_by)
         x0[members], error[members] = answer, off_by
@@ -214,6 +218,7 @@ def _of_average(
         compared=tuple(compared for _, _, compared in seen),
         nats=nats.view(batch, height, width),
         met=met.view(batch, height, width),
+        missed=None if missed is None else missed.view(batch, height, width),
     )
 
 

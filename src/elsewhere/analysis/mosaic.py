@@ -47,6 +47,9 @@ class MosaicResult:
         nats: entropy of each pixel's weights, those of all windows, float64 (B, H, W): NaN where an index was searched;
             None for mixes of several parts.
         met: number of windows that each pixel meets, int64 (B, H, W); None where `nats` is.
+        missed: of patches that are pasted from other places, by how much a source that is not here may weigh more than
+            the last one here, at most, float64 (B, H, W); None where the largest are here for certain. Of a mix of
+            several machines, the sum of theirs times their shares, which is no bound.
     """
 
     image_ids: Tensor
@@ -67,6 +70,7 @@ class MosaicResult:
     weightless: tuple[float, ...] = ()
     nats: Tensor | None = None
     met: Tensor | None = None
+    missed: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

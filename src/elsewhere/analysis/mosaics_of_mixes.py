@@ -108,7 +108,14 @@ def _at(mix: Mix, x: Tensor, sigma: float, label: Tensor | None, top: int | None
         # Those of several parts overlap: sources of one may be sources of another.
         nats=main.nats if len(parts) == 1 else None,
         met=main.met if len(parts) == 1 else None,
+        missed=_missed(parts),
     )
+
+
+def _missed(parts: Sequence[tuple[float, MosaicResult]]) -> Tensor | None:
+    """See `MosaicResult`: that of the parts, times their shares."""
+    known = [share * mosaic.missed for share, mosaic in parts if mosaic.missed is not None]
+    return torch.stack(known).sum(0) if known else None
 
 
 def _check_same_images(mosaics: Sequence[MosaicResult], names: Sequence[str]) -> None:
@@ -186,6 +193,11 @@ def _joined(mosaics: Sequence[MosaicResult], order: Tensor) -> MosaicResult:
     joined: dict[str, Any] = {}
     for name in names:
         values = [getattr(mosaic, name) for mosaic in mosaics]
+        if name == "missed" and any(value is not None for value in values):
+            # None stands for nothing missed.
+            values = [
+                mosaic.unread * 0 if value is None else value for mosaic, value in zip(mosaics, values, strict=True)
+            ]
         if any(value is None for value in values):
             joined[name] = None
         elif isinstance(values[0], Tensor):

@@ -54,8 +54,8 @@ YARDSTICK = f"{NETWORK}:NAME for a network in place of a machine"
 Family = Annotated[
     Path | None,
     typer.Option(
-        help=f"For {BEST}: the file that `elsewhere calibrate --machine {BEST}` wrote, or a result that was drawn with "
-        "one, such as run.json.",
+        help=f"For {BEST}: the file that `elsewhere calibrate --machine {BEST}` wrote, or PatchSchedule.save, or a "
+        "result that was drawn with one, such as run.json.",
         show_default="that of the shipped network",
     ),
 ]

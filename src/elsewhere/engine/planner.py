@@ -254,7 +254,14 @@ class Planner:
             )
 
     def plan(
-        self, layout: Layout, x: Tensor, sigma: float, label: int | None, *, traced: bool = False
+        self,
+        layout: Layout,
+        x: Tensor,
+        sigma: float,
+        label: int | None,
+        *,
+        traced: bool = False,
+        merge: bool = True,
     ) -> Iterator[list[Step]]:
         """The steps that answer centred images (B, C, H, W): together they cover every pixel once.
 
@@ -264,6 +271,7 @@ class Planner:
             layout, sigma, label: what is asked for.
             x: the images.
             traced: whether an attribution follows, which needs to know of equal windows.
+            merge: whether equal windows may be one key.
         """
         metric = layout.metric
         image_logs = self.image_logs(layout, x, sigma, label)
@@ -299,7 +307,7 @@ class Planner:
                 return
         flat = torch.arange(x[0, 0].numel(), device=x.device).view(x.shape[2:])
         for group in self.groups(shared, len(x), layout.reach):
-            yield self.region_steps(group, layout, x, sigma, label, traced, image_logs)
+            yield self.region_steps(group, layout, x, sigma, label, traced, image_logs, merge=merge)
         if own:
             yield [
                 Step(

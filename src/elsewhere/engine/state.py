@@ -120,12 +120,15 @@ class Attribution:
         unread: share of each query's weights whose keys were not read one by one, float64 (Q,): zero but for a search.
         entropy: -sum_j w_j log w_j over these keys, every window of several equal ones by itself, in nats, float64
             (Q,); None where it is not known.
+        missed: by how much a key that is not in `top` may weigh more than the last one in it, at most, float64 (Q,);
+            None where `top` has the largest weights for certain.
     """
 
     top: TopWeights
     shares: Tensor
     unread: Tensor
     entropy: Tensor | None = None
+    missed: Tensor | None = None
 
     def merge(self, other: Attribution) -> Attribution:
         """Of both sets of keys, those of `other` coming after these."""

@@ -12,6 +12,7 @@ from elsewhere.files import check_format, details, entry, json_object, json_text
 from elsewhere.machines.levels import check_decreasing
 from elsewhere.machines.machine import Data
 from elsewhere.machines.mixing import Mix, MixSchedule
+from elsewhere.machines.patch import FORMAT as PATCHES
 from elsewhere.machines.patch import PatchSchedule, PatchScore, PatchSettings, read_levels
 from elsewhere.machines.table import ENGINE_SETTINGS
 from elsewhere.machines.wiener import Wiener
@@ -115,7 +116,8 @@ class FamilyCalibration:
     @classmethod
     def load(cls, path: str | Path) -> FamilyCalibration:
         """Read a file written by `save`, or the settings of the machine in a result, such as run.json of
-        `elsewhere sample --machine best`.
+        `elsewhere sample --machine best`. A file written by `PatchSchedule.save` is a patch machine alone: its Wiener
+        shares are 0. So commands take any `PatchScore`, as `--machine best --family FILE`.
 
         Raises:
             FileNotFoundError: no such file.
@@ -127,6 +129,9 @@ class FamilyCalibration:
         try:
             content = json_object(path.read_bytes())
             content = _within(content)
+            if content.get("format") == PATCHES:
+                sigmas, settings, levels = read_levels(content)
+                return cls(sigmas, settings, (0.0,) * len(levels), details=details(content))
             check_format(content, FORMAT)
             sigmas, settings, levels = read_levels(content, (WIENER,))
             shares = tuple(level[WIENER] for level in levels)
