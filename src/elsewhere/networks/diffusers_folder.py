@@ -40,7 +40,7 @@ ENCODERS = ("movq", "image_encoder", "text_encoder_2", "prior")
 class DiffusersNetwork(PreconditionedNetwork):
     """A network of diffusers and the scheduler that it was trained with, read as D(x, sigma).
 
-    The network is a UNet2DModel, a UNet2DConditionModel, which is told of a text with `with_text`, or a
+    The network is a UNet2DModel, a UNet2DConditionModel, which takes a text with `with_text`, or a
     DiTTransformer2DModel. Where it was trained on latents, x are latents: see `els.Decoded`.
 
     The scheduler says what the network is given and what it predicts; see `schedulers.SCHEDULERS` for those that are
@@ -161,10 +161,10 @@ class DiffusersNetwork(PreconditionedNetwork):
 
     def _ask(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
         steps = time.round().long() if self._whole_timesteps else time.float()
-        told = {"class_labels": label}
+        given = {"class_labels": label}
         if self.text is not None:
-            told["encoder_hidden_states"] = self.text.to(x.device, x.dtype).expand(len(x), -1, -1)
-        answer: Tensor = self.module(x, timestep=steps, **told).sample
+            given["encoder_hidden_states"] = self.text.to(x.device, x.dtype).expand(len(x), -1, -1)
+        answer: Tensor = self.module(x, timestep=steps, **given).sample
         return answer[:, : self.channels]
 
 
@@ -189,7 +189,7 @@ def _kind(unet: Any) -> str:
 
 
 MORE = ("addition_embed_type", "encoder_hid_dim_type", "encoder_hid_dim", "time_cond_proj_dim")
-"""Settings of a UNet2DConditionModel that is told of more than a text."""
+"""Settings of a UNet2DConditionModel that takes more than a text."""
 
 
 def _size(side: Any) -> tuple[int, int] | None:

@@ -195,12 +195,12 @@ def try_unet(unet: Any) -> None:
     time_type = torch.int64 if config.get("time_embedding_type") == "learned" else torch.float32
     x = torch.zeros(1, config.in_channels, *size, dtype=torch.float32, device="meta")
     has_classes = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
-    told = {"class_labels": torch.zeros(1, dtype=torch.int64, device="meta") if has_classes else None}
+    given = {"class_labels": torch.zeros(1, dtype=torch.int64, device="meta") if has_classes else None}
     width = config.get("cross_attention_dim")
     if type(unet).__name__ == "UNet2DConditionModel":
         if not isinstance(width, int) or config.get("addition_embed_type") is not None:
             return  # as above
-        told["encoder_hidden_states"] = torch.zeros(1, 1, width, dtype=torch.float32, device="meta")
-    answer = unet(x, timestep=torch.zeros(1, dtype=time_type, device="meta"), **told).sample
+        given["encoder_hidden_states"] = torch.zeros(1, 1, width, dtype=torch.float32, device="meta")
+    answer = unet(x, timestep=torch.zeros(1, dtype=time_type, device="meta"), **given).sample
     if answer.shape[2:] != x.shape[2:]:
         raise ValueError(f"images of {size} become {tuple(answer.shape[2:])}")

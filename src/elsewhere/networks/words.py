@@ -1,4 +1,4 @@
-"""How a network is told words: sentence embeddings, added to the embedding of time."""
+"""How a network takes words: sentence embeddings, added to the embedding of time."""
 
 from __future__ import annotations
 
