@@ -19,7 +19,6 @@ from elsewhere.checks import checked, seen_text
 from elsewhere.data import ImageSet, LatentSet
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.limits import require_memory
-from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.borders import Borders
 from elsewhere.machines.equivariant_local import EquivariantLocalScore
 from elsewhere.machines.locality import LocalitySchedule, published_locality
@@ -33,6 +32,7 @@ from elsewhere.machines.table import (
     MachineName,
     WindowedName,
 )
+from elsewhere.machines.windowed import Window, WindowedMachine
 from elsewhere.networks import SHIPPED
 from elsewhere.networks.resnet import Padding
 from elsewhere.phrases import count, listed

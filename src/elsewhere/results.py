@@ -18,7 +18,8 @@ from elsewhere.data.request import BEYOND
 from elsewhere.denoiser import DenoiserLike
 from elsewhere.engine.search.cache import WORTH_KEEPING
 from elsewhere.files import json_text, write_text
-from elsewhere.machines.base import Prepared, Window
+from elsewhere.machines.base import Prepared
+from elsewhere.machines.windowed import Window
 from elsewhere.notices import warn
 from elsewhere.phrases import count, decimal, duration
 from elsewhere.pictures import save_grid, shrunk

@@ -16,8 +16,9 @@ from elsewhere.engine import planner
 from elsewhere.engine.kernels import loader
 from elsewhere.engine.search.job import SearchJob
 from elsewhere.files import default_folder
-from elsewhere.machines.base import SoftmaxMachine, Window
+from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.equivariant_local import Borders
+from elsewhere.machines.windowed import Window
 
 DATA = els.load_images("fashion-mini", 60)
 COLOUR = els.load_images("pixel-faces", 30)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import elsewhere as els
-from elsewhere.machines.base import WindowedMachine
 from elsewhere.machines.locality import LocalitySchedule, published_locality
+from elsewhere.machines.windowed import WindowedMachine
 
 
 def test_the_window_of_the_nearest_level_in_log_sigma_is_taken() -> None:

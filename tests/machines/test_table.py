@@ -18,9 +18,10 @@ import elsewhere as els
 from elsewhere import factory, machines
 from elsewhere.analysis.report import FULL_NAMES
 from elsewhere.machines import table
-from elsewhere.machines.base import SoftmaxMachine, WindowedMachine
+from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.machine import Machine
 from elsewhere.machines.table import MACHINES, TABLE, Entry
+from elsewhere.machines.windowed import WindowedMachine
 from elsewhere.testing import PROPERTIES, check_denoiser
 
 ROOT = Path(__file__).resolve().parents[2]

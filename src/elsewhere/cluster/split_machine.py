@@ -15,7 +15,8 @@ from elsewhere.cluster.workers import HereWorkers, RayWorkers, Workers
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser
 from elsewhere.engine import SoftmaxState
-from elsewhere.machines.base import Prepared, SoftmaxMachine, Window
+from elsewhere.machines.base import Prepared, SoftmaxMachine
+from elsewhere.machines.windowed import Window
 from elsewhere.phrases import count
 
 MOST_SHARDS = 10_000

@@ -19,7 +19,7 @@ from elsewhere.engine.keys.windows import WindowKeys
 from elsewhere.engine.layout import Layout, Region
 from elsewhere.engine.patches import Canvas, Patches
 from elsewhere.engine.precision import COARSE
-from elsewhere.engine.prior import pedestal_logs, shift_logs
+from elsewhere.engine.prior import pedestal_logs, place_logs
 from elsewhere.engine.runner import MOST_PIECES, run
 from elsewhere.engine.same_place import SamePlaceJob
 from elsewhere.engine.search.index import Index
@@ -419,7 +419,7 @@ class Planner:
             merge=merge and image_logs is None and not layout.has_prior,
         )
         prior = _prior(
-            image_logs, len(queries), grid[0] * grid[1], len(region.places), _place_logs(layout, region, size)
+            image_logs, len(queries), grid[0] * grid[1], len(region.places), place_logs(layout, region, size)
         )
         return DenseJob(_weighted(flat, keys), sigma, keys, tolerance, prior)
 
@@ -458,28 +458,6 @@ def _prior(
         return None
     image, place = torch.arange(batch, device=known.device), torch.arange(queries, device=known.device)
     return Prior(image_logs, image.repeat_interleave(queries), keys, place_logs, place.repeat(batch))
-
-
-def _places(line: range) -> Tensor:
-    return torch.arange(line.start, line.stop, device="cpu")
-
-
-def _place_logs(layout: Layout, region: Region, size: tuple[int, int]) -> Tensor | None:
-    """Log-weights of the shifts from the places of a region's keys to its pixels, float64 (P, places)."""
-    if layout.shift_width is None or region.places is None:
-        return None
-    down, right = (
-        shift_logs(
-            _places(pixels)[:, None] - (_places(places) - layout.padding),
-            layout.shift_width,
-            side if layout.wraps.x else None,
-        )
-        for pixels, places, side in (
-            (region.rows, region.places.rows, size[0]),
-            (region.columns, region.places.columns, size[1]),
-        )
-    )
-    return (down[:, None, :, None] + right[None, :, None, :]).flatten(2).flatten(0, 1)
 
 
 def _near_each_other(regions: Sequence[Region], radius: int, flat: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Log-weights of whole training images, which all keys of an image share."""
+"""Log-weights that do not come from windows: of whole training images, and of the shifts between places."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.layout import Layout, Region
 
 # Log-weight of a training image whose weight is 0: finite, since infinity minus infinity is NaN.
 NO_WEIGHT = -1e30
@@ -53,3 +54,25 @@ def shift_logs(shifts: Tensor, width: float, period: int | None) -> Tensor:
 def weight_logs(weights: Tensor) -> Tensor:
     """Logarithms of weights, float64; see `NO_WEIGHT` for that of 0."""
     return weights.double().log().clamp(min=NO_WEIGHT)
+
+
+def _places(line: range) -> Tensor:
+    return torch.arange(line.start, line.stop, device="cpu")
+
+
+def place_logs(layout: Layout, region: Region, size: tuple[int, int]) -> Tensor | None:
+    """Log-weights of the shifts from the places of a region's keys to its pixels, float64 (P, places)."""
+    if layout.shift_width is None or region.places is None:
+        return None
+    down, right = (
+        shift_logs(
+            _places(pixels)[:, None] - (_places(places) - layout.padding),
+            layout.shift_width,
+            side if layout.wraps.x else None,
+        )
+        for pixels, places, side in (
+            (region.rows, region.places.rows, size[0]),
+            (region.columns, region.places.columns, size[1]),
+        )
+    )
+    return (down[:, None, :, None] + right[None, :, None, :]).flatten(2).flatten(0, 1)

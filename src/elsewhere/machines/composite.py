@@ -11,9 +11,9 @@ from torch import Tensor
 
 from elsewhere.checks import check_levels, checked, seen
 from elsewhere.engine import Layout, Metric, Region
-from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.levels import check_decreasing, nearest_level
 from elsewhere.machines.machine import Data
+from elsewhere.machines.windowed import Window, WindowedMachine
 
 Masks = Tensor | np.ndarray | Mapping[float, Tensor | np.ndarray]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from elsewhere.checks import checked
 from elsewhere.engine import Layout
-from elsewhere.machines.base import Window, WindowedMachine
 from elsewhere.machines.borders import Borders, shared_places
 from elsewhere.machines.machine import Data
+from elsewhere.machines.windowed import Window, WindowedMachine
 
 
 class EquivariantLocalScore(WindowedMachine):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from elsewhere.engine import Layout
-from elsewhere.machines.base import WindowedMachine
 from elsewhere.machines.borders import own_places
+from elsewhere.machines.windowed import WindowedMachine
 
 
 class LocalScore(WindowedMachine):

@@ -17,7 +17,7 @@ from elsewhere.analysis import pearson_r, r_squared
 from elsewhere.checks import check_choice, seen
 from elsewhere.denoiser import Denoiser
 from elsewhere.machines import LocalitySchedule
-from elsewhere.machines.base import Window
+from elsewhere.machines.windowed import Window
 from elsewhere.page.wire import pack
 from elsewhere.sampling import Step, make_noise, reverse_process
 from elsewhere.studio.questions import Question, whole_numbers

@@ -11,8 +11,8 @@ from elsewhere import factory
 from elsewhere.data import ImageSet, load_images
 from elsewhere.denoiser import Denoiser
 from elsewhere.machines import LocalitySchedule
-from elsewhere.machines.base import Window
 from elsewhere.machines.table import AVERAGES, TABLE
+from elsewhere.machines.windowed import Window
 from elsewhere.networks import load_network
 
 DEFAULTS = ("is", "ls", "els", "wiener")
