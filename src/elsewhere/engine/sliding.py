@@ -7,8 +7,7 @@ pair costs the same at any window (the trick of fast non-local means, Darbon et 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +20,7 @@ from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
+from elsewhere.engine.overlaps import RegionPair
 from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
 
@@ -44,41 +44,6 @@ FRESH_SIGMA = 0.05
 FAR = 1e-7
 # Share of the weight of a query that need not be pasted: that changes x0hat by at most as much times its range.
 OMITTED = 1e-5
-
-
-@dataclass(frozen=True)
-class AxisOverlap:
-    """Rows (or columns) of the training images that meet rows of x: start to stop - 1 meet start + shift, ..."""
-
-    shift: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class RegionPair:
-    """Rows and columns that meet, in every combination.
-
-    The window of x around (row + row shift, column + column shift) has the key around (row, column). A window ends
-    where the training image ends.
-    """
-
-    rows: Sequence[AxisOverlap]
-    columns: Sequence[AxisOverlap]
-
-
-def axis_overlaps(ranges: Iterable[tuple[range, range]]) -> list[AxisOverlap]:
-    """Every row of x in a range with every row of the training images in the range beside it."""
-    overlaps: list[AxisOverlap] = []
-    for queries, keys in ranges:
-        for shift in range(queries.start - keys.stop + 1, queries.stop - keys.start):
-            start, stop = max(keys.start, queries.start - shift), min(keys.stop, queries.stop - shift)
-            before = next((one for one in overlaps if one.shift == shift and one.stop == start), None)
-            if before is not None:
-                overlaps.remove(before)
-                start = before.start
-            overlaps.append(AxisOverlap(shift, start, stop))
-    return overlaps
 
 
 def able(store: PixelStore, metric: Metric) -> bool:

@@ -12,8 +12,9 @@ from torch import Tensor
 from elsewhere.engine.jobs import Step
 from elsewhere.engine.keys.store import PixelStore
 from elsewhere.engine.layout import Layout, Region
+from elsewhere.engine.overlaps import AxisOverlap, RegionPair, axis_overlaps
 from elsewhere.engine.prior import shift_logs
-from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
+from elsewhere.engine.sliding import SlidingJob
 from elsewhere.engine.workspace import Workspace, wrap
 
 

@@ -13,7 +13,8 @@ import elsewhere as els
 from elsewhere.engine import PixelStore
 from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.metric import Metric
-from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingJob, axis_overlaps
+from elsewhere.engine.overlaps import AxisOverlap, RegionPair, axis_overlaps
+from elsewhere.engine.sliding import SlidingJob
 
 CHANNELS = [1, 3, 4, 16]
 HEIGHT, WIDTH = 8, 7
