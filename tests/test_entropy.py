@@ -191,3 +191,13 @@ def test_an_explanation_has_a_number_for_each_step(tmp_path: Path) -> None:
         assert step["entropy_of_images"] == mosaic.entropy.image_shares.tolist()
     header, rows = found.table()
     assert rows[0][header.index("entropy")] == f"{steps[-1]['entropy_of_pixels'][0]:.3f}"
+
+
+def test_an_audit_has_the_entropy_of_the_images_that_it_traces() -> None:
+    run = els.sample(els.LocalScore(SMALL, 3), els.make_noise(3, SMALL.shape), els.schedules.cosine(5))
+    found = els.audit(SMALL, run.images, shift=1)
+    traced = [row for row in found.rows() if row["sources"] is not None]
+    assert traced
+    for row in traced:
+        assert row["entropy_of_images"] == pytest.approx(np.log(row["sources"]) / np.log(20))
+    assert all(row["entropy_of_images"] is None for row in found.rows() if row["sources"] is None)
