@@ -472,7 +472,7 @@ def _check_engine(engine: Engine, device: torch.device) -> None:
         raise ValueError(f"the fast engine runs on processors, got device {device}: use engine='exact'")
 
 
-def _weights(weights: object, store: PixelStore, engine: Engine) -> Tensor:
+def _weights(weights: Any, store: PixelStore, engine: Engine) -> Tensor:
     """Checked weights of training images, float64 (N,) on their device."""
     try:
         if weights.is_complex() if isinstance(weights, Tensor) else np.iscomplexobj(weights):
