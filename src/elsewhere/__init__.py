@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from elsewhere.data import load_images as load_images
     from elsewhere.deepinv_denoiser import as_deepinv as as_deepinv
     from elsewhere.denoiser import score as score
-    from elsewhere.entropy import WeightEntropy as WeightEntropy
     from elsewhere.factory import shipped_locality as shipped_locality
     from elsewhere.guidance import guided as guided
     from elsewhere.inpainting import inpaint as inpaint
@@ -92,7 +91,6 @@ _HOMES = {
     "data": ("ImageSet", "load_images"),
     "deepinv_denoiser": ("as_deepinv",),
     "denoiser": ("score",),
-    "entropy": ("WeightEntropy",),
     "factory": ("shipped_locality",),
     "guidance": ("guided",),
     "inpainting": ("inpaint",),

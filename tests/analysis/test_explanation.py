@@ -64,7 +64,7 @@ def test_every_step_on_request(tmp_path: Path) -> None:
         assert step["coherence_length"] == coherence_length(mosaic).tolist()
         assert step["unexplained_by_top"] == [pytest.approx(float(mosaic.unexplained.mean()))]
     header, rows = found.table()
-    assert header == ("image", "largest credit", "patch side", "not in the top")
+    assert header == ("image", "largest credit", "patch side", "not in the top", "entropy", "of images")
     assert len(rows) == 1
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.analysis.audit_result import VERDICTS, YOON
-from elsewhere.checks import check_fields
+from elsewhere.checks import check_fields, checked
 from elsewhere.files import entries, entry, json_object, json_text
 from elsewhere.page.wire import pack
 
@@ -114,6 +114,7 @@ class TransitionResult:
         """The numbers of training images, rising."""
         return tuple(sorted({point.count for point in self.points}))
 
+    @checked
     def of(self, name: str) -> tuple[TransitionPoint, ...]:
         """The points of one denoiser, by the number of training images.
 
@@ -125,6 +126,7 @@ class TransitionResult:
             raise ValueError(f"name must be one of {', '.join(self.names)}, got {name!r}")
         return tuple(sorted(found, key=lambda point: point.count))
 
+    @checked
     def half(self, name: str) -> float | None:
         """The number of training images at which the share of copies falls through 1/2; None where it does not.
 
