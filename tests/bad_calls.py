@@ -143,7 +143,7 @@ def values() -> dict[str, Any]:
     kept = {
         "attentive": attentive, "captioned": els.LocalScore(words, 3),
         "folder": folder, "autoencoder": autoencoder, "latents": latents.images, "encoded": latents,
-        "latent_machine": decoded.machine, "latent_run": drawn_latents.latents,
+        "latent_machine": decoded.machine, "decoded": decoded, "latent_run": drawn_latents.latents,
         "preconditioning": times, "recipe": {"machine": "is", "settings": {}},
         "calibrated": calibrated, "family": family, "patch": els.PatchScore(data, square),
         "wiener": els.Wiener(data), "drawn": drawn,
@@ -224,12 +224,13 @@ OWN: dict[str, dict[str, Any]] = {
     "Comparison.beats": {"machine": "ELS"},
     "Comparison.undefined": {"machine": "ELS"},
     "load_autoencoder": {"source": lambda v: v["folder"] / "autoencoder"},
+    "Autoencoder.latent_shape": {"height": 8, "width": 8},
     "Autoencoder": {"module": lambda v: v["autoencoder"].module},
     "Decoded": {"machine": lambda v: v["latent_machine"]},
     "Decoded.__call__": {"x": lambda v: v["latents"]},
     "Decoded.check": {"x": lambda v: v["latents"]},
     "Decoded.decode_run": {"run": lambda v: v["latent_run"]},
-    "DecodedRun.widget": {"machine": lambda v: v["latent_machine"]},
+    "DecodedRun.widget": {"machine": lambda v: v["decoded"]},
     "LatentSet": {"images": lambda v: v["latents"], "labels": lambda v: v["data"].labels},
     "LatentSet.save": {"path": lambda v: v["folder"] / "saved.png"},
     "DecodedRun.save": {"path": lambda v: v["folder"] / "saved.npz"},
@@ -469,7 +470,7 @@ def kinds(annotation: str) -> set[str]:
 
 
 RECORDS = (
-    "Agreement|Anomalies|Audit|Comparison|Copying|Explanation|Growth|Healing|Mosaic|Nearest|Pattern|Pose|Rate|"
+    "Agreement|Anomalies|Audit|Comparison|Copying|DecodedRun|Explanation|Field|Growth|Healing|Mosaic|Nearest|Pattern|Pose|Rate|"
     "Recovery|Run|Texture"
 )
 """What the library makes: the kinds of its fields are checked, not what was found."""
@@ -502,9 +503,11 @@ LEGAL: tuple[tuple[str, str, str, str], ...] = (
     (".*Score.*", "window", "locality", "windows for each noise level"),
     (".*Score|train", "data", "image set", "images"),
     (".*Score", "data", "two channels", "any number of channels"),
-    ("ImageSet", "classes", "empty list|list of str", "no names, or two for two classes"),
-    ("ImageSet", "captions", "list of str", "two captions for two images"),
-    ("ImageSet.rows", "index", "range|minus one", "numbers, or the last one, as in a list"),
+    ("LatentSet", "left_out", "dict", "nothing was left out"),
+    ("LatentSet", "images", "two channels", "right latents; the labels do not match them"),
+    ("(ImageSet|LatentSet)", "classes", "empty list|list of str", "no names, or two for two classes"),
+    ("(ImageSet|LatentSet)", "captions", "list of str", "two captions for two images"),
+    ("(ImageSet|LatentSet).rows", "index", "range|minus one", "numbers, or the last one, as in a list"),
     ("inpaint", "mask", "bool tensor", "nothing is missing"),
     ("karras", "sigma_min|sigma_max|rho", "half", "a noise level"),
     ("GrayScott.growth_rate", ".*", "minus one|zero|half|1e300|negative", "a wave number"),

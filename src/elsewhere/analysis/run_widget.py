@@ -11,6 +11,7 @@ from elsewhere.analysis.mosaic_message import TOP
 from elsewhere.analysis.mosaic_widget import step_title, widget
 from elsewhere.checks import check_whole, checked
 from elsewhere.denoiser import DenoiserLike, Label, check_request
+from elsewhere.latents import DecodedRun
 from elsewhere.sampling import Run
 
 
@@ -30,6 +31,8 @@ def run_widget(machine: DenoiserLike, run: Run, index: int = 0, label: Label = N
         ImportError: anywidget is not installed (extra `notebook`).
         TypeError, ValueError: a run without states, no such image; see `explain`.
     """
+    if isinstance(run, DecodedRun) and run.latents is not None:
+        run = run.latents  # what the machine was asked
     index = check_whole("index", index, 0, len(run.images) - 1)
     known = check_run(machine, run, TOP, label)
     _, labels = check_request({"machine": machine}, run.images, label, "run")

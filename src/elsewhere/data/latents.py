@@ -15,6 +15,7 @@ from torch import Tensor
 from elsewhere.checks import check_dense, check_type, checked, seen
 from elsewhere.data.images import ImageSet
 from elsewhere.denoiser import check_images
+from elsewhere.layout import plain
 
 REMEDY = "els.encode(data, autoencoder) makes such sets"
 
@@ -74,8 +75,8 @@ class LatentSet(ImageSet):
             check_type("autoencoder", self.autoencoder, Decoder)
 
     def _check_images(self) -> None:
-        if isinstance(self.images, np.ndarray):
-            object.__setattr__(self, "images", torch.from_numpy(self.images.copy()))
+        if isinstance(self.images, np.ndarray) and self.images.dtype in (np.float32, np.float64):
+            object.__setattr__(self, "images", plain(self.images.copy()))
         if not isinstance(self.images, Tensor) or self.images.dtype not in (torch.float32, torch.float64):
             raise TypeError(
                 "images must be latents, a float32 or float64 tensor, got "

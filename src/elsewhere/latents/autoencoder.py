@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elsewhere.checks import check_device, check_fields, checked, seen
+from elsewhere.checks import check_device, check_fields, check_whole, checked, seen
 from elsewhere.denoiser import check_images
 from elsewhere.layout import torch_defaults
 from elsewhere.networks.diffusers_folder import read_config
@@ -145,13 +145,14 @@ class Autoencoder:
         """(C, H, W) of the latents of images of a size.
 
         Raises:
-            ValueError: a size that the autoencoder cannot divide.
+            TypeError, ValueError: no whole numbers of 1 and more, or a size that the autoencoder cannot divide.
         """
-        if height % self.factor or width % self.factor or not height or not width:
+        height, width = check_whole("height", height, 1), check_whole("width", width, 1)
+        if height % self.factor or width % self.factor:
             near = max(self.factor, round(max(height, width) / self.factor) * self.factor)
             raise ValueError(
-                f"images are {height}x{width} pixels, {self.name} divides sides by {self.factor}: give sides that are "
-                f"multiples of {self.factor}, as in load_images(..., size={near})"
+                f"images are {height}x{width} pixels, {self.name} divides sides by {self.factor}: give data whose "
+                f"sides are multiples of {self.factor}, as in load_images(..., size={near})"
             )
         return self.latent_channels, height // self.factor, width // self.factor
 

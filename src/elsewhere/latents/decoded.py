@@ -135,6 +135,10 @@ class Decoded(Denoiser):
             run: on latents, as `els.sample(machine.machine, ...)` returns it.
         """
         check_type("run", run, Run)
+        if run.images.ndim != 4 or run.images.shape[1] != self.channels:
+            raise ValueError(
+                f"run must have latents of {self.channels} channels, got images of shape {tuple(run.images.shape)}"
+            )
         roots = [math.sqrt(1 + sigma**2) for sigma in run.sigmas]
         return DecodedRun(
             self.decode(run.images),
