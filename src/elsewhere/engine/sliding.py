@@ -20,7 +20,7 @@ from elsewhere.engine.kernels import loader
 from elsewhere.engine.keys.base import rounding_of
 from elsewhere.engine.keys.metric import Metric
 from elsewhere.engine.keys.store import PixelStore
-from elsewhere.engine.overlaps import RegionPair
+from elsewhere.engine.overlaps import AxisOverlap, RegionPair
 from elsewhere.engine.runner import MOST_PIECES
 from elsewhere.engine.state import Attribution, SoftmaxState, TopWeights
 
