@@ -60,8 +60,8 @@ class Found:
     lost: int = 0
 
     def merge(self, other: Found) -> Found:
-        both = (torch.cat(two) for two in ((self.queries, other.queries), (self.keys, other.keys)))
-        return Found(*both, self.lost + other.lost)
+        queries, keys = torch.cat([self.queries, other.queries]), torch.cat([self.keys, other.keys])
+        return Found(queries, keys, self.lost + other.lost)
 
 
 @dataclass(frozen=True)
