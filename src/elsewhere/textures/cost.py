@@ -92,8 +92,8 @@ def _rate(scale: Scale, times: Sequence[float], channels: int) -> float:
     levels = [times[int(place * len(times))] for place in SAMPLED]
     for attempt in range(MOST_SAMPLES):
         wanted = max(1, SAMPLE_PAIRS * 4**attempt // keys)
-        # The canvas is wide, as the kernels run along rows.
-        columns = min(width, window - 1 + max(wanted, 8))
+        # Twice to four times as wide as high, as the kernels run along rows: a strip would have edges only.
+        columns = min(width, window - 1 + max(math.isqrt(4 * wanted), 8))
         rows = min(height, window - 1 + max(1, wanted // max(1, columns - window + 1)))
         seconds = _seconds(scale, levels[0], (channels, rows, columns))
         if seconds >= SAMPLE_SECONDS or (rows, columns) == (height, width):
