@@ -132,7 +132,7 @@ class CandidateAttribution:
                 codes.append(code[inside])
                 known.append((weights * share[:, None])[inside])
                 others.append((least * share)[:, None].expand_as(weights)[inside])
-        code, which = torch.cat(codes).unique(return_inverse=True)
+        code, which = torch.unique(torch.cat(codes), return_inverse=True)
         lower = weights.new_zeros(len(code)).index_add_(0, which, torch.cat(known))
         unknown = weights.new_zeros(len(code)).index_add_(0, which, torch.cat(others))
         pixel, source = code // (len(self.store) * places), code % (len(self.store) * places)
@@ -152,7 +152,7 @@ class CandidateAttribution:
         within = (offset >= 0) & (offset < metric.side)
         band = metric.profile.to(self.coverage)[offset.clamp(0, metric.side - 1)].where(within, 0)
         each = max(1, AT_ONCE // (self.store.channels * len(steps) ** 2))
-        chunks = zip(pixel.split(each), source.split(each), strict=True)
+        chunks = zip(torch.split(pixel, each), torch.split(source, each), strict=True)
         found = [self._some_weights(*some, steps, band) for some in chunks]
         return torch.cat(found) if found else self.coverage.new_zeros(0)
 
