@@ -124,8 +124,8 @@ def test_what_candidates_may_miss_counts_as_much_as_its_part() -> None:
     settings = els.PatchSettings(5, response=3), els.PatchSettings(3)
     patches = els.PatchScore(data, els.PatchSchedule((2.0, 0.2), settings))
     mixed = els.mix({"patches": patches, "Wiener": els.Wiener(data)}, {"patches": 0.8, "Wiener": 0.2})
-    x, sigma = torch.cat([noisy(data, 2.0)[:1], noisy(data, 0.2)[:1]]), torch.tensor([2.0, 0.2])
-    alone, mosaic = els.explain(patches, x, sigma, 2), els.explain(mixed, x, sigma, 2)
+    x, sigma = torch.cat([noisy(data, 20.0)[:1], noisy(data, 0.2)[:1]]), torch.tensor([20.0, 0.2])
+    alone, mosaic = els.explain(patches, x, sigma, 8), els.explain(mixed, x, sigma, 8)
     assert alone.missed is not None
     assert mosaic.missed is not None
     assert float(alone.missed[0].max()) > 0
