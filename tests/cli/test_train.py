@@ -62,7 +62,8 @@ def test_options_of_words_and_widths_that_do_not_fit_are_refused(
 
 def test_the_train_flags_quoted_by_model_cards_are_still_there() -> None:
     quoted = (
-        "network width widths blocks padding captions text-model steps batch learning-rate precision checkpoint-every sample-every seed restart "
+        "network width widths blocks padding captions text-model steps batch learning-rate precision "
+        "checkpoint-every sample-every seed restart "
         "limit out"
     )
     known = {option for parameter in COMMANDS["train"].params for option in parameter.opts}
