@@ -1,9 +1,9 @@
 """Formulas given the weights of a prompt beside a network given its embedding, from the same noise.
 
-    python benchmarks/prompted_network.py --count 64 --out benchmarks/results
+    python benchmarks/prompted_network.py --machines els --count 64 --out benchmarks/results
     python benchmarks/prompted_network.py --network runs/emoji-unet --locality runs/windows/locality.json --count 16
 
-The network (`emoji-unet`) takes the sentence embedding of a prompt. A machine takes weights over its training images:
+The network takes the sentence embedding of a prompt. A machine takes weights over its training images:
 those of the same prompt (`els.prompted`), at every temperature that is asked for. All draw from the same noise, and
 Pearson r of the final images is printed, seed by seed, as in `elsewhere compare`:
 
@@ -118,7 +118,7 @@ def line(name: str, found: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="emoji-unet", help="shipped name, file or folder of a network with words")
+    parser.add_argument("--network", default="runs/emoji-unet", help="file or folder of a network with words")
     parser.add_argument("--data", default="emoji", help="its training images")
     parser.add_argument("--machines", default="els,best", help="of is, ls, els and best")
     parser.add_argument("--locality", type=Path, help="windows of ELS (and LS), in place of the shipped ones")
