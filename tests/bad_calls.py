@@ -66,6 +66,7 @@ LEFT_OUT = {
     "window_at": "called with checked noise levels",
     "layout_at": "called with the size of checked images and checked noise levels",
     "metric": "called with windows that the machine has",
+    "states": "takes what `check` returns; `distributed` checks",
     "trace": "takes what `check` returns; `explain` checks",
     "wraps": "asked by `explain` for windows that the machine has",
     "load_hands": "takes what `load_images` has checked",
@@ -171,7 +172,7 @@ def values() -> dict[str, Any]:
         "x": noise, "sigma": 1.0, "schedule": schedule, "images": noise, "mask": mask, "run": run, "mosaic": mosaic,
         "mosaics": [mosaic], "training": data, "generated": data, "window": 3, "machines": {"ELS": machine},
         "comparisons": {"toys": comparison}, "count": 2, "shape": (1, 8, 8), "steps": 2, "name": "cosine",
-        "prediction": noise, "target": noise, "labels": [0], "engine": "exact", "index": 0,
+        "prediction": noise, "target": noise, "start": 0, "stop": 2, "labels": [0], "engine": "exact", "index": 0,
         "out": folder / "out", "path": folder / "file.json", "source": folder / "images.npy", "image": pattern,
         "original": pattern, "before": pattern, "wound": wound, "size": (8, 8), "radius": 2.0, "height": 2, "width": 2,
         "system": morphogenesis.PATTERNS["spots"], "state": morphogenesis.scattered(1, (8, 8)), "wavelength": 4.0,
@@ -191,6 +192,8 @@ def values() -> dict[str, Any]:
 
 OWN: dict[str, dict[str, Any]] = {
     "ImageSet": {"images": lambda v: v["data"].images, "labels": lambda v: v["data"].labels},
+    "Distributed": {"bounds": lambda v: (0, 2, 6)},
+    "distributed": {"shards": lambda v: 2},
     "ImageSet.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "Run.save": {"path": lambda v: v["folder"] / "saved.npz"},
     "Texture.save": {"path": lambda v: v["folder"] / "saved.npz"},

@@ -54,13 +54,17 @@ def test_arguments_become_the_options_of_the_command(command: str, message: str,
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("sample x --windows 3", "it belongs to calibrate, anomalies; did you mean --window (One odd window side"),
+        (
+            "sample x --windows 3",
+            "it belongs to calibrate, anomalies, attention; did you mean --window (One odd window side",
+        ),
         ("sample x --lable 3", "did you mean --label ("),
         ("sample x --network-x 3", "did you mean --network ("),
         ("sample x --output y", "did you mean --out ("),
         (
             "audit x y --steps 3",
-            "it belongs to sample, inpaint, texture, train, calibrate, compare, board, explain, anomalies\n",
+            "it belongs to sample, inpaint, texture, train, calibrate, compare, board, explain, anomalies, attention, "
+            "transition\n",
         ),
         ("sample x --epochs 3", "no option --epochs in `elsewhere sample`: see `elsewhere sample --help`"),
         ("sample", "DATA is missing, for example: elsewhere sample fashion-mini"),

@@ -341,7 +341,7 @@ def check_canvas(denoiser: DenoiserLike, canvas: tuple[int, int] | None) -> None
     size = getattr(denoiser, "size", None)
     if canvas is not None and size is not None and tuple(size) != canvas:
         raise ValueError(
-            f"--size {canvas[0]}x{canvas[1]}: {denoiser!r} draws {size[0]}x{size[1]} pixels only; draw other sizes "
+            f"--size {canvas[0]}x{canvas[1]}: the machine draws {size[0]}x{size[1]} pixels only; draw other sizes "
             "with --machine els and a small --window"
         )
 

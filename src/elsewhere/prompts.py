@@ -105,8 +105,8 @@ class PromptWeights:
             >>> from elsewhere.text import WordMatcher
             >>> data = ImageSet(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), captions=("red cat", "cat"))
             >>> words, effects = weigh("red cat", data, WordMatcher(), temperature=0.1).words()
-            >>> words, effects.round(decimals=1).tolist()
-            (['red', 'cat'], [[0.7, -4.3], [0.0, 0.0]])
+            >>> words, effects.round(decimals=1).add(0.0).tolist()
+            (['red', 'cat'], [[0.7, -4.3], [0.0, 5.0]])
         """
         words = self.prompt.split()
         shorter = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
@@ -287,7 +287,7 @@ def prompted(
         >>> data = els.ImageSet(images, captions=("a red cat", "a cat", "a bus"))
         >>> cats = els.prompted(els.LocalScore(data, 5), "red cats", encoder=els.text.WordMatcher(), temperature=0.5)
         >>> [round(p, 2) for p in cats.weights.tolist()]
-        [0.67, 0.24, 0.09]
+        [0.73, 0.27, 0.0]
     """
     words = _check_prompt("prompt", prompt)
     away = None if negative is None else _check_prompt("negative prompt", negative)
@@ -333,7 +333,8 @@ def weigh(
     """
     assert data.captions is not None
     similarities = scorer.similarities([prompt], data.captions)[0]
-    similarities[torch.tensor([not caption.strip() for caption in data.captions])] = -torch.inf
+    empty = [not caption.strip() for caption in data.captions]
+    similarities[torch.tensor(empty, dtype=torch.bool, device="cpu")] = -torch.inf
     nearest = int(similarities.argmax())
     if float(similarities[nearest]) < scorer.least:
         closest = "none has a word of it"

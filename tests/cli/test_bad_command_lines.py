@@ -53,6 +53,7 @@ WORKING = {
     "morphogenesis": ["--side 16"],
     "anomalies": [f"hands --machines is --windows 3 --shrink '' {SHORT}"],
     "audit": ["DATA PLAIN --pixels 1"],
+    "attention": [f"DATA NET --windows 3 --pixels 1 {SHORT.replace('count 1', 'count 2')}"],
     "transition": [f"DATA --machines is,els --counts 3 --window 3 {SHORT}"],
     "reproduce": ["kamb", "kamb --data mnist=DATA --network mnist/resnet=NET --machines IS --seeds 1"],
     "studio": ["DATA", "DATA --network NET --size 8 --any-data"],

@@ -20,7 +20,19 @@ def typed(*parts: object) -> Any:
     return CliRunner().invoke(app, [str(part) for part in parts])
 
 
-READERS = {"sample", "train", "calibrate", "compare", "explain", "index", "audit", "data", "studio", "inpaint"}
+READERS = {
+    "attention",
+    "sample",
+    "train",
+    "calibrate",
+    "compare",
+    "explain",
+    "index",
+    "audit",
+    "data",
+    "studio",
+    "inpaint",
+}
 
 
 def test_data_says_what_is_in_a_set(world: dict[str, Path]) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import elsewhere as els
 from elsewhere.engine import Metric, PixelStore, merge_all, runner
 from elsewhere.engine.kernels import loader
+from elsewhere.engine.overlaps import AxisOverlap, RegionPair, axis_overlaps
 from elsewhere.engine.same_place import SamePlaceJob
-from elsewhere.engine.sliding import AxisOverlap, RegionPair, SlidingAttribution, SlidingJob, axis_overlaps, serves
+from elsewhere.engine.sliding import SlidingAttribution, SlidingJob, serves
 
 GRAY = els.load_images("fashion-mini", 40)
 COLOUR = els.load_images("pixel-faces", 40)

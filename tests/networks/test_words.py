@@ -62,7 +62,7 @@ def _letters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec: None)
+    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec, data: None)
 
 
 def captioned(captions: tuple[str, ...] | None = ("a cat", "a dog", "a bus", "")) -> ImageSet:
@@ -228,7 +228,7 @@ def test_a_training_learns_captions_and_says_so(options: dict[str, Any], tmp_pat
 
 def test_samples_are_drawn_from_captions_spread_over_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Tensor | None] = []
-    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec: asked.append(network._text))
+    monkeypatch.setattr(training, "_save_samples", lambda path, network, spec, data: asked.append(network._text))
     train(captioned(), tmp_path, replace(SETTINGS, steps=1))
     assert asked[0] is not None
     text = Letters().encode(["a cat", "a dog", "a bus"])

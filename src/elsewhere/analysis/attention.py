@@ -89,8 +89,8 @@ def attention_report(
       window. The network was not trained with such a mask.
 
     The first two need nothing of a denoiser but its answers: the equivariant local machine with that window has gaps
-    of exactly 0, and the ideal machine, which sees the whole image, shows what the measurement gives for no locality
-    at all.
+    of 0 up to rounding, and the ideal machine, which sees the whole image, shows what the measurement gives for no
+    locality at all.
 
     Where attention looks is read from its softmax weights: the mean distance in pixels between query and key, and the
     share of the weights outside each window, for every layer, head and noise level, and for every place. Weights say
@@ -119,7 +119,7 @@ def attention_report(
         >>> data = els.load_images("fashion-mini", limit=20)
         >>> machines = {"LS": els.LocalScore(data, 5), "IS": els.IdealScore(data)}
         >>> found = els.attention_report(machines, data, windows=[5], schedule=els.schedules.cosine(2), count=2)
-        >>> bool((found.network("LS").rms("image") == 0).all()), bool((found.network("IS").rms("image") > 0).any())
+        >>> bool((found.network("LS").rms("image") < 1e-4).all()), bool((found.network("IS").rms("image") > 0).any())
         (True, True)
     """
     if not networks:
@@ -212,12 +212,12 @@ class _Work:
         known = getattr(denoiser, "num_classes", 0) and not hasattr(denoiser, "data")
         self.labels = probe.labels if known else None
         shape = (len(sigmas), len(windows), len(probe.clean))
-        self.gaps = {kind: torch.zeros(shape, dtype=torch.float64) for kind in ("image", "noise")}
-        self.spread = torch.zeros(len(sigmas), dtype=torch.float64)
+        self.gaps = {kind: torch.zeros(shape, dtype=torch.float64, device="cpu") for kind in ("image", "noise")}
+        self.spread = torch.zeros(len(sigmas), dtype=torch.float64, device="cpu")
         self.looks: _Looks | None = None
         self.plain, self.masked = denoiser, list[DenoiserLike]()
         if isinstance(denoiser, NetworkDenoiser) and attention_layers(denoiser):
-            self.gaps["masked"] = torch.zeros(shape, dtype=torch.float64)
+            self.gaps["masked"] = torch.zeros(shape, dtype=torch.float64, device="cpu")
             self.looks = _Looks(len(sigmas), windows, probe.clean.shape[2:])
             self.denoiser = watch(denoiser, self.looks)
             self.masked = [within_window(denoiser, window) for window in windows]

@@ -117,13 +117,13 @@ def _of_image(
     places = latents.positions[index].view(-1, depth, 2).cpu()
     weights = latents.weights[index].view(-1, depth).cpu()
     counts = latents.counts[index].view(-1, depth).cpu()
-    pixel = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-    latent = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    pixel = torch.cartesian_prod(torch.arange(rows, device="cpu"), torch.arange(columns, device="cpu"))
+    latent = torch.cartesian_prod(torch.arange(height, device="cpu"), torch.arange(width, device="cpu"))
     # The pixel of the training picture that lies to the source as this pixel lies to the latent: (H W, h w, depth, 2).
     offset = pixel[:, None] - factor * latent[None]
     there = factor * places[None] + offset[:, :, None]
-    size = torch.tensor(latents.store.image_size) * factor
-    there = there.clamp(min=torch.zeros(2, dtype=torch.int64), max=size - 1)
+    size = torch.tensor(latents.store.image_size, dtype=torch.int64, device="cpu") * factor
+    there = there.clamp(min=torch.zeros(2, dtype=torch.int64, device="cpu"), max=size - 1)
     every = (len(pixel), -1)
     found = sum_equal(
         ids.expand(len(pixel), -1, -1).reshape(every),
@@ -141,5 +141,5 @@ def _of_image(
 
 def _above(height: int, width: int, factor: int) -> Tensor:
     """The latent that covers each pixel, int64 (H W,)."""
-    grid = torch.arange(height * width).view(height, width)
+    grid = torch.arange(height * width, device="cpu").view(height, width)
     return grid.repeat_interleave(factor, 0).repeat_interleave(factor, 1).flatten()

@@ -96,7 +96,7 @@ def _first(mosaic: MosaicResult, number: int) -> MosaicResult:
     parts = {
         field.name: getattr(mosaic, field.name)[:number]
         for field in fields(mosaic)
-        if field.name not in ("store", "step")
+        if field.name not in ("store", "step") and getattr(mosaic, field.name) is not None
     }
     return replace(mosaic, **parts)
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from torch import Tensor
 
-from elsewhere.checks import check_type, check_whole, checked
+from elsewhere.checks import check_whole, checked, seen
 from elsewhere.checks.ranges import MIN_MEMORY
 from elsewhere.cluster.workers import HereWorkers, RayWorkers, Workers
 from elsewhere.data import ImageSet
@@ -33,14 +33,19 @@ class Distributed(Denoiser):
         cluster: address of the Ray cluster, "auto", or None for this process.
     """
 
-    def __init__(self, machine: SoftmaxMachine, bounds: Sequence[int], cluster: str | None) -> None:
+    @checked
+    def __init__(self, machine: SoftmaxMachine, bounds: Sequence[int], cluster: str | None = None) -> None:
+        machine.check_splits()
+        ends = [check_whole("each of bounds", bound, 0, len(machine)) for bound in bounds]
+        if len(ends) < 2 or ends[0] != 0 or ends[-1] != len(machine) or any(low >= up for low, up in pairwise(ends)):
+            raise ValueError(f"bounds must rise from 0 to {count(len(machine), 'image')}, got {seen(bounds)}")
         self.machine = machine
-        self.bounds = tuple(bounds)
+        self.bounds = tuple(ends)
         self.cluster = cluster
         self.channels = machine.channels
         self.size = machine.size
         self.num_classes = machine.num_classes
-        memory = max(MIN_MEMORY, machine.memory // (len(bounds) - 1))
+        memory = max(MIN_MEMORY, machine.memory // (len(ends) - 1))
         parts = [machine.part(start, stop, memory) for start, stop in pairwise(self.bounds)]
         self._workers: Workers | None = HereWorkers(parts) if cluster is None else RayWorkers(parts, cluster)
 
@@ -144,11 +149,9 @@ def distributed(machine: SoftmaxMachine, shards: int, *, cluster: str | None = N
         >>> bool((x0 - machine(els.make_noise(2, (1, 28, 28)), sigma=1.0)).abs().max() < 1e-5)
         True
     """
-    check_type("machine", machine, SoftmaxMachine)
     shards = check_whole("shards", shards, 1, MOST_SHARDS)
     if shards > len(machine):
         raise ValueError(f"shards must be {count(len(machine), 'image')} or fewer, one image each, got {shards}")
-    machine.check_splits()
     bounds = [len(machine) * number // shards for number in range(shards + 1)]
     return Distributed(machine, bounds, cluster)
 

@@ -162,7 +162,8 @@ class FewKeys:
     def expected(self) -> float:
         """Keys within the band of a query, on average over some queries."""
         radius = self.job.radius
-        pixels = self.job.pixels[torch.linspace(0, len(self.job.pixels) - 1, SAMPLES, device="cpu").long()]
+        chosen = torch.linspace(0, len(self.job.pixels) - 1, SAMPLES, dtype=torch.float64, device="cpu").long()
+        pixels = self.job.pixels[chosen]
         columns = self.x.shape[2]
         windows = torch.stack(
             [

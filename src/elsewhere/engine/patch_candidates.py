@@ -215,7 +215,8 @@ def _largest(pixel: Tensor, weights: Tensor, top: int, area: int) -> tuple[Tenso
     starts = torch.searchsorted(owner, torch.arange(area, device=pixel.device))
     rank = torch.arange(len(order), device=pixel.device) - starts[owner]
     some = rank < top
-    values, positions = weights.new_zeros(area, top), torch.full((area, top), -1, device=pixel.device)
+    values = weights.new_zeros(area, top)
+    positions = torch.full((area, top), -1, dtype=torch.int64, device=pixel.device)
     values[owner[some], rank[some]] = weights[order[some]]
     positions[owner[some], rank[some]] = order[some]
     return values, positions

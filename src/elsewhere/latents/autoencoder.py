@@ -225,7 +225,7 @@ class Autoencoder:
         generator = torch.Generator().manual_seed(0)
         # Several: a ReLU that is shut lets nothing through.
         shape = (PROBES, self.latent_channels, side, side)
-        latents = torch.randn(shape, generator=generator, dtype=torch.float64).to(self.device)
+        latents = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(self.device)
         changed = latents.clone()
         changed[..., side // 2, side // 2] += 1.0
         first, second = (self._decode(one, module) for one in (latents, changed))

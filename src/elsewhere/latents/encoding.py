@@ -36,7 +36,7 @@ def encode(data: ImageSet, autoencoder: Autoencoder, *, progress: bool = False) 
         >>> import elsewhere as els
         >>> data = els.load_images("pixel-faces", limit=20)
         >>> els.encode(data, els.load_autoencoder("emoji-vae"))
-        LatentSet('pixel-faces latents', 20 latents of 4x8x8 of emoji-vae)
+        LatentSet('pixel-faces latents', only the first 20 of 2000 latents of 4x8x8 of emoji-vae)
     """
     check_type("autoencoder", autoencoder, Autoencoder)
     if isinstance(data, LatentSet):

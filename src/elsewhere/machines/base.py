@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_choice, check_number, check_whole, checked, seen
+from elsewhere.checks import check_choice, check_memory, check_number, check_whole, checked, seen
 from elsewhere.denoiser import Label
 from elsewhere.engine import (
     ENGINES,
@@ -276,6 +276,7 @@ class SoftmaxMachine(Machine):
         if any(layout.response is not None for layout in self._layouts()):
             raise ValueError(f"{self!r} pastes patches: the states of its parts do not merge")
 
+    @checked
     def part(self, start: int, stop: int, memory: int | None = None) -> Self:
         """The same machine of the training images from `start` to `stop` alone.
 
@@ -284,13 +285,15 @@ class SoftmaxMachine(Machine):
             memory: bytes that it may use; None for those of this machine.
 
         Raises:
-            ValueError: no images.
+            TypeError, ValueError: positions or memory out of range, or no images.
         """
-        if not 0 <= start < stop <= len(self):
-            raise ValueError(f"a part must be of images between 0 and {len(self)}, got {start} to {stop}")
+        start, stop = check_whole("start", start, 0, len(self) - 1), check_whole("stop", stop, 1, len(self))
+        memory = self.memory if memory is None else check_memory(memory)
+        if start >= stop:
+            raise ValueError(f"stop must be more than start, got {start} to {stop}: a part has one image or more")
         other = copy.copy(self)
         other.data = None if self.data is None else self.data[start:stop]
-        other._workspace = self.workspace.part(start, stop, self.memory if memory is None else memory)
+        other._workspace = self.workspace.part(start, stop, memory)
         other._planner = replace(self._planner, workspace=other._workspace)
         return other
 

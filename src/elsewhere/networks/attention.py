@@ -134,7 +134,7 @@ def grid_of(height: int, width: int, places: int) -> Grid:
 
 def positions(height: int, width: int, grid: Grid) -> Tensor:
     """Row and column in pixels of the middle of every place, float32 (N, 2)."""
-    rows, columns = ((torch.arange(n, dtype=torch.float32) + 0.5) * side / n - 0.5
+    rows, columns = ((torch.arange(n, dtype=torch.float32, device="cpu") + 0.5) * side / n - 0.5
                      for side, n in zip((height, width), grid, strict=True))  # fmt: skip
     return torch.cartesian_prod(rows, columns)
 

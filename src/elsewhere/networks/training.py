@@ -157,7 +157,10 @@ def _embed(data: ImageSet, model: str) -> Tensor | None:
         raise ValueError(f"{data.name} has no captions: leave text_model (--captions) out, or take a set such as emoji")
     found = load_encoder(model).encoded(data.captions)
     # An image without a caption is learnt as one without words.
-    return found * torch.tensor([bool(caption.strip()) for caption in data.captions], device="cpu")[:, None]
+    return (
+        found
+        * torch.tensor([bool(caption.strip()) for caption in data.captions], dtype=torch.bool, device="cpu")[:, None]
+    )
 
 
 def _about(data: ImageSet, text: Tensor | None) -> dict[str, str]:

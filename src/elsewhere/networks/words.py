@@ -22,7 +22,7 @@ class WordEmbedding(nn.Module):
     def __init__(self, numbers: int, width: int) -> None:
         super().__init__()
         self.given = nn.Linear(numbers, width)
-        self.none = nn.Parameter(torch.zeros(width))
+        self.none = nn.Parameter(self.given.weight.new_zeros(width))
 
     def forward(self, text: Tensor | None, batch: int) -> Tensor:
         """text (B, numbers), rows of unit length or zero for no words; None: no words at all -> (B, width)."""
