@@ -93,12 +93,8 @@ def audit_html(found: AuditResult) -> str:
 
 def _first(mosaic: MosaicResult, number: int) -> MosaicResult:
     """The mosaic of the first images."""
-    parts = {
-        field.name: getattr(mosaic, field.name)[:number]
-        for field in fields(mosaic)
-        if field.name not in ("store", "step")
-    }
-    return replace(mosaic, **parts)
+    known = {field.name: getattr(mosaic, field.name) for field in fields(mosaic) if field.name not in ("store", "step")}
+    return replace(mosaic, **{name: None if values is None else values[:number] for name, values in known.items()})
 
 
 def _small(images: Tensor) -> Tensor:
