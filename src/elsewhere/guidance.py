@@ -58,7 +58,10 @@ class Guided(Denoiser):
         """
         check_device("device", device)
         moved: Any = self.denoiser.to(device) if hasattr(self.denoiser, "to") else self.denoiser
-        return Guided(moved, self.scale, self.label, self.negative)
+        away: Any = None
+        if self.away is not self.denoiser:
+            away = self.away.to(device) if hasattr(self.away, "to") else self.away
+        return Guided(moved, self.scale, self.label, self.negative, away)
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         # A number where it does: denoisers of users need not take a level for each image.
