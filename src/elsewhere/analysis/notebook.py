@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +95,9 @@ def audit_html(found: AuditResult) -> str:
 def _first(mosaic: MosaicResult, number: int) -> MosaicResult:
     """The mosaic of the first images."""
     known = {field.name: getattr(mosaic, field.name) for field in fields(mosaic) if field.name not in ("store", "step")}
-    return replace(mosaic, **{name: None if values is None else values[:number] for name, values in known.items()})
+    # None stands for what is unknown.
+    parts: dict[str, Any] = {name: None if values is None else values[:number] for name, values in known.items()}
+    return replace(mosaic, **parts)
 
 
 def _small(images: Tensor) -> Tensor:
