@@ -57,11 +57,8 @@ class Guided(Denoiser):
             ValueError: no such device here, or one that the denoiser cannot use.
         """
         check_device("device", device)
-        moved: Any = self.denoiser.to(device) if hasattr(self.denoiser, "to") else self.denoiser
-        away: Any = None
-        if self.away is not self.denoiser:
-            away = self.away.to(device) if hasattr(self.away, "to") else self.away
-        return Guided(moved, self.scale, self.label, self.negative, away)
+        away = None if self.away is self.denoiser else moved(self.away, device)
+        return Guided(moved(self.denoiser, device), self.scale, self.label, self.negative, away)
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         # A number where it does: denoisers of users need not take a level for each image.
@@ -131,6 +128,11 @@ def guided(
     return Guided(
         denoiser, scale, check_fixed_label(label, denoiser), check_fixed_label(negative, other, "negative"), away
     )
+
+
+def moved(denoiser: Any, device: str | torch.device) -> Any:
+    """A denoiser on another device; itself where it has no `to`."""
+    return denoiser.to(device) if hasattr(denoiser, "to") else denoiser
 
 
 def _name(denoiser: DenoiserLike) -> str:

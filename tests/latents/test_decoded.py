@@ -102,6 +102,9 @@ def test_the_call_is_that_of_the_machine(latents: LatentSet, autoencoder: Autoen
     assert decoded.window == 3
     assert decoded.num_classes == 2
     assert els.Decoded(machine).autoencoder is autoencoder
+    moved = decoded.to("cpu")
+    assert moved.machine is not machine
+    assert torch.equal(moved(x, 1.0), decoded(x, 1.0))
 
 
 def test_comparisons_are_of_pixels(latents: LatentSet, autoencoder: Autoencoder, tmp_path: Path) -> None:
