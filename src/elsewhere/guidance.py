@@ -105,8 +105,8 @@ def guided(
         A denoiser D(x, sigma), without classes of its own: sample it without a label.
 
     Raises:
-        TypeError, ValueError: no denoiser, a scale out of range, classes that the denoiser does not have, a network
-            without a null class where `negative` is left out, or denoisers of images of different sizes.
+        TypeError, ValueError: no denoiser, or a `Decoded` one, a scale out of range, classes that the denoiser does not
+            have, a network without a null class where `negative` is left out, or denoisers of images of different sizes.
 
     Example:
         >>> import elsewhere as els
@@ -119,6 +119,11 @@ def guided(
     if label is None and away is None:
         raise ValueError("label=None: guidance needs a class to move towards, or away, a denoiser to move away from")
     other = denoiser if away is None else away
+    for one in (denoiser, other):
+        if hasattr(one, "decode_run"):
+            raise ValueError(
+                f"{one!r} has a decoder, which a difference has not: els.Decoded(els.guided(machine, ...))"
+            )
     for name in ("channels", "size"):
         ours, theirs = getattr(denoiser, name, None), getattr(other, name, None)
         if ours is not None and theirs is not None and ours != theirs:

@@ -238,3 +238,17 @@ def test_the_entropy_of_a_run_is_that_of_its_latents(latents: LatentSet) -> None
     assert torch.equal(run.entropy[-1].pixels, els.sample(machine, noise, LEVELS, entropy=True).entropy[-1].pixels)
     with pytest.raises(TypeError, match="entropy needs a machine that is a softmax average"):
         els.sample(els.Decoded(lambda x, sigma, label=None: 0 * x, tiny()), noise, LEVELS, entropy=True)
+
+
+def test_latents_are_no_store(latents: LatentSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="save the pictures"):
+        latents.save(tmp_path / "latents.store")
+    assert not list(tmp_path.iterdir())
+
+
+def test_guidance_goes_inside_of_the_decoder(latents: LatentSet) -> None:
+    machine = els.IdealScore(latents)
+    with pytest.raises(ValueError, match=r"els\.Decoded\(els\.guided"):
+        els.guided(els.Decoded(machine), 2.0, 1)
+    run = els.sample(els.Decoded(els.guided(machine, 2.0, 1)), els.make_noise(1, latents.shape), LEVELS)
+    assert run.images.shape == (1, 3, 16, 16)
