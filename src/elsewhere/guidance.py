@@ -106,7 +106,8 @@ def guided(
 
     Raises:
         TypeError, ValueError: no denoiser, or a `Decoded` one, a scale out of range, classes that the denoiser does not
-            have, a network without a null class where `negative` is left out, or denoisers of images of different sizes.
+            have, a network without a null class where `negative` is left out, or denoisers of images of different
+            sizes.
 
     Example:
         >>> import elsewhere as els
