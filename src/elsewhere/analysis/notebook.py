@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,9 +93,11 @@ def audit_html(found: AuditResult) -> str:
 
 def _first(mosaic: MosaicResult, number: int) -> MosaicResult:
     """The mosaic of the first images."""
-    known = {field.name: getattr(mosaic, field.name) for field in fields(mosaic) if field.name not in ("store", "step")}
-    # None stands for what is unknown.
-    parts: dict[str, Any] = {name: None if values is None else values[:number] for name, values in known.items()}
+    parts = {
+        field.name: getattr(mosaic, field.name)[:number]
+        for field in fields(mosaic)
+        if field.name not in ("store", "step") and getattr(mosaic, field.name) is not None
+    }
     return replace(mosaic, **parts)
 
 
