@@ -133,6 +133,8 @@ def test_on_another_device_it_is_the_same_guidance(data: els.ImageSet) -> None:
     there = els.guided(machine, 2.0, 1, 3).to("cpu")
     assert there.denoiser is not machine
     assert torch.equal(there(x(), 1.0), els.guided(machine, 2.0, 1, 3)(x(), 1.0))
+    both = els.guided(els.IdealScore(data), 2.0, away=machine)
+    assert torch.equal(both.to("cpu")(x(), 1.0), both(x(), 1.0))
     # A function stays where it is.
     assert float(els.guided(lambda x, sigma, label=None: 0 * x, 1, 0).to("cpu")(x(), 1.0).abs().max()) == 0
     with pytest.raises(ValueError, match="cuda:63"):

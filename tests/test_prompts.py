@@ -376,3 +376,14 @@ def test_emoji_are_found_by_meaning(encoder: Encoder) -> None:
     for nonsense in ("qwertyuiop zxcv", "asdf", "quarterly tax declaration", "1234"):
         with pytest.raises(ValueError, match="matches no caption of emoji"):
             prompted(machine, nonsense, encoder=encoder)
+
+
+@pytest.mark.parametrize("settings", [{}, {"guidance": 2.0}, {"guidance": 2.0, "negative": "bus"}])
+def test_on_another_device_it_is_the_same_prompt(settings: dict[str, Any]) -> None:
+    found = under(els.LocalScore(DATA, 3), **settings)
+    there = found.to("cpu")
+    assert there.denoiser is not found.denoiser
+    assert torch.equal(there(X, 1.0), found(X, 1.0))
+    assert repr(there) == repr(found)
+    with pytest.raises(ValueError, match="cuda:63"):
+        found.to("cuda:63")

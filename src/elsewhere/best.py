@@ -74,4 +74,11 @@ def choose_family(network: str | None, family: Path | None) -> FamilyCalibration
     Raises:
         FileNotFoundError, ValueError: no such file, or not a file of a calibrated family; no shipped network.
     """
-    return shipped_family(network or "") if family is None else FamilyCalibration.load(family)
+    if family is not None:
+        return FamilyCalibration.load(family)
+    if not network:
+        raise ValueError(
+            f"the machine {BEST} is calibrated to a network, and none was given: add --network, such as {SHIPPED[0]}, "
+            "or --family"
+        )
+    return shipped_family(network)

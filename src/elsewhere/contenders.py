@@ -157,6 +157,8 @@ def choose_contenders(
     if not of_table and (window is not None or locality is not None or taper or borders is not None):
         who = "the calibrated machine has" if BEST in names else "trained networks have"
         raise ValueError(f"{who} no windows to set: leave out --window, --taper, --locality and --borders")
+    if not of_table and BEST not in names and (shards is not None or cluster is not None):
+        raise ValueError("trained networks have no training images to split: leave out --shards and --cluster")
     machines: Mapping[str, Denoiser] = {}
     source = "calibrated" if BEST in names else "none: trained networks"
     if of_table:

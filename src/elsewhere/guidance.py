@@ -57,8 +57,8 @@ class Guided(Denoiser):
             ValueError: no such device here, or one that the denoiser cannot use.
         """
         check_device("device", device)
-        moved: Any = self.denoiser.to(device) if hasattr(self.denoiser, "to") else self.denoiser
-        return Guided(moved, self.scale, self.label, self.negative)
+        away = None if self.away is self.denoiser else moved(self.away, device)
+        return Guided(moved(self.denoiser, device), self.scale, self.label, self.negative, away)
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         # A number where it does: denoisers of users need not take a level for each image.
@@ -105,8 +105,9 @@ def guided(
         A denoiser D(x, sigma), without classes of its own: sample it without a label.
 
     Raises:
-        TypeError, ValueError: no denoiser, a scale out of range, classes that the denoiser does not have, a network
-            without a null class where `negative` is left out, or denoisers of images of different sizes.
+        TypeError, ValueError: no denoiser, or a `Decoded` one, a scale out of range, classes that the denoiser does not
+            have, a network without a null class where `negative` is left out, or denoisers of images of different
+            sizes.
 
     Example:
         >>> import elsewhere as els
@@ -119,6 +120,11 @@ def guided(
     if label is None and away is None:
         raise ValueError("label=None: guidance needs a class to move towards, or away, a denoiser to move away from")
     other = denoiser if away is None else away
+    for one in (denoiser, other):
+        if hasattr(one, "decode_run"):
+            raise ValueError(
+                f"{one!r} has a decoder, which a difference has not: els.Decoded(els.guided(machine, ...))"
+            )
     for name in ("channels", "size"):
         ours, theirs = getattr(denoiser, name, None), getattr(other, name, None)
         if ours is not None and theirs is not None and ours != theirs:
@@ -128,6 +134,11 @@ def guided(
     return Guided(
         denoiser, scale, check_fixed_label(label, denoiser), check_fixed_label(negative, other, "negative"), away
     )
+
+
+def moved(denoiser: Any, device: str | torch.device) -> Any:
+    """A denoiser on another device; itself where it has no `to`."""
+    return denoiser.to(device) if hasattr(denoiser, "to") else denoiser
 
 
 def _name(denoiser: DenoiserLike) -> str:

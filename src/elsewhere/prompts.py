@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elsewhere.checks import check_number, check_whole, checked, seen, seen_text
+from elsewhere.checks import check_device, check_number, check_whole, checked, seen, seen_text
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser, DenoiserLike, Label, ask
 from elsewhere.display import card, image_tag
 from elsewhere.entropy import WeightEntropy
-from elsewhere.guidance import LARGEST_SCALE, Guided, guided
+from elsewhere.guidance import LARGEST_SCALE, Guided, guided, moved
 from elsewhere.machines.base import SoftmaxMachine
 from elsewhere.machines.mixing import Mix
 from elsewhere.phrases import count
@@ -221,6 +221,20 @@ class Prompted(Denoiser):
             pictures = [image_tag(grid(shown.scaled(), SHOWN, 2), f"{count(len(shown), 'image')} of {self.prompt}")]
         return card(repr(self.prompt), facts, pictures, table=self.table())
 
+    @checked
+    def to(self, device: str | torch.device) -> Prompted:
+        """The same prompt for the denoiser on another device; one without a `to` stays where it is.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here, or one that the denoiser cannot use.
+        """
+        check_device("device", device)
+        denoiser, towards = moved(self.denoiser, device), moved(self.towards, device)
+        drawer = towards if self.drawer is self.towards else moved(self.drawer, device)
+        found = self.about_prompt, self.about_negative
+        return Prompted(denoiser, towards, drawer, (self.prompt, self.negative), self.encoder, found)
+
     def entropy(self, x: Tensor | np.ndarray, sigma: float | Tensor | np.ndarray, label: Label = None) -> WeightEntropy:
         """The entropy of the weights of all windows: see `SoftmaxMachine.entropy`.
 
@@ -382,14 +396,19 @@ def _check_prompt(argument: str, prompt: str) -> str:
     return words
 
 
+def takes_weights(denoiser: DenoiserLike) -> bool:
+    """Whether the training images of a denoiser, or of a part of a mix, can be weighted."""
+    parts: Sequence[object] = list(denoiser.denoisers.values()) if isinstance(denoiser, Mix) else [denoiser]
+    return any(isinstance(part, SoftmaxMachine) for part in parts)
+
+
 def _weighted(denoiser: DenoiserLike) -> SoftmaxMachine | Mix:
     """The denoiser, if its training images can be weighted.
 
     Raises:
         TypeError: they cannot.
     """
-    parts: Sequence[object] = list(denoiser.denoisers.values()) if isinstance(denoiser, Mix) else [denoiser]
-    if not any(isinstance(part, SoftmaxMachine) for part in parts):
+    if not takes_weights(denoiser):
         raise TypeError(
             "denoiser must be a machine that weighs training images, a Mix with one, or a network that takes words, "
             f"got {seen(denoiser)}"

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from elsewhere.checks import seen_text
+from elsewhere.cluster import Distributed
 from elsewhere.data import ImageSet
 from elsewhere.denoiser import Denoiser
 from elsewhere.factory import choose_labels
 from elsewhere.guidance import guided
 from elsewhere.latents.decoded import decoded
-from elsewhere.prompts import MOST, Prompted, prompted
+from elsewhere.prompts import MOST, Prompted, prompted, takes_weights
 from elsewhere.text import WordMatcher, load_encoder
 
 
@@ -137,12 +138,20 @@ def _under_prompts(
     """
     if not prompts:
         given = {"--negative-prompt": negative, "--temperature": temperature, "--encoder": encoder}
+        given |= {"--most": most} if most != MOST else {}
         for option, value in given.items():
             if value is not None:
                 raise ValueError(f"{option} {value} goes with --prompt: give both, or leave it out")
         return []
     if negative is not None and guidance is None:
         raise ValueError(f"--negative-prompt {seen_text(negative)} needs --guidance: a scale, such as --guidance 3")
+    if isinstance(denoiser, Distributed):
+        raise ValueError("--prompt and --shards do not go together: leave out --shards")  # noqa: TRY004 - options
+    if not hasattr(denoiser, "with_text") and not takes_weights(denoiser):
+        raise ValueError(
+            f"--prompt needs machines that weigh training images, such as is, ls and els, or networks with words, got "
+            f"{denoiser!r}: leave it out"
+        )
     scorer = None if encoder is None else WordMatcher() if encoder == WordMatcher.name else load_encoder(encoder)
     return [
         prompted(

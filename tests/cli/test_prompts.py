@@ -14,7 +14,7 @@ import elsewhere as els
 from elsewhere import text
 from elsewhere.networks import NetworkSpec, save_network
 from elsewhere.text import MODEL, PACKAGE, WordMatcher, load_encoder
-from tests.cli.typing_lines import names, run
+from tests.cli.typing_lines import assert_refused, names, run
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,20 @@ def test_bad_prompts_are_one_line(few: Path, tmp_path: Path, line: str, message:
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--prompt square --shards 2", "leave out --shards"),
+        ("--prompt square --machine wiener", "--prompt needs machines that weigh training images, such as is, ls"),
+        ("--most 3", "--most 3 goes with --prompt"),
+        ("--machine best", "add --network, such as"),
+    ],
+)
+def test_options_that_do_not_go_together_say_which_to_leave_out(
+    few: Path, tmp_path: Path, options: str, message: str
+) -> None:
+    result = run(f"sample {{few}} {options} --count 1 --steps 2 --out {{out}}", few=few, out=tmp_path / "o")
+    assert_refused(result, tmp_path / "o")
+    assert message in result.stderr

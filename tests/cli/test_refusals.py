@@ -43,6 +43,7 @@ BAD = {
     "taper without a window": "compare {data} {net} --taper",
     "taper for a file of windows": "sample {data} --taper --locality {windows}",
     "window for a network": "sample {data} --machine network --network {net} --window 3",
+    "shards of a network": "sample {data} --machine network --network {net} --shards 2",
     "unknown borders": "sample {data} --borders mirror",
     "borders for the ideal machine": "sample {data} --machine is --borders aware",
     "borders for the local machine": "sample {data} --machine ls --window 3 --borders wrap",

@@ -28,7 +28,7 @@ def test_transition_writes_shares_and_goes_on_with_more_counts(world: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "options", ["--counts ten", "--counts 2", "--counts 1000", "--machines best", "--machines none"]
+    "options", ["--counts ten", "--counts 2", "--counts 1000", "--machines best", "--machines none", "--family x"]
 )
 def test_transition_refuses_in_one_line(world: dict[str, Path], tmp_path: Path, options: str) -> None:
     assert_refused(run(f"transition {{data}} {options} --out {{out}}", **world, out=tmp_path / "o"), tmp_path / "o")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.latents.latent_toys import kl, pictures, random_latents, tiny
 
 import elsewhere as els
+from elsewhere.analysis import explain_images
 from elsewhere.data import LatentSet
 from elsewhere.latents import Autoencoder, DecodedRun
 from elsewhere.networks import TrainSettings, train
@@ -100,6 +102,9 @@ def test_the_call_is_that_of_the_machine(latents: LatentSet, autoencoder: Autoen
     assert decoded.window == 3
     assert decoded.num_classes == 2
     assert els.Decoded(machine).autoencoder is autoencoder
+    moved = decoded.to("cpu")
+    assert moved.machine is not machine
+    assert torch.equal(moved(x, 1.0), decoded(x, 1.0))
 
 
 def test_comparisons_are_of_pixels(latents: LatentSet, autoencoder: Autoencoder, tmp_path: Path) -> None:
@@ -124,6 +129,34 @@ def test_comparisons_in_latents_write_numbers_and_no_pictures(latents: LatentSet
     found.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.json"]
     assert found._repr_html_() is None
+
+
+def test_a_machine_under_a_prompt_is_explained_through_the_decoder(
+    latents: LatentSet, autoencoder: Autoencoder, tmp_path: Path
+) -> None:
+    told = replace(latents, captions=("red cat", "cat", *["bus"] * (len(latents) - 2)))
+    cats = els.prompted(els.LocalScore(told, 3), "red cat", encoder=els.text.WordMatcher())
+    machine, x = els.Decoded(cats), els.make_noise(1, latents.shape)
+    mosaic, bare = els.explain(machine, x, 0.5), els.explain(els.Decoded(cats.towards), x, 0.5)
+    assert torch.equal(mosaic.weights, bare.weights)
+    found = explain_images(machine, x, schedule=LEVELS)
+    assert found.settings["prompt"]["prompt"] == "red cat"
+    assert found.words[0][0] == "red"
+    assert tmp_path / "explanation.json" in found.save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda machine: els.guided(machine, 2.0, 1), "machine is guided"),
+        (lambda machine: els.distributed(machine, 2), r"split into shards.*explain its \.machine, LocalScore"),
+    ],
+)
+def test_what_is_decoded_says_why_it_is_not_explained(latents: LatentSet, wrap: Any, message: str) -> None:
+    machine = wrap(els.LocalScore(latents, 3))
+    for each in (machine, els.Decoded(machine)):
+        with pytest.raises(TypeError, match=message):
+            els.explain(each, els.make_noise(1, latents.shape), 0.5)
 
 
 def test_an_explanation_says_which_training_pictures_made_a_pixel(latents: LatentSet, autoencoder: Autoencoder) -> None:
@@ -205,3 +238,17 @@ def test_the_entropy_of_a_run_is_that_of_its_latents(latents: LatentSet) -> None
     assert torch.equal(run.entropy[-1].pixels, els.sample(machine, noise, LEVELS, entropy=True).entropy[-1].pixels)
     with pytest.raises(TypeError, match="entropy needs a machine that is a softmax average"):
         els.sample(els.Decoded(lambda x, sigma, label=None: 0 * x, tiny()), noise, LEVELS, entropy=True)
+
+
+def test_latents_are_no_store(latents: LatentSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="save the pictures"):
+        latents.save(tmp_path / "latents.store")
+    assert not list(tmp_path.iterdir())
+
+
+def test_guidance_goes_inside_of_the_decoder(latents: LatentSet) -> None:
+    machine = els.IdealScore(latents)
+    with pytest.raises(ValueError, match=r"els\.Decoded\(els\.guided"):
+        els.guided(els.Decoded(machine), 2.0, 1)
+    run = els.sample(els.Decoded(els.guided(machine, 2.0, 1)), els.make_noise(1, latents.shape), LEVELS)
+    assert run.images.shape == (1, 3, 16, 16)

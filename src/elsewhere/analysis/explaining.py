@@ -19,6 +19,7 @@ from elsewhere.analysis.mosaics_of_latents import decoded_mosaic
 from elsewhere.analysis.mosaics_of_mixes import MOST, has_weights, mixed_mosaic
 from elsewhere.analysis.notebook import mosaic_html
 from elsewhere.checks import check_whole, checked
+from elsewhere.cluster import Distributed
 from elsewhere.denoiser import DenoiserLike, Label, check_request
 from elsewhere.engine import NO_WRAPS
 from elsewhere.gradients import check_constant
@@ -287,6 +288,14 @@ def check_explained(machine: DenoiserLike, top: int | None) -> SoftmaxMachine | 
                 "its .towards, which has none"
             )
         machine = machine.towards
+    if isinstance(machine, Decoded):
+        # What is explained may be inside of it: a machine under a prompt.
+        inner = check_explained(machine.machine, top)
+        machine = machine if inner is machine.machine else Decoded(inner, machine.autoencoder)
+    if isinstance(machine, Distributed):
+        raise TypeError(
+            f"machine is split into shards, which have no weights to show: explain its .machine, {machine.machine!r}"
+        )
     if not has_weights(machine):
         if isinstance(machine, Guided):
             raise TypeError(

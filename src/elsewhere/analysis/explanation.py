@@ -107,6 +107,8 @@ def explain_images(
         2
     """
     known = check_explained(machine, top)
+    inner = machine.machine if isinstance(machine, Decoded) else machine
+    under = inner if isinstance(inner, Prompted) else None
     check_choice("sampler", sampler, SAMPLERS)
     check_seed(seed)
     if network is not None and isinstance(network, Decoded) != isinstance(known, Decoded):
@@ -138,7 +140,7 @@ def explain_images(
         "seeds": len(x),
         "labels": None if labels is None else labels.tolist(),
         "top": top,
-        **({"prompt": machine.about()} if isinstance(machine, Prompted) else {}),
+        **({} if under is None else {"prompt": under.about()}),
         "version": __version__,
         "torch": torch.__version__,
         **({"about": dict(about)} if about else {}),
@@ -148,7 +150,7 @@ def explain_images(
     notes = (*findings, *_weightless(known, mosaics[-1]))
     notes += () if network is None else tuple(training_note(network, known.data))
     captions = (known.data.captions if known.data else None) or ()
-    about_prompt = machine.about_prompt if isinstance(machine, Prompted) else None
+    about_prompt = None if under is None else under.about_prompt
     words = () if about_prompt is None else tuple(zip(*about_prompt.words(), strict=True))
     return Explanation(mosaics, theirs, settings, notes, captions, words)
 

@@ -87,6 +87,10 @@ def transition(
 
         schedule, numbers = levels.make(), parse_counts(counts, "--counts")
         names = [] if machines.strip() == "none" else split_contenders(machines)
+        if windows.family is not None:
+            raise ValueError("--family goes with the machine best, which is not made here: leave it out")
+        if not names and network is None and train == "no":
+            raise ValueError("--machines none leaves nothing to measure: give --network or --train, or name machines")
         images = reading.load(data)
         options = {name: value for name, value in windows.options().items() if name != "family"}
         how = None

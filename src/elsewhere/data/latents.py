@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elsewhere.checks import check_dense, check_type, checked, seen
 from elsewhere.data.images import ImageSet
+from elsewhere.data.store import Stored
 from elsewhere.denoiser import check_images
 from elsewhere.layout import plain
 
@@ -150,6 +151,11 @@ class LatentSet(ImageSet):
         if self.autoencoder is not None:
             return self.autoencoder.decode(self.images[:number]).detach().cpu().float()
         raise ValueError(f"latents without pictures or an autoencoder cannot be drawn: {REMEDY}")
+
+    def stored(self) -> Stored:
+        raise ValueError(
+            "latents are not written as a store, which has images: save the pictures, and encode them again"
+        )
 
     def _arrays(self) -> dict[str, np.ndarray]:
         raise ValueError("latents are not written as .npz, which has images: save(folder) writes their pictures")

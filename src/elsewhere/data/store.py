@@ -182,6 +182,10 @@ def read_store(folder: Path, request: Request) -> Stored:
         raise ValueError(f"{folder} {DAMAGED}")
     known = None if labels is None else torch.from_numpy(labels)
     captions = None if card["captions"] is None else tuple(card["captions"])
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(
+            f"{folder / CARD}: captions must be {len(images)}, one for each image, got {len(captions)}: {AGAIN}"
+        )
     return Stored(torch.from_numpy(images), known, card["name"], tuple(card["classes"]), card["fingerprint"], captions)
 
 
@@ -194,6 +198,7 @@ def _card(folder: Path) -> dict[str, Any]:
             and isinstance(card["name"], str)
             and isinstance(card["fingerprint"], str)
             and isinstance(card["classes"], list)
+            and isinstance(card["captions"], list | None)
             and all(isinstance(name, str) for name in [*card["classes"], *(card["captions"] or [])])
         )
     except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from elsewhere.checks import check_type, checked
+from elsewhere.checks import check_device, check_type, checked
 from elsewhere.data import ImageSet, LatentSet
 from elsewhere.denoiser import Denoiser, DenoiserLike, ask
+from elsewhere.guidance import moved
 from elsewhere.latents.autoencoder import Autoencoder
 from elsewhere.sampling import Run
 
@@ -119,6 +121,17 @@ class Decoded(Denoiser):
     def window(self) -> Any:
         """The window of the machine, in latents; None where it has none."""
         return getattr(self.machine, "window", None)
+
+    @checked
+    def to(self, device: str | torch.device) -> Decoded:
+        """The same with the denoiser on another device; the decoder stays where it is, and takes latents of any device.
+
+        Raises:
+            TypeError: not a device.
+            ValueError: no such device here, or one that the denoiser cannot use.
+        """
+        check_device("device", device)
+        return Decoded(moved(self.machine, device), self.autoencoder)
 
     def predict(self, x: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
         level: Any = sigma if len(set(sigma.tolist())) > 1 else float(sigma[0])
