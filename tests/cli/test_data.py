@@ -32,6 +32,7 @@ READERS = {
     "data",
     "studio",
     "inpaint",
+    "transition",
 }
 
 

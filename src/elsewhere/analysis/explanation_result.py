@@ -12,7 +12,7 @@ from elsewhere.analysis.coherence import coherence_length
 from elsewhere.analysis.metrics import pearson_r, r_squared
 from elsewhere.analysis.mosaic import MosaicResult
 from elsewhere.analysis.named_sources import pixel_sources
-from elsewhere.checks import check_fields
+from elsewhere.checks import check_fields, checked
 from elsewhere.entropy import WeightEntropy
 from elsewhere.phrases import decimal
 
@@ -61,6 +61,7 @@ class ExplanationResult:
         metrics = {"pearson_r": pearson_r, "r_squared": r_squared}
         return {name: metric(images, self.network).cpu().numpy() for name, metric in metrics.items()}
 
+    @checked
     def pixel_sources(self, pixel: tuple[int, int] | None = None) -> list[dict[str, Any]]:
         """For each image, the sources of a pixel of its last step with their captions, and what the words of the prompt
         did for them: see `named_sources.pixel_sources`. Empty where images have no captions.
