@@ -58,6 +58,9 @@ def test_the_judgement_counts_the_pictures():
     (sentence,) = judge_finals(images, guided)
     assert sentence.startswith(f"1 of 3 guided images is {FAR}")
     assert sentence.endswith("guidance of scale 3 does that, choose a smaller one")
+    words = els.ImageSet(few_images().images, captions=["a cat"] * len(few_images()))
+    prompted = els.prompted(els.LocalScore(words, 3), "cat", encoder=els.text.WordMatcher(), guidance=3.0)
+    assert judge_finals(images, prompted) == [sentence]
 
 
 def test_a_comparison_with_a_network_that_diverged_names_nobody_closer(tmp_path):

@@ -49,8 +49,10 @@ def _sentence(far: int, images: Tensor, denoiser: object, largest: float) -> str
     which, why = f"{far} of the network's {count(len(images), 'image')}", QUESTION
     if far == len(images):
         which = "The network's image" if far == 1 else "The network's images"
-    if isinstance(denoiser, Guided):
+    # A prompted denoiser draws with its `drawer`, a decoded one with its `machine`.
+    drawer = getattr(getattr(denoiser, "machine", denoiser), "drawer", getattr(denoiser, "machine", denoiser))
+    if isinstance(drawer, Guided):
         which = f"{far} of {count(len(images), 'guided image')}"
-        why = f"guidance of scale {denoiser.scale:g} does that, choose a smaller one"
+        why = f"guidance of scale {drawer.scale:g} does that, choose a smaller one"
     seen = f"rms {rms:.3g}, pixels from {low:.3g} to {high:.3g}"
     return f"{which} {verb} far outside -{largest:.3g}..{largest:.3g} ({seen}): {why}"
