@@ -74,9 +74,11 @@ def transition_figure(found: TransitionResult) -> Figure:
         points, colour = found.of(name), COLOURS[number % len(COLOURS)]
         places, shares = [point.count for point in points], [point.share for point in points]
         low, high = np.array([point.interval for point in points]).T
+        if len(points) == 1:
+            axes.vlines(places, low, high, color=colour, linewidth=1.5)
         axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(places, shares, "-" + MARKS[number % len(MARKS)], color=colour, label=literal(name, 28), markersize=5)
-    axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training images", ylabel="share of copies (95 % interval)")
+    axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training images", ylabel="copies and near copies (95 % interval)")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
@@ -96,7 +98,7 @@ def transition_figure(found: TransitionResult) -> Figure:
                 continue
             show_image(cell, to_unit(torch.from_numpy(image.copy())), f"{count:,}" if line is cells[0] else "")
             if column == 0:
-                cell.set_ylabel(literal(name, 12), fontsize=9)
+                cell.set_ylabel(literal(name, 14), fontsize=8)
             copied = known[count].verdicts[0] in ("copy", "near copy")
             cell.set_xlabel(known[count].verdicts[0] if copied else "", fontsize=7, labelpad=1)
     return figure

@@ -149,7 +149,7 @@ class TransitionResult:
         for name in self.names:
             found, half = self.of(name), self.half(name)
             first, last = found[0], found[-1]
-            ends = f"{first.share:.0%} copies from {first.count} images"
+            ends = f"{first.share:.0%} copies or near copies from {first.count} images"
             ends += f", {last.share:.0%} from {last.count}" if last is not first else ""
             said.append(f"{name}: {ends}" + ("" if half is None else f", half near {half:,.0f}"))
         return "; ".join(said)
@@ -159,7 +159,7 @@ class TransitionResult:
         header: tuple[str, ...] = (
             "denoiser",
             "training images",
-            "copies",
+            "copies and near copies",
             "95 % interval",
             "Yoon et al.",
             "median distance",
