@@ -155,7 +155,7 @@ def test_a_network_with_words_takes_the_prompt_itself(few: Path, tmp_path: Path)
         ("sample {few} --prompt flag --encoder {folder}", "is no sentence encoder"),
         (
             "sample {few} --encoder words --prompt flag --machine wiener",
-            "must be a machine that weighs training images",
+            "--prompt needs machines that weigh training images",
         ),
         (
             "sample {few} --encoder words --prompt flag --machine els --engine fast",

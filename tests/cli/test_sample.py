@@ -175,7 +175,7 @@ def test_guidance_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--machine best", "no calibrated family came with the network"),
+        ("--machine best", "best is calibrated to a network, and none was given: add --network"),
         ("--machine best --network {net}", "no calibrated family came with the network"),
         ("--machine best --family {windows}", "is not a calibrated family"),
         ("--machine best --window 3 --family {windows}", "the calibrated machine has no windows"),

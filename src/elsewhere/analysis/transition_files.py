@@ -78,7 +78,9 @@ def transition_figure(found: TransitionResult) -> Figure:
             axes.vlines(places, low, high, color=colour, linewidth=1.5)
         axes.fill_between(places, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(places, shares, "-" + MARKS[number % len(MARKS)], color=colour, label=literal(name, 28), markersize=5)
-    axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training images", ylabel="copies and near copies (95 % interval)")
+    axes.set(
+        xscale="log", ylim=(-0.03, 1.03), xlabel="training images", ylabel="copies and near copies (95 % interval)"
+    )
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
