@@ -165,4 +165,4 @@ def merge_in_tree(states: Sequence[SoftmaxState]) -> SoftmaxState:
         found = [pair[0].merge(pair[1]) if len(pair) == 2 else pair[0] for pair in pairs]
     if not bool((found[0].total > 0).all()):
         raise ValueError("no shard has an image of the class that was asked for")
-    return SoftmaxState(found[0].peak, found[0].total, found[0].weighted, found[0].error)
+    return found[0]

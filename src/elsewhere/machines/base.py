@@ -246,19 +246,17 @@ class SoftmaxMachine(Machine):
         """
         self.check_splits()
         centred = self._centred(x.detach())
-        empty = centred.new_zeros(x.shape, dtype=torch.float64)
-        found = SoftmaxState(empty - torch.inf, empty, empty.new_zeros(*x.shape, 1), empty.clone())
+        total = centred.new_zeros(x.shape, dtype=torch.float64)
+        peak, weighted, error = total - torch.inf, total[..., None].clone(), total.clone()
         for index, layout, level, chosen in self._groups(centred, sigma.detach(), label):
             if not len(self.workspace.chosen(chosen)):
                 continue
             for some in torch.split(index, self._planner.images_at_once(layout, centred[0])):
                 state = self._planner.states(layout, centred[some], level, chosen)
-                found.peak[some], found.total[some] = state.peak, state.total
-                found.weighted[some] = state.weighted + state.total[..., None] * self.store.offset
-                assert found.error is not None
                 assert state.error is not None
-                found.error[some] = state.error
-        return found
+                peak[some], total[some], error[some] = state.peak, state.total, state.error
+                weighted[some] = state.weighted + state.total[..., None] * self.store.offset
+        return SoftmaxState(peak, total, weighted, error)
 
     @property
     def range(self) -> tuple[float, float]:
