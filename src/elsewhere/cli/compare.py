@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,6 @@ from elsewhere.cli.options import (
 from elsewhere.cli.printing import command_line, print_comparison
 from elsewhere.machines.table import NETWORK, NETWORK_PREFIX
 from elsewhere.terminal import results_in
-
-if TYPE_CHECKING:
-    pass
 
 REFUSED = {
     NETWORK: f"every machine is compared with NETWORK already; {NETWORK_PREFIX}NAME compares a further network with it"
